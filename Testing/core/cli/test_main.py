@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flare_core import cli
+from flare_core.cli import COMMANDS, build_parser
+
+ROOT = Path(__file__).parents[3]
+
+
+def python(code: str) -> str:
+    """Run `code` in a fresh interpreter; return what it prints."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+
+
+def test_the_command_line_starts_without_anything_heavy():
+    loaded = python("import sys, flare_core.cli; print(*sorted(sys.modules))").split()
+    assert {"torch", "SimpleITK", "scipy", "skimage", "requests"} & set(loaded) == set()
+
+
+def test_every_command_file_is_listed():
+    folder = Path(cli.__file__).parent
+    files = {path.stem for path in folder.glob("*.py") if "\nNAME = " in path.read_text("utf-8")}
+    assert {command.__name__.split(".")[-1] for command in COMMANDS.values()} == files
+    assert all(name == command.NAME for name, command in COMMANDS.items())
+
+
+def test_help_and_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert "flare 0." in text or "flare 1." in text
+    for name, command in COMMANDS.items():
+        assert name in text
+        assert command.HELP in text
+        assert cli.main([name, "--help"]) == 0
+
+
+def test_help_names_every_option_of_segment(capsys):
+    cli.main(["segment", "--help"])
+    text = capsys.readouterr().out
+    for option in ("--organs", "--model", "--device", "--threads", "--fast", "--no-cascade",
+                   "--progress", "--series", "--overwrite", "--precision", "--home", "--worker",
+                   "--output", "--debug"):  # fmt: skip
+        assert option in text
+
+
+def test_the_defaults_of_the_command_line_are_those_of_the_library():
+    from flare_core.cli.choices import DEFAULTS
+    from flare_core.cli.segment import _choices
+
+    arguments = build_parser().parse_args(["segment", "x", "-o", "y"])
+    assert _choices(arguments) == DEFAULTS
+
+
+def test_a_broken_command_ends_with_a_log(capsys):
+    class Broken:
+        NAME = "broken"
+        HELP = "breaks"
+
+        def add_arguments(self, parser):
+            """No arguments."""
+
+        def run(self, arguments):
+            raise RuntimeError("this is a defect")
+
+    assert cli.main(["broken"], {"broken": Broken()}) == 1
+    text = capsys.readouterr().err
+    assert "this is a defect" in text
+    assert "Traceback" not in text
+    log = Path(text.split("details: ")[1].strip())
+    assert "Traceback" in log.read_text()
+    log.unlink()
+    with pytest.raises(RuntimeError):
+        cli.main(["broken", "--debug"], {"broken": Broken()})

@@ -1,0 +1,33 @@
+"""FLARESeg: segmentation of abdominal CT, fast on the computer a clinic already has.
+
+For research use; not a medical device. Importing this package loads neither torch nor SimpleITK;
+its names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME_OF = {
+    "segment_ct": "flare_core.segment.pipeline",
+    "Settings": "flare_core.segment.pipeline",
+    "Segmentation": "flare_core.segment.pipeline",
+    "Volume": "flare_core.imaging.volume",
+    "Geometry": "flare_core.imaging.geometry",
+    "read_volume": "flare_core.imaging.files",
+    "ORGANS": "flare_core.anatomy.organs",
+    "InputError": "flare_core.errors",
+    "NothingFound": "flare_core.errors",
+}
+
+__all__ = ["__version__", *_HOME_OF]  # noqa: PLE0604 - strings all the same
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"flare_core has no {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOME_OF[name]), name)

@@ -1,0 +1,273 @@
+"""What the numbers in other people's label files mean, and which organs they looked for.
+
+Two different questions, kept apart: what a number *is* (`LabelScheme.organs`), and what a missing
+organ *means* (`LabelScheme.annotated`): background where the edition annotated that organ, unknown
+where it did not.
+
+Sources: the FLARE challenge papers (Ma et al., Med Image Anal 2022; Lancet Digit Health 2024) and
+data descriptions; TotalSegmentator's class maps (Wasserthal et al., Radiol Artif Intell 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from flare_core.anatomy.organs import ALL_TARGETS, BACKGROUND_ID, LESION, ORGANS, organ
+from flare_core.errors import InputError
+
+ORGAN_KEYS: tuple[str, ...] = tuple(row.key for row in ORGANS)
+
+
+@dataclass(frozen=True)
+class LabelScheme:
+    """The numbers of one kind of label file."""
+
+    key: str
+    """Name in options and files."""
+
+    title: str
+    """Name for people."""
+
+    organs: tuple[tuple[int, tuple[str, ...]], ...]
+    """Pairs of a label value and the organ keys it covers; more than one where sides are merged."""
+
+    annotated: tuple[str, ...]
+    """Organs the edition annotated: where such a label is missing, the organ is not there."""
+
+    highest: int
+    """Largest legal label value; a legal value without an organ of ours becomes background."""
+
+    partial: bool = False
+    """Whether a file may annotate only some of `annotated` (then the case says which)."""
+
+    def number_of(self, key: str) -> int | None:
+        """Return the label value that covers organ `key`, or None.
+
+        Examples
+        --------
+        >>> FLARE21.number_of("left_kidney"), FLARE21.number_of("aorta")
+        (2, None)
+        """
+        return next((number for number, keys in self.organs if key in keys), None)
+
+    @property
+    def merged(self) -> dict[int, tuple[str, ...]]:
+        """Label values that cover more than one organ, and these organs.
+
+        Which voxel belongs to which side is a question of geometry, not of numbers.
+        """
+        return {number: keys for number, keys in self.organs if len(keys) > 1}
+
+    def to_organ_ids(self, values: Iterable[int], *, sides_follow: bool = False) -> dict[int, int]:
+        """Map the label values found in a file to our organ ids; legal others to 0.
+
+        Parameters
+        ----------
+        values : iterable of int
+            Label values present (with or without 0).
+        sides_follow : bool
+            The caller divides merged organs into right and left afterwards: a merged value then
+            becomes the first of its organs.  Without it a merged value is refused, because calling
+            both kidneys "right" is wrong.
+
+        Raises
+        ------
+        InputError
+            If a value is not of this scheme, or merges organs and `sides_follow` is not set.
+
+        Examples
+        --------
+        >>> TOTALSEGMENTATOR.to_organ_ids([0, 5, 90])
+        {0: 0, 5: 1, 90: 0}
+        """
+        plain = sorted({int(value) for value in values})
+        for value in plain:
+            self._check(value, sides_follow)
+        first = {number: organ(keys[0]).id for number, keys in self.organs}
+        return {value: first.get(value, BACKGROUND_ID) for value in plain}
+
+    def lookup_table(self, values: Iterable[int], *, sides_follow: bool = False) -> tuple[int, ...]:
+        """Return `to_organ_ids` as a table: entry ``v`` is the organ id of label value ``v``.
+
+        Index an array made of it with the label map to convert all voxels in one pass.
+
+        Examples
+        --------
+        >>> FLARE24_TASK1.lookup_table([0, 1])
+        (0, 14)
+        """
+        ids = self.to_organ_ids(values, sides_follow=sides_follow)
+        return tuple(ids.get(value, BACKGROUND_ID) for value in range(max(ids, default=0) + 1))
+
+    def from_organ_ids(self) -> dict[int, int]:
+        """Map each of our ids (0 to 14) to this scheme's value, or to 0 if it has none.
+
+        Examples
+        --------
+        >>> FLARE21.from_organ_ids()[13], FLARE21.from_organ_ids()[5]
+        (2, 0)
+        """
+        numbers = {row.id: self.number_of(row.key) or BACKGROUND_ID for row in ALL_TARGETS}
+        return {BACKGROUND_ID: BACKGROUND_ID, **numbers}
+
+    def _check(self, value: int, sides_follow: bool) -> None:
+        """Refuse a value that has no one meaning."""
+        if not 0 <= value <= self.highest:
+            raise InputError(
+                "labels",
+                f"label value {value}",
+                f"0 to {self.highest} ({self.title})",
+                f"Name the scheme the file really follows: {', '.join(SCHEMES)}.",
+            )
+        if value in self.merged and not sides_follow:
+            raise InputError(
+                "labels",
+                f"label value {value}, which is {' and '.join(self.merged[value])} in one",
+                "values of one organ each",
+                "Divide it into right and left by position first (sides_follow=True).",
+            )
+
+
+def scheme(key: str) -> LabelScheme:
+    """Return the label scheme called `key`.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+
+    Examples
+    --------
+    >>> scheme("flare23").highest
+    14
+    """
+    if key not in SCHEMES:
+        raise InputError(
+            "label scheme", repr(key), f"one of {', '.join(SCHEMES)}", "Choose one of these."
+        )
+    return SCHEMES[key]
+
+
+def _single(numbers: dict[int, str]) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """Return `LabelScheme.organs` for values of one organ each."""
+    return tuple((number, (key,)) for number, key in sorted(numbers.items()))
+
+
+FLARE21 = LabelScheme(
+    key="flare21",
+    title="FLARE21: liver, both kidneys in one, spleen, pancreas",
+    organs=(
+        (1, ("liver",)),
+        (2, ("right_kidney", "left_kidney")),
+        (3, ("spleen",)),
+        (4, ("pancreas",)),
+    ),
+    annotated=("liver", "right_kidney", "left_kidney", "spleen", "pancreas"),
+    highest=4,
+)
+
+FLARE22 = LabelScheme(
+    key="flare22",
+    title="FLARE22, FLARE24 and FLARE25 task 2: 13 organs",
+    organs=_single({row.id: row.key for row in ORGANS}),
+    annotated=ORGAN_KEYS,
+    highest=13,
+)
+
+FLARE23 = LabelScheme(
+    key="flare23",
+    title="FLARE23: 13 organs and lesions, each file annotating some of them",
+    organs=_single({row.id: row.key for row in ALL_TARGETS}),
+    annotated=(*ORGAN_KEYS, LESION.key),
+    highest=14,
+    partial=True,
+)
+
+FLARE24_TASK1 = LabelScheme(
+    key="flare24_task1",
+    title="FLARE24 task 1: lesions only",
+    organs=_single({1: LESION.key}),
+    annotated=(LESION.key,),
+    highest=1,
+    partial=True,
+)
+
+TOTALSEGMENTATOR = LabelScheme(
+    key="totalsegmentator",
+    title="TotalSegmentator 2, task 'total' (117 structures)",
+    organs=_single(
+        {
+            1: "spleen",
+            2: "right_kidney",
+            3: "left_kidney",
+            4: "gallbladder",
+            5: "liver",
+            6: "stomach",
+            7: "pancreas",
+            8: "right_adrenal_gland",
+            9: "left_adrenal_gland",
+            15: "esophagus",
+            19: "duodenum",
+            52: "aorta",
+            63: "inferior_vena_cava",
+        }
+    ),
+    annotated=ORGAN_KEYS,
+    highest=117,
+)
+
+TOTALSEGMENTATOR_ORGANS = LabelScheme(
+    key="totalsegmentator_organs",
+    title="TotalSegmentator 2, model 291 (24 organs)",
+    organs=tuple(pair for pair in TOTALSEGMENTATOR.organs if pair[0] <= 24),
+    annotated=tuple(key for key in ORGAN_KEYS if key not in ("aorta", "inferior_vena_cava")),
+    highest=24,
+)
+
+TOTALSEGMENTATOR_VESSELS = LabelScheme(
+    key="totalsegmentator_vessels",
+    title="TotalSegmentator 2, model 293 (18 structures of heart and vessels)",
+    organs=_single({2: "aorta", 13: "inferior_vena_cava"}),
+    annotated=("aorta", "inferior_vena_cava"),
+    highest=18,
+)
+
+TOTALSEGMENTATOR_V1 = LabelScheme(
+    key="totalsegmentator_v1",
+    title="TotalSegmentator 1 and STU-Net (104 structures)",
+    organs=_single(
+        {
+            1: "spleen",
+            2: "right_kidney",
+            3: "left_kidney",
+            4: "gallbladder",
+            5: "liver",
+            6: "stomach",
+            7: "aorta",
+            8: "inferior_vena_cava",
+            10: "pancreas",
+            11: "right_adrenal_gland",
+            12: "left_adrenal_gland",
+            42: "esophagus",
+            56: "duodenum",
+        }
+    ),
+    annotated=ORGAN_KEYS,
+    highest=104,
+)
+
+SCHEMES: dict[str, LabelScheme] = {
+    row.key: row
+    for row in (
+        FLARE21,
+        FLARE22,
+        FLARE23,
+        FLARE24_TASK1,
+        TOTALSEGMENTATOR,
+        TOTALSEGMENTATOR_ORGANS,
+        TOTALSEGMENTATOR_VESSELS,
+        TOTALSEGMENTATOR_V1,
+    )
+}
+"""Every label scheme by its key."""

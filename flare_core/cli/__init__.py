@@ -1,0 +1,109 @@
+"""The command line: ``flare COMMAND ...``, one file per command.
+
+A command module has NAME, HELP, add_arguments(parser) and run(arguments) -> exit code, and imports
+nothing heavy at its top. Exit codes: see `flare_core.cli.failure`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import NoReturn, Protocol
+
+from flare_core.cli import segment, train
+from flare_core.cli.engine import settle
+from flare_core.cli.failure import failure_of, json_line, log_traceback
+from flare_core.cli.outputs import RESEARCH_USE
+from flare_core.cli.streams import forgiving_streams
+from flare_core.errors import InputError
+
+
+class Command(Protocol):
+    """What a command module offers."""
+
+    NAME: str
+    HELP: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it and return the exit code."""
+
+
+COMMANDS: dict[str, Command] = {segment.NAME: segment, train.NAME: train}
+"""★ Add a command: one file, one entry here."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints have the four parts of every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Turn a complaint about the arguments into an `InputError`."""
+        raise InputError(
+            self.prog, message, " ".join(self.format_usage().split()), f"See {self.prog} --help."
+        )
+
+
+def build_parser(commands: Mapping[str, Command] = COMMANDS) -> Parser:
+    """Return the parser of all commands."""
+    from flare_core import __version__
+
+    parser = Parser(
+        prog="flare", description=f"Abdominal CT segmentation. {RESEARCH_USE}", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"flare {__version__}")
+    choices = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in commands.items():
+        one = choices.add_parser(
+            name,
+            help=command.HELP,
+            description=command.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_arguments(one)
+        one.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, commands: Mapping[str, Command] = COMMANDS) -> int:
+    """Run a command; return the exit code. Errors are told on standard error, never raised."""
+    forgiving_streams()
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = build_parser(commands).parse_args(words)
+        return commands[arguments.command].run(arguments)
+    except SystemExit as end:  # --help and --version
+        return int(end.code or 0)
+    except BrokenPipeError:  # the reader of our output left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in words and failure_of(error).kind == "internal":
+            raise
+        return _tell(error, as_json=_wants_json(words))
+    finally:
+        with suppress(KeyboardInterrupt):  # people press Ctrl-C twice
+            settle()
+
+
+def _tell(error: BaseException, *, as_json: bool) -> int:
+    """Say what went wrong; return the exit code."""
+    failure = failure_of(error)
+    log = log_traceback(error) if failure.kind == "internal" else ""
+    if as_json:
+        event = "cancelled" if failure.kind == "cancelled" else "error"
+        sys.stdout.write(json_line({"event": event, **failure.fields(), "log": log}))
+    details = f"\n  details: {log}" if log else ""
+    print(f"{failure.message}{details}", file=sys.stderr)
+    return failure.exit_code
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    """Return whether a program reads our output; looked up in the words, as parsing may fail."""
+    pairs = zip(words, words[1:], strict=False)
+    return "--progress=json" in words or ("--progress", "json") in pairs

@@ -1,0 +1,109 @@
+"""What a failed run says: to a person as text, to a program as fields.
+
+Exit codes: 1 something went wrong inside or some cases of a batch failed, 2 the arguments or the
+input cannot be used, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import traceback
+from dataclasses import asdict, dataclass
+
+from flare_core.errors import Cancelled, InputError, NothingFound
+
+EXIT_INTERNAL = 1
+EXIT_INPUT = 2
+EXIT_STOPPED = 130
+
+ISSUE_ADVICE = "Run again with --debug to see the details, and report them as an issue."
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed, in fields."""
+
+    kind: str
+    """input, cancelled, nothing_found or internal."""
+    argument: str
+    """Which argument or file it is about; may be empty."""
+    came: str
+    """What was given, or what happened."""
+    legal: str
+    """What would be accepted; may be empty."""
+    action: str
+    """What the person can do now."""
+    message: str
+    """The whole thing as text, for a person."""
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a process that ends because of this failure."""
+        return {"internal": EXIT_INTERNAL, "cancelled": EXIT_STOPPED}.get(self.kind, EXIT_INPUT)
+
+    def fields(self) -> dict[str, str]:
+        """Return the fields as a plain dict, for JSON."""
+        return asdict(self)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Put an exception into the fields a person or a program can act upon.
+
+    Examples
+    --------
+    >>> failure_of(InputError("--threads", "-1", "0 or more", "Leave it out.")).action
+    'Leave it out.'
+    >>> failure_of(KeyError("x")).kind
+    'internal'
+    """
+    if isinstance(error, InputError):
+        return Failure("input", *error.parts, message=str(error))
+    if isinstance(error, (Cancelled, KeyboardInterrupt)):
+        return Failure(
+            "cancelled", "", "", "", "", message="Stopped; nothing half-written is left."
+        )
+    if isinstance(error, NothingFound):
+        return _nothing_found(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return _out_of_memory(error)
+    text = f"{type(error).__name__}: {error}"
+    return Failure("internal", "", text, "", ISSUE_ADVICE, message=f"Something failed: {text}")
+
+
+def _nothing_found(error: NothingFound) -> Failure:
+    text = str(error) or "no abdominal organ found"
+    legal = "a CT that shows at least a part of the abdomen, in Hounsfield units"
+    action = "Check that this is the right scan and that its patient axes are stored correctly."
+    return Failure("nothing_found", "input", text, legal, action, message=f"{text}\n  {action}")
+
+
+def _out_of_memory(error: BaseException) -> Failure:
+    action = "Close other programs, or use --fast, or --device cpu if a graphics card was used."
+    came = f"the memory is not enough ({type(error).__name__})"
+    return Failure("internal", "", came, "", action, message=f"Stopped: {came}.\n  {action}")
+
+
+def log_traceback(error: BaseException) -> str:
+    """Write the traceback to a new file in the system's temporary folder; return its path."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="flare_", suffix=".log", delete=False, encoding="utf-8", errors="replace"
+    ) as log:
+        log.write("".join(traceback.format_exception(type(error), error, error.__traceback__)))
+        return log.name
+
+
+def json_line(event: dict[str, object]) -> str:
+    r"""Return one JSON line; pure ASCII, so that no pipe's encoding can spoil it.
+
+    Raises
+    ------
+    ValueError
+        If a number is NaN or infinite, which JSON does not have.
+
+    Examples
+    --------
+    >>> json_line({"event": "ready", "name": "Bäuche"})
+    '{"event": "ready", "name": "B\\u00e4uche"}\n'
+    """
+    return json.dumps(event, ensure_ascii=True, allow_nan=False) + "\n"

@@ -1,0 +1,291 @@
+"""Write what a case gives: label map, statistics as CSV and JSON, overlay picture.
+
+Invariant: the files of a case appear together, and the label map last. So "CASE.nii.gz exists"
+means that the case is done and that the files beside it belong to it. If writing fails, none of
+the new files is left and earlier ones stay as they were.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flare_core import atomic
+from flare_core.errors import InputError
+
+if TYPE_CHECKING:
+    from flare_core.segment.pipeline import Segmentation
+
+    from flare_core.imaging.volume import Volume
+    from flare_core.segment.statistics import StatisticsRow
+
+OUTPUTS = ("labels", "statistics", "png")
+"""What can be asked for; `statistics` is two files."""
+
+LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+"""Endings that make an output a file name; the uncompressed ones are for fast exchange."""
+
+RESEARCH_USE = "For research use; not a medical device."
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """Where the files of one case go."""
+
+    labels: Path
+    """Label map."""
+    statistics_csv: Path
+    """One line per organ and measure."""
+    statistics_json: Path
+    """The same rows with where they come from."""
+    png: Path
+    """Overlay montage."""
+
+    def files(self, outputs: Sequence[str] = OUTPUTS) -> dict[str, Path]:
+        """Return the wanted files by key; the label map, if wanted, is the last."""
+        files = {}
+        if "statistics" in outputs:
+            files["statistics_csv"] = self.statistics_csv
+            files["statistics_json"] = self.statistics_json
+        if "png" in outputs:
+            files["png"] = self.png
+        if "labels" in outputs:
+            files["labels"] = self.labels
+        return files
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a case comes from."""
+
+    case: str
+    """Name of the case."""
+    path: Path
+    """The scan: a file, whose header the label map takes over, or a DICOM folder."""
+    facts: dict[str, Any]
+    """Input path, series, versions, date: plain values for JSON."""
+
+
+def is_file_name(output: str | os.PathLike[str]) -> bool:
+    """Return whether an output names a label file rather than a folder.
+
+    Examples
+    --------
+    >>> is_file_name("a/liver.nii.gz"), is_file_name("a/results")
+    (True, False)
+    """
+    return os.fspath(output).lower().endswith(LABEL_SUFFIXES)
+
+
+def output_paths(output: str | os.PathLike[str], case: str) -> OutputPaths:
+    """Return where a case's files go: into the folder `output`, or beside the file `output`.
+
+    Examples
+    --------
+    >>> output_paths("out", "case7").png.as_posix()
+    'out/case7.png'
+    >>> output_paths("out/liver.nii.gz", "case7").statistics_csv.as_posix()
+    'out/liver_statistics.csv'
+    """
+    target = Path(output)
+    labels = target if is_file_name(target) else target / f"{case}.nii.gz"
+    suffix = next(end for end in LABEL_SUFFIXES if labels.name.lower().endswith(end))
+    stem = labels.name[: -len(suffix)]
+    return OutputPaths(
+        labels=labels,
+        statistics_csv=labels.with_name(f"{stem}_statistics.csv"),
+        statistics_json=labels.with_name(f"{stem}_statistics.json"),
+        png=labels.with_name(f"{stem}.png"),
+    )
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` if needed and try to write into it, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        If it is a file, or may not be created or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{uuid.uuid4().hex[:8]}.part"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            "output",
+            f"{folder}: {error.strerror or error}",
+            "a folder that can be created and written, or a file name ending .nii.gz",
+            "Choose another output folder or change its permissions.",
+        ) from error
+
+
+def write_outputs(
+    paths: Mapping[str, Path], image: Volume, segmentation: Segmentation, source: Source
+) -> None:
+    """Write the files of one case, all at the same time, and show them together.
+
+    The writers run in threads: compression and picture scaling leave Python's lock alone.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be written; none of them is left then.
+    """
+    rows = segmentation.rows
+    tasks = {
+        "labels": lambda part: _write_labels(part, segmentation.labels, source),
+        "statistics_csv": lambda part: _write_csv(part, rows),
+        "statistics_json": lambda part: atomic.write_json(part, record(segmentation, source)),
+        "png": lambda part: _write_picture(part, image, segmentation, source),
+    }
+    targets = list(paths.values())
+    with written_together(targets) as parts, ThreadPoolExecutor(len(tasks)) as pool:
+        jobs = [pool.submit(tasks[key], part) for key, part in zip(paths, parts, strict=True)]
+        for job in jobs:
+            job.result()
+
+
+@contextmanager
+def written_together(targets: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield a temporary path beside each target; rename all of them if the block succeeds.
+
+    The last target is the sign that all are there: it is taken away first and put in place last.
+
+    Raises
+    ------
+    InputError
+        If writing or renaming fails. New files are then removed and old ones stay.
+    """
+    mark = uuid.uuid4().hex[:8]
+    parts = [target.with_name(f".{mark}.part.{target.name}") for target in targets]
+    try:
+        yield parts
+        for part in parts:
+            _flush_to_disk(part)
+        _swap(parts, targets, mark)
+    except OSError as error:
+        raise InputError(
+            "output",
+            f"{targets[-1].parent}: writing failed: {error.strerror or error}",
+            "a folder that may be written and has free space, its files not open elsewhere",
+            "Free space, close the files or choose another folder; nothing was left behind.",
+        ) from error
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+def _swap(parts: Sequence[Path], targets: Sequence[Path], mark: str) -> None:
+    """Put the parts in place of the targets; on failure put everything back."""
+    set_aside: list[tuple[Path, Path]] = []
+    placed: list[Path] = []
+    try:
+        for target in reversed(targets):
+            if target.exists():
+                backup = target.with_name(f".{mark}.old.{target.name}")
+                os.replace(target, backup)
+                set_aside.append((backup, target))
+        for part, target in zip(parts, targets, strict=True):
+            os.replace(part, target)
+            placed.append(target)
+    except BaseException:  # Ctrl-C too: the old files must come back
+        for target in reversed(placed):
+            target.unlink(missing_ok=True)
+        for backup, target in reversed(set_aside):
+            os.replace(backup, target)
+        raise
+    for backup, _ in set_aside:
+        backup.unlink(missing_ok=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    with open(path, "rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _write_labels(path: Path, labels: Volume, source: Source) -> None:
+    from flare_core.imaging.files import write_labels, write_volume
+
+    if path.name.lower().endswith((".nii.gz", ".nii")):
+        write_labels(path, labels, like=source.path)
+    else:
+        write_volume(path, labels, compressed=False)
+
+
+def _write_csv(path: Path, rows: Sequence[StatisticsRow]) -> None:
+    from flare_core.segment.statistics import rows_to_csv
+
+    path.write_bytes(rows_to_csv(rows).encode("utf-8"))
+
+
+def _write_picture(path: Path, image: Volume, found: Segmentation, source: Source) -> None:
+    from flare_core.anatomy.organs import organ
+    from flare_core.report.overlay import overlay_montage, write_png
+
+    looked_for = [organ(key) for key in dict.fromkeys(row.organ for row in found.rows)]
+    pixels = overlay_montage(image, found.labels, looked_for, case=source.case, notes=found.notes)
+    write_png(path, pixels)
+
+
+def record(segmentation: Segmentation, source: Source) -> dict[str, Any]:
+    """Return everything about a case as plain values: rows, notes, times and provenance."""
+    from flare_core.segment.statistics import rows_to_json
+
+    return {
+        "case": source.case,
+        "intended_use": RESEARCH_USE,
+        "rows": rows_to_json(segmentation.rows),
+        "notes": list(segmentation.notes),
+        "timings_s": plain(segmentation.timings),
+        "provenance": plain({**segmentation.provenance, **source.facts}),
+    }
+
+
+def table_csv(records: Iterable[Mapping[str, Any]]) -> str:
+    """Return the JSON rows of several cases, each with its `case`, as one CSV text."""
+    from flare_core.segment.statistics import CSV_COLUMNS
+
+    stream = io.StringIO()
+    columns = ["case", *CSV_COLUMNS]
+    writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for row in records:
+        code = row.get("code") or {}
+        writer.writerow({**row, **{f"code_{key}": text for key, text in code.items()}})
+    return stream.getvalue()
+
+
+def plain(value: Any) -> Any:
+    """Return `value` with only what strict JSON has: NaN and infinity become None.
+
+    Examples
+    --------
+    >>> plain({"a": (1, float("nan")), "b": Path("x")})
+    {'a': [1, None], 'b': 'x'}
+    """
+    if isinstance(value, str):  # a file name may hold bytes that are no text
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # a number or an array of numpy or torch
+        return plain(value.tolist())
+    return str(value)

@@ -1,0 +1,120 @@
+"""``flare segment``: from a CT to labels, numbers and a picture.
+
+Exit codes: 0 all done, 1 a case of a batch failed or something broke, 2 the arguments or the only
+input cannot be used, 130 stopped by Ctrl-C. Results go to standard output, progress and errors to
+standard error; with ``--progress json`` everything is JSON lines on standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from flare_core.cli import batch, worker
+from flare_core.cli.choices import DEVICES, PRECISIONS, check_choices, settings_from
+from flare_core.cli.engine import REAL, Engine
+from flare_core.cli.outputs import is_file_name, make_folder
+from flare_core.cli.reports import Report, ReportForPrograms, report_for_people
+from flare_core.cli.streams import protected_stdout
+from flare_core.errors import InputError
+
+NAME = "segment"
+HELP = "segment the abdominal organs of CT scans"
+
+PROGRESS = ("bar", "json", "none")
+
+OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--model", {"default": "default", "metavar": "NAME", "help": "model name or package folder"}),
+    ("--organs", {"metavar": "A,B", "help": "only these, as in liver,spleen (default: all)"}),
+    ("--device", {"choices": DEVICES, "default": "auto", "help": "where to compute"}),
+    ("--threads", {"type": int, "default": 0, "metavar": "N", "help": "0: automatic"}),
+    ("--precision", {"choices": PRECISIONS, "default": "auto", "help": "number format"}),
+    ("--fast", {"action": "store_true", "help": "less overlap: faster, a little less exact"}),
+    ("--no-cascade", {"action": "store_true", "help": "organ model on the whole scan"}),
+    ("--series", {"metavar": "UID", "help": "which series of a DICOM folder"}),
+    ("--overwrite", {"action": "store_true", "help": "do cases again that are done"}),
+    ("--progress", {"choices": PROGRESS, "default": "bar", "help": "for people, programs, nobody"}),
+    ("--home", {"metavar": "FOLDER", "help": "where installed models are"}),
+    ("--worker", {"action": "store_true", "help": "stay warm and take JSON requests on stdin"}),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``flare segment`` takes."""
+    parser.add_argument(
+        "input", nargs="*", type=Path, help="NIfTI, NRRD or MHA file, DICOM folder, folder of them"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help="folder, or FILE.nii.gz for a single scan"
+    )
+    for name, facts in OPTIONS:
+        parser.add_argument(name, **facts)
+
+
+def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
+    """Segment what was named; return the exit code.
+
+    Raises
+    ------
+    InputError
+        If the arguments cannot be used.
+    """
+    if arguments.worker:
+        return worker.serve(_choices(arguments), engine)
+    if arguments.progress != "json":
+        return _run(arguments, engine, report_for_people(arguments.progress))
+    with protected_stdout() as stream:  # a library's print must not come between the JSON lines
+        return _run(arguments, engine, ReportForPrograms(stream))
+
+
+def _run(arguments: argparse.Namespace, engine: Engine, report: Report) -> int:
+    plan = make_plan(arguments)
+    return batch.exit_code(batch.run_plan(plan, engine, report, debug=arguments.debug))
+
+
+def make_plan(arguments: argparse.Namespace) -> batch.Plan:
+    """Check the arguments, find the cases and make the output folder; nothing is computed yet.
+
+    Raises
+    ------
+    InputError
+        If something is missing, unknown or cannot be written.
+    """
+    _require_paths(arguments)
+    choices = check_choices(_choices(arguments))
+    output = arguments.output
+    jobs = batch.plan_jobs(batch.find_cases(arguments.input, arguments.series), output)
+    folder = output.parent if is_file_name(output) else output
+    make_folder(folder)
+    return batch.Plan(
+        jobs=jobs,
+        settings=lambda: settings_from(choices),
+        overwrite=arguments.overwrite,
+        summary=folder / batch.SUMMARY_FILE if len(jobs) > 1 else None,
+    )
+
+
+def _require_paths(arguments: argparse.Namespace) -> None:
+    if not arguments.input:
+        raise InputError(
+            "input", "nothing", "at least one scan or folder", "flare segment CT.nii.gz -o OUT"
+        )
+    if arguments.output is None:
+        raise InputError(
+            "--output", "nothing", "a folder for the results", "Add -o FOLDER to the command."
+        )
+
+
+def _choices(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings among the arguments, under the names they have in JSON."""
+    return {
+        "model": arguments.model,
+        "organs": arguments.organs,
+        "device": arguments.device,
+        "threads": arguments.threads,
+        "fast": arguments.fast,
+        "cascade": not arguments.no_cascade,
+        "precision": arguments.precision,
+        "home": arguments.home,
+    }

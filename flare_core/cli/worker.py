@@ -1,0 +1,260 @@
+"""``flare segment --worker``: a process that stays warm and takes one JSON request per line.
+
+A program (Slicer) starts it once, writes requests to its standard input and reads answers from its
+standard output; both are UTF-8, one JSON object per line, times in seconds, fractions 0 to 1. The
+log and whatever a library prints go to standard error. Options on the worker's own command line
+(``--device``, ``--home`` ...) are the defaults of every request.
+
+First line, before anything heavy is loaded::
+
+    {"event": "ready", "protocol": 1, "version": "0.1.0"}
+
+Requests; `id` is a text or a whole number that the program chooses::
+
+    {"id": 1, "command": "segment", "input": "/a/ct.nrrd", "output": "/tmp/x/labels.nii",
+     "settings": {"model": "default", "organs": ["liver"], "device": "auto", "threads": 0,
+                  "fast": false, "cascade": true, "precision": "auto", "home": null},
+     "outputs": ["labels", "statistics", "png"], "series": null}
+    {"id": 2, "command": "preload", "settings": {"model": "default"}}
+    {"id": 3, "command": "cancel", "target": 1}
+    {"id": 4, "command": "ping"}
+    {"id": 5, "command": "shutdown"}
+
+Only `input` and `output` must be given. `output` is a folder or a file name ending .nii.gz, .nii,
+.nrrd or .mha (the last three uncompressed); what is there is replaced. `segment` and `preload`
+wait in a queue, one runs at a time; the rest is answered at once, also during a run.
+
+Answers. Each request gets exactly one last answer; `segment` gets progress before it::
+
+    {"id": 1, "event": "progress", "stage": "organs", "fraction": 0.4, "seconds_left": 3.1}
+    {"id": 1, "event": "result", "files": {"labels": "/tmp/x/labels.nii", ...}, "rows": [
+        {"organ": "liver", "measure": "volume", "value": 1510.2, "unit": "mL", "code": {...},
+         "note": ""}, ...], "timings_s": {...}, "notes": [...], "provenance": {...}}
+    {"id": 1, "event": "error", "kind": "input", "argument": "...", "came": "...", "legal": "...",
+     "action": "...", "message": "..."}          kind: input, nothing_found or internal
+    {"id": 1, "event": "cancelled"}              within 1 s of its cancel; no file is left
+    {"id": 2, "event": "preloaded", "seconds": 2.7}
+    {"id": 3, "event": "ok", "cancelled": true}  false: the target had ended before
+    {"id": 4, "event": "pong", "busy": true, "waiting": 0}
+    {"id": 5, "event": "bye"}                    after the rest was cancelled; exit code 0
+
+A line that is no request gets an error with the id it has, or null, and the worker goes on. The
+end of standard input means that the program is gone: everything is cancelled and the worker ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any, TextIO
+
+from flare_core.cli import engine as engines
+from flare_core.cli.choices import check_choices, settings_from
+from flare_core.cli.engine import Engine
+from flare_core.cli.failure import failure_of, json_line
+from flare_core.cli.one_case import Job, Watch, run_case
+from flare_core.cli.outputs import make_folder
+from flare_core.cli.progress import StepLike, Throttle
+from flare_core.cli.reports import result_fields, step_fields
+from flare_core.cli.streams import lines_of, protected_stdout
+from flare_core.cli.worker_requests import Fields, Id, check_request, job_of, parse, request_id
+from flare_core.errors import Cancelled, InputError
+
+PROTOCOL = 1
+"""Raised when an old program could no longer talk to this worker."""
+
+GRACE_S = 5.0
+"""How long a run may take to stop once the program is gone; then the worker ends anyway."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A request that waits or runs."""
+
+    id: Id
+    """Name the program gave it."""
+    work: Callable[[Task], dict[str, Any]]
+    """Does it and returns the last answer."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set when it should end."""
+
+
+def serve(defaults: Fields, engine: Engine) -> int:
+    """Answer requests until the program says so or is gone; return the exit code."""
+    check_choices(defaults)
+    with protected_stdout() as stream:
+        return Worker(engine, defaults, stream, leave=end_process).run(lines_of(sys.stdin.fileno()))
+
+
+def end_process() -> None:
+    """End this process, whatever its other threads do."""
+    os._exit(0)
+
+
+class Worker:
+    """Reads requests in one thread and works on them, one at a time, in the caller's thread."""
+
+    def __init__(
+        self, engine: Engine, defaults: Fields, stream: TextIO, *, leave: Callable[[], None]
+    ) -> None:
+        self._engine = engine
+        self._defaults = defaults
+        self._stream = stream
+        self._leave = leave
+        self._sending = threading.Lock()
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._lock = threading.RLock()  # guards the next two
+        self._open: list[Task] = []
+        self._running: Task | None = None
+
+    def run(self, lines: Iterable[str]) -> int:
+        """Work until the end of the lines or a shutdown; return the exit code 0."""
+        from flare_core import __version__
+
+        self._send({"event": "ready", "protocol": PROTOCOL, "version": __version__})
+        threading.Thread(target=self._listen, args=(lines,), daemon=True).start()
+        while (task := self._tasks.get()) is not None:
+            if self._begin(task):
+                self._finish(task, self._answer(task))
+        return 0
+
+    # --- the thread that listens
+
+    def _listen(self, lines: Iterable[str]) -> None:
+        """Take every line; whatever is wrong with one, go on with the next."""
+        for line in lines:
+            if line.strip() and not self._take(line):
+                break
+        self._end()
+
+    def _take(self, line: str) -> bool:
+        """Act upon one line; return whether to go on listening."""
+        name: Id = None
+        try:
+            request = parse(line)
+            name = request_id(request)
+            check_request(request)
+            return self._obey(name, request)
+        except InputError as error:
+            self._send({"id": name, "event": "error", **failure_of(error).fields()})
+            return True
+
+    def _obey(self, name: Id, request: Fields) -> bool:
+        command = request["command"]
+        if command == "ping":
+            self._send({"id": name, "event": "pong", **self._load()})
+        elif command == "cancel":
+            self._send({"id": name, "event": "ok", "cancelled": self._cancel(request["target"])})
+        elif command == "shutdown":
+            self._cancel_all()
+            self._send({"id": name, "event": "bye"})
+            return False
+        else:
+            self._enqueue(name, request)
+        return True
+
+    def _enqueue(self, name: Id, request: Fields) -> None:
+        choices = check_choices({**self._defaults, **request.get("settings", {})})
+        if request["command"] == "preload":
+            task = Task(name, lambda task: self._preload(task, choices))
+        else:
+            job = job_of(request)
+            task = Task(name, lambda task: self._segment(task, job, choices))
+        with self._lock:
+            if any(other.id == name for other in self._open):
+                raise InputError(
+                    "id", repr(name), "an id that no open request has", "Choose another id."
+                )
+            self._open.append(task)
+        self._tasks.put(task)
+
+    def _cancel(self, target: Id) -> bool:
+        """Stop a running request, or answer a waiting one; return whether it was still open."""
+        with self._lock:
+            task = next((task for task in self._open if task.id == target), None)
+            if task is None:
+                return False
+            task.stop.set()
+            if task is not self._running:
+                self._finish(task, {"event": "cancelled"})
+            return True
+
+    def _cancel_all(self) -> None:
+        with self._lock:
+            for task in tuple(self._open):
+                self._cancel(task.id)
+
+    def _load(self) -> dict[str, Any]:
+        with self._lock:
+            busy = self._running is not None
+            return {"busy": busy, "waiting": len(self._open) - busy}
+
+    def _end(self) -> None:
+        """Stop everything; if a run does not stop in time, end without it."""
+        self._cancel_all()
+        self._tasks.put(None)
+        timer = threading.Timer(GRACE_S, self._leave)
+        timer.daemon = True
+        timer.start()
+
+    # --- the thread that works
+
+    def _begin(self, task: Task) -> bool:
+        """Return whether the task is still wanted, and mark it as running."""
+        with self._lock:
+            wanted = task in self._open
+            self._running = task if wanted else None
+            return wanted
+
+    def _answer(self, task: Task) -> dict[str, Any]:
+        """Do the task; return its last answer, whatever happened."""
+        try:
+            return task.work(task)
+        except Cancelled:
+            return {"event": "cancelled"}
+        except Exception as error:  # the process's edge: the program must get an answer
+            failure = failure_of(error)
+            if failure.kind == "internal":
+                traceback.print_exc(file=sys.stderr)
+            return {"event": "error", **failure.fields()}
+
+    def _finish(self, task: Task, answer: dict[str, Any]) -> None:
+        with self._lock:
+            self._open.remove(task)
+            if self._running is task:
+                self._running = None
+        self._send({"id": task.id, **answer})
+
+    def _preload(self, task: Task, choices: Fields) -> dict[str, Any]:
+        start = time.perf_counter()
+        loading = engines.in_background(lambda: self._engine.preload(settings_from(choices)))
+        engines.wait_for(loading, task.stop.is_set)
+        return {"event": "preloaded", "seconds": round(time.perf_counter() - start, 3)}
+
+    def _segment(self, task: Task, job: Job, choices: Fields) -> dict[str, Any]:
+        make_folder(job.paths.labels.parent)
+        throttle = Throttle()
+
+        def on_step(step: StepLike) -> None:
+            if throttle.lets_through(step):
+                self._send({"id": task.id, "event": "progress", **step_fields(step)})
+
+        watch = Watch(on_step, task.stop.is_set)
+        result = run_case(job, lambda: settings_from(choices), self._engine, watch)
+        return {"event": "result", **result_fields(result)}
+
+    def _send(self, event: dict[str, Any]) -> None:
+        """Write one answer; if nobody reads any more, stop everything."""
+        try:
+            with self._sending:
+                self._stream.write(json_line(event))
+                self._stream.flush()
+        except OSError:  # the program is gone; the end of its requests follows
+            for task in tuple(self._open):
+                task.stop.set()

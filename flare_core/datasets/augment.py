@@ -1,0 +1,194 @@
+"""Random changes to a patch, drawn once and applied to image and labels alike, on any device.
+
+Geometry and intensity follow nnU-Net's habits (rotation, scaling, noise, blur, contrast, gamma,
+low resolution). Two things are ours because training cases are few: organs get a HU offset each, so
+that contrast phases not seen in training are still met, and thick slices are imitated.
+Left and right are never mirrored: the liver's side is part of what is learned.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from flare_core.datasets.sampling import Draw
+
+AIR_HU = -1024
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far patches are changed. All ranges are half-widths unless said otherwise."""
+
+    rotation_degrees: tuple[float, float, float] = (12.0, 6.0, 6.0)
+    """Around z, y, x."""
+    zoom: float = 0.18
+    """Natural logarithm of the scale, each axis partly on its own."""
+    bend_mm: float = 6.0
+    """Standard deviation of a smooth random displacement."""
+    bend_probability: float = 0.4
+    """Share of patches that are bent."""
+    offset_hu: float = 12.0
+    """Standard deviation of a shift of all values."""
+    contrast: float = 0.15
+    """Natural logarithm of a gain around 40 HU."""
+    organ_offset_hu: float = 25.0
+    """Standard deviation of each organ's own shift (another contrast phase)."""
+    organ_probability: float = 0.35
+    """Share of patches whose organs are shifted."""
+    noise_hu: float = 30.0
+    """Largest standard deviation of added noise."""
+    noise_probability: float = 0.4
+    """Share of patches with noise."""
+    blur_probability: float = 0.2
+    """Share of patches smoothed in plane."""
+    thick_probability: float = 0.25
+    """Share of patches whose slices are thickened."""
+    thick_mm: float = 10.0
+    """Largest imitated slice thickness."""
+
+
+NO_AUGMENTATION = Augmentation(
+    (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+)
+
+
+def cut_patch(
+    draw: Draw,
+    patch: tuple[int, int, int],
+    settings: Augmentation,
+    random: np.random.Generator,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Return an augmented patch.
+
+    Returns
+    -------
+    image : float32 tensor (1, 1, Z, Y, X), HU
+    labels : uint8 tensor (1, 1, Z, Y, X)
+        Outside the scan the image is air and the label 0.
+    """
+    matrix = _draw_matrix(settings, random, draw.sample.spacing_mm)
+    low, high = _source_box(draw, patch, matrix)
+    block = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    image = torch.from_numpy(draw.sample.image[block].astype(np.float32)).to(device)
+    labels = torch.from_numpy(draw.sample.labels[block].astype(np.float32)).to(device)
+    grid = _sampling_grid(draw.centre - low, patch, matrix, image.shape)
+    if random.random() < settings.bend_probability:
+        grid += _bend(patch, draw, settings, random, image.shape)
+    grid = grid.to(device)[None]  # (1, Z, Y, X, 3)
+    moved = functional.grid_sample((image - AIR_HU)[None, None], grid, align_corners=False)
+    moved += AIR_HU
+    kept = functional.grid_sample(
+        labels[None, None], grid, mode="nearest", align_corners=False
+    ).to(torch.uint8)
+    return _change_intensity(moved, kept, draw, settings, random), kept
+
+
+def _draw_matrix(
+    settings: Augmentation, random: np.random.Generator, spacing: tuple[float, float, float]
+) -> np.ndarray:
+    """Return the 3 x 3 map from patch offsets to scan offsets, (z, y, x) voxels."""
+    angles = [math.radians(random.uniform(-a, a)) for a in settings.rotation_degrees]
+    rotation = np.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = [i for i in range(3) if i != axis]
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = math.cos(angle)
+        turn[a, b], turn[b, a] = -math.sin(angle), math.sin(angle)
+        rotation = rotation @ turn
+    common = random.uniform(-settings.zoom, settings.zoom)
+    own = random.uniform(-settings.zoom, settings.zoom, 3) / 3
+    scale = np.diag(np.exp(common + own))
+    mm = np.diag(spacing)
+    return np.linalg.inv(mm) @ rotation @ scale @ mm
+
+
+def _source_box(draw: Draw, patch: tuple[int, int, int], matrix: np.ndarray) -> tuple:
+    """Return the scan's block that the patch can touch, so that no whole scan is converted."""
+    reach = np.abs(matrix) @ (np.asarray(patch) / 2.0) + 8
+    low = np.maximum(0, np.floor(draw.centre - reach)).astype(int)
+    high = np.minimum(draw.sample.image.shape, np.ceil(draw.centre + reach)).astype(int)
+    return low, high
+
+
+def _sampling_grid(
+    centre: np.ndarray, patch: tuple[int, int, int], matrix: np.ndarray, shape: torch.Size
+) -> Tensor:
+    """Return grid_sample's coordinates (Z, Y, X, 3), x first, -1 to 1 over the block's cells."""
+    sizes = np.asarray(shape, float)
+    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in patch]
+    grid = torch.empty(*patch, 3)
+    for source in range(3):  # the block's axis z, y, x
+        scale = 2.0 / sizes[source]
+        value = float((centre[source] + 0.5) * scale - 1.0)
+        part = torch.full(patch, value)
+        for axis in range(3):
+            view = [1, 1, 1]
+            view[axis] = patch[axis]
+            part += axes[axis].view(view) * float(matrix[source, axis] * scale)
+        grid[..., 2 - source] = part
+    return grid
+
+
+def _bend(
+    patch: tuple[int, int, int],
+    draw: Draw,
+    settings: Augmentation,
+    random: np.random.Generator,
+    shape: torch.Size,
+) -> Tensor:
+    """Return a smooth random displacement (Z, Y, X, 3) in grid_sample's units."""
+    coarse = tuple(max(3, round(n * s / 60)) for n, s in zip(patch, draw.sample.spacing_mm, strict=True))
+    field = random.normal(0.0, settings.bend_mm, (1, 3, *coarse)).astype(np.float32)
+    for source in range(3):
+        field[:, 2 - source] *= 2.0 / (shape[source] * draw.sample.spacing_mm[source])
+    smooth = functional.interpolate(
+        torch.from_numpy(field), size=patch, mode="trilinear", align_corners=True
+    )
+    return smooth[0].permute(1, 2, 3, 0)
+
+
+def _change_intensity(
+    image: Tensor, labels: Tensor, draw: Draw, settings: Augmentation, random: np.random.Generator
+) -> Tensor:
+    """Return the patch as another scanner, contrast phase or dose might show it, HU."""
+    if random.random() < settings.organ_probability:
+        shift = random.normal(0.0, settings.organ_offset_hu, 256).astype(np.float32)
+        shift[0] = 0.0
+        image = image + torch.from_numpy(shift).to(image.device)[labels.long()]
+    gain = math.exp(random.uniform(-settings.contrast, settings.contrast))
+    offset = random.normal(0.0, settings.offset_hu) if settings.offset_hu else 0.0
+    image = (image - 40.0) * gain + (40.0 + offset)
+    if random.random() < settings.blur_probability:
+        image = _blur_in_plane(image)
+    if random.random() < settings.noise_probability:
+        seed = int(random.integers(2**31))
+        generator = torch.Generator(image.device).manual_seed(seed)
+        noise = torch.empty_like(image).normal_(generator=generator)
+        image = image + noise * random.uniform(0.0, settings.noise_hu)
+    if random.random() < settings.thick_probability:
+        image = _thicken(image, random.uniform(2.0, settings.thick_mm) / draw.sample.spacing_mm[0])
+    return image
+
+
+def _blur_in_plane(image: Tensor) -> Tensor:
+    """Smooth with a 3 x 3 binomial filter in plane."""
+    row = torch.tensor([0.25, 0.5, 0.25], device=image.device)
+    kernel = (row[:, None] * row[None, :]).view(1, 1, 1, 3, 3)
+    return functional.conv3d(functional.pad(image, (1, 1, 1, 1, 0, 0), mode="replicate"), kernel)
+
+
+def _thicken(image: Tensor, factor: float) -> Tensor:
+    """Average over `factor` slices and interpolate back."""
+    slices = image.shape[2]
+    few = max(2, round(slices / max(1.0, factor)))
+    if few >= slices:
+        return image
+    thick = functional.interpolate(image, size=(few, *image.shape[3:]), mode="area")
+    return functional.interpolate(thick, size=image.shape[2:], mode="trilinear")

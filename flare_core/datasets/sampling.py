@@ -1,0 +1,90 @@
+"""Which case, and where in it: class-centred patches.
+
+As FLARE23's winner: draw an organ evenly, then a case that has it, then a patch around one of its
+voxels. Small organs are then seen as often as the liver. Some patches lie anywhere, so that the
+network also learns what is no organ at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_core.anatomy.organs import organ
+from flare_core.datasets.cache import Sample
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One patch to cut."""
+
+    sample: Sample
+    """From which scan."""
+    centre: npt.NDArray[np.float64]
+    """Its centre (z, y, x), voxels of the sample."""
+
+
+class PatchSampler:
+    """Draws patches; its only state is its random generator.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Labelled cases; a case is drawn in proportion to its weight.
+    patch : (int, int, int)
+        Size (z, y, x), voxels; centres are jittered by up to a quarter of it.
+    centred : float
+        Share of class-centred patches, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        patch: tuple[int, int, int],
+        *,
+        centred: float = 0.8,
+        seed: int = 0,
+    ) -> None:
+        self.samples = [s for s in samples if s.case.weight > 0]
+        self.patch = np.asarray(patch, float)
+        self.centred = centred
+        self.random = np.random.default_rng(seed)
+        self._holders = _holders(self.samples)
+
+    def draw(self) -> Draw:
+        """Return the next patch."""
+        if self._holders and self.random.random() < self.centred:
+            organ_id = int(self.random.choice(sorted(self._holders)))
+            sample = self._pick(self._holders[organ_id])
+            centre = self.random.choice(sample.places[organ_id]).astype(float)
+            centre += self.random.uniform(-0.25, 0.25, 3) * self.patch
+        else:
+            sample = self._pick(self.samples)
+            size = np.asarray(sample.image.shape, float)
+            centre = self.random.uniform(0.0, 1.0, 3) * size
+        return Draw(sample, _pull_inside(centre, sample.image.shape, self.patch))
+
+    def _pick(self, samples: list[Sample]) -> Sample:
+        weights = np.array([s.case.weight for s in samples], float)
+        return samples[int(self.random.choice(len(samples), p=weights / weights.sum()))]
+
+
+def _holders(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
+    """Return organ id -> samples that annotate it and hold it."""
+    holders: dict[int, list[Sample]] = {}
+    for sample in samples:
+        annotated = {organ(key).id for key in sample.case.annotated}
+        for organ_id in annotated & set(sample.places):
+            holders.setdefault(organ_id, []).append(sample)
+    return holders
+
+
+def _pull_inside(
+    centre: npt.NDArray[np.float64], shape: tuple[int, ...], patch: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Move a centre so that the patch hangs over the scan's edge as little as it can."""
+    half = np.minimum(patch, shape) / 2
+    return np.clip(centre, half, np.asarray(shape) - half)

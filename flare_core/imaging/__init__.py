@@ -1,0 +1,1 @@
+"""Voxels in space: geometry, volumes, files, resampling. No organ, no network."""

@@ -1,0 +1,139 @@
+"""What SimpleITK hands out, made ours: quiet, with reasons a person can read, in small types."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from flare_core.imaging.nifti import damaged, inflated
+
+Array = npt.NDArray[Any]
+
+INT16 = np.iinfo(np.int16)
+HEADERS = re.compile(
+    rb"(?s)NRRD\d.*?\r?\n\r?\n\x1f\x8b"
+    rb"|(?=.*?CompressedData *= *True).*?ElementDataFile *= *LOCAL\r?\n.."
+)
+"""The header of an NRRD or MetaImage file with compressed voxels inside, and their first bytes."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep ITK's and its libraries' C-level chatter off the terminal while the block runs.
+
+    Other threads' standard error is lost as well meanwhile, so blocks are short: one file.
+    """
+    warned = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        with open(os.devnull, "wb") as nowhere, _standard_error_into(nowhere.fileno()):
+            yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(warned)
+
+
+def check_stream(path: Path) -> None:
+    """Inflate the compressed voxels of an NRRD or MetaImage file to compare their check sum.
+
+    ITK hands out what it has of a damaged stream, in both formats, without a word. This costs .3 s
+    for a 512 x 512 x 110 scan; plain voxels and those in a second file are not looked at.
+
+    Raises
+    ------
+    InputError
+        If the stream is damaged or ends early.
+    """
+    with open(path, "rb") as stream:
+        header = HEADERS.match(stream.read(1 << 16))
+        if header is None:
+            return
+        stream.seek(header.end() - 2)  # the two bytes that tell a compressed stream
+        try:
+            for _ in inflated(stream):
+                pass
+        except (zlib.error, EOFError) as error:
+            raise damaged(path, f"a file whose compressed voxels are damaged ({error})") from error
+
+
+def reason(error: RuntimeError) -> str:
+    """Return the last sentence of an ITK error, which is the one that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    last = lines[-1] if lines else "no reason given"
+    return last.removeprefix("ITK ERROR: ").removeprefix("sitk::ERROR: ")[:200]
+
+
+def compact(array: Array, slope: float = 1.0, intercept: float = 0.0) -> Array:
+    """Return ``array * slope + intercept`` as int16 if every value fits, else as float32.
+
+    Parameters
+    ----------
+    array : (Z, Y, X)
+        Any number type; may be returned itself when nothing has to change.
+    slope, intercept : float
+        From stored values to HU.
+
+    Examples
+    --------
+    >>> compact(np.array([[[0, 4000]]], np.uint16), intercept=-1024.0)
+    array([[[-1024,  2976]]], dtype=int16)
+    >>> compact(np.array([[[0.5, 1e5]]])).dtype
+    dtype('float32')
+    """
+    plain = slope == 1.0 and intercept == 0.0
+    if plain and array.dtype == np.int16 and array.dtype.isnative:
+        return array
+    whole = np.empty(array.shape, np.int16)
+    for z, plane in enumerate(array):  # plane by plane: the float64 copy stays in the cache
+        values = plane if plain else plane * np.float64(slope) + intercept
+        if not fits_int16(values):
+            return _as_float32(array, slope, intercept)
+        whole[z] = values
+    return whole
+
+
+def fits_int16(values: Array) -> bool:
+    """Whether every value is a whole number that int16 holds."""
+    low, high = values.min(), values.max()
+    if not (INT16.min <= low and high <= INT16.max):  # false for NaN, too
+        return False
+    return values.dtype.kind in "iub" or bool(np.array_equal(values, np.rint(values)))
+
+
+def _as_float32(array: Array, slope: float, intercept: float) -> Array:
+    """Return ``array * slope + intercept`` as native float32."""
+    if slope == 1.0 and intercept == 0.0:
+        with np.errstate(over="ignore"):  # beyond float32 becomes infinite; check_ct counts those
+            return array.astype(np.float32, copy=False)
+    result = np.empty(array.shape, np.float32)
+    for z, plane in enumerate(array):
+        with np.errstate(over="ignore", invalid="ignore"):
+            result[z] = plane * np.float64(slope) + intercept
+    return result
+
+
+@contextmanager
+def _standard_error_into(target: int) -> Iterator[None]:
+    """Send file descriptor 2 to `target`; do nothing in a program that has no standard error."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        saved = os.dup(2)
+    except OSError:
+        yield
+        return
+    try:
+        os.dup2(target, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

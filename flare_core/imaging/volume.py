@@ -1,0 +1,66 @@
+"""An array and its place in space, never apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_core.errors import InputError
+from flare_core.imaging.geometry import AxisMap, Box, Geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Voxels (Z, Y, X) on a `Geometry`.
+
+    Raises
+    ------
+    InputError
+        If the array's shape is not the geometry's.
+    """
+
+    array: npt.NDArray[np.generic]
+    """Voxel values (Z, Y, X): HU for images, organ ids for labels."""
+    geometry: Geometry
+    """Where the voxels are."""
+
+    def __post_init__(self) -> None:
+        """Refuse an array that does not fill the grid."""
+        if tuple(self.array.shape) != self.geometry.shape:
+            raise InputError(
+                "volume",
+                f"an array of shape {tuple(self.array.shape)}",
+                f"the geometry's shape {self.geometry.shape} (z, y, x)",
+                "Pass the array and the geometry of the same image.",
+            )
+
+    def __repr__(self) -> str:
+        """Say what is inside: type, shape, spacing."""
+        spacing = " x ".join(f"{s:.3g}" for s in self.geometry.spacing_mm)
+        shape = " x ".join(map(str, self.geometry.shape))
+        return f"Volume({self.array.dtype} {shape} voxels of {spacing} mm, z y x)"
+
+    def with_array(self, array: npt.NDArray[np.generic]) -> Volume:
+        """Return other voxels on the same grid."""
+        return Volume(array, self.geometry)
+
+    def crop(self, box: Box) -> Volume:
+        """Return the voxels inside `box` (a view; the box must lie inside the grid)."""
+        if box.empty or box.intersect(Box.of_shape(self.geometry.shape)) != box:
+            raise InputError(
+                "box",
+                f"{box}",
+                f"a box with voxels inside {self.geometry.shape}",
+                "Intersect the box with Box.of_shape(volume.geometry.shape) first.",
+            )
+        return Volume(self.array[box.slices], self.geometry.crop(box))
+
+    def canonical(self) -> tuple[Volume, AxisMap]:
+        """Return a view with axes towards Superior, Posterior, Left, and the map that undoes it."""
+        axis_map = self.geometry.canonical_map()
+        return (
+            Volume(axis_map.apply(self.array), self.geometry.permuted(axis_map)),
+            axis_map,
+        )

@@ -1,0 +1,58 @@
+"""Networks, built from the NetworkSpec of a model card.
+
+★ ADD A NETWORK: one file beside this one and one line in NETWORKS. Its state-dict names are part
+of the package format, so choose them once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flare_core.errors import InputError
+from flare_core.networks.plain_unet import PlainUNet
+from flare_core.networks.residual_unet import ResidualEncoderUNet
+from flare_core.networks.space_to_depth import SpaceToDepthNet
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from flare_core.networks.spec import Spec
+
+NETWORKS = {
+    "plain_unet": PlainUNet,
+    "residual_encoder_unet": ResidualEncoderUNet,
+}
+
+__all__ = ["NETWORKS", "build_network"]
+
+
+def build_network(spec: Spec) -> nn.Module:
+    """Return the network of a card, with fresh weights.
+
+    Parameters
+    ----------
+    spec : Spec
+        `flare_core.store.models.NetworkSpec` or anything with its fields.
+
+    Returns
+    -------
+    nn.Module
+        Maps (B, input_channels, Z, Y, X) to logits (B, output_channels, Z, Y, X), or to a list of
+        them, finest first, while training with deep supervision.
+
+    Raises
+    ------
+    InputError
+        If the kind is unknown.
+    """
+    if spec.kind not in NETWORKS:
+        raise InputError(
+            "network kind",
+            repr(spec.kind),
+            ", ".join(NETWORKS),
+            "Update FLARESeg, or use a model whose network is in the list.",
+        )
+    network = NETWORKS[spec.kind]
+    if spec.space_to_depth != (1, 1, 1):
+        return SpaceToDepthNet(network, spec)
+    return network(spec)

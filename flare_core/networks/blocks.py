@@ -1,0 +1,121 @@
+"""The building blocks of U-Nets, named as nnU-Net names them.
+
+Parameter names follow dynamic_network_architectures (Isensee et al., Apache-2.0): a block has
+`conv` and `norm`, a stack of blocks has `convs`, a residual stack has `blocks` with `conv1`,
+`conv2` and `skip`. Only the names and the arithmetic are shared, so that public weights fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from flare_core.networks.normalisation import InstanceNorm
+
+if TYPE_CHECKING:
+    from flare_core.networks.spec import Index, Spec
+
+ONE: Index = (1, 1, 1)
+
+
+def same_padding(kernel: Index) -> Index:
+    """Return the padding that keeps the size for odd kernels."""
+    z, y, x = ((k - 1) // 2 for k in kernel)
+    return z, y, x
+
+
+class ConvBlock(nn.Module):
+    """Convolution, instance normalisation and, unless told otherwise, leaky ReLU."""
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        kernel: Index,
+        stride: Index,
+        spec: Spec,
+        *,
+        activation: bool = True,
+        bias: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(
+            *channels,
+            kernel,
+            stride,
+            same_padding(kernel),
+            bias=spec.conv_bias if bias is None else bias,
+        )
+        self.norm = InstanceNorm(
+            channels[1], spec.norm_epsilon, spec.negative_slope if activation else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, Z, Y, X) to (B, C', Z / stride, ...)."""
+        return self.norm(self.conv(x))
+
+
+class ConvStack(nn.Module):
+    """Several ConvBlocks; the first one changes channels and resolution."""
+
+    def __init__(
+        self, count: int, channels: tuple[int, int], kernel: Index, stride: Index, spec: Spec
+    ) -> None:
+        super().__init__()
+        first = ConvBlock(channels, kernel, stride, spec)
+        rest = [
+            ConvBlock((channels[1], channels[1]), kernel, ONE, spec) for _ in range(count - 1)
+        ]
+        self.convs = nn.Sequential(first, *rest)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, Z, Y, X) to (B, C', Z / stride, ...)."""
+        return self.convs(x)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a skip; the skip pools and projects where shapes change (ResNet-D)."""
+
+    def __init__(
+        self, channels: tuple[int, int], kernel: Index, stride: Index, spec: Spec
+    ) -> None:
+        super().__init__()
+        self.conv1 = ConvBlock(channels, kernel, stride, spec)
+        self.conv2 = ConvBlock((channels[1], channels[1]), kernel, ONE, spec, activation=False)
+        self.nonlin2 = nn.LeakyReLU(spec.negative_slope)
+        skip: list[nn.Module] = [] if stride == ONE else [nn.AvgPool3d(stride, stride)]
+        if channels[0] != channels[1]:
+            skip.append(ConvBlock(channels, ONE, ONE, spec, activation=False, bias=False))
+        self.skip = nn.Sequential(*skip)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, Z, Y, X) to (B, C', Z / stride, ...)."""
+        return self.nonlin2(self.conv2(self.conv1(x)) + self.skip(x))
+
+
+class ResidualStack(nn.Module):
+    """Several ResidualBlocks; the first one changes channels and resolution."""
+
+    def __init__(
+        self, count: int, channels: tuple[int, int], kernel: Index, stride: Index, spec: Spec
+    ) -> None:
+        super().__init__()
+        first = ResidualBlock(channels, kernel, stride, spec)
+        rest = [
+            ResidualBlock((channels[1], channels[1]), kernel, ONE, spec) for _ in range(count - 1)
+        ]
+        self.blocks = nn.Sequential(first, *rest)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, Z, Y, X) to (B, C', Z / stride, ...)."""
+        return self.blocks(x)
+
+
+def initialise(modules: Sequence[nn.Module], slope: float) -> None:
+    """Draw convolution weights as He et al. 2015 (fan-in, leaky ReLU); biases start at zero."""
+    for module in modules:
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            nn.init.kaiming_normal_(module.weight, a=slope)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

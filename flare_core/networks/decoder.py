@@ -1,0 +1,59 @@
+"""The decoder both U-Nets share: up-sample, join with the encoder's features, convolve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from flare_core.networks.blocks import ConvStack
+
+if TYPE_CHECKING:
+    from flare_core.networks.spec import Spec
+
+
+class Decoder(nn.Module):
+    """Transposed convolutions up, coarsest stage first; logits at every stage.
+
+    All `seg_layers` exist even when only the last one is used, because public weights hold them.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        widths = spec.features_per_stage
+        ups, stages, heads = [], [], []
+        for i, below in enumerate(range(len(widths) - 1, 0, -1)):
+            here = below - 1
+            stride = spec.strides[below]
+            ups.append(
+                nn.ConvTranspose3d(widths[below], widths[here], stride, stride, bias=spec.conv_bias)
+            )
+            stages.append(
+                ConvStack(
+                    spec.convolutions_per_stage_decoder[i],
+                    (2 * widths[here], widths[here]),
+                    spec.kernel_sizes[here],
+                    (1, 1, 1),
+                    spec,
+                )
+            )
+            heads.append(nn.Conv3d(widths[here], spec.output_channels, 1))
+        self.transpconvs = nn.ModuleList(ups)
+        self.stages = nn.ModuleList(stages)
+        self.seg_layers = nn.ModuleList(heads)
+        self.deep_supervision = spec.deep_supervision
+
+    def forward(self, features: list[Tensor]) -> Tensor | list[Tensor]:
+        """Map encoder features, finest first, to logits; a list, finest first, if supervised."""
+        supervised = self.deep_supervision and self.training
+        x = features[-1]
+        logits: list[Tensor] = []
+        last = len(self.stages) - 1
+        for i, (up, stage, head) in enumerate(
+            zip(self.transpconvs, self.stages, self.seg_layers, strict=True)
+        ):
+            x = stage(torch.cat((up(x), features[-i - 2]), dim=1))
+            if i == last or supervised:
+                logits.insert(0, head(x))
+        return logits if supervised else logits[0]

@@ -1,0 +1,206 @@
+"""What a label map holds, and which planes show it best.
+
+Steps: count every label in every slice, list the organs with their volume, then choose planes.
+All of it works on a canonical volume (axes towards Superior, Posterior, Left) and reads each
+label once, inside the box that holds any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_core.anatomy.organs import Organ
+from flare_core.imaging.geometry import Box, Index
+from flare_core.imaging.volume import Volume
+from flare_core.segment.statistics import outside_range
+
+Counts = npt.NDArray[np.int64]
+
+SAMPLES = 250_000
+"""Voxels that are enough to know where an organ's middle is; more would only cost time."""
+
+FEWEST = 4
+"""Slices to show at least, where the scan has them, and otherwise a multiple: whole rows."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One organ of a label map."""
+
+    organ: Organ
+    """Which organ."""
+    volume_ml: float
+    """Volume of its voxels, mL; 0 if it was looked for and not found."""
+    cut: bool
+    """Whether it touches a face of the scan, so that a part of it may be outside."""
+
+    @property
+    def verdict(self) -> str:
+        """``low``, ``high`` or nothing: the volume against the usual range of adults.
+
+        A cut organ is never called small: the missing part is outside the scan.
+        """
+        usual = self.organ.volume_range_ml
+        if usual is None or self.volume_ml == 0:
+            return ""
+        if outside_range(self.volume_ml, usual, cut=self.cut) != 1:
+            return ""
+        return "high" if self.volume_ml > usual[1] else "low"
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """Every label of a canonical label map, counted."""
+
+    box: Box
+    """The smallest box around all labels; the grid's inner half in y and x if there is none."""
+    counts: Counts
+    """Voxels of each label value in each slice, (Z, 256)."""
+    centres: npt.NDArray[np.float64]
+    """Middle of each label in voxels z, y, x, (256, 3); NaN where the value is absent."""
+    faces: frozenset[int]
+    """Label values that touch a face of the grid."""
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """Label values found, background left out."""
+        return tuple(int(value) for value in np.flatnonzero(self.counts[:, 1:].any(axis=0)) + 1)
+
+
+def survey(labels: Volume) -> Survey:
+    """Count the labels of a canonical uint8 label map (Z, Y, X)."""
+    array = labels.array
+    box = Box.of_mask(array)
+    if box is None:
+        empty = np.zeros((array.shape[0], 256), np.int64)
+        nowhere = np.full((256, 3), np.nan)
+        return Survey(_central(labels.geometry.shape), empty, nowhere, frozenset())
+    # A copy of the box alone: other axis orders than (z, y, x) would make every slice slow.
+    core = np.ascontiguousarray(array[box.slices])
+    return Survey(box, _slice_counts(core, box, array.shape[0]), _centres(core, box), _faces(array))
+
+
+def findings(labels: Survey, organs: Sequence[Organ], voxel_ml: float) -> tuple[Finding, ...]:
+    """Return one row per organ of `organs`, in that order, absent ones with 0 mL."""
+    totals = labels.counts.sum(axis=0)
+    return tuple(
+        Finding(each, float(totals[each.id] * voxel_ml), each.id in labels.faces) for each in organs
+    )
+
+
+def axial_planes(labels: Survey, number: int) -> tuple[int, ...]:
+    """Choose up to `number` slices, spread over the organs, from superior to inferior.
+
+    Steps are shorter where there are more organs: a long aorta alone needs few pictures. Then an
+    organ that no slice shows takes over the nearest slice that hides no other organ by moving.
+    """
+    depth = labels.counts.shape[0]
+    start, stop = _at_least(labels.box.start[0], labels.box.stop[0], FEWEST, depth)
+    weights = 1 + np.count_nonzero(labels.counts[start:stop, 1:], axis=1)
+    reached = np.cumsum(weights)
+    number = min(number, stop - start)
+    number -= number % FEWEST if number > FEWEST else 0
+    goals = (np.arange(number) + 0.5) / number * reached[-1]
+    chosen = _distinct((start + np.searchsorted(reached, goals)).tolist(), stop)
+    for value in labels.present:
+        if not labels.counts[chosen, value].any():
+            _show(value, chosen, labels.counts)
+    return tuple(sorted(set(chosen), reverse=True))
+
+
+def long_planes(labels: Survey, axis: int, shares: Sequence[float]) -> tuple[int, ...]:
+    """Choose coronal (`axis` 1) or sagittal (`axis` 2) planes through the organs' middles.
+
+    Parameters
+    ----------
+    shares : sequence of float, 0 to 1
+        Each plane leaves this share of the organs in front of it (or to the right of it). Every
+        organ counts once, whatever its size: otherwise the liver would decide alone.
+    """
+    first, last = labels.box.start[axis], labels.box.stop[axis] - 1
+    middles = labels.centres[np.isfinite(labels.centres[:, axis]), axis]
+    even = [first + share * (last - first) for share in shares]
+    if middles.size == 0:
+        return _rounded(even)
+    planes = [float(plane) for plane in np.quantile(middles, shares)]
+    far_enough = np.diff(planes).min() * 12 >= last - first if len(planes) > 1 else True
+    return _rounded(planes if far_enough else even)
+
+
+def _central(shape: Index) -> Box:
+    """Return where a body most likely is, if no label tells."""
+    depth, height, width = shape
+    return Box((0, height // 4, width // 4), (depth, height - height // 4, width - width // 4))
+
+
+def _distinct(rising: list[int], stop: int) -> list[int]:
+    """Move equal slices apart, first upwards, then down from `stop`."""
+    for slot in range(1, len(rising)):
+        rising[slot] = max(rising[slot], rising[slot - 1] + 1)
+    for slot in range(len(rising)):
+        rising[-1 - slot] = min(rising[-1 - slot], stop - 1 - slot)
+    return rising
+
+
+def _rounded(planes: Sequence[float]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(round(plane) for plane in planes))
+
+
+def _show(value: int, chosen: list[int], counts: Counts) -> None:
+    """Move one of `chosen` to the slice with most of label `value`, unless that hides a label."""
+    best = int(counts[:, value].argmax())
+    for slot in sorted(range(len(chosen)), key=lambda each: abs(chosen[each] - best)):
+        moved = [*chosen[:slot], best, *chosen[slot + 1 :]]
+        if not (counts[chosen].any(axis=0) & ~counts[moved].any(axis=0)).any():
+            chosen[slot] = best
+            return
+
+
+def _at_least(start: int, stop: int, length: int, limit: int) -> tuple[int, int]:
+    """Widen ``[start, stop)`` to `length` where the grid of `limit` slices allows it."""
+    missing = max(0, length - (stop - start))
+    start = max(0, start - (missing + 1) // 2)
+    return max(0, min(start, limit - length)), min(limit, max(stop, start + length))
+
+
+def _slice_counts(core: npt.NDArray[np.generic], box: Box, depth: int) -> Counts:
+    """Count slice by slice: counting the block at once would widen it to 8 bytes a voxel."""
+    counts = np.zeros((depth, 256), np.int64)
+    voxels = core.shape[1] * core.shape[2]
+    for number, plane in enumerate(core, start=box.start[0]):
+        counts[number] = np.bincount(plane.ravel(), minlength=256)
+    counts[:, 0] = voxels - counts[:, 1:].sum(axis=1)
+    return counts
+
+
+def _centres(core: npt.NDArray[np.generic], box: Box) -> npt.NDArray[np.float64]:
+    """Return each label's mean position from a sparse grid of samples."""
+    steps = _strides(core.shape)
+    sparse = core[tuple(slice(step // 2, None, step) for step in steps)]
+    positions = np.nonzero(sparse)
+    values = sparse[positions]
+    number = np.bincount(values, minlength=256).astype(float)
+    number[number == 0] = np.nan
+    columns = [
+        first + step // 2 + step * np.bincount(values, at, minlength=256) / number
+        for at, step, first in zip(positions, steps, box.start, strict=True)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _strides(shape: Sequence[int]) -> Index:
+    """Return the same stride for every axis, never longer than an axis."""
+    step = max(1, round((np.prod(shape) / SAMPLES) ** (1 / 3)))
+    z, y, x = (min(step, size) for size in shape)
+    return z, y, x
+
+
+def _faces(array: npt.NDArray[np.generic]) -> frozenset[int]:
+    """Return the label values in the first and last plane of every axis."""
+    planes = [np.moveaxis(array, axis, 0)[end] for axis in range(3) for end in (0, -1)]
+    counts = np.sum([np.bincount(plane.ravel(), minlength=256) for plane in planes], axis=0)
+    return frozenset((np.flatnonzero(counts[1:]) + 1).tolist())

@@ -1,0 +1,1 @@
+"""CT file -> labels -> numbers. Start reading at `pipeline`."""

@@ -1,0 +1,119 @@
+"""Where a network runs and in which precision, chosen from what the machine can do."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flare_core.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device, a number format and the memory layout that suits them."""
+
+    device: str
+    """``cpu``, ``cuda`` or ``mps``."""
+    precision: str
+    """``float32``, ``bf16`` or ``fp16``."""
+    threads: int
+    """CPU threads."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the number format of activations."""
+        import torch
+
+        return {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
+            self.precision
+        ]
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """Return channels-last on CPUs: 2 to 4 times faster there (benchmarks/layout.py)."""
+        import torch
+
+        return torch.channels_last_3d if self.device == "cpu" else torch.contiguous_format
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """Return `network` ready to predict here."""
+        return network.to(self.device, self.dtype).to(memory_format=self.layout).eval()
+
+
+def choose_runtime(device: str = "auto", precision: str = "auto", threads: int = 0) -> Runtime:
+    """Resolve ``auto`` and check what was asked for.
+
+    Parameters
+    ----------
+    device : str
+        ``auto`` takes a CUDA GPU if a usable one is there, else the CPU.
+    precision : str
+        ``auto`` takes bf16 on CPUs with bf16 instructions (AVX512-BF16, AMX), float16 on GPUs.
+    threads : int
+        0 takes all cores this process may use.
+
+    Raises
+    ------
+    InputError
+        If the device or precision is unknown or not to be had here.
+    """
+    import torch
+
+    _require(device, "--device", DEVICES)
+    _require(precision, "--precision", PRECISIONS)
+    if threads < 0:
+        raise InputError(
+            "--threads", str(threads), "0 (automatic) or more", "Leave the option out."
+        )
+    usable = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": _has_mps()}
+    chosen = ("cuda" if usable["cuda"] else "cpu") if device == "auto" else device
+    if not usable[chosen]:
+        raise InputError(
+            "--device",
+            chosen,
+            ", ".join(name for name, there in usable.items() if there),
+            "Use --device auto, or install a PyTorch build for that device.",
+        )
+    if precision == "auto":
+        precision = _best_precision(chosen)
+    return Runtime(chosen, precision, threads or available_cores())
+
+
+def available_cores() -> int:
+    """Return the cores this process may run on (containers often allow fewer than there are)."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bf16 in hardware; emulated bf16 is slower than float32."""
+    import torch
+
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return bool(amx) or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def _best_precision(device: str) -> str:
+    if device == "cpu":
+        return "bf16" if cpu_has_bf16() else "float32"
+    return "fp16"
+
+
+def _has_mps() -> bool:
+    import torch
+
+    return bool(torch.backends.mps.is_available())
+
+
+def _require(value: str, argument: str, legal: tuple[str, ...]) -> None:
+    if value not in legal:
+        raise InputError(argument, repr(value), ", ".join(legal), "Choose one of these.")

@@ -1,0 +1,343 @@
+"""Numbers per organ: volume, Hounsfield units, surface, pieces, and whether they can be trusted.
+
+Every organ asked for gets the same rows, in the order of `MEASURES`; an organ that is not there has
+volume 0 and NaN where a number would be made up.  Work happens inside each organ's bounding box.
+The surface is in `flare_core.segment.surface`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from flare_core.anatomy.organs import ALL_TARGETS, Code, Organ
+from flare_core.errors import InputError
+from flare_core.imaging.volume import Volume
+from flare_core.segment.postprocess import ALL_NEIGHBOURS, Slices, organ_boxes
+from flare_core.segment.surface import surface_cm2
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured, in which unit, and how it is printed."""
+
+    key: str
+    """Name in tables."""
+    unit: str
+    """UCUM unit."""
+    code: Code | None
+    """DICOM's or SNOMED's concept: the quantity, or for HU the way it is derived."""
+    decimals: int
+    """Digits behind the point in files."""
+
+
+NO_UNIT = "1"
+HU = "[hnsf'U]"
+
+MEASURES: tuple[Measure, ...] = (
+    Measure("volume", "mL", Code("SCT", "118565006", "Volume"), 3),
+    Measure("hu_mean", HU, Code("SCT", "373098007", "Mean"), 2),
+    Measure("hu_median", HU, Code("SCT", "373099004", "Median"), 2),
+    Measure("hu_sd", HU, Code("SCT", "386136009", "Standard Deviation"), 2),
+    Measure("hu_p5", HU, None, 2),
+    Measure("hu_p95", HU, None, 2),
+    Measure("surface", "cm2", None, 2),
+    Measure("components", NO_UNIT, None, 0),
+    Measure("touches_border", NO_UNIT, None, 0),
+    Measure("outside_range", NO_UNIT, None, 0),
+)
+"""The rows of an organ. HU: population standard deviation; percentiles interpolated linearly.
+`touches_border` and `outside_range` are 1 (yes), 0 (no) or NaN (cannot be judged)."""
+
+CSV_COLUMNS = (
+    "organ",
+    "measure",
+    "value",
+    "unit",
+    "code_scheme",
+    "code_value",
+    "code_meaning",
+    "note",
+)
+
+NOT_FOUND = "not found"
+CUT = "touches the scan's border: the organ may be cut, measures are of the part in the scan"
+NOT_JUDGED = "not judged: the organ may be cut by the scan's border"
+NAN = math.nan
+
+
+@dataclass(frozen=True)
+class StatisticsRow:
+    """One number about one organ."""
+
+    organ: str
+    """Organ key."""
+    measure: str
+    """Key of one of `MEASURES`."""
+    value: float
+    """The number, unrounded; NaN where it is not defined."""
+    unit: str
+    """UCUM unit; ``1`` for counts and yes/no."""
+    code: Code | None
+    """Coded concept of the measure, if DICOM or SNOMED has one."""
+    note: str = ""
+    """What a reader has to know about this number."""
+
+
+def organ_statistics(
+    image: Volume, labels: Volume, organs: Sequence[Organ] = ALL_TARGETS
+) -> tuple[StatisticsRow, ...]:
+    """Measure every organ of `organs`.
+
+    Parameters
+    ----------
+    image : Volume
+        HU (Z, Y, X), int16 or float.
+    labels : Volume
+        Organ ids on the same grid.
+    organs : sequence of Organ
+        What to measure, also if it is not there.
+
+    Raises
+    ------
+    InputError
+        If image and labels are not on the same grid.
+    """
+    if not image.geometry.same_grid(labels.geometry):
+        raise InputError(
+            "labels",
+            f"{labels!r}",
+            f"the grid of the image, {image!r}",
+            "Use the label map that was made from this image.",
+        )
+    boxes = organ_boxes(labels.array)
+    return tuple(
+        row for target in organs for row in _rows(image, labels, target, boxes.get(target.id))
+    )
+
+
+def _rows(
+    image: Volume, labels: Volume, target: Organ, box: Slices | None
+) -> Iterator[StatisticsRow]:
+    """Yield the rows of one organ."""
+    values = _absent() if box is None else _measured(image, labels, target, box)
+    notes = _notes(target, values, found=box is not None)
+    for measure in MEASURES:
+        yield StatisticsRow(
+            target.key,
+            measure.key,
+            float(values[measure.key]),
+            measure.unit,
+            measure.code,
+            notes.get(measure.key, ""),
+        )
+
+
+def _absent() -> dict[str, float]:
+    """Return the values of an organ that is not in the label map."""
+    known = {"volume": 0.0, "surface": 0.0, "components": 0.0, "touches_border": 0.0}
+    return {measure.key: known.get(measure.key, NAN) for measure in MEASURES}
+
+
+def _measured(image: Volume, labels: Volume, target: Organ, box: Slices) -> dict[str, float]:
+    """Return the values of an organ inside its bounding box."""
+    mask = labels.array[box] == target.id
+    volume_ml = int(np.count_nonzero(mask)) * labels.geometry.voxel_ml
+    touches = touches_border(box, labels.geometry.shape)
+    return {
+        "volume": volume_ml,
+        **hu_values(image.array[box][mask]),
+        "surface": surface_cm2(mask, labels.geometry.spacing_mm),
+        "components": ndimage.label(mask, ALL_NEIGHBOURS)[1],
+        "touches_border": float(touches),
+        "outside_range": outside_range(volume_ml, target.volume_range_ml, cut=touches),
+    }
+
+
+def touches_border(box: Slices, shape: tuple[int, int, int]) -> bool:
+    """Whether a bounding box reaches any face of a grid of this shape.
+
+    Examples
+    --------
+    >>> touches_border((slice(0, 3), slice(2, 4), slice(2, 4)), (9, 9, 9))
+    True
+    >>> touches_border((slice(1, 8), slice(2, 4), slice(2, 4)), (9, 9, 9))
+    False
+    """
+    return any(part.start == 0 or part.stop == n for part, n in zip(box, shape, strict=True))
+
+
+def outside_range(
+    volume_ml: float, usual_ml: tuple[float, float] | None, *, cut: bool = False
+) -> float:
+    """Return 1 if a volume lies outside the usual range, 0 if inside, NaN if nobody can say.
+
+    A cut organ's volume is a lower bound: too large is too large, all else is unknown.
+
+    Examples
+    --------
+    >>> outside_range(700, (825, 2010)), outside_range(1500, (825, 2010))
+    (1.0, 0.0)
+    >>> outside_range(700, (825, 2010), cut=True)
+    nan
+    """
+    if usual_ml is None:
+        return NAN
+    low, high = usual_ml
+    if volume_ml > high:
+        return 1.0
+    return NAN if cut else float(volume_ml < low)
+
+
+def hu_values(voxels: Array) -> dict[str, float]:
+    """Return mean, median, population SD, 5th and 95th percentile of `voxels` (N,), N > 0, in HU.
+
+    Whole numbers go through their histogram, which is exact and several times faster than sorting.
+
+    Examples
+    --------
+    >>> hu_values(np.array([10, 20, 30, 40], dtype=np.int16))["hu_median"]
+    25.0
+    """
+    if np.issubdtype(voxels.dtype, np.integer) and voxels.dtype.itemsize <= 2:
+        return _of_histogram(voxels)
+    exact = voxels.astype(np.float64)
+    p5, median, p95 = np.percentile(exact, (5, 50, 95))
+    return _named_hu(exact.mean(), exact.std(), (p5, median, p95))
+
+
+def _of_histogram(voxels: Array) -> dict[str, float]:
+    """Return `hu_values` of integers of at most 16 bits."""
+    lowest = int(voxels.min())
+    counts = np.bincount(voxels.astype(np.int32) - lowest)
+    levels = np.arange(counts.size) + lowest
+    total = voxels.size
+    mean = float(counts @ levels) / total
+    variance = float(counts @ np.square(levels - mean)) / total
+    return _named_hu(mean, math.sqrt(variance), _quantiles(counts, lowest, (0.05, 0.5, 0.95)))
+
+
+def _quantiles(
+    counts: npt.NDArray[np.int64], lowest: int, shares: Sequence[float]
+) -> tuple[float, ...]:
+    """Return quantiles of a histogram whose first bin is `lowest`, interpolated like numpy's."""
+    up_to = np.cumsum(counts)
+    places = np.asarray(shares) * (up_to[-1] - 1)
+    below = np.floor(places)
+    first = np.searchsorted(up_to, below, side="right") + lowest
+    second = np.searchsorted(up_to, np.ceil(places), side="right") + lowest
+    return tuple(float(value) for value in first + (places - below) * (second - first))
+
+
+def _named_hu(mean: float, deviation: float, quantiles: Sequence[float]) -> dict[str, float]:
+    """Return HU values under the keys of `MEASURES`; `quantiles` are of 5, 50 and 95 %."""
+    p5, median, p95 = quantiles
+    return {
+        "hu_mean": float(mean),
+        "hu_median": float(median),
+        "hu_sd": float(deviation),
+        "hu_p5": float(p5),
+        "hu_p95": float(p95),
+    }
+
+
+def _notes(target: Organ, values: dict[str, float], *, found: bool) -> dict[str, str]:
+    """Return what a reader has to know, by measure."""
+    if not found:
+        return {"volume": NOT_FOUND, "outside_range": NOT_FOUND}
+    notes = {}
+    if values["touches_border"]:
+        notes["volume"] = notes["touches_border"] = CUT
+    verdict = _verdict(target, values)
+    return {**notes, "outside_range": verdict} if verdict else notes
+
+
+def _verdict(target: Organ, values: dict[str, float]) -> str:
+    """Return how the volume compares with the usual range, or why it cannot be compared."""
+    if target.volume_range_ml is None:
+        return target.range_source
+    if math.isnan(values["outside_range"]):
+        return NOT_JUDGED
+    low, high = target.volume_range_ml
+    if values["outside_range"]:
+        return f"usual range {low:g} to {high:g} mL"
+    return ""
+
+
+def rows_to_json(rows: Sequence[StatisticsRow]) -> list[dict[str, object]]:
+    """Return rows as plain values, rounded for reading; an undefined value is None."""
+    return [
+        {
+            "organ": row.organ,
+            "measure": row.measure,
+            "value": None if math.isnan(row.value) else _rounded(row),
+            "unit": row.unit,
+            "code": None if row.code is None else vars(row.code).copy(),
+            "note": row.note,
+        }
+        for row in rows
+    ]
+
+
+def rows_to_csv(rows: Sequence[StatisticsRow]) -> str:
+    """Return rows as CSV text with a header; an undefined value is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in rows:
+        value = "" if math.isnan(row.value) else _rounded(row)
+        code = ("", "", "") if row.code is None else tuple(vars(row.code).values())
+        writer.writerow((row.organ, row.measure, value, row.unit, *code, row.note))
+    return text.getvalue()
+
+
+def _rounded(row: StatisticsRow) -> float | int:
+    """Return a row's value with its measure's decimals."""
+    decimals = {measure.key: measure.decimals for measure in MEASURES}.get(row.measure, 6)
+    return round(row.value, decimals) if decimals else round(row.value)
+
+
+HEADING = "Organ                Volume mL     HU     SD  Median     P5    P95  Surface cm2  Pieces"
+LINE = (
+    "{name:<20} {volume:>9.1f} {hu_mean:>6.1f} {hu_sd:>6.1f} {hu_median:>7.1f} {hu_p5:>6.1f} "
+    "{hu_p95:>6.1f} {surface:>12.1f} {components:>7.0f}  {remark}"
+)
+
+
+def table_text(rows: Sequence[StatisticsRow], organs: Sequence[Organ] = ALL_TARGETS) -> str:
+    """Return a table for the terminal: one line per organ that has rows, in the order of `organs`.
+
+    Examples
+    --------
+    >>> from flare_core.anatomy.organs import organ
+    >>> row = StatisticsRow("liver", "volume", 0.0, "mL", None)
+    >>> print(table_text([row], [organ("liver")]).splitlines()[1])
+    Liver                not found
+    """
+    values: dict[str, dict[str, float]] = {}
+    for row in rows:
+        known = values.setdefault(row.organ, dict.fromkeys((m.key for m in MEASURES), NAN))
+        known[row.measure] = row.value
+    lines = [_line(target, values[target.key]) for target in organs if target.key in values]
+    return "\n".join([HEADING, *lines])
+
+
+def _line(target: Organ, values: dict[str, float]) -> str:
+    """Return the table's line of one organ."""
+    if not values["volume"]:
+        return f"{target.name:<20} {NOT_FOUND}"
+    remarks = ["cut by the scan's border"] if values["touches_border"] == 1 else []
+    if values["outside_range"] == 1 and target.volume_range_ml is not None:
+        low, high = target.volume_range_ml
+        where = "above" if values["volume"] > high else "below"
+        remarks.append(f"{where} the usual {low:g}-{high:g} mL")
+    return LINE.format(name=target.name, remark=", ".join(remarks), **values).rstrip()

@@ -1,0 +1,283 @@
+"""One stage of a model: what to build, how to feed it, what its channels mean.
+
+Every dataclass here checks itself, so a stage that exists can be run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from flare_core.anatomy.organs import organ
+from flare_core.errors import InputError
+
+BACKGROUND = "background"
+"""Label of channel 0 where the channels exclude one another (soft-max)."""
+
+OTHER = "other"
+"""Label of a channel this project has no organ for; ``other:lung`` keeps its name readable."""
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+"""Names of models and stages; lower case, as some file systems do not tell the cases apart."""
+
+Triple = tuple[int, int, int]
+Margin = tuple[float, float]
+
+_WEIGHTS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\.safetensors")
+_SHA256 = re.compile(r"([0-9a-f]{64})?")
+_ORIENTATION = re.compile(r"(?=.*[SI])(?=.*[PA])(?=.*[LR])[SIPALR]{3}")
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Everything needed to build a network; `networks.build_network` reads nothing else."""
+
+    kind: str
+    """Key in `networks.NETWORKS`: ``plain_unet``, ``residual_encoder_unet``."""
+    _: KW_ONLY
+    output_channels: int
+    """Channels of the logits, background included where there is one."""
+    features_per_stage: tuple[int, ...]
+    """Channels at each resolution, finest first; its length is the number of stages."""
+    strides: tuple[Triple, ...]
+    """Stride (z, y, x) on entering each stage; the first is usually (1, 1, 1)."""
+    kernel_sizes: tuple[Triple, ...]
+    """Convolution kernel (z, y, x) of each stage."""
+    convolutions_per_stage_encoder: tuple[int, ...]
+    """Convolutions in each encoder stage; for a residual encoder its blocks."""
+    convolutions_per_stage_decoder: tuple[int, ...]
+    """Convolutions in each decoder stage, the deepest first; one fewer than the encoder's."""
+    input_channels: int = 1
+    """Channels of the image, before `space_to_depth` folds voxels into more of them."""
+    conv_bias: bool = True
+    """Whether convolutions have a bias."""
+    norm_epsilon: float = 1e-5
+    """Epsilon of the instance normalisation."""
+    negative_slope: float = 0.01
+    """Slope of the leaky ReLU below zero; 0 is a plain ReLU."""
+    space_to_depth: Triple = (1, 1, 1)
+    """Block (z, y, x) folded into channels before the network and unfolded from its logits."""
+    deep_supervision: bool = False
+    """Whether coarse stages have heads too (used by training only)."""
+
+    def __post_init__(self) -> None:
+        stages = len(self.features_per_stage)
+        require(stages >= 2, "network: features_per_stage", self.features_per_stage, "2 or more")
+        for name, length in (
+            ("strides", stages),
+            ("kernel_sizes", stages),
+            ("convolutions_per_stage_encoder", stages),
+            ("convolutions_per_stage_decoder", stages - 1),
+        ):
+            came = getattr(self, name)
+            legal = f"{length} entries, as features_per_stage has {stages}"
+            require(len(came) == length, f"network: {name}", came, legal)
+        self._check_values()
+
+    def _check_values(self) -> None:
+        for name in (
+            "output_channels", "input_channels", "features_per_stage", "strides", "kernel_sizes",
+            "convolutions_per_stage_encoder", "convolutions_per_stage_decoder", "space_to_depth",
+        ):  # fmt: skip
+            came = getattr(self, name)
+            legal = "whole numbers of 1 to 65536"
+            require(all(1 <= n <= 65536 for n in _flat(came)), f"network: {name}", came, legal)
+        came = (self.norm_epsilon, self.negative_slope)
+        legal = "above 0, and 0 to 1"
+        fits = came[0] > 0 and 0 <= came[1] <= 1
+        require(fits, "network: norm_epsilon, negative_slope", came, legal)
+
+    @property
+    def divisor(self) -> Triple:
+        """Voxels (z, y, x) that a patch must be a multiple of.
+
+        Examples
+        --------
+        >>> NetworkSpec("plain_unet", output_channels=2, features_per_stage=(8, 16),
+        ...     strides=((1, 1, 1), (1, 2, 2)), kernel_sizes=((3, 3, 3),) * 2,
+        ...     convolutions_per_stage_encoder=(2, 2), convolutions_per_stage_decoder=(2,),
+        ...     space_to_depth=(1, 2, 2)).divisor
+        (1, 4, 4)
+        """
+        z, y, x = (
+            self.space_to_depth[axis] * math.prod(stride[axis] for stride in self.strides)
+            for axis in range(3)
+        )
+        return z, y, x
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """From HU to what the network sees: clip to [lower, upper], then (value - mean) / std."""
+
+    kind: str
+    """``window``: bounds chosen by hand. ``ct``: percentiles and moments of the training set's
+    foreground, as nnU-Net's CTNormalization. The arithmetic is the same."""
+    lower_hu: float
+    """Values below become this."""
+    upper_hu: float
+    """Values above become this."""
+    mean: float
+    """Subtracted after clipping (HU)."""
+    std: float
+    """Divisor after that (HU)."""
+
+    def __post_init__(self) -> None:
+        require(self.kind in ("window", "ct"), "normalisation: kind", self.kind, "window or ct")
+        bounds = (self.lower_hu, self.upper_hu)
+        require(self.lower_hu < self.upper_hu, "normalisation: bounds", bounds, "lower < upper")
+        require(self.std > 0, "normalisation: std", self.std, "above 0")
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """One safetensors file of a package."""
+
+    file: str
+    """File name inside the package folder."""
+    sha256: str = ""
+    """SHA-256 of the file, 64 lower-case hex digits; empty until `package.write_package`."""
+    size_bytes: int = 0
+    """Size of the file; 0 if the card does not say."""
+
+    def __post_init__(self) -> None:
+        legal = "a plain name of letters, digits, . _ - that ends in .safetensors"
+        require(_WEIGHTS.fullmatch(self.file), "weights", self.file, legal)
+        require(_SHA256.fullmatch(self.sha256), "sha256", self.sha256, "64 lower-case hex digits")
+        require(self.size_bytes >= 0, "size_bytes", self.size_bytes, "0 or more")
+
+
+@dataclass(frozen=True)
+class StageCard:
+    """One network with all that is needed to run it.
+
+    `spacing_mm`, `patch` and the network's strides and kernels are in the network's axis order,
+    which is z, y, x unless `transpose` says otherwise (the same rule as in nnU-Net's plans).
+    """
+
+    name: str
+    """``localiser``, ``organs``, ``lesions``, ...; unique in the card."""
+    _: KW_ONLY
+    network: NetworkSpec
+    """What to build."""
+    weights: str
+    """File name of the weights."""
+    sha256: str = ""
+    """SHA-256 of that file; empty until `package.write_package` fills it in."""
+    size_bytes: int = 0
+    """Size of that file; 0 if the card does not say."""
+    folds: tuple[WeightsFile, ...] = ()
+    """Weights of further folds, whose probabilities are averaged with the first's."""
+    spacing_mm: tuple[float, float, float]
+    """Voxel size the network works at."""
+    patch: Triple
+    """Tile in voxels."""
+    normalisation: Normalisation
+    """From HU to the network's input."""
+    labels: tuple[str, ...]
+    """Organ key of each output channel. Channel 0 is ``background``, except with `regions`, where
+    there is no background channel. ``other`` or ``other:name`` is a structure not reported."""
+    step: float = 0.8
+    """Distance between tiles as a fraction of the patch."""
+    regions: bool = False
+    """True: each channel is a sigmoid of its own, and a later channel paints over an earlier."""
+    transpose: Triple = (0, 1, 2)
+    """Network axis i is volume axis transpose[i] (nnU-Net's transpose_forward)."""
+    orientation: str = "SPL"
+    """Where the volume's axes z, y, x point before `transpose`: S or I, P or A, L or R, in any
+    order; ``SPL`` is this project's canonical one, ``SAR`` the reversed RAS of NIfTI tools."""
+    interpolation: str = "linear"
+    """How the image is resampled: ``linear`` or ``cubic`` (nnU-Net's order 3)."""
+    mirror_axes: tuple[int, ...] = ()
+    """Network axes that test-time mirroring may flip, because training did."""
+    margin_mm: tuple[Margin, Margin, Margin] = ((20.0, 20.0), (20.0, 20.0), (20.0, 20.0))
+    """Added around the box that the stage before found: (low, high) along volume z, y, x."""
+    use: str = ""
+    """What the stage is for, in words."""
+
+    def __post_init__(self) -> None:
+        where = f"stage {self.name}"
+        require(NAME.fullmatch(self.name), "stage: name", self.name, "a-z, 0-9, _ and -")
+        self._check_labels(f"{where}: labels")
+        self._check_grid(where)
+        self._check_axes(where)
+        files = [weights.file.lower() for weights in self.weights_files]
+        require(len(set(files)) == len(files), f"{where}: folds", files, "different file names")
+
+    def _check_labels(self, where: str) -> None:
+        channels = self.network.output_channels
+        legal = f"{channels} labels, as the network has {channels} output channels"
+        require(len(self.labels) == channels, where, self.labels, legal)
+        first = () if self.regions else self.labels[:1]
+        require(first in ((), (BACKGROUND,)), where, self.labels, f"{BACKGROUND} first")
+        for label in self.labels[len(first) :]:
+            if not _is_other(label):
+                key = _organ_key(label, where)
+                require(key == label, where, label, f"the organ key {key}")
+        keys = [key for _, key in self.organ_channels]
+        require(len(set(keys)) == len(keys), where, self.labels, "each organ once")
+
+    def _check_grid(self, where: str) -> None:
+        fits = all(0.05 <= mm <= 50 for mm in self.spacing_mm)
+        require(fits, f"{where}: spacing_mm", self.spacing_mm, ".05 to 50 mm")
+        divisor = self.network.divisor
+        fits = all(0 < n <= 4096 and n % d == 0 for n, d in zip(self.patch, divisor, strict=True))
+        legal = f"positive multiples of {divisor}, up to 4096"
+        require(fits, f"{where}: patch", self.patch, legal)
+        require(0 < self.step <= 1, f"{where}: step", self.step, "above 0, up to 1")
+        fits = all(0 <= mm <= 1000 for mm in _flat(self.margin_mm))
+        require(fits, f"{where}: margin_mm", self.margin_mm, "0 to 1000 mm")
+
+    def _check_axes(self, where: str) -> None:
+        fits = sorted(self.transpose) == [0, 1, 2]
+        require(fits, f"{where}: transpose", self.transpose, "an order of 0, 1, 2")
+        fits = bool(_ORIENTATION.fullmatch(self.orientation))
+        legal = "one letter of each of SI, PA, LR"
+        require(fits, f"{where}: orientation", self.orientation, legal)
+        fits = self.interpolation in ("linear", "cubic")
+        require(fits, f"{where}: interpolation", self.interpolation, "linear or cubic")
+        fits = len(set(self.mirror_axes)) == len(self.mirror_axes) and {0, 1, 2}.issuperset(
+            self.mirror_axes
+        )
+        require(fits, f"{where}: mirror_axes", self.mirror_axes, "some of 0, 1, 2")
+
+    @property
+    def organ_channels(self) -> tuple[tuple[int, str], ...]:
+        """(channel, organ key) of the channels that are organs of this project."""
+        return tuple(
+            (channel, label)
+            for channel, label in enumerate(self.labels)
+            if label != BACKGROUND and not _is_other(label)
+        )
+
+    @property
+    def weights_files(self) -> tuple[WeightsFile, ...]:
+        """All weights of the stage, the first fold first."""
+        return (WeightsFile(self.weights, self.sha256, self.size_bytes), *self.folds)
+
+
+def require(fits: object, where: str, came: object, legal: str) -> None:
+    """Raise an `InputError` about a card unless `fits`."""
+    if not fits:
+        raise InputError(where, str(came), legal, "Correct the model card or fetch it again.")
+
+
+def _is_other(label: str) -> bool:
+    return label == OTHER or label.startswith(OTHER + ":")
+
+
+def _organ_key(label: str, where: str) -> str:
+    """Key of an organ; its error names the place in the card and the nearest organ."""
+    try:
+        return organ(label).key
+    except InputError as error:
+        raise InputError(where, *error.parts[1:]) from error
+
+
+def _flat(value: Any) -> list[Any]:
+    """Numbers of nested tuples, in order."""
+    if isinstance(value, (tuple, list)):
+        return [number for item in value for number in _flat(item)]
+    return [value]
