@@ -23,7 +23,7 @@ _HOME_OF = {
     "NothingFound": "flare_core.errors",
 }
 
-__all__ = ["__version__", *_HOME_OF]  # noqa: PLE0604 - strings all the same
+__all__ = ["__version__", *_HOME_OF]
 
 
 def __getattr__(name: str) -> Any:

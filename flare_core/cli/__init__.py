@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn, Protocol
 
-from flare_core.cli import segment, train
+from flare_core.cli import dataset, measure, phantom, segment, train
 from flare_core.cli.engine import settle
 from flare_core.cli.failure import failure_of, json_line, log_traceback
 from flare_core.cli.outputs import RESEARCH_USE
@@ -34,7 +34,13 @@ class Command(Protocol):
         """Do it and return the exit code."""
 
 
-COMMANDS: dict[str, Command] = {segment.NAME: segment, train.NAME: train}
+COMMANDS: dict[str, Command] = {
+    segment.NAME: segment,
+    phantom.NAME: phantom,
+    dataset.NAME: dataset,
+    measure.NAME: measure,
+    train.NAME: train,
+}
 """★ Add a command: one file, one entry here."""
 
 

@@ -21,9 +21,8 @@ from flare_core.cli.reports import Report, Tally
 from flare_core.errors import InputError
 
 if TYPE_CHECKING:
-    from flare_core.segment.pipeline import Settings
-
     from flare_core.imaging.inputs import CaseInput
+    from flare_core.segment.pipeline import Settings
 
 SUMMARY_FILE = "all_cases.csv"
 """Rows of all cases of a batch; no case's own file can have this name."""

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from flare_core.anatomy.organs import parse_organs
 from flare_core.errors import InputError
+from flare_core.segment.runtime import DEVICES, PRECISIONS
 
 if TYPE_CHECKING:
     from flare_core.segment.pipeline import Settings
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "float32", "bf16")
 
 DEFAULTS: dict[str, Any] = {
     "model": "default",
@@ -69,6 +67,7 @@ def settings_from(choices: Mapping[str, Any]) -> Settings:
         fast=checked["fast"],
         cascade=checked["cascade"],
         precision=checked["precision"],
+        home=checked["home"],
     )
 
 

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, TypeVar
 from flare_core.errors import Cancelled
 
 if TYPE_CHECKING:
-    from flare_core.segment.pipeline import Segmentation, Settings
-
     from flare_core.cli.progress import OnStep
     from flare_core.imaging.volume import Volume
+    from flare_core.segment.pipeline import Segmentation, Settings
 
 Result = TypeVar("Result")
 IsCancelled = Callable[[], bool]

@@ -22,9 +22,8 @@ from flare_core.cli.progress import OnStep, Step, within
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flare_core.segment.pipeline import Segmentation, Settings
-
     from flare_core.imaging.volume import Volume
+    from flare_core.segment.pipeline import Segmentation, Settings
 
 READ_SHARE = 0.08
 """Part of a run's time that reading takes, for the bar; from a warm run of a 110-slice scan."""
@@ -72,7 +71,9 @@ class Watch:
     on_step: OnStep = lambda step: None
     """Called with every step."""
     cancelled: IsCancelled = lambda: False
-    """Asked often; a run stops within a second once it returns True."""
+    """Asked often; a run stops soon once it returns True, at the latest before it writes."""
+    commit: Callable[[], None] = lambda: None
+    """Called just before writing; raises `Cancelled`, or lets the run end whatever comes."""
 
 
 def run_case(
@@ -99,12 +100,13 @@ def run_case(
         inner = within(READ_SHARE, 1 - WRITE_SHARE, watch.on_step)
         found = engine.segment(image, chosen, inner, watch.cancelled)
         engines.stop_if(watch.cancelled)
+        watch.commit()
         watch.on_step(Step("writing", 1 - WRITE_SHARE))
         files = job.paths.files(job.outputs)
         timed = replace(found, timings={**found.timings, **timings})
         with _timed(timings, "write"):
             write_outputs(files, image, timed, Source(job.case, job.input, _facts(job)))
-    watch.on_step(Step("done", 1.0, 0.0))
+    watch.on_step(Step("done", 1.0))
     return CaseResult(job, files, replace(found, timings={**found.timings, **timings}))
 
 
@@ -128,12 +130,9 @@ def _read_while_loading(
 
 
 def _facts(job: Job) -> dict[str, Any]:
-    from flare_core import __version__
-
     return {
         "input": str(job.input.absolute()),
         "series": job.series,
-        "flare_version": __version__,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 

@@ -23,9 +23,8 @@ from flare_core import atomic
 from flare_core.errors import InputError
 
 if TYPE_CHECKING:
-    from flare_core.segment.pipeline import Segmentation
-
     from flare_core.imaging.volume import Volume
+    from flare_core.segment.pipeline import Segmentation
     from flare_core.segment.statistics import StatisticsRow
 
 OUTPUTS = ("labels", "statistics", "png")

@@ -7,14 +7,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from flare_core.atomic import write_json
-from flare_core.datasets.phantom import FIELDS_MM, PHASES, PhantomSettings, make_phantom
+from flare_core.datasets.phantom_settings import FIELDS_MM, PHASES, PhantomSettings
 from flare_core.errors import InputError
-from flare_core.imaging.files import write_labels, write_volume
 
 NAME = "phantom"
 HELP = "make synthetic abdominal CT scans with known truth"
 
-SUFFIX = ".nii.gz"
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+"""What a single case may be named; in a folder it is the first of these."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "out",
         type=Path,
         metavar="OUT",
-        help="a file OUT.nii.gz for one case, or a folder for FLARE's images/ and labels/",
+        help="a file name.nii.gz for one case, or a folder for FLARE's images/ and labels/",
     )
     parser.add_argument("--seed", type=int, default=0, help="the person (default: 0)")
     parser.add_argument(
@@ -33,12 +33,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="Z,Y,X",
         help="voxel spacing in mm (default: %(default)s)",
     )
-    parser.add_argument("--field", default=default.field, choices=sorted(FIELDS_MM))
-    parser.add_argument("--phase", default=default.phase, choices=PHASES)
-    parser.add_argument("--noise", type=float, default=default.noise_hu, metavar="HU")
+    parser.add_argument(
+        "--field",
+        default=default.field,
+        choices=sorted(FIELDS_MM),
+        help="what is scanned (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--phase",
+        default=default.phase,
+        choices=PHASES,
+        help="contrast phase (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--noise",
+        type=float,
+        default=default.noise_hu,
+        metavar="HU",
+        help="standard deviation of the noise (default: %(default)s)",
+    )
+    _add_person(parser)
+
+
+def _add_person(parser: argparse.ArgumentParser) -> None:
+    """Declare what is special about the person, and how many there are."""
     parser.add_argument("--lesions", type=int, default=0, metavar="N", help="lesions in the liver")
     parser.add_argument("--absent", default="", metavar="ORGANS", help="removed organs, by comma")
-    parser.add_argument("--oblique", type=float, default=0.0, metavar="DEGREES")
+    parser.add_argument(
+        "--oblique",
+        type=float,
+        default=0.0,
+        metavar="DEGREES",
+        help="tilt of the grid (default: 0)",
+    )
     parser.add_argument("--no-table", action="store_true", help="leave the CT table out")
     parser.add_argument(
         "--count", type=int, default=1, metavar="N", help="persons: seed, seed+1, ..."
@@ -48,11 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make the phantoms and write image, truth and settings of each."""
     first = _settings(arguments)
-    if arguments.count < 1:
-        raise InputError("--count", str(arguments.count), "1 or more", "Ask for one case at least.")
+    _check_count(arguments.out, arguments.count)
     for number in range(arguments.count):
         settings = replace(first, seed=first.seed + number)
-        image, labels, facts = _paths(arguments.out, settings.seed, arguments.count)
+        image, labels, facts = _paths(arguments.out, settings.seed)
         _write(settings, image, labels, facts)
         print(image)
     return 0
@@ -60,6 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _write(settings: PhantomSettings, image: Path, labels: Path, facts: Path) -> None:
     """Make one phantom and write its three files."""
+    # Here, because every `flare` command imports this module to list its options.
+    from flare_core.datasets.phantom import make_phantom
+    from flare_core.imaging.files import write_labels, write_volume
+
     case = make_phantom(settings)
     for path in (image, labels, facts):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,26 +98,39 @@ def _write(settings: PhantomSettings, image: Path, labels: Path, facts: Path) ->
     write_json(facts, {"settings": asdict(settings), "volume_ml": case.truth})
 
 
-def _paths(out: Path, seed: int, count: int) -> tuple[Path, Path, Path]:
+def _check_count(out: Path, count: int) -> None:
+    """Refuse no case, and several cases in one file."""
+    if count < 1:
+        raise InputError("--count", str(count), "1 or more", "Ask for one case at least.")
+    if count > 1 and _suffix(out):
+        legal = "a folder, when there are several cases"
+        raise InputError("OUT", f"the file {out}", legal, "Name a folder, or leave --count out.")
+
+
+def _suffix(out: Path) -> str:
+    """Return the image suffix of a file name, or nothing for a folder."""
+    return next((end for end in SUFFIXES if out.name.lower().endswith(end)), "")
+
+
+def _paths(out: Path, seed: int) -> tuple[Path, Path, Path]:
     """Return where image, truth and settings of one case go.
 
     Examples
     --------
-    >>> [str(p) for p in _paths(Path("a/demo.nii.gz"), 0, 1)]
+    >>> [path.as_posix() for path in _paths(Path("a/demo.nii.gz"), 0)]
     ['a/demo_0000.nii.gz', 'a/demo_truth.nii.gz', 'a/demo_truth.json']
-    >>> [str(p) for p in _paths(Path("set"), 7, 2)][:2]
+    >>> [path.as_posix() for path in _paths(Path("set"), 7)][:2]
     ['set/images/phantom_0007_0000.nii.gz', 'set/labels/phantom_0007.nii.gz']
     """
-    if count == 1 and out.name.endswith(SUFFIX):
-        stem = out.name[: -len(SUFFIX)].removesuffix("_0000")
-        return tuple(
-            out.with_name(stem + end)
-            for end in ("_0000" + SUFFIX, "_truth" + SUFFIX, "_truth.json")
-        )  # type: ignore[return-value]
+    suffix = _suffix(out)
+    if suffix:
+        stem = out.name[: -len(suffix)].removesuffix("_0000")
+        image, labels, facts = f"{stem}_0000{suffix}", f"{stem}_truth{suffix}", f"{stem}_truth.json"
+        return out.with_name(image), out.with_name(labels), out.with_name(facts)
     name = f"phantom_{seed:04d}"
     return (
-        out / "images" / f"{name}_0000{SUFFIX}",
-        out / "labels" / f"{name}{SUFFIX}",
+        out / "images" / f"{name}_0000{SUFFIXES[0]}",
+        out / "labels" / f"{name}{SUFFIXES[0]}",
         out / "truth" / f"{name}.json",
     )
 

@@ -56,15 +56,19 @@ class Step:
 def within(start: float, stop: float, report: OnStep) -> OnStep:
     """Return a receiver that maps an inner run's fractions 0..1 to `start`..`stop`.
 
+    It never goes back: a stage that has to look again does not take away what people have seen.
+
     Examples
     --------
     >>> within(0.5, 1.0, lambda step: print(step.stage, step.fraction))(Step("inner", 0.5))
     inner 0.75
     """
+    furthest = start
 
     def inner(step: StepLike) -> None:
-        fraction = start + (stop - start) * min(1.0, max(0.0, step.fraction))
-        report(Step(step.stage, fraction, step.seconds_left, step.message))
+        nonlocal furthest
+        furthest = max(furthest, start + (stop - start) * min(1.0, step.fraction))
+        report(Step(step.stage, furthest, step.seconds_left, step.message))
 
     return inner
 

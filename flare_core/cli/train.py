@@ -1,8 +1,13 @@
-"""``flare train``: train one network from a configuration file, resumable at any moment."""
+"""``flare train``: train one network from a configuration file, resumable at any moment.
+
+Start the same command again after a stop, a crash or a power cut: it goes on from the checkpoint in
+OUT. Progress lines go to standard error, or as JSON lines to standard output.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,42 +21,78 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="JSON file with the fields of TrainConfig")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--cache", type=Path, help="folder of resampled scans (default: OUT/cache)")
-    parser.add_argument("--progress", choices=("bar", "json"), default="bar")
+    parser.add_argument(
+        "--progress",
+        choices=("bar", "json", "none"),
+        default="bar",
+        help="a line for people every 20 steps, JSON lines for programs, or nothing",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or go on where the run in OUT was stopped."""
     from flare_core.train.config import load_config
-    from flare_core.train.loop import Trainer
+    from flare_core.train.loop import WEIGHTS, Trainer
 
-    report = _print_json if arguments.progress == "json" else _print_line
+    reports = {"bar": _print_line, "json": _print_json, "none": _print_nothing}
     trainer = Trainer(
         load_config(arguments.config),
         arguments.out,
         arguments.cache or arguments.out / "cache",
-        report=report,
+        report=reports[arguments.progress],
     )
-    trainer.run()
-    print(f"weights: {arguments.out / 'weights.safetensors'}")
+    scores = trainer.run()
+    weights = arguments.out / WEIGHTS
+    if arguments.progress == "json":
+        _print_json({"event": "done", "weights": str(weights), "dsc": scores})
+    else:
+        print(f"weights: {weights}")
     return 0
 
 
-def _print_json(facts: dict[str, Any]) -> None:
-    import json
+def progress_line(facts: dict[str, Any]) -> str:
+    """Return what happened in one line for people.
 
+    Examples
+    --------
+    >>> progress_line({"event": "validation", "step": 600, "dsc": {"liver": 0.912, "spleen": 0.8}})
+    'held-out DSC after 600 steps: mean 0.86  liver 0.91  spleen 0.80'
+    """
+    if facts["event"] == "resume":
+        return f"going on with phase {facts['phase'] + 1} after {facts['step']} of its steps"
+    if facts["event"] == "step":
+        return _step_line(facts)
+    scores = facts["dsc"]
+    mean = f"mean {sum(scores.values()) / len(scores):.2f}  " if scores else "nothing to score"
+    return f"held-out DSC after {facts['step']} steps: {mean}" + "  ".join(
+        f"{key} {value:.2f}" for key, value in scores.items()
+    )
+
+
+def _step_line(facts: dict[str, Any]) -> str:
+    loss = "not finite" if facts["loss"] is None else f"{facts['loss']:.3f}"
+    skipped = f"  {facts['skipped']} skipped" if facts["skipped"] else ""
+    return (
+        f"phase {facts['phase'] + 1}  step {facts['step']}  loss {loss}  "
+        f"{facts['seconds_per_step']:.2f} s/step (data {facts['data_seconds']:.2f}){skipped}  "
+        f"{100 * facts['phase_fraction']:.0f} %  {_time_left(facts)}"
+    )
+
+
+def _time_left(facts: dict[str, Any]) -> str:
+    """Return the time left for the whole run where it is known, else for the phase."""
+    whole = facts["run_seconds_left"]
+    seconds, what = (facts["seconds_left"], " in phase") if whole is None else (whole, "")
+    return f"{seconds / 60:.0f} min left{what}"
+
+
+def _print_json(facts: dict[str, Any]) -> None:
     print(json.dumps(facts), flush=True)
 
 
 def _print_line(facts: dict[str, Any]) -> None:
-    """Print one line for people."""
-    if facts["event"] == "step":
-        left = facts["seconds_left"] / 60
-        text = (
-            f"phase {facts['phase'] + 1}  step {facts['step']}  loss {facts['loss']:.3f}  "
-            f"{facts['seconds_per_step']:.2f} s/step (data {facts['data_seconds']:.2f})  "
-            f"{100 * facts['phase_fraction']:.0f} %  {left:.0f} min left in phase"
-        )
-    else:
-        scores = "  ".join(f"{key} {value:.2f}" for key, value in facts["dsc"].items())
-        text = f"held-out DSC after {facts['step']} steps: {scores}"
-    print(text, file=sys.stderr, flush=True)
+    print(progress_line(facts), file=sys.stderr, flush=True)
+
+
+def _print_nothing(facts: dict[str, Any]) -> None:
+    del facts

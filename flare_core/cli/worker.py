@@ -32,14 +32,16 @@ Answers. Each request gets exactly one last answer; `segment` gets progress befo
          "note": ""}, ...], "timings_s": {...}, "notes": [...], "provenance": {...}}
     {"id": 1, "event": "error", "kind": "input", "argument": "...", "came": "...", "legal": "...",
      "action": "...", "message": "..."}          kind: input, nothing_found or internal
-    {"id": 1, "event": "cancelled"}              within 1 s of its cancel; no file is left
+    {"id": 1, "event": "cancelled"}              at once, and no file of it appears any more
     {"id": 2, "event": "preloaded", "seconds": 2.7}
-    {"id": 3, "event": "ok", "cancelled": true}  false: the target had ended before
+    {"id": 3, "event": "ok", "cancelled": true}  false: the target has ended or is writing its files
     {"id": 4, "event": "pong", "busy": true, "waiting": 0}
     {"id": 5, "event": "bye"}                    after the rest was cancelled; exit code 0
 
-A line that is no request gets an error with the id it has, or null, and the worker goes on. The
-end of standard input means that the program is gone: everything is cancelled and the worker ends.
+A line that is no request gets an error with the id it has, or null, and the worker goes on. A
+cancelled run gives the processor back within seconds; until then `busy` is true, its input may be
+open, and the next request waits. The end of standard input means that the program is gone:
+everything is cancelled and the worker ends.
 """
 
 from __future__ import annotations
@@ -109,9 +111,10 @@ class Worker:
         self._leave = leave
         self._sending = threading.Lock()
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
-        self._lock = threading.RLock()  # guards the next two
-        self._open: list[Task] = []
+        self._lock = threading.RLock()  # guards the next three
+        self._open: list[Task] = []  # still without their last answer
         self._running: Task | None = None
+        self._writing: Task | None = None
 
     def run(self, lines: Iterable[str]) -> int:
         """Work until the end of the lines or a shutdown; return the exit code 0."""
@@ -121,7 +124,7 @@ class Worker:
         threading.Thread(target=self._listen, args=(lines,), daemon=True).start()
         while (task := self._tasks.get()) is not None:
             if self._begin(task):
-                self._finish(task, self._answer(task))
+                self._finish(task, self._do(task))
         return 0
 
     # --- the thread that listens
@@ -150,7 +153,7 @@ class Worker:
         if command == "ping":
             self._send({"id": name, "event": "pong", **self._load()})
         elif command == "cancel":
-            self._send({"id": name, "event": "ok", "cancelled": self._cancel(request["target"])})
+            self._cancel(name, request["target"])
         elif command == "shutdown":
             self._cancel_all()
             self._send({"id": name, "event": "bye"})
@@ -174,26 +177,28 @@ class Worker:
             self._open.append(task)
         self._tasks.put(task)
 
-    def _cancel(self, target: Id) -> bool:
-        """Stop a running request, or answer a waiting one; return whether it was still open."""
+    def _cancel(self, name: Id, target: Id) -> None:
+        """Say whether the target can still be cancelled, and do it."""
         with self._lock:
-            task = next((task for task in self._open if task.id == target), None)
-            if task is None:
-                return False
-            task.stop.set()
-            if task is not self._running:
-                self._finish(task, {"event": "cancelled"})
-            return True
+            found = [task for task in self._open if task.id == target and task != self._writing]
+            self._send({"id": name, "event": "ok", "cancelled": bool(found)})
+            self._stop(found)
 
     def _cancel_all(self) -> None:
         with self._lock:
-            for task in tuple(self._open):
-                self._cancel(task.id)
+            self._stop([task for task in self._open if task != self._writing])
+
+    def _stop(self, tasks: Iterable[Task]) -> None:
+        """Have tasks stopped and answer them now, as a run may take seconds to notice."""
+        for task in tasks:
+            task.stop.set()
+            self._answer(task, {"event": "cancelled"})
 
     def _load(self) -> dict[str, Any]:
         with self._lock:
             busy = self._running is not None
-            return {"busy": busy, "waiting": len(self._open) - busy}
+            waiting = sum(task is not self._running for task in self._open)
+            return {"busy": busy, "waiting": waiting}
 
     def _end(self) -> None:
         """Stop everything; if a run does not stop in time, end without it."""
@@ -212,7 +217,7 @@ class Worker:
             self._running = task if wanted else None
             return wanted
 
-    def _answer(self, task: Task) -> dict[str, Any]:
+    def _do(self, task: Task) -> dict[str, Any]:
         """Do the task; return its last answer, whatever happened."""
         try:
             return task.work(task)
@@ -225,11 +230,29 @@ class Worker:
             return {"event": "error", **failure.fields()}
 
     def _finish(self, task: Task, answer: dict[str, Any]) -> None:
+        """Make place for the next task; answer this one."""
         with self._lock:
-            self._open.remove(task)
-            if self._running is task:
-                self._running = None
-        self._send({"id": task.id, **answer})
+            self._running = self._writing = None
+            self._answer(task, answer)
+
+    def _answer(self, task: Task, answer: dict[str, Any]) -> None:
+        """Send a request's last answer, unless it has had one."""
+        with self._lock:
+            if task in self._open:
+                self._open.remove(task)
+                self._send({"id": task.id, **answer})
+
+    def _tell(self, task: Task, step: StepLike) -> None:
+        """Send how far a task is; nothing comes after its last answer."""
+        with self._lock:
+            if task in self._open:
+                self._send({"id": task.id, "event": "progress", **step_fields(step)})
+
+    def _commit(self, task: Task) -> None:
+        """Let a task write its files; from now on it cannot be cancelled."""
+        with self._lock:
+            engines.stop_if(task.stop.is_set)
+            self._writing = task
 
     def _preload(self, task: Task, choices: Fields) -> dict[str, Any]:
         start = time.perf_counter()
@@ -243,9 +266,9 @@ class Worker:
 
         def on_step(step: StepLike) -> None:
             if throttle.lets_through(step):
-                self._send({"id": task.id, "event": "progress", **step_fields(step)})
+                self._tell(task, step)
 
-        watch = Watch(on_step, task.stop.is_set)
+        watch = Watch(on_step, task.stop.is_set, lambda: self._commit(task))
         result = run_case(job, lambda: settings_from(choices), self._engine, watch)
         return {"event": "result", **result_fields(result)}
 

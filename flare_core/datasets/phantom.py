@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -22,70 +23,17 @@ from flare_core.anatomy.organs import ALL_TARGETS, LESION, organ, parse_organs
 from flare_core.datasets.phantom_anatomy import organ_parts, organ_shapes
 from flare_core.datasets.phantom_body import Body, Part
 from flare_core.datasets.phantom_bones import skeleton
-from flare_core.datasets.phantom_paint import PHASES, Bend, Canvas, hounsfield
+from flare_core.datasets.phantom_paint import Bend, Canvas, hounsfield
+from flare_core.datasets.phantom_settings import FIELDS_MM, PhantomSettings
 from flare_core.datasets.phantom_shapes import Shape, ellipsoid
-from flare_core.datasets.phantom_soft import bowel, chest, muscles
-from flare_core.errors import InputError
-from flare_core.imaging.geometry import CANONICAL, Geometry, Matrix, Triple
+from flare_core.datasets.phantom_soft import between_muscles, bowel, chest, muscles
+from flare_core.imaging.geometry import CANONICAL, Geometry, Matrix
 from flare_core.imaging.volume import Volume
 
-FIELDS_MM: dict[str, tuple[float, float]] = {
-    "abdomen": (-112.0, 166.0),
-    "upper-abdomen": (10.0, 166.0),
-    "lower-abdomen": (-150.0, 40.0),
-    "abdomen-pelvis": (-310.0, 166.0),
-    "chest-abdomen": (-112.0, 330.0),
-    "chest-to-pelvis": (-310.0, 330.0),
-    "chest-only": (205.0, 345.0),
-    "pelvis-only": (-330.0, -125.0),
-}
-"""Lowest and highest height z of each field of view, mm (0 is L2)."""
 ACROSS_MM = (400.0, 410.0)
 """Size of the field of view along y and x, mm."""
 MIDDLE_Y_MM = -25.0
 """Body depth y at the middle of the field of view, mm."""
-
-
-@dataclass(frozen=True)
-class PhantomSettings:
-    """Who is scanned, and how."""
-
-    seed: int = 0
-    """The person: shapes, sizes, volumes."""
-    spacing_mm: Triple = (2.5, 0.8, 0.8)
-    """Voxel spacing z, y, x, mm."""
-    field: str = "abdomen"
-    """Which heights are scanned: a key of `FIELDS_MM`."""
-    phase: str = "portal"
-    """Contrast phase: one of `PHASES`."""
-    noise_hu: float = 12.0
-    """Standard deviation of the noise, HU."""
-    lesions: int = 0
-    """How many lesions the liver has (label 14)."""
-    absent: tuple[str, ...] = ()
-    """Organs that were removed."""
-    oblique_degrees: float = 0.0
-    """Tilt of the grid against the patient, about an axis between all three, degrees."""
-    table: bool = True
-    """Whether the patient lies on a table."""
-    size_scale: float = 1.0
-    """Size of the whole person; volumes grow with its cube."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that no scan has."""
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
-        _require(self.field in FIELDS_MM, "field", self.field, f"one of {', '.join(FIELDS_MM)}")
-        _require(self.phase in PHASES, "phase", self.phase, f"one of {', '.join(PHASES)}")
-        fine = len(self.spacing_mm) == 3 and all(0.3 <= s <= 20 for s in self.spacing_mm)
-        _require(fine, "spacing", self.spacing_mm, "three values z, y, x of 0.3 to 20 mm")
-        _require(0 <= self.noise_hu <= 500, "noise", self.noise_hu, "0 to 500 HU")
-        _require(0 <= self.lesions <= 30, "lesions", self.lesions, "0 to 30")
-        _require(
-            abs(self.oblique_degrees) <= 45, "oblique", self.oblique_degrees, "-45 to 45 degrees"
-        )
-        _require(0.6 <= self.size_scale <= 1.5, "size scale", self.size_scale, "0.6 to 1.5")
-        for name in self.absent:
-            organ(name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +62,7 @@ def make_phantom(settings: PhantomSettings | None = None) -> PhantomCase:
         The same voxels for the same settings and versions of numpy and scipy.
     """
     settings = settings or PhantomSettings()
-    body = Body.drawn(np.random.default_rng([settings.seed, 1]))
+    body = person(settings.seed)[0]
     canvas = Canvas(phantom_geometry(settings), _bend(body, settings))
     for part in _parts(body, settings):
         canvas.paint(part)
@@ -155,16 +103,27 @@ def _bend(body: Body, settings: PhantomSettings) -> Bend:
     return Bend.drawn(np.random.default_rng([settings.seed, 2]), (x, y, z))
 
 
+@lru_cache(maxsize=4)
+def person(seed: int) -> tuple[Body, tuple[Shape, ...], dict[str, Shape]]:
+    """Draw a person: outline, muscles, organs (which take a second, so the last few are kept)."""
+    body = Body.drawn(np.random.default_rng([seed, 1]))
+    bellies = tuple(muscles(np.random.default_rng([seed, 3])))
+    return body, bellies, organ_shapes(body, seed, bellies)
+
+
 def _parts(body: Body, settings: PhantomSettings) -> Iterator[Part]:
     """Yield everything but the outer layers, front to back."""
     seed = settings.seed
-    absent = tuple(o.key for o in parse_organs(settings.absent)) if settings.absent else ()
-    shapes = organ_shapes(body, seed, absent)
+    _, bellies, shapes = person(seed)
+    # Absent organs are drawn as well, so that the others stay as they are.
+    gone = [target.key for target in parse_organs(settings.absent)] if settings.absent else []
+    shapes = {key: shape for key, shape in shapes.items() if key not in gone}
     yield from skeleton(body)
+    yield from (Part(belly, "muscle") for belly in bellies)
     yield from organ_parts(shapes, seed)
     if "liver" in shapes:
         yield from _lesions(shapes["liver"], settings)
-    yield from muscles(np.random.default_rng([seed, 3]))
+    yield from between_muscles(bellies)
     yield from chest(body)
     yield from bowel(body, np.random.default_rng([seed, 4]))
 
@@ -186,9 +145,3 @@ def _inside(shape: Shape, depth_mm: float, rng: np.random.Generator) -> tuple[fl
     deep = np.flatnonzero(depth >= depth_mm)
     x, y, z = tries[deep[0] if deep.size else int(np.argmax(depth))]
     return float(x), float(y), float(z)
-
-
-def _require(fine: bool, argument: str, came: object, legal: str) -> None:
-    """Raise a four-part error unless the value is fine."""
-    if not fine:
-        raise InputError(f"phantom {argument}", str(came), legal, "Give a value that is legal.")

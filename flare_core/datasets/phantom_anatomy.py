@@ -6,7 +6,8 @@ still free.  So labels never overlap, and a volume can be asked for before anyth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,6 +44,7 @@ VOLUME_ML: dict[str, tuple[float, float] | None] = {
 STOMACH_FILLINGS = ("chyme", "chyme", "meal", "bowel contrast")
 """What a stomach may hold besides gas."""
 VESSELS: tuple[tuple[courses.Course, str], ...] = (
+    (courses.ARCH, "aorta"),
     (courses.MESENTERIC_ARTERY, "aorta"),
     (courses.HEPATIC_ARTERY, "aorta"),
     (courses.PORTAL_VEIN, "portal vein"),
@@ -56,6 +58,9 @@ PAIRED_VESSELS: tuple[tuple[courses.Course, str], ...] = (
     (courses.RENAL_VEIN, "inferior_vena_cava"),
 )
 """The same, on both sides."""
+
+FAT_AROUND_KIDNEY_MM = 3.5
+"""Thickness of the fat between the kidneys and their neighbours, mm."""
 
 Rng = np.random.Generator
 
@@ -75,7 +80,7 @@ def _moved(course: courses.Course, rng: Rng, sd_mm: float) -> Floats:
 
 def _aorta(body: Body, rng: Rng) -> Shape:
     table = np.array(courses.AORTA, float)
-    table[:8, 0] += rng.normal(0, 2.5, 8)
+    table[:6, 0] += rng.normal(0, 2.5, 6)
     return along(table, rng.uniform(0.95, 1.25))
 
 
@@ -102,7 +107,7 @@ def _adrenal(side: float, rng: Rng) -> Shape:
 
 def _kidney_frame(side: float, rng: Rng) -> tuple[Floats, Floats]:
     """Return a kidney's centre and the turn of its axes; the left one is higher."""
-    centre = np.array((-66.0, 6.0, -4.0) if side < 0 else (67.0, 6.0, 10.0))
+    centre = np.array((-71.0, 3.0, -4.0) if side < 0 else (72.0, 3.0, 10.0))
     lean = rng.normal(0, 4, 3)
     turn = rotation(about_y=side * 14 + lean[1], about_x=-9 + lean[0], about_z=side * 28 + lean[2])
     return centre + rng.normal(0, (2.5, 2.0, 6.0)), turn
@@ -138,9 +143,9 @@ def _stomach(body: Body, rng: Rng) -> Shape:
 
 
 def _spleen(body: Body, rng: Rng) -> Shape:
-    centre = np.array((92.0, 16.0, 90.0)) + rng.normal(0, 3, 3)
-    shape = ellipsoid(centre, (33, 54, 60), rotation(about_x=-20, about_z=20))
-    inner_side = ellipsoid(centre + (-42, -14, 0), (36, 50, 60))
+    centre = np.array((86.0, 20.0, 92.0)) + rng.normal(0, 3, 3)
+    shape = ellipsoid(centre, (38, 55, 58), rotation(about_x=25, about_z=25))
+    inner_side = ellipsoid(centre + (-44, -32, 0), (32, 38, 58))
     shape = shape.wobbled(2.0, 50.0, rng).minus(inner_side.field)
     return shape.clipped(body.cavity(2.0), body.below_dome(3.5))
 
@@ -153,8 +158,9 @@ def _liver(body: Body, rng: Rng) -> Shape:
     caudate = ellipsoid((-10, -50, 104), (24, 17, 28))
     shape = right.joined(left, caudate).wobbled(2.0, 60.0, rng)
     visceral = ellipsoid((32, 2, 4), (86, 82, 84))
-    lower_edge = half_space((-60, 0, 8 + rng.normal(0, 6)), (-0.35, 0.25, -1))
-    shape = shape.minus(visceral.field).minus(_fissure().field)
+    lower_edge = half_space((-90, 0, 4 + rng.normal(0, 7)), (0.6, 0.1, -1))
+    behind = ellipsoid((-38, 40, 20), (38, 42, 60))
+    shape = shape.minus(visceral.field).minus(behind.field).minus(_fissure().field)
     return shape.clipped(lower_edge, body.cavity(1.5), body.below_dome(2.5))
 
 
@@ -181,10 +187,17 @@ MAKERS: dict[str, Callable[[Body, Rng], Shape]] = {
 """How each organ is made, in painting order (front to back)."""
 
 
-def organ_shapes(body: Body, seed: int, absent: tuple[str, ...] = ()) -> dict[str, Shape]:
+def organ_shapes(body: Body, seed: int, taken: Sequence[Shape] = ()) -> dict[str, Shape]:
     """Draw every organ and size it to its volume.
 
-    An absent organ is drawn too, so that its neighbours stay as they are, and then left out.
+    Parameters
+    ----------
+    body : Body
+        The person's outline.
+    seed : int
+        The person.
+    taken : sequence of Shape
+        What is painted before the organs.
 
     Returns
     -------
@@ -197,9 +210,17 @@ def organ_shapes(body: Body, seed: int, absent: tuple[str, ...] = ()) -> dict[st
         shape, limits = maker(body, rng), VOLUME_ML[key]
         if limits is not None:
             wanted_ml = rng.uniform(*limits) / float(np.prod(body.scale))
-            shape = shape.swollen(swell_for_volume(shape, wanted_ml, made.values()))
+            fat = (around for other in made.items() for around in _kidney_fat(*other))
+            swell_mm = swell_for_volume(shape, wanted_ml, (*taken, *made.values(), *fat))
+            shape = shape.swollen(swell_mm)
         made[key] = shape
-    return {key: shape for key, shape in made.items() if key not in absent}
+    return made
+
+
+def _kidney_fat(key: str, shape: Shape) -> list[Shape]:
+    """Return the fat around and inside a kidney, which neighbours do not enter; else nothing."""
+    around = replace(shape, clips=()).grown(FAT_AROUND_KIDNEY_MM)
+    return [around] if key.endswith("_kidney") else []
 
 
 def organ_parts(shapes: dict[str, Shape], seed: int) -> Iterator[Part]:
@@ -217,6 +238,7 @@ def organ_parts(shapes: dict[str, Shape], seed: int) -> Iterator[Part]:
             yield from hollow(shape, fillings[key], rng, number)
         else:
             yield Part(shape, key, number)
+        yield from (Part(fat, "fat") for fat in _kidney_fat(key, shape))
     yield from _inside_organs(shapes, seed)
 
 
@@ -230,16 +252,15 @@ def _fillings(rng: Rng) -> dict[str, Filling]:
 
 
 def _inside_organs(shapes: dict[str, Shape], seed: int) -> Iterator[Part]:
-    """Yield medulla and sinus of the kidneys, vessels and fissure of the liver, plaques."""
+    """Yield the kidneys' medulla, vessels and fissure of the liver, plaques."""
     rng = np.random.default_rng([seed, 78])
     if "aorta" in shapes:
         yield from _plaques(shapes["aorta"], rng)
-    for side, key in ((-1.0, "right_kidney"), (1.0, "left_kidney")):
+    for key in ("right_kidney", "left_kidney"):
         if key in shapes:
             number = organ(key).id
             medulla = shapes[key].grown(-6.0).wobbled(4.0, 22.0, rng)
             yield Part(medulla, "medulla", number, number)
-            yield Part(_sinus(side, *_kidney_frame(side, organ_rng(seed, key))), "fat")
     if "liver" in shapes:
         number = organ("liver").id
         for course in courses.LIVER_VEINS:

@@ -18,7 +18,7 @@ LEVELS_MM = np.array(
 """Heights z at which the tables below hold, mm."""
 CAVITY_MM = np.array(
     [
-        (45, 40, 10), (55, 45, 0), (68, 58, -22), (100, 72, -38), (121, 78, -44), (126, 82, -44),
+        (3, 3, 10), (48, 42, 0), (68, 58, -22), (100, 72, -38), (121, 78, -44), (126, 82, -44),
         (131, 92, -44), (130, 93, -44), (117, 84, -42), (80, 58, -25), (42, 38, -10),
     ],
     float,
@@ -27,7 +27,7 @@ CAVITY_MM = np.array(
 WALL_MM = np.array(
     [
         (168, 86, -6), (168, 88, -14), (160, 92, -22), (150, 94, -30), (143, 97, -37),
-        (142, 99, -38), (147, 104, -39), (147, 105, -39), (150, 97, -34), (150, 80, -12),
+        (142, 99, -38), (147, 104, -39), (147, 105, -39), (150, 103, -36), (150, 88, -14),
         (120, 66, 0),
     ],
     float,
@@ -93,16 +93,18 @@ class Body:
         """Return everything at least `gap_mm` below the diaphragm's upper surface."""
         right, left = np.float32(self.right_dome_mm), np.float32(self.left_dome_mm)
 
-        def side(x: Floats, y: Floats, outer: Floats, inner: Floats) -> Floats:
+        def fall(y: Floats, outer: Floats, inner: Floats) -> Floats:
             dy = y + np.float32(45.0)
             back, front = np.maximum(dy, 0), np.maximum(-dy, 0)
-            fall = np.float32(0.019) * outer * outer + np.float32(0.004) * inner * inner
-            return fall + np.float32(0.010) * back * back + np.float32(0.006) * front * front
+            # Flat on top and steep at the wall: a square and a fourth power of the distance.
+            away = outer * outer + np.float32(0.45) * back * back
+            drop = away * (np.float32(0.008) + np.float32(2.3e-6) * away)
+            return drop + np.float32(0.004) * inner * inner + np.float32(0.006) * front * front
 
         def field(x: Floats, y: Floats, z: Floats) -> Floats:
             from_right, from_left = x + np.float32(65.0), x - np.float32(65.0)
-            high = right - side(x, y, np.maximum(-from_right, 0), np.maximum(from_right, 0))
-            other = left - side(x, y, np.maximum(from_left, 0), np.maximum(-from_left, 0))
+            high = right - fall(y, np.maximum(-from_right, 0), np.maximum(from_right, 0))
+            other = left - fall(y, np.maximum(from_left, 0), np.maximum(-from_left, 0))
             return (z - np.maximum(high, other)) * np.float32(0.7) + np.float32(gap_mm)
 
         return field

@@ -83,7 +83,7 @@ def _breastbone(body: Body) -> Iterator[Part]:
     """Yield the breastbone, in the front of the chest wall."""
     heights = (160.0, 200.0, 250.0, 300.0)
     line = [body.rib_point(0.0, 180.0, z + 2 * RIB_FALL_MM) for z in heights]
-    yield from _bone(tube(line, (5, 9, 9, 10)))
+    yield from _bone(tube(line, (4, 6, 6.5, 7)))
 
 
 def _hip(side: float) -> Iterator[Part]:

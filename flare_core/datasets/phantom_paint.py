@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
 from flare_core.datasets.phantom_body import Body, Part
+from flare_core.datasets.phantom_settings import PHASES
 from flare_core.datasets.phantom_shapes import Floats, Piece, Shape
 from flare_core.imaging.geometry import Geometry, Triple
 
@@ -60,14 +61,11 @@ TISSUE_HU: dict[str, tuple[float, float, float, float, float]] = {
     "gallbladder": (10, 10, 12, 12, 5),
     "left_kidney": (32, 165, 190, 175, 8),
 }
-"""Mean HU native, arterial, portal, late, and the texture's standard deviation within a tissue.
+"""Mean HU in each of `PHASES`, and the texture's standard deviation within a tissue.
 
 Adult means on 120 kV scans, checked against the means under the labels of real scans.
 """
 TISSUES = tuple(TISSUE_HU)
-PHASES = ("native", "arterial", "portal", "late")
-"""Contrast phases, in the order of `TISSUE_HU`'s columns."""
-
 SAME_TISSUE: dict[str, str] = {
     "left_kidney": "right_kidney",
     "left_adrenal_gland": "right_adrenal_gland",
@@ -109,36 +107,30 @@ class Bend:
     scale: Triple
     """World millimetres per body millimetre along x, y, z."""
     waves: tuple[Wave, ...]
-    """Shifts of x by z and y, of y by z and x, of z by x and y."""
+    """Shifts of x by z and y, of y by z, of z by x and y."""
 
     @staticmethod
     def drawn(rng: np.random.Generator, scale: Triple) -> Bend:
         """Draw a posture."""
-        limits = (
-            (5.0, 260.0),
-            (3.0, 180.0),
-            (7.0, 380.0),
-            (3.0, 200.0),
-            (4.0, 220.0),
-            (4.0, 200.0),
-        )
+        limits = ((5.0, 260.0), (3.5, 190.0), (7.0, 380.0), (4.5, 220.0), (4.0, 200.0))
         return Bend(scale, tuple(Wave.drawn(most, length, rng) for most, length in limits))
 
     def to_body(self, x: Floats, y: Floats, z: Floats) -> Points:
-        """Map world points to body points, mm."""
-        a, b, c, d, e, f = self.waves
+        """Map world points to body points, mm (arrays that broadcast stay small where they can)."""
+        x_by_z, x_by_y, y_by_z, z_by_x, z_by_y = self.waves
         x, y, z = (v / np.float32(s) for v, s in zip((x, y, z), self.scale, strict=True))
-        x = x + a(z) + b(y)
-        y = y + c(z) + d(x)
-        return x, y, z + e(x) + f(y)
+        x = x + (x_by_z(z) + x_by_y(y))
+        y = y + y_by_z(z)
+        return x, y, (z + z_by_y(y)) + z_by_x(x)
 
     def to_world(self, x: Floats, y: Floats, z: Floats) -> Points:
         """Undo `to_body`."""
-        a, b, c, d, e, f = self.waves
-        z = z - e(x) - f(y)
-        y = y - c(z) - d(x)
-        x = x - a(z) - b(y)
-        return tuple(v * np.float32(s) for v, s in zip((x, y, z), self.scale, strict=True))  # type: ignore[return-value]
+        x_by_z, x_by_y, y_by_z, z_by_x, z_by_y = self.waves
+        z = z - z_by_x(x) - z_by_y(y)
+        y = y - y_by_z(z)
+        x = x - x_by_z(z) - x_by_y(y)
+        x, y, z = (v * np.float32(s) for v, s in zip((x, y, z), self.scale, strict=True))
+        return x, y, z
 
 
 class Canvas:

@@ -141,12 +141,12 @@ def rotation(about_x: float = 0.0, about_y: float = 0.0, about_z: float = 0.0) -
     return (turn_x @ turn_y @ turn_z).astype(np.float32)
 
 
-def ellipsoid(centre: Sequence[float], radii: Sequence[float], turn: Floats | None = None) -> Shape:
+def ellipsoid(centre: npt.ArrayLike, radii: npt.ArrayLike, turn: Floats | None = None) -> Shape:
     """Return an ellipsoid; `turn` (3x3) maps its own axes to the body's."""
     matrix = np.eye(3, dtype=np.float32) if turn is None else turn
     centre_32 = np.asarray(centre, np.float32)
     inverse = (matrix.T / np.asarray(radii, np.float32)[:, None]).astype(np.float32)
-    smallest = np.float32(min(radii))
+    smallest = np.float32(np.min(radii))
 
     def field(x: Floats, y: Floats, z: Floats) -> Floats:
         dx, dy, dz = x - centre_32[0], y - centre_32[1], z - centre_32[2]

@@ -5,7 +5,7 @@ Coordinates are those of `phantom_body`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,16 +55,18 @@ def hollow(shape: Shape, filling: Filling, rng: Rng, label: int = 0) -> Iterator
     yield Part(shape, "gut wall", label)
 
 
-def muscles(rng: Rng) -> Iterator[Part]:
-    """Yield the muscles beside the spine, with the fat between them, and the diaphragm's crura."""
+def muscles(rng: Rng) -> list[Shape]:
+    """Return the muscles beside the spine."""
     size = rng.uniform(0.85, 1.15)
+    bellies = (courses.PSOAS, courses.FLANK_MUSCLE, courses.BACK_MUSCLE, courses.DEEP_BACK_MUSCLE)
+    return [along(course, size, side=side) for course in bellies for side in (-1.0, 1.0)]
+
+
+def between_muscles(bellies: Sequence[Shape]) -> Iterator[Part]:
+    """Yield the thin fat between the muscles, and the diaphragm's crura."""
     for side in (-1.0, 1.0):
-        yield Part(along(courses.PSOAS, size, side=side), "muscle")
         yield Part(along(courses.CRUS, side=side), "muscle")
-        tracts = (courses.FLANK_MUSCLE, courses.BACK_MUSCLE, courses.DEEP_BACK_MUSCLE)
-        bellies = [along(course, size, side=side) for course in tracts]
-        yield from (Part(belly, "muscle") for belly in bellies)
-        yield from (Part(belly.grown(1.1), "fat") for belly in bellies)
+    yield from (Part(belly.grown(1.1), "fat") for belly in bellies)
 
 
 def chest(body: Body) -> Iterator[Part]:

@@ -11,6 +11,7 @@ Conventions used by the whole library:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import permutations
 
@@ -52,13 +53,29 @@ class Box:
         return 0 in self.shape
 
     def intersect(self, other: Box) -> Box:
-        """Return the block inside both boxes (possibly empty)."""
-        return Box(
-            _index(map(max, self.start, other.start)), _index(map(min, self.stop, other.stop))
-        )
+        """Return the block inside both boxes.
+
+        Where they do not meet, the result is empty and its `slices` select nothing; a stop below 0
+        would count from the array's end instead.
+
+        Examples
+        --------
+        >>> Box((0, 0, 0), (9, 9, 9)).intersect(Box((2, -5, 0), (12, -1, 9)))
+        Box(start=(2, 0, 0), stop=(9, 0, 9))
+        """
+        start = _index(map(max, self.start, other.start))
+        return Box(start, _index(map(max, start, map(min, self.stop, other.stop))))
 
     def union(self, other: Box) -> Box:
-        """Return the smallest block around both boxes."""
+        """Return the smallest block around the voxels of both boxes; an empty box adds none.
+
+        Examples
+        --------
+        >>> Box((2, 2, 2), (4, 4, 4)).union(Box((0, 3, 3), (1, 4, 5)))
+        Box(start=(0, 2, 2), stop=(4, 4, 5))
+        """
+        if self.empty or other.empty:
+            return other if self.empty else self
         return Box(
             _index(map(min, self.start, other.start)), _index(map(max, self.stop, other.stop))
         )
@@ -97,7 +114,17 @@ class Box:
 
 @dataclass(frozen=True)
 class AxisMap:
-    """A reordering and flipping of the three array axes: voxels move, nothing is interpolated."""
+    """A reordering and flipping of the three array axes: voxels move, nothing is interpolated.
+
+    Examples
+    --------
+    >>> swap = AxisMap((1, 0, 2), (False, False, True))
+    >>> array = np.arange(6).reshape(1, 2, 3)
+    >>> swap.apply(array).tolist()
+    [[[2, 1, 0]], [[5, 4, 3]]]
+    >>> bool(np.all(swap.undo(swap.apply(array)) == array))
+    True
+    """
 
     permutation: Index
     """New axis `a` is old axis ``permutation[a]``."""
@@ -120,6 +147,12 @@ class Geometry:
     """A regular voxel grid in patient space.
 
     A voxel's centre is ``origin_mm + sum(index[a] * spacing_mm[a] * direction[a])``.
+
+    Examples
+    --------
+    >>> grid = Geometry((10, 100, 80), (5.0, 0.8, 0.8), (-32.0, -40.0, 700.0))
+    >>> grid.voxel_to_lps((2, 0, 10)).tolist()  # two slices up, ten voxels to the left
+    [-24.0, -40.0, 710.0]
     """
 
     shape: Index
@@ -192,7 +225,9 @@ class Geometry:
     def canonical_map(self) -> AxisMap:
         """Return the reordering that makes the array axes point to Superior, Posterior, Left."""
         towards = np.asarray(self.direction) @ np.asarray(CANONICAL).T
-        best = max(permutations(range(3)), key=lambda p: sum(abs(towards[p[a], a]) for a in range(3)))
+        best = max(
+            permutations(range(3)), key=lambda p: sum(abs(towards[p[a], a]) for a in range(3))
+        )
         flips = tuple(bool(towards[best[a], a] < 0) for a in range(3))
         return AxisMap(_index(best), (flips[0], flips[1], flips[2]))
 
@@ -224,13 +259,13 @@ class Geometry:
         return bool(np.all(np.abs(away) <= tolerance_mm))
 
 
-def _index(values: object) -> Index:
+def _index(values: Iterable[int]) -> Index:
     """Return three plain integers."""
-    z, y, x = (int(v) for v in values)  # type: ignore[attr-defined]
+    z, y, x = (int(v) for v in values)
     return z, y, x
 
 
-def _triple(values: object) -> Triple:
+def _triple(values: Iterable[float]) -> Triple:
     """Return three plain floats."""
-    z, y, x = (float(v) for v in values)  # type: ignore[attr-defined]
+    z, y, x = (float(v) for v in values)
     return z, y, x

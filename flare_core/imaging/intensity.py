@@ -7,15 +7,15 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Number = TypeVar("Number", bound=npt.NDArray[np.float32])
+Pixels = TypeVar("Pixels", bound=npt.NDArray[np.float32])
 
 
-def normalise(array: Number, window_hu: tuple[float, float], mean: float, sd: float) -> Number:
+def normalise(array: Pixels, window_hu: tuple[float, float], mean: float, sd: float) -> Pixels:
     """Clip to a HU window, subtract `mean`, divide by `sd`; in place, to save a copy.
 
     Parameters
     ----------
-    array : float32 (..., ), HU
+    array : float32 (...), HU
         Changed in place and returned. Padding such as -2048 or -3024 ends at the window's edge.
     window_hu : (float, float)
         Lowest and highest value kept, HU.
@@ -29,6 +29,6 @@ def normalise(array: Number, window_hu: tuple[float, float], mean: float, sd: fl
     array([-2.,  0.,  2.], dtype=float32)
     """
     np.clip(array, window_hu[0], window_hu[1], out=array)
-    array -= np.float32(mean)
-    array *= np.float32(1.0 / sd)
+    np.subtract(array, np.float32(mean), out=array)
+    np.multiply(array, np.float32(1.0 / sd), out=array)
     return array

@@ -19,6 +19,11 @@ class Volume:
     ------
     InputError
         If the array's shape is not the geometry's.
+
+    Examples
+    --------
+    >>> Volume(np.zeros((4, 5, 6), np.int16), Geometry((4, 5, 6), (5.0, 0.75, 0.75)))
+    Volume(int16 4 x 5 x 6 voxels of 5 x 0.75 x 0.75 mm, z y x)
     """
 
     array: npt.NDArray[np.generic]
@@ -47,11 +52,17 @@ class Volume:
         return Volume(array, self.geometry)
 
     def crop(self, box: Box) -> Volume:
-        """Return the voxels inside `box` (a view; the box must lie inside the grid)."""
+        """Return the voxels inside `box`, as a view.
+
+        Raises
+        ------
+        InputError
+            If the box is empty or reaches out of the grid.
+        """
         if box.empty or box.intersect(Box.of_shape(self.geometry.shape)) != box:
             raise InputError(
                 "box",
-                f"{box}",
+                str(box),
                 f"a box with voxels inside {self.geometry.shape}",
                 "Intersect the box with Box.of_shape(volume.geometry.shape) first.",
             )
@@ -60,7 +71,5 @@ class Volume:
     def canonical(self) -> tuple[Volume, AxisMap]:
         """Return a view with axes towards Superior, Posterior, Left, and the map that undoes it."""
         axis_map = self.geometry.canonical_map()
-        return (
-            Volume(axis_map.apply(self.array), self.geometry.permuted(axis_map)),
-            axis_map,
-        )
+        turned = Volume(axis_map.apply(self.array), self.geometry.permuted(axis_map))
+        return turned, axis_map

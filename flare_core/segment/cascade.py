@@ -2,25 +2,27 @@
 
 1. The localiser looks at the whole scan at low resolution and names the organs roughly. Where it
    finds none, there is nothing abdominal in the scan, and no other network is asked.
-2. The organ stage sees the box around the wanted organs plus a margin. Where one of its organs
-   reaches a face of the box that is not the scan's edge, the box grows there and it looks again.
+2. The organ stage sees the box around the wanted organs plus a margin. Where one of them reaches a
+   face of the box that is not the scan's edge, the box grows there and it looks again.
 3. A lesion stage, if the model has one, sees the box of the organs; its lesions override organs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
-from flare_core.anatomy.organs import Organ
+from flare_core.anatomy.organs import LESION, ORGANS, Organ
 from flare_core.errors import NothingFound
 from flare_core.imaging.crop import body_box, box_of_world
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
+from flare_core.segment.postprocess import ALL_NEIGHBOURS
 from flare_core.segment.stage import LoadedStage, Scores, run_stage
 from flare_core.store.stage_card import StageCard
 
@@ -32,6 +34,10 @@ LEAST_PIECE_ML = 2.0
 LEAST_TOTAL_ML = 30.0
 """With less organ than this in the whole scan, nothing abdominal is in it."""
 
+LEAST_CUT_CM2 = 0.2
+"""An organ touches a face of the box with more than this; single voxels there are mistakes, and
+each look at a larger box costs as much as the first. An adrenal gland's section has about 1 cm2."""
+
 GROWTH_MM = 40.0
 """How far a face of the box moves when an organ reaches it."""
 
@@ -39,7 +45,7 @@ MOST_GROWTHS = 4
 """How often the box may grow; each time costs one more run of the organ stage."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stages:
     """The loaded stages of a model."""
 
@@ -47,27 +53,39 @@ class Stages:
     """Finds the region; None: the organ stage sees the whole body."""
     organs: LoadedStage
     """Segments the organs."""
-    lesions: LoadedStage | None
-    """Segments lesions; None: the model has no such stage."""
+    lesions: LoadedStage | None = None
+    """Segments lesions; None: the model has no such stage, or nobody wants it."""
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What `run_cascade` will tell `notify` about, in order."""
+        first = ("localise",) if self.localiser is not None else ()
+        last = ("lesions",) if self.lesions is not None else ()
+        return (*first, "organs", "labels", *last)
 
 
 @dataclass(frozen=True)
 class Plan:
     """How one scan is to be run."""
 
-    organs: tuple[Organ, ...]
-    """Organs that are wanted; the box is drawn around these."""
+    organs: tuple[Organ, ...] = ORGANS
+    """What is wanted; the box is drawn around these."""
     step: float | None = None
-    """Tile step of the organ stage; None takes the card's."""
+    """Tile step of the organ and lesion stages; None takes the card's."""
 
 
 def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Volume:
     """Return organ and lesion ids (Z, Y, X) on the grid of `image`, before clean-up.
 
+    Organs that are not wanted are there too as far as they lie in the box: they tell right from
+    left.
+
     Parameters
     ----------
     image : Volume, HU
         Canonical axes.
+    stages : Stages
+    plan : Plan
     notify : callable
         Told (stage, share of that stage done); may raise to stop.
 
@@ -76,19 +94,19 @@ def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Vo
     NothingFound
         If no abdominal organ is in the scan.
     """
-    whole = body_box(image) or Box.of_shape(image.geometry.shape)
-    region = whole
     if stages.localiser is not None:
         region = locate(image, stages.localiser, stages.organs.card, plan.organs, notify)
+    else:
+        region = body_box(image) or Box.of_shape(image.geometry.shape)
     scores = run_organs(image, stages.organs, region, plan, notify)
     notify("labels", 0.0)
     labels = scores.labels_on(image.geometry)
-    if not labels.array.any():
-        raise NothingFound(_nothing(plan.organs))
-    if stages.lesions is not None:
-        labels = add_lesions(image, labels, stages.lesions, notify)
     notify("labels", 1.0)
-    return labels
+    if not labels.array.any():
+        raise nothing_found(ORGANS)
+    if stages.lesions is None:
+        return labels
+    return add_lesions(image, labels, stages.lesions, notify, step=plan.step)
 
 
 def locate(
@@ -100,27 +118,36 @@ def locate(
 ) -> Box:
     """Return the box of the wanted organs plus the organ stage's margin, in voxels of `image`.
 
+    A wanted organ that the localiser does not see (an adrenal gland has one or two of its voxels)
+    may still lie anywhere among the others; then the box is drawn around all of them.
+
     Raises
     ------
     NothingFound
-        If the localiser finds no abdominal organ, or none of those wanted.
+        If the localiser finds no abdominal organ.
     """
     whole = Box.of_shape(image.geometry.shape)
-    scores = run_stage(localiser, image, whole, notify=lambda done: notify("localise", done))
+    scores = run_stage(localiser, image, whole, notify=_share_of("localise", notify))
     rough = believable(scores.labels())
-    voxel_ml = rough.geometry.voxel_ml
-    if np.count_nonzero(rough.array) * voxel_ml < LEAST_TOTAL_ML:
-        raise NothingFound(_nothing(()))
-    found = Box.of_mask(np.isin(rough.array, [o.id for o in organs]))
-    if found is None:
-        raise NothingFound(_nothing(organs))
+    ids = ids_in_box(organs)
+    if set(np.unique(rough.array).tolist()).issuperset(ids):
+        found = Box.of_mask(np.isin(rough.array, ids))
+    else:
+        found = Box.of_mask(rough.array)
+    if found is None or np.count_nonzero(rough.array) * rough.geometry.voxel_ml < LEAST_TOTAL_ML:
+        raise nothing_found(ORGANS)
     exact = box_of_world(found, rough.geometry, image.geometry)
     return _with_margin(exact, image.geometry, organ_card)
 
 
+def ids_in_box(organs: Sequence[Organ]) -> list[int]:
+    """Return the ids of what must lie wholly in the box: lesions may be in any organ."""
+    return [each.id for each in (ORGANS if LESION in organs else organs)]
+
+
 def believable(labels: Volume) -> Volume:
     """Return the localiser's labels without its small pieces (any organ), which are mistakes."""
-    pieces, count = ndimage.label(labels.array > 0, structure=np.ones((3, 3, 3)))
+    pieces, count = ndimage.label(labels.array != 0, structure=ALL_NEIGHBOURS)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1) * labels.geometry.voxel_ml
     keep = sizes >= LEAST_PIECE_ML
     keep[0] = False
@@ -130,28 +157,65 @@ def believable(labels: Volume) -> Volume:
 def run_organs(
     image: Volume, stage: LoadedStage, region: Box, plan: Plan, notify: Notify
 ) -> Scores:
-    """Return the organ stage's scores in a box that no organ is cut by."""
+    """Return the organ stage's scores in a box that cuts no wanted organ, or after `MOST_GROWTHS`.
+
+    Parameters
+    ----------
+    region : Box
+        Where to look first, voxels of `image`.
+    """
+    told = _share_of("organs", notify)
+    scores = run_stage(stage, image, region, step=plan.step, notify=told)
     for _ in range(MOST_GROWTHS):
-        scores = run_stage(
-            stage, image, region, step=plan.step, notify=lambda done: notify("organs", done)
-        )
-        wanted = np.isin(scores.labels().array, [o.id for o in plan.organs])
-        wider = _grown_where_cut(wanted, region, image.geometry)
+        wider = _grown_where_cut(scores, ids_in_box(plan.organs), region, image.geometry)
         if wider == region:
-            return scores
+            break
         region = wider
-    return run_stage(
-        stage, image, region, step=plan.step, notify=lambda done: notify("organs", done)
+        del scores  # its memory is wanted for the next
+        scores = run_stage(stage, image, region, step=plan.step, notify=told)
+    return scores
+
+
+def add_lesions(
+    image: Volume,
+    labels: Volume,
+    stage: LoadedStage,
+    notify: Notify,
+    *,
+    step: float | None = None,
+) -> Volume:
+    """Return the labels with the lesion stage's findings painted over the organs.
+
+    Parameters
+    ----------
+    labels : Volume
+        Organ ids on the grid of `image`; lesions are looked for in the box around all of them.
+    step : float, optional
+        Tile step; the card's if None.
+    """
+    organs = Box.of_mask(labels.array) or Box.of_shape(labels.geometry.shape)
+    region = _with_margin(organs, labels.geometry, stage.card)
+    scores = run_stage(stage, image, region, step=step, notify=_share_of("lesions", notify))
+    lesions = scores.labels_on(labels.geometry)
+    return labels.with_array(np.where(lesions.array != 0, lesions.array, labels.array))
+
+
+def nothing_found(organs: Iterable[Organ]) -> NothingFound:
+    """Return what to tell a person whose scan holds none of `organs`."""
+    missing = tuple(organs)
+    if set(ORGANS).issubset(missing):
+        return NothingFound(
+            "No abdominal organ was found in this scan. It may show another part of the body, or "
+            "be stored with a wrong orientation; nothing was written."
+        )
+    names = ", ".join(each.name.lower() for each in missing)
+    return NothingFound(
+        f"Nothing that was asked for ({names}) was found in this scan; nothing was written."
     )
 
 
-def add_lesions(image: Volume, labels: Volume, stage: LoadedStage, notify: Notify) -> Volume:
-    """Return the labels with the lesion stage's findings painted over the organs."""
-    organs = Box.of_mask(labels.array)
-    region = _with_margin(organs or Box.of_shape(labels.array.shape), labels.geometry, stage.card)
-    scores = run_stage(stage, image, region, notify=lambda done: notify("lesions", done))
-    lesions = scores.labels_on(labels.geometry)
-    return labels.with_array(np.where(lesions.array > 0, lesions.array, labels.array))
+def _share_of(stage: str, notify: Notify) -> Callable[[float], None]:
+    return lambda done: notify(stage, done)
 
 
 def _with_margin(box: Box, geometry: Geometry, card: StageCard) -> Box:
@@ -164,27 +228,26 @@ def _with_margin(box: Box, geometry: Geometry, card: StageCard) -> Box:
     return wide.intersect(Box.of_shape(geometry.shape))
 
 
-def _grown_where_cut(found: np.ndarray, region: Box, geometry: Geometry) -> Box:
-    """Return the region with each face moved outwards where an organ touches it.
+def _grown_where_cut(scores: Scores, ids: Sequence[int], region: Box, geometry: Geometry) -> Box:
+    """Return the region with each face moved outwards where an organ of `ids` touches it.
 
     A face at the scan's edge cannot move.
     """
+    labels = scores.labels()
+    wanted = np.isin(labels.array, ids)
     start, stop = list(region.start), list(region.stop)
     for axis in range(3):
         reach = math.ceil(GROWTH_MM / geometry.spacing_mm[axis])
-        if region.start[axis] > 0 and found.take(0, axis=axis).any():
-            start[axis] = max(0, region.start[axis] - reach)
-        if region.stop[axis] < geometry.shape[axis] and found.take(-1, axis=axis).any():
-            stop[axis] = min(geometry.shape[axis], region.stop[axis] + reach)
+        low, high = _touched_cm2(wanted, axis, labels.geometry)
+        if low > LEAST_CUT_CM2:
+            start[axis] = max(0, start[axis] - reach)
+        if high > LEAST_CUT_CM2:
+            stop[axis] = min(geometry.shape[axis], stop[axis] + reach)
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
-def _nothing(organs: Sequence[Organ]) -> str:
-    """Return what to tell a person whose scan holds no organ."""
-    if organs and len(organs) < 13:
-        names = ", ".join(o.name.lower() for o in organs)
-        return f"None of the organs asked for ({names}) was found in this scan."
-    return (
-        "No abdominal organ was found in this scan. It may show another part of the body, or be "
-        "stored with a wrong orientation; nothing was written."
-    )
+def _touched_cm2(mask: npt.NDArray[np.bool_], axis: int, geometry: Geometry) -> tuple[float, float]:
+    """Return the area of a mask on the two faces of its grid across `axis`."""
+    planes = np.moveaxis(mask, axis, 0)
+    voxel_cm2 = 10 * geometry.voxel_ml / geometry.spacing_mm[axis]
+    return np.count_nonzero(planes[0]) * voxel_cm2, np.count_nonzero(planes[-1]) * voxel_cm2

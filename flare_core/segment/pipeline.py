@@ -9,28 +9,31 @@ Invariant: the labels come back on exactly the grid that came in.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flare_core.anatomy.organs import ALL_TARGETS, ORGANS, Organ, parse_organs
-from flare_core.errors import Cancelled
+from flare_core.anatomy.organs import ALL_TARGETS, Organ, organ, parse_organs
+from flare_core.errors import InputError
 from flare_core.imaging.checks import check_ct
 from flare_core.imaging.files import read_volume
-from flare_core.imaging.geometry import AxisMap
 from flare_core.imaging.volume import Volume
 from flare_core.segment.postprocess import clean_up
+from flare_core.segment.progress import Progress, RunClock
 from flare_core.segment.statistics import StatisticsRow, organ_statistics
 from flare_core.store.home import open_home
+from flare_core.store.models import ModelCard
 from flare_core.store.package import Package, load_package
 
-SHARES = {"localise": 0.12, "organs": 0.55, "lesions": 0.0, "labels": 0.15, "statistics": 0.18}
-"""Share of each step in a run, for the progress fraction; measured on 512 x 512 x 109 voxels."""
+if TYPE_CHECKING:  # they import torch, which whoever only builds Settings need not wait for
+    from flare_core.segment.cascade import Stages
+    from flare_core.segment.runtime import Runtime
+
+__all__ = ["Progress", "Segmentation", "Settings", "preload", "segment_ct"]
 
 FAST_STEP = 1.0
 """Tile step with ``fast``: tiles side by side, without overlap."""
@@ -43,7 +46,7 @@ class Settings:
     model: str = "default"
     """Name of a model, ``name@version``, or a package folder."""
     organs: tuple[str, ...] | None = None
-    """Organ keys wanted; None is all."""
+    """Organ keys wanted; None is all the model knows."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``mps``."""
     threads: int = 0
@@ -58,20 +61,6 @@ class Settings:
     """Folder of installed models; None is ~/.flareseg."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is."""
-
-    stage: str
-    """Step that runs."""
-    fraction: float
-    """Share of the whole run that is done, 0 to 1."""
-    seconds_left: float | None
-    """Estimated; None at the start."""
-    message: str = ""
-    """More words, if there are any."""
-
-
 @dataclass(frozen=True, eq=False)
 class Segmentation:
     """The one return type of a run."""
@@ -81,41 +70,25 @@ class Segmentation:
     rows: tuple[StatisticsRow, ...]
     """Numbers per organ."""
     timings: dict[str, float]
-    """Step -> seconds."""
+    """Step -> seconds; they add up to the whole run."""
     provenance: dict[str, Any]
     """Model, version, hash, settings, device."""
     notes: tuple[str, ...] = ()
     """What a person should know about this scan."""
 
 
-@dataclass
-class _Run:
-    """Who is told about the progress of one run, and its clock."""
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """A model in memory and what is wanted of it."""
 
-    tell: Callable[[Progress], None] | None
-    cancelled: Callable[[], bool] | None
-    started: float = field(default_factory=time.perf_counter)
-    timings: dict[str, float] = field(default_factory=dict)
-
-    def notify(self, stage: str, share: float) -> None:
-        """Report a share of a step; raise if the caller wants to stop."""
-        if self.cancelled is not None and self.cancelled():
-            raise Cancelled("The run was cancelled; nothing was written.")
-        if self.tell is None:
-            return
-        names = list(SHARES)
-        before = sum(SHARES[n] for n in names[: names.index(stage)])
-        fraction = min(1.0, before + SHARES[stage] * share)
-        elapsed = time.perf_counter() - self.started
-        left = elapsed * (1 - fraction) / fraction if fraction > 0.02 else None
-        self.tell(Progress(stage, fraction, left))
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Add the seconds of a block to the timings."""
-        start = time.perf_counter()
-        yield
-        self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - start
+    package: Package
+    """The verified files."""
+    stages: Stages
+    """Its loaded networks."""
+    runtime: Runtime
+    """Where they run."""
+    organs: tuple[Organ, ...]
+    """What to return."""
 
 
 def segment_ct(
@@ -133,10 +106,11 @@ def segment_ct(
         A NIfTI, NRRD or MHA file or a folder with one DICOM series; any orientation and field of
         view.
     settings : Settings, optional
+        What to look for, with which model, how.
     progress : callable, optional
         Told a `Progress` many times a second, in the calling thread.
     cancelled : callable, optional
-        Asked between tiles, several times a second; returning True stops the run.
+        Asked between tiles and steps; returning True stops the run.
 
     Returns
     -------
@@ -148,60 +122,57 @@ def segment_ct(
     InputError
         If the scan, the model or a setting cannot be used.
     NothingFound
-        If no abdominal organ is in the scan.
+        If none of the organs wanted is in the scan.
     Cancelled
         If `cancelled` returned True.
     """
     settings = settings or Settings()
-    run = _Run(progress, cancelled)
-    run.notify("localise", 0.0)
-    with run.timed("load image"):
-        image = _image_of(volume_or_path)
-        notes = check_ct(image)
-    with run.timed("load model"):
-        package, stages, runtime = _stages_of(settings)
-    organs = _wanted(settings)
-    labels, more = _labels(image, stages, organs, settings, run)
-    run.notify("statistics", 0.0)
-    with run.timed("statistics"):
-        rows = organ_statistics(image, labels, organs)
-    run.notify("statistics", 1.0)
-    provenance = _provenance(package, settings, runtime)
-    return Segmentation(labels, rows, run.timings, provenance, (*notes, *more))
+    clock = RunClock(progress, cancelled)
+    clock.announce("load image")
+    image = _image_of(volume_or_path)
+    notes = check_ct(image)
+    clock.mark("load image")
+    clock.announce("load model")
+    ready = _prepare(settings)
+    clock.mark("load model")
+    labels, more = _labels(image, ready, FAST_STEP if settings.fast else None, clock)
+    clock.notify("statistics", 0.0)
+    rows = organ_statistics(image, labels, ready.organs)
+    clock.notify("statistics", 1.0)
+    return Segmentation(labels, rows, clock.timings, _provenance(ready, settings), (*notes, *more))
 
 
 def preload(settings: Settings) -> None:
     """Read the model into memory, so that the next run starts at once."""
-    _stages_of(settings)
+    _prepare(settings)
 
 
 def _labels(
-    image: Volume, stages: Any, organs: tuple[Organ, ...], settings: Settings, run: _Run
+    image: Volume, ready: _Ready, step: float | None, clock: RunClock
 ) -> tuple[Volume, tuple[str, ...]]:
     """Return the wanted organs on the scan's own grid, cleaned, and notes."""
-    from flare_core.segment.cascade import Plan, run_cascade
+    from flare_core.segment.cascade import Plan, nothing_found, run_cascade
 
+    clock.begin((*ready.stages.steps, "statistics"))
     canonical, axis_map = image.canonical()
-    plan = Plan(organs, FAST_STEP if settings.fast else None)
-    with run.timed("cascade"):
-        found = run_cascade(canonical, stages, plan, run.notify)
-    with run.timed("clean-up"):
-        cleaned, notes = clean_up(found, ALL_TARGETS)
-        kept = _only(cleaned, organs)
-    return _back(kept, axis_map, image), notes
+    # All of them are cleaned, wanted or not: sides are told from liver, spleen and vessels.
+    cleaned, notes = clean_up(
+        run_cascade(canonical, ready.stages, Plan(ready.organs, step), clock.notify), ALL_TARGETS
+    )
+    kept = _only(cleaned, ready.organs)
+    clock.mark("clean-up")
+    if not kept.array.any():
+        raise nothing_found(ready.organs)
+    own_axes = np.ascontiguousarray(axis_map.undo(kept.array))
+    return Volume(own_axes, image.geometry), notes
 
 
 def _only(labels: Volume, organs: tuple[Organ, ...]) -> Volume:
-    """Return the labels of the wanted organs (and lesions); the others become 0."""
+    """Return the labels of `organs`; the others become 0."""
     table = np.zeros(256, np.uint8)
     for target in organs:
         table[target.id] = target.id
     return labels.with_array(table[labels.array])
-
-
-def _back(labels: Volume, axis_map: AxisMap, image: Volume) -> Volume:
-    """Return canonical labels in the axis order of the scan."""
-    return Volume(np.ascontiguousarray(axis_map.undo(labels.array)), image.geometry)
 
 
 def _image_of(volume_or_path: Volume | str | os.PathLike[str]) -> Volume:
@@ -210,12 +181,14 @@ def _image_of(volume_or_path: Volume | str | os.PathLike[str]) -> Volume:
     return read_volume(Path(volume_or_path))
 
 
-def _wanted(settings: Settings) -> tuple[Organ, ...]:
-    return ORGANS if settings.organs is None else parse_organs(settings.organs)
+def _prepare(settings: Settings) -> _Ready:
+    """Return the verified model, its stages in memory and what is wanted of it.
 
-
-def _stages_of(settings: Settings) -> tuple[Package, Any, Any]:
-    """Return the verified model, its loaded stages and the runtime."""
+    Raises
+    ------
+    InputError
+        If the model or a setting cannot be used, or the model does not know an organ.
+    """
     import torch
 
     from flare_core.segment.cascade import Stages
@@ -225,27 +198,63 @@ def _stages_of(settings: Settings) -> tuple[Package, Any, Any]:
     runtime = choose_runtime(settings.device, settings.precision, settings.threads)
     torch.set_num_threads(runtime.threads)
     package = load_package(settings.model, home=open_home(settings.home))
-    localiser = load_stage(package, "localiser", runtime) if settings.cascade else None
     organs = load_stage(package, "organs", runtime)
-    assert organs is not None  # every package this version can run has it; checked on install
-    return package, Stages(localiser, organs, load_stage(package, "lesions", runtime)), runtime
+    if organs is None:
+        raise InputError(
+            f"model {package.card.name}",
+            f"the stages {', '.join(stage.name for stage in package.card.stages)}",
+            "a model with a stage called organs",
+            "Choose another model.",
+        )
+    wanted = _wanted(settings, package.card)
+    with_lesions = any(target.key == "lesion" for target in wanted)
+    localiser = load_stage(package, "localiser", runtime) if settings.cascade else None
+    lesions = load_stage(package, "lesions", runtime) if with_lesions else None
+    return _Ready(package, Stages(localiser, organs, lesions), runtime, wanted)
 
 
-def _provenance(package: Package, settings: Settings, runtime: Any) -> dict[str, Any]:
+def _wanted(settings: Settings, card: ModelCard) -> tuple[Organ, ...]:
+    """Return what to look for: everything the model knows, or what was asked for.
+
+    Raises
+    ------
+    InputError
+        If something else was asked for.
+    """
+    stages = [stage for stage in card.stages if stage.name in ("organs", "lesions")]
+    known = {organ(key).key for stage in stages for _, key in stage.organ_channels}
+    asked = ALL_TARGETS if settings.organs is None else parse_organs(settings.organs)
+    if asked == ALL_TARGETS:  # lesions only if the model has them
+        return tuple(target for target in asked if target.key in known)
+    strange = [target.key for target in asked if target.key not in known]
+    if strange:
+        raise InputError(
+            "organs",
+            ", ".join(strange),
+            f"what model {card.name} knows: {', '.join(sorted(known))}",
+            "Leave these out, or choose another model.",
+        )
+    return asked
+
+
+def _provenance(ready: _Ready, settings: Settings) -> dict[str, Any]:
     """Return what a later reader needs to know where the labels came from."""
     import torch
 
     from flare_core import __version__
 
     return {
-        "model": package.card.name,
-        "model_version": package.card.version,
-        "model_sha256": package.fingerprint,
+        "model": ready.package.card.name,
+        "model_version": ready.package.card.version,
+        "model_sha256": ready.package.fingerprint,
         "flareseg_version": __version__,
         "torch_version": torch.__version__,
+        "python_version": platform.python_version(),
+        "platform": platform.platform(terse=True),
         "settings": {k: v for k, v in vars(settings).items() if k != "home"},
-        "device": runtime.device,
-        "precision": runtime.precision,
-        "threads": runtime.threads,
+        "organs": [target.key for target in ready.organs],
+        "device": ready.runtime.device,
+        "precision": ready.runtime.precision,
+        "threads": ready.runtime.threads,
         "use": "For research use; not a medical device.",
     }

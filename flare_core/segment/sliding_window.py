@@ -65,6 +65,8 @@ def predict_scores(
         Tile, voxels z, y, x.
     step : float
         Distance of tiles as a fraction of the patch.
+    runtime : Runtime
+        Where the networks were placed.
     notify : callable
         Told the share of tiles done, 0 to 1; may raise to stop.
 
@@ -91,7 +93,10 @@ def _blend(
     runtime: Runtime,
     notify: Notify | None,
 ) -> Tensor:
-    """Run the tiles and average their logits where they overlap."""
+    """Run the tiles and average their logits where they overlap.
+
+    Tiles of air alone are not run: what only they cover is background.
+    """
     weights = tile_weights(patch)
     total: Tensor | None = None
     mass = torch.zeros(image.shape)
@@ -106,11 +111,10 @@ def _blend(
             total[(slice(None), *place)].addcmul_(scores, weights[None])
             mass[place] += weights
         _tell(notify, done / len(tiles))
-    if total is None:  # nothing but air: one tile says how many classes there are
+    if total is None:  # nothing but air: one tile is run to learn how many classes there are
         place = tuple(slice(a, a + n) for a, n in zip(tiles[0], patch, strict=True))
-        scores = _run(networks, image[place], runtime)
-        return scores.mean(dim=(1, 2, 3), keepdim=True).expand(-1, *image.shape)
-    total[0] += mass == 0  # tiles of air alone were skipped: background
+        total = torch.zeros(_run(networks, image[place], runtime).shape[0], *image.shape)
+    total[0] += mass == 0
     return total.div_(mass.clamp_(min=1e-6))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,8 +20,12 @@ from flare_core.imaging.volume import Volume
 from flare_core.networks import build_network
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.sliding_window import predict_scores
+from flare_core.segment.weights import fill
 from flare_core.store.package import Package, read_weights
 from flare_core.store.stage_card import StageCard
+
+MOST_LOADED = 6
+"""Stages kept in memory (two models of three stages); the one loaded first makes room."""
 
 _LOADED: dict[tuple[str, str, Runtime], LoadedStage] = {}
 _LOADING = threading.Lock()
@@ -55,12 +60,18 @@ class Scores:
         return Volume(organ_table(self.card)[best], self.geometry)
 
     def labels_on(self, target: Geometry) -> Volume:
-        """Return organ ids on a finer grid; voxels outside the stage's part are 0."""
+        """Return organ ids on a finer grid; voxels outside the stage's part are 0.
+
+        Parameters
+        ----------
+        target : Geometry
+            Axes parallel to the stage's own.
+        """
         box = covered(self.geometry, target)
         labels = np.zeros(target.shape, np.uint8)
         if not box.empty:
             best = streamed_argmax(self.logits, self.geometry, target.crop(box))
-            labels[box.slices] = organ_table(self.card)[best]
+            np.take(organ_table(self.card), best, out=labels[box.slices])
         return Volume(labels, target)
 
 
@@ -80,6 +91,8 @@ def load_stage(package: Package, name: str, runtime: Runtime) -> LoadedStage | N
         if key not in _LOADED:
             _require_supported(card)
             networks = tuple(_network(card, path, runtime) for path in package.weights_paths(card))
+            while len(_LOADED) >= MOST_LOADED:
+                del _LOADED[next(iter(_LOADED))]
             _LOADED[key] = LoadedStage(card, networks, runtime)
         return _LOADED[key]
 
@@ -129,19 +142,16 @@ def organ_table(card: StageCard) -> np.ndarray:
     return table
 
 
-def _network(card: StageCard, path: object, runtime: Runtime) -> nn.Module:
+def _network(card: StageCard, path: Path, runtime: Runtime) -> nn.Module:
     """Build one fold's network and fill in its weights."""
     network = build_network(card.network)
-    weights = {k: v.float() for k, v in read_weights(path).items()}  # type: ignore[arg-type]
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(
-            str(path),
-            str(error).splitlines()[1].strip() if "\n" in str(error) else str(error),
-            "weights whose names and shapes fit the card's network",
-            "Install the model again; card and weights belong together.",
-        ) from error
+    weights = {name: tensor.float() for name, tensor in read_weights(path).items()}
+    fill(
+        network,
+        weights,
+        source=str(path),
+        action="Install the model again; card and weights belong together.",
+    )
     return runtime.place(network)
 
 

@@ -1,1 +1,1 @@
-"""placeholder"""
+"""CASES -> MODEL. Start reading at `loop`; every knob is in `config`."""

@@ -5,19 +5,23 @@ It is a torch archive read with ``weights_only=True``: tensors and plain values,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import zipfile
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from flare_core import atomic
 from flare_core.errors import InputError
 
 FORMAT = 1
+PARTS = {"format", "network", "ema", "optimiser", "config", "progress"}
 
 
-@dataclass
+@dataclass  # mutable: counts while the run goes on
 class Progress:
     """How far a run is."""
 
@@ -26,13 +30,22 @@ class Progress:
     step: int = 0
     """Steps done in this phase."""
     seconds: float = 0.0
-    """Wall-clock seconds spent in this phase, over all sessions."""
+    """Wall-clock seconds spent in this phase, over all sessions; validation included."""
     total_steps: int = 0
     """Steps done in all phases."""
     skipped: int = 0
-    """Steps not taken because the gradient was not finite."""
+    """Steps not taken because the gradient was not finite, in all phases."""
     history: list[dict[str, Any]] = field(default_factory=list)
-    """Validation scores so far: step, seconds, DSC by organ."""
+    """Validation scores so far: step (of all phases), DSC by organ."""
+
+    def next_phase(self) -> Progress:
+        """Return the start of the phase after this one."""
+        return Progress(
+            self.phase + 1,
+            total_steps=self.total_steps,
+            skipped=self.skipped,
+            history=self.history,
+        )
 
 
 def save_checkpoint(
@@ -52,20 +65,50 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint.
+    """Read a checkpoint; tensors come on the CPU.
 
     Raises
     ------
     InputError
-        If it is not one of ours or is damaged.
+        If it is missing, not one of ours, or damaged anywhere.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise _unreadable(path, str(error).splitlines()[0]) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums it writes
+            damaged = archive.testzip()
+        state = torch.load(path, map_location="cpu", weights_only=True) if not damaged else None
+    except zipfile.BadZipFile as error:
+        raise _unreadable(path, f"cut short or no torch archive: {error}") from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError) as error:
+        raise _unreadable(path, _first_line(error)) from error
+    if damaged:
+        raise _unreadable(path, f"damaged: {damaged} does not fit its checksum")
+    known = {each.name for each in fields(Progress)}
+    whole = isinstance(state, dict) and set(state) >= PARTS and set(state["progress"]) <= known
+    if not whole or state["format"] != FORMAT:
         raise _unreadable(path, "a file of another kind or format")
     return state
+
+
+def read_start(path: Path) -> dict[str, Tensor]:
+    """Return the weights to start another run from: a checkpoint's running mean, or safetensors.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    if path.suffix != ".safetensors":
+        return load_checkpoint(path)["ema"]
+    from flare_core.store.package import read_weights
+
+    return {name: tensor.float() for name, tensor in read_weights(path).items()}
+
+
+def _first_line(error: Exception) -> str:
+    """Return what went wrong in one line; torch's messages explain pickle for pages."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _unreadable(path: Path, came: str) -> InputError:

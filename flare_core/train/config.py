@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
+from flare_core.anatomy.organs import organ
 from flare_core.datasets.augment import Augmentation
 from flare_core.datasets.case import ALL_ORGANS
 from flare_core.errors import InputError
 from flare_core.store.json_fields import decode, read_json, to_text
 from flare_core.store.stage_card import NetworkSpec, Normalisation
 
-
 LEAST_DEPTH = 3
 """Least size of the coarsest feature map. On a CPU, oneDNN's bf16 weight gradient of a 3 x 3 x 3
-convolution over only 2 slices reads memory nobody wrote (seen with torch 2.13, AVX512-BF16; see
-benchmarks/onednn_weight_gradient.py); from 3 on it agrees with float32."""
+convolution over only 2 slices reads memory nobody wrote (seen with torch 2.13, AVX512-BF16); from 3
+on it agrees with float32."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Phase:
     machine still gets a finished schedule."""
     learning_rate: float = 1.5e-3
     """Peak; warm-up before it, a cosine to a hundredth of it after it."""
+
+    def __post_init__(self) -> None:
+        """Refuse a phase that could not run, or never end."""
+        _require(all(s > 0 for s in self.spacing_mm), "phases: spacing_mm", self.spacing_mm, "> 0")
+        _require(self.steps >= 1, "phases: steps", self.steps, "1 or more")
+        _require(self.minutes >= 0, "phases: minutes", self.minutes, "0 (no limit) or more")
+        _require(self.learning_rate > 0, "phases: learning_rate", self.learning_rate, "above 0")
 
 
 @dataclass(frozen=True)
@@ -89,33 +97,61 @@ class TrainConfig:
     validate_every: int = 500
     """Steps between scores on held-out scans; 0 is never."""
     validation_scans: int = 3
-    """Held-out scans scored while training (the full check is `flare check`)."""
+    """Held-out scans scored while training; the two-fold check after it scores them all."""
     checkpoint_minutes: float = 3.0
     """Minutes of work a kill may cost."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        channels = 1 + len(self.organs)
-        _require(
-            self.network.output_channels == channels,
-            "network: output_channels",
-            self.network.output_channels,
-            f"{channels}: background and {channels - 1} organs",
-        )
+        self._check_channels()
+        self._check_numbers()
         _require(bool(self.phases), "phases", self.phases, "one or more")
         for phase in self.phases:
-            fits = all(
-                n % d == 0 for n, d in zip(phase.patch, self.network.divisor, strict=True)
-            )
-            legal = f"multiples of {self.network.divisor}"
-            _require(fits, "phases: patch", phase.patch, legal)
-            deepest = [n // d for n, d in zip(phase.patch, self.network.divisor, strict=True)]
-            legal = f"at least {LEAST_DEPTH} times {self.network.divisor}"
-            _require(min(deepest) >= LEAST_DEPTH, "phases: patch", phase.patch, legal)
+            self._check_patch(phase)
+
+    def _check_channels(self) -> None:
+        keys = tuple(organ(key).key for key in self.organs)
+        _require(keys == self.organs, "organs", self.organs, f"organ keys: {', '.join(keys)}")
+        _require(len(set(keys)) == len(keys) > 0, "organs", self.organs, "one or more, each once")
+        channels = 1 + len(keys)
+        legal = f"{channels}: background and {channels - 1} organs"
+        came = self.network.output_channels
+        _require(came == channels, "network: output_channels", came, legal)
+
+    def _check_numbers(self) -> None:
+        limits = {
+            "phantoms": (0, math.inf),
+            "phantom_weight": (0, math.inf),
+            "batch_size": (1, math.inf),
+            "centred": (0, 1),
+            "weight_decay": (0, math.inf),
+            "warm_up_steps": (0, math.inf),
+            "ema_decay": (0, 0.999999),
+            "seed": (0, 2**32 - 1),
+            "validate_every": (0, math.inf),
+            "validation_scans": (0, math.inf),
+            "checkpoint_minutes": (0, math.inf),
+        }
+        for name, (low, high) in limits.items():
+            came = getattr(self, name)
+            legal = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+            _require(low <= came <= high, name, came, legal)
+        _require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
+        # Between 0 and 1 the focal loss's slope is infinite where the network is sure and right.
+        fits = self.focal_gamma == 0 or self.focal_gamma >= 1
+        _require(fits, "focal_gamma", self.focal_gamma, "0 (cross entropy), or 1 or more")
+
+    def _check_patch(self, phase: Phase) -> None:
+        divisor = self.network.divisor
+        pairs = list(zip(phase.patch, divisor, strict=True))
+        fits = all(n > 0 and n % d == 0 for n, d in pairs)
+        _require(fits, "phases: patch", phase.patch, f"multiples of {divisor}")
+        fits = min(n // d for n, d in pairs) >= LEAST_DEPTH
+        _require(fits, "phases: patch", phase.patch, f"at least {LEAST_DEPTH} times {divisor}")
 
 
 def load_config(path: str | Path) -> TrainConfig:
-    """Read a configuration; paths in `data` are relative to the file's folder.
+    """Read a configuration; paths in `data` and `init_from` are relative to the file's folder.
 
     Raises
     ------
@@ -123,22 +159,35 @@ def load_config(path: str | Path) -> TrainConfig:
         If the file is missing, not JSON, or a field is unknown, missing or illegal.
     """
     file = Path(path)
-    if not file.is_file():
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             "configuration",
-            str(file),
+            f"{file}: {getattr(error, 'strerror', None) or error}",
             "a JSON file with the fields of TrainConfig",
             "Check the path; benchmarks/default_model/ holds examples.",
-        )
-    value = read_json(file.read_text("utf-8"), str(file))
-    if isinstance(value, dict) and isinstance(value.get("data"), list):
-        value["data"] = [str((file.parent / str(folder)).resolve()) for folder in value["data"]]
+        ) from error
+    value = read_json(text, str(file))
+    if isinstance(value, dict):
+        _resolve_paths(value, file.parent)
     return decode(TrainConfig, value, str(file))
 
 
 def config_text(config: TrainConfig) -> str:
     """Return the configuration as JSON text."""
     return to_text(config, config.name)
+
+
+def _resolve_paths(value: dict[str, object], folder: Path) -> None:
+    """Make the paths of a configuration absolute, in place; what is no path is refused later."""
+    data, start = value.get("data"), value.get("init_from")
+    if isinstance(data, list):
+        value["data"] = [
+            str((folder / each).resolve()) if isinstance(each, str) else each for each in data
+        ]
+    if isinstance(start, str) and start:
+        value["init_from"] = str((folder / start).resolve())
 
 
 def _require(fits: bool, where: str, came: object, legal: str) -> None:

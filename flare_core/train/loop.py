@@ -1,34 +1,57 @@
-"""The training loop on one screen. Run it with ``flare train``; see `Trainer.run`."""
+"""The training loop on one screen: `Trainer.run`. Run it with ``flare train``.
+
+Each phase: gather the scans at its voxel size (`samples`), then, step by step, draw patches
+(`batches`), take one optimiser step on the loss (`losses`) at the scheduled rate (`schedule`), move
+the running mean (`running_mean`), and now and then report (`log`), validate and save.
+
+Invariant: the folder always holds a whole checkpoint, or none; a killed run loses at most
+`TrainConfig.checkpoint_minutes` and goes on by itself when started again.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import nn
 
 from flare_core import atomic
-from flare_core.datasets.augment import cut_patch
 from flare_core.datasets.cache import Sample
-from flare_core.datasets.sampling import PatchSampler
 from flare_core.errors import InputError
 from flare_core.networks import build_network
-from flare_core.networks.space_to_depth import blocks_along_x, fold
 from flare_core.segment.runtime import choose_runtime
-from flare_core.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from flare_core.segment.weights import fill
+from flare_core.train.batches import Patch, PatchSource, channels_of
+from flare_core.train.checkpoint import Progress, load_checkpoint, read_start, save_checkpoint
 from flare_core.train.config import Phase, TrainConfig, config_text
-from flare_core.train.losses import deep_supervision_loss
+from flare_core.train.log import Facts, Report, RunLog
+from flare_core.train.losses import deep_supervision_loss, level_targets
+from flare_core.train.running_mean import RunningMean
 from flare_core.train.samples import gather_samples
-from flare_core.train.validation import labels_to_classes, validate
+from flare_core.train.schedule import (
+    learning_rate,
+    phase_fraction,
+    phase_seconds_left,
+    run_seconds_left,
+)
+from flare_core.train.validation import validate
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
 LOG = "log.jsonl"
+
+REPORT_EVERY = 20
+"""Steps between two lines of progress."""
+
+MOST_SKIPPED = 100
+"""Steps in a row without a finite gradient after which a run has diverged."""
+
+MISFIT = "Correct the network in the configuration, or start from other weights."
 
 
 class Trainer:
@@ -43,240 +66,197 @@ class Trainer:
         Where resampled scans are kept.
     report : callable
         Told a dict of facts now and then: loss, time left, DSC by organ.
+
+    Raises
+    ------
+    InputError
+        If the device is not to be had, or the folder's checkpoint is damaged or another network's.
     """
 
     def __init__(
-        self,
-        config: TrainConfig,
-        folder: Path,
-        cache: Path,
-        *,
-        report: Callable[[dict[str, Any]], None] = lambda _: None,
+        self, config: TrainConfig, folder: Path, cache: Path, *, report: Report = lambda _: None
     ) -> None:
-        self.config, self.folder, self.cache, self.report = config, folder, cache, report
+        self.config, self.folder, self.cache = config, folder, cache
         self.runtime = choose_runtime(config.device, config.precision, config.threads)
         torch.set_num_threads(self.runtime.threads)
         torch.manual_seed(config.seed)
-        self.classes = {key: i for i, key in enumerate(config.organs, 1)}
-        layout = self.runtime.layout
-        self.network = build_network(config.network).to(self.runtime.device, memory_format=layout)
-        self.ema = build_network(config.network).to(self.runtime.device, memory_format=layout)
+        self.network = build_network(config.network).to(
+            device=self.runtime.device, memory_format=self.runtime.layout
+        )
+        self.mean = RunningMean(config.network, config.ema_decay, self.runtime)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=1e-3, weight_decay=config.weight_decay
         )
-        self.scaler = torch.amp.GradScaler(enabled=self.runtime.precision == "fp16")
+        half = self.runtime.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(self.runtime.device, enabled=half)
         self.progress = Progress()
+        self.skipped_in_a_row = 0
         folder.mkdir(parents=True, exist_ok=True)
+        self.log = RunLog(folder / LOG, report)
         self._start_or_resume()
 
     def run(self) -> dict[str, float]:
         """Train to the end of the last phase; return the last validation's DSC by organ."""
         while self.progress.phase < len(self.config.phases):
             self._run_phase(self.config.phases[self.progress.phase])
-            self.progress = Progress(
-                self.progress.phase + 1,
-                total_steps=self.progress.total_steps,
-                history=self.progress.history,
-            )
+            self.progress = self.progress.next_phase()
             self._save()
         return self.progress.history[-1]["dsc"] if self.progress.history else {}
 
     def _run_phase(self, phase: Phase) -> None:
         training, held_out = gather_samples(self.config, phase.spacing_mm, self.cache)
-        seed = hash((self.config.seed, self.progress.phase, self.progress.step)) % 2**32
-        sampler = PatchSampler(training, phase.patch, centred=self.config.centred, seed=seed)
-        random = np.random.default_rng(seed + 1)
+        start = (self.progress.phase, self.progress.step)
+        device = torch.device(self.runtime.device)
+        source = PatchSource(self.config, phase, training, start, device)
+        recent: deque[tuple[float, float]] = deque(maxlen=REPORT_EVERY)  # loss, seconds for data
         self.network.train()
         clock = saved = time.monotonic()
-        losses: list[float] = []
-        while (done := self._phase_fraction(phase)) < 1.0:
-            waited = time.monotonic()
-            batch = self._batch(sampler, phase, random)
-            waited = time.monotonic() - waited
-            losses.append(self._step(batch, self._learning_rate(phase, done)))
+        while phase_fraction(phase, self.progress) < 1.0:
+            drawn = time.monotonic()
+            batch = source.draw()
+            drawn = time.monotonic() - drawn
+            rate = learning_rate(phase, self.progress, self.config.warm_up_steps)
+            recent.append((self.step(batch, rate), drawn))
             now = time.monotonic()
             self.progress.step += 1
             self.progress.total_steps += 1
             self.progress.seconds += now - clock
             clock = now
-            if self.progress.step % 20 == 0:
-                self._report_step(phase, losses[-20:], waited)
+            if self.progress.step % REPORT_EVERY == 0:
+                self.log.tell(self._facts(phase, rate, recent))
             if self._validation_due(phase):
                 self._validate(held_out, phase)
             if now - saved > 60 * self.config.checkpoint_minutes:
                 self._save()
                 saved = now
 
-    def _step(self, batch: list[tuple[Tensor, Tensor, list[bool]]], learning_rate: float) -> float:
-        """Take one optimiser step; return the loss."""
+    def step(self, batch: Sequence[Patch], rate: float) -> float:
+        """Take one optimiser step at a learning rate; return the mean loss of the patches."""
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
         total = 0.0
-        for image, labels, annotated in batch:
-            with torch.autocast(
-                self.runtime.device,
-                self.runtime.dtype,
-                enabled=self.runtime.precision != "float32",
-            ):
-                levels = self.network(image)
-            loss = self._loss(levels, labels, annotated) / len(batch)
+        for patch in batch:
+            loss = self._loss(patch) / len(batch)
             self.scaler.scale(loss).backward()
             total += float(loss.detach())
         self.scaler.unscale_(self.optimiser)
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        if self.runtime.precision == "fp16" or bool(torch.isfinite(norm)):
-            self.scaler.step(self.optimiser)  # for fp16 the scaler itself skips overflows
-            self._update_ema()
-        else:  # a patch of nothing but air normalises noise by zero; its gradient means nothing
-            self.progress.skipped += 1
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        # A patch of nothing but air normalises noise by zero; its gradient means nothing. (In fp16
+        # the scaler skips such a step by itself, and takes smaller numbers for the next.)
+        finite = bool(torch.isfinite(norm))
+        if finite or self.scaler.is_enabled():
+            self.scaler.step(self.optimiser)
         self.scaler.update()
+        self._count_skipped(finite)
+        if finite:
+            self.mean.update(self.network, self.progress.total_steps)
         return total
 
-    def _loss(self, levels: Tensor | list[Tensor], labels: Tensor, annotated: list[bool]) -> Tensor:
-        """Return the loss over all resolutions; `labels` are classes (1, 1, Z, Y, X)."""
+    def _loss(self, patch: Patch) -> torch.Tensor:
+        """Return the loss of one patch over all resolutions."""
+        device, dtype = self.runtime.device, self.runtime.dtype
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            levels = self.network(patch.image)
         levels = levels if isinstance(levels, list) else [levels]
-        block = self.config.network.space_to_depth
-        targets, strides = [], np.ones(3, int)
-        for i in range(len(levels)):
-            strides = strides * np.asarray(self.config.network.strides[i])
-            coarse = labels[:, :, :: strides[0], :: strides[1], :: strides[2]]
-            targets.append(blocks_along_x(fold(coarse, block), block))
+        targets = level_targets(patch.classes, self.config.network, len(levels))
         return deep_supervision_loss(
-            levels, targets, annotated, focal_gamma=self.config.focal_gamma
+            levels, targets, patch.annotated, focal_gamma=self.config.focal_gamma
         )
 
-    def _batch(
-        self, sampler: PatchSampler, phase: Phase, random: np.random.Generator
-    ) -> list[tuple[Tensor, Tensor, list[bool]]]:
-        """Return patches: normalised image, classes, which classes are annotated."""
-        batch = []
-        n = self.config.normalisation
-        device = torch.device(self.runtime.device)
-        table = torch.from_numpy(labels_to_classes(np.arange(256).astype(np.uint8), self.classes))
-        for _ in range(self.config.batch_size):
-            draw = sampler.draw()
-            image, ids = cut_patch(draw, phase.patch, self.config.augmentation, random, device)
-            image = image.clamp_(n.lower_hu, n.upper_hu).sub_(n.mean).div_(n.std)
-            labels = table.to(device)[ids.long()]
-            known = draw.sample.case.annotated
-            annotated = [True, *(key in known for key in self.classes)]
-            batch.append((image, labels, annotated))
-        return batch
-
-    def _learning_rate(self, phase: Phase, done: float) -> float:
-        """Return warm-up, then a cosine from the peak to a hundredth of it."""
-        warm = min(1.0, (self.progress.step + 1) / max(1, self.config.warm_up_steps))
-        return phase.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
-
-    def _phase_fraction(self, phase: Phase) -> float:
-        """Return how much of the phase is done, 0 to 1, by steps or by the clock."""
-        by_clock = self.progress.seconds / (60 * phase.minutes) if phase.minutes else 0.0
-        return max(self.progress.step / phase.steps, by_clock)
-
-    @torch.no_grad()
-    def _update_ema(self) -> None:
-        """Move the running mean towards the weights; faster in the first steps."""
-        decay = min(self.config.ema_decay, (1 + self.progress.total_steps) / (10 + self.progress.total_steps))
-        for mean, now in zip(self.ema.parameters(), self.network.parameters(), strict=True):
-            mean.lerp_(now, 1 - decay)
+    def _count_skipped(self, finite: bool) -> None:
+        """Count steps that were not taken; give up on a run that does nothing else any more."""
+        self.progress.skipped += not finite
+        self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1
+        if self.skipped_in_a_row >= MOST_SKIPPED:
+            raise InputError(
+                "phases: learning_rate",
+                f"no finite gradient in {MOST_SKIPPED} steps in a row",
+                "a rate, data and a precision with which training does not diverge",
+                "Lower it or train in float32; the last checkpoint is from before.",
+            )
 
     def _validation_due(self, phase: Phase) -> bool:
         every = self.config.validate_every
-        last = self._phase_fraction(phase) >= 1.0
+        last = phase_fraction(phase, self.progress) >= 1.0
         return bool(every) and (self.progress.step % every == 0 or last)
 
-    def _validate(self, held_out: list[Sample], phase: Phase) -> None:
+    def _validate(self, held_out: Sequence[Sample], phase: Phase) -> None:
         """Score the running mean on held-out scans and remember the scores."""
-        if not held_out:
+        scans = held_out[: self.config.validation_scans]
+        if not scans:
             return
-        self.ema.eval()
-        place = build_network(self.config.network)
-        place.load_state_dict(self.ema.state_dict())
+        classes, step = channels_of(self.config), self.progress.total_steps
+        network = self.mean.ready()
         scores = validate(
-            self.runtime.place(place),
-            held_out[: self.config.validation_scans],
-            self.classes,
-            phase.patch,
-            self.config.normalisation,
-            self.runtime,
+            network, scans, classes, phase.patch, self.config.normalisation, self.runtime
         )
-        self._tell({"event": "validation", "step": self.progress.total_steps, "dsc": scores})
-        self.progress.history.append({"step": self.progress.total_steps, "dsc": scores})
+        self.log.tell({"event": "validation", "step": step, "dsc": scores})
+        self.progress.history.append({"step": step, "dsc": scores})
 
-    def _report_step(self, phase: Phase, losses: list[float], waited: float) -> None:
-        done = max(1e-9, self._phase_fraction(phase))
-        self._tell(
-            {
-                "event": "step",
-                "phase": self.progress.phase,
-                "step": self.progress.step,
-                "loss": round(float(np.nanmean(losses)), 4),
-                "skipped": self.progress.skipped,
-                "learning_rate": self._learning_rate(phase, done),
-                "seconds_per_step": self.progress.seconds / self.progress.step,
-                "data_seconds": waited,
-                "phase_fraction": round(done, 4),
-                "seconds_left": self.progress.seconds * (1 - done) / done,
-            }
-        )
-
-    def _tell(self, facts: dict[str, Any]) -> None:
-        """Append to the log and tell whoever watches."""
-        import json
-
-        with (self.folder / LOG).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(facts) + "\n")
-        self.report(facts)
+    def _facts(self, phase: Phase, rate: float, recent: Sequence[tuple[float, float]]) -> Facts:
+        """Return one line of progress; times in seconds."""
+        losses = [loss for loss, _ in recent if math.isfinite(loss)]
+        return {
+            "event": "step",
+            "phase": self.progress.phase,
+            "step": self.progress.step,
+            "loss": round(sum(losses) / len(losses), 4) if losses else None,
+            "skipped": self.progress.skipped,
+            "learning_rate": rate,
+            "seconds_per_step": self.progress.seconds / self.progress.step,
+            "data_seconds": sum(seconds for _, seconds in recent) / len(recent),
+            "phase_fraction": round(phase_fraction(phase, self.progress), 4),
+            "seconds_left": phase_seconds_left(phase, self.progress),
+            "run_seconds_left": run_seconds_left(self.config.phases, self.progress),
+        }
 
     def _start_or_resume(self) -> None:
         """Continue a checkpoint, or start from given or random weights."""
+        for name in (CHECKPOINT, WEIGHTS):  # a kill while saving leaves its half-written file
+            for left in self.folder.glob(f".????????.part.{name}"):
+                left.unlink(missing_ok=True)
         path = self.folder / CHECKPOINT
         if path.exists():
-            state = load_checkpoint(path)
-            self._require_same(state["config"])
-            self.network.load_state_dict(state["network"])
-            self.ema.load_state_dict(state["ema"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.progress = Progress(**state["progress"])
+            self._resume(path)
             return
         if self.config.init_from:
-            self.network.load_state_dict(_weights_of(Path(self.config.init_from)))
-        self.ema.load_state_dict(self.network.state_dict())
+            start = Path(self.config.init_from)
+            fill(self.network, read_start(start), source=str(start), action=MISFIT)
+        self.mean.network.load_state_dict(self.network.state_dict())
 
-    def _require_same(self, text: str) -> None:
-        """Refuse to continue a run whose network was another one."""
-        import json
+    def _resume(self, path: Path) -> None:
+        state = load_checkpoint(path)
+        self._require_same(state["config"], path)
+        fill(self.network, state["network"], source=str(path), action=MISFIT)
+        fill(self.mean.network, state["ema"], source=str(path), action=MISFIT)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.progress = Progress(**state["progress"])
+        facts = {key: getattr(self.progress, key) for key in ("phase", "step", "total_steps")}
+        self.log.tell({"event": "resume", **facts})
 
-        if json.loads(text)["network"] != json.loads(config_text(self.config))["network"]:
-            raise InputError(
-                str(self.folder / CHECKPOINT),
-                "a checkpoint of another network",
-                "the network of the configuration",
-                "Choose another run folder, or set init_from to start from those weights.",
-            )
+    def _require_same(self, text: str, path: Path) -> None:
+        """Refuse to continue a run whose network meant something else."""
+        was, now = json.loads(text), json.loads(config_text(self.config))
+        for name in ("network", "organs", "normalisation"):
+            if was[name] != now[name]:
+                raise InputError(
+                    str(path),
+                    f"a checkpoint with another {name}",
+                    f"the {name} of the configuration",
+                    "Choose another run folder, or set init_from to start from those weights.",
+                )
 
     def _save(self) -> None:
         """Write checkpoint and exported weights."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         save_checkpoint(
             self.folder / CHECKPOINT,
             network=self.network.state_dict(),
-            ema=self.ema.state_dict(),
+            ema=self.mean.network.state_dict(),
             optimiser=self.optimiser.state_dict(),
             config=config_text(self.config),
             progress=self.progress,
         )
-        half = {k: v.half().contiguous() for k, v in self.ema.state_dict().items()}
-        with atomic.atomic_path(self.folder / WEIGHTS) as part:
-            save_file(half, part)
-
-
-def _weights_of(path: Path) -> dict[str, Tensor]:
-    """Return the state dict of a checkpoint (its running mean) or a safetensors file."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return {k: v.float() for k, v in load_file(path).items()}
-    return load_checkpoint(path)["ema"]
+        atomic.write_bytes(self.folder / WEIGHTS, save(self.mean.for_export()))

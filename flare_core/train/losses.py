@@ -7,12 +7,19 @@ Logits and labels may come in any voxel order as long as it is the same (see
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from flare_core.networks.space_to_depth import blocks_along_x, fold
+from flare_core.networks.spec import Spec
+
 SMOOTH = 1.0
 """Voxels added to Dice's numerator and denominator, so that a sliver of an organ does not rule."""
+
+BLOCK = 16384
+"""Voxels a CPU works on at a time: their (classes, voxels) matrix fits its second-level cache."""
 
 
 def merge_unannotated(logits: Tensor, annotated: Sequence[bool]) -> Tensor:
@@ -48,11 +55,11 @@ def segmentation_loss(
     logits : (B, K, Z, Y, X)
     labels : uint8 (B, 1, Z, Y, X)
         Class of each voxel; classes that are not annotated must not occur.
-    annotated : K booleans
+    annotated : K booleans, the background's is ignored
     focal_gamma : float
         0 is cross entropy; FLARE23's winner used 2 (focal loss: Lin et al. 2017).
     """
-    merged = logits if all(annotated) else merge_unannotated(logits.float(), annotated)
+    merged = logits if all(annotated[1:]) else merge_unannotated(logits.float(), annotated)
     rows = merged.permute(0, 2, 3, 4, 1).reshape(-1, merged.shape[1])  # (V, K)
     return _DicePlusPoint.apply(rows, labels.reshape(-1).long(), focal_gamma)
 
@@ -70,16 +77,16 @@ class _DicePlusPoint(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, rows: Tensor, target: Tensor, gamma: float) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def forward(ctx: Any, rows: Tensor, target: Tensor, gamma: float) -> Tensor:
         """Return the loss; keep the probabilities (K, V)."""
         count, k = rows.shape
         p = torch.empty(k, count, device=rows.device)
-        for part in _blocks(count):
+        for part in _blocks(rows):
             z = rows[part].T.float().contiguous()  # (K, v): classes apart vectorise well
             z.sub_(z.amax(dim=0)).exp_()
             torch.div(z, z.sum(dim=0), out=p[:, part])
         p_true = p.gather(0, target[None]).squeeze(0).clamp_(min=1e-8)  # (V,)
-        point = (-(1 - p_true) ** gamma * p_true.log()).mean() if gamma else -p_true.log().mean()
+        point = (-((1 - p_true) ** gamma) * p_true.log()).mean() if gamma else -p_true.log().mean()
         sizes = torch.bincount(target, minlength=k).float()
         both = torch.zeros(k, device=rows.device).index_add_(0, target, p_true)
         denominator = sizes + p.sum(dim=1) + SMOOTH
@@ -92,7 +99,7 @@ class _DicePlusPoint(torch.autograd.Function):
         return point + (share * (1 - score)).sum()
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def, override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         """Return the gradient of the logits."""
         p, p_true, target, share, score, denominator = ctx.saved_tensors
         count = target.shape[0]
@@ -100,7 +107,7 @@ class _DicePlusPoint(torch.autograd.Function):
         on_truth = p_true * (-2 * share / denominator)[target]  # p_t times its extra part
         on_truth += _point_slope(p_true, ctx.gamma) / count
         result = torch.empty(count, p.shape[0], dtype=ctx.dtype, device=p.device)
-        for part in _blocks(count):
+        for part in _blocks(result):
             q = p[:, part]
             inner = everywhere @ q + on_truth[part]
             g = q * (everywhere[:, None] - inner)
@@ -116,9 +123,35 @@ def _point_slope(p: Tensor, gamma: float) -> Tensor:
     return gamma * p * (1 - p) ** (gamma - 1) * p.log() - (1 - p) ** gamma
 
 
-def _blocks(count: int, size: int = 16384) -> list[slice]:
-    """Return consecutive ranges that fit a CPU's second-level cache."""
+def _blocks(rows: Tensor) -> list[slice]:
+    """Return consecutive ranges of the rows (V, K); a GPU takes them all at once."""
+    count = rows.shape[0]
+    size = BLOCK if rows.device.type == "cpu" else max(1, count)
     return [slice(a, min(a + size, count)) for a in range(0, count, size)]
+
+
+def level_targets(labels: Tensor, spec: Spec, levels: int) -> list[Tensor]:
+    """Return the labels at the resolution and in the voxel order of every level of logits.
+
+    Parameters
+    ----------
+    labels : uint8 (B, 1, Z, Y, X)
+    spec : Spec
+        The network's, for its strides and its block.
+    levels : int
+        How many levels the network gave, finest first.
+
+    Returns
+    -------
+    list of uint8 (B, 1, Z', Y', X' * voxels of the block)
+        Coarser ones take the first voxel of each stride; averaging would invent classes.
+    """
+    targets, stride = [], (1, 1, 1)
+    for step in spec.strides[:levels]:
+        stride = (stride[0] * step[0], stride[1] * step[1], stride[2] * step[2])
+        coarse = labels[:, :, :: stride[0], :: stride[1], :: stride[2]]
+        targets.append(blocks_along_x(fold(coarse, spec.space_to_depth), spec.space_to_depth))
+    return targets
 
 
 def deep_supervision_loss(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,20 +20,22 @@ def gather_samples(
     Raises
     ------
     InputError
-        If no labelled case is left to train on.
+        If a held-out patient is in none of the data (a misspelt one would be trained on), or no
+        labelled case is left to train on.
     """
-    cases = [case for folder in config.data for case in _cases_of(folder)]
+    cases = [case for source in config.data for case in _cases_of(source)]
+    _require_known(config.held_out_patients, cases)
     labelled = [case for case in cases if case.labels is not None]
     held_out = [case for case in labelled if case.patient in config.held_out_patients]
     training = [case for case in labelled if case.patient not in config.held_out_patients]
+    training += phantom_cases(config, cache)
     if not training:
         raise InputError(
             "data",
             f"{len(cases)} cases, none of them labelled and not held out",
             "at least one labelled case to train on",
-            "Add labelled cases, or hold fewer patients out.",
+            "Add labelled cases or phantoms, or hold fewer patients out.",
         )
-    training += [replace(c, weight=config.phantom_weight) for c in phantom_cases(config, cache)]
     return (
         [load_sample(case, spacing_mm, cache) for case in training],
         [load_sample(case, spacing_mm, cache) for case in held_out],
@@ -45,8 +48,24 @@ def phantom_cases(config: TrainConfig, cache: Path) -> list[Case]:
         return []
     from flare_core.datasets.phantom_cohort import make_cohort
 
-    return make_cohort(cache / "phantoms", config.phantoms, seed=config.seed)
+    made = make_cohort(cache / "phantoms", config.phantoms, seed=config.seed)
+    return [replace(case, weight=config.phantom_weight) for case in made]
 
 
 def _cases_of(source: str) -> tuple[Case, ...]:
-    return load_cases(source) if source.endswith(".json") else cases_of_folder(source)
+    if not source.endswith(".json"):
+        return cases_of_folder(source)
+    if not Path(source).is_file():
+        raise InputError("data", f"{source}: no such file", "a JSON list of cases", "Correct it.")
+    return load_cases(source)
+
+
+def _require_known(patients: Sequence[str], cases: Sequence[Case]) -> None:
+    unknown = sorted(set(patients) - {case.patient for case in cases})
+    if unknown:
+        raise InputError(
+            "held_out_patients",
+            ", ".join(unknown),
+            "patients of the data",
+            "Correct the names: a misspelt patient would be trained on.",
+        )

@@ -19,6 +19,9 @@ from flare_core.store.stage_card import Normalisation
 LEAST_ML = 1.0
 """A label smaller than this in a scan is a remnant at the edge and left out of the mean."""
 
+STEP = 0.8
+"""Distance of tiles as a fraction of the patch, as in the product."""
+
 
 def validate(
     network: nn.Module,
@@ -34,15 +37,19 @@ def validate(
     ----------
     network : nn.Module
         Placed by `runtime`.
+    samples : sequence of Sample
+        At the voxel size of the network.
     classes : dict
         Organ key -> output channel.
+    patch : (int, int, int)
+        Tile, voxels z, y, x.
     """
     scores: dict[str, list[float]] = {}
     for sample in samples:
         hu = sample.image.astype(np.float32)
         n = normalisation
         image = torch.from_numpy(normalise(hu, (n.lower_hu, n.upper_hu), n.mean, n.std))
-        logits = predict_scores([network], image, patch, 0.8, runtime)
+        logits = predict_scores([network], image, patch, STEP, runtime)
         predicted = logits.argmax(dim=0).to(torch.uint8).numpy()
         for key, value in score_sample(predicted, sample, classes).items():
             scores.setdefault(key, []).append(value)

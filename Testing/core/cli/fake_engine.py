@@ -1,9 +1,9 @@
 """An engine without a network, for tests of the command line and the worker.
 
 What happens to a case follows from its file's name: `bad` cannot be read, `empty` shows no organ,
-`crash` breaks inside, `slow` takes 30 s and listens to a cancellation, `noisy` prints to standard
-output past the protocol, `interrupt` is stopped by Ctrl-C. As a program
-(``python fake_engine.py segment ...``) it is the `flare` command with this engine.
+`crash` breaks inside, `slow` takes 30 s and listens to a cancellation, `deaf` takes 2 s and does
+not, `noisy` prints to standard output past the protocol, `interrupt` is stopped by Ctrl-C.
+As a program (``python fake_engine.py segment ...``) it is `flare` with this engine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from flare_core.errors import Cancelled, InputError, NothingFound
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
 
-exec(open("/tmp/pipeline_stub.py").read())  # TEMPORARY
 CALLS: list[str] = []
 """What was called, in order; cleared by the tests."""
 
@@ -65,7 +64,6 @@ def preload(settings: object) -> None:
 def segment(image, settings, on_step, cancelled):
     """Give a box as the liver, after whatever the name of the case read last asks for."""
     from flare_core.segment.pipeline import Progress, Segmentation
-
     from flare_core.segment.statistics import organ_statistics
 
     name = next(call for call in reversed(CALLS) if call.startswith("read "))
@@ -95,6 +93,8 @@ def _misbehave(name, on_step, cancelled):
     if "noisy" in name:
         print("a library says hello")
         os.write(1, b"a C++ library says hello\n")
+    if "deaf" in name:
+        time.sleep(2)
     if "slow" in name:
         _take_long(on_step, cancelled)
 

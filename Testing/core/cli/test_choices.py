@@ -25,7 +25,7 @@ def test_organs_are_names_or_a_list_in_label_order():
         ("organs", []),
         ("device", "gpu"),
         ("device", ["cpu"]),
-        ("precision", "float16"),
+        ("precision", "float64"),
         ("fast", 1),
         ("fast", "yes"),
         ("cascade", None),
@@ -54,8 +54,8 @@ def test_a_misspelt_organ_gets_the_nearest():
 
 def test_settings_carry_every_choice():
     choices = {"model": "m", "organs": "liver", "device": "cpu", "threads": 3}
-    more = {"fast": True, "cascade": False, "precision": "float32"}
+    more = {"fast": True, "cascade": False, "precision": "float32", "home": "/h"}
     settings = settings_from({**choices, **more})
     assert (settings.model, settings.organs, settings.device) == ("m", ("liver",), "cpu")
     assert (settings.threads, settings.fast, settings.cascade) == (3, True, False)
-    assert settings.precision == "float32"
+    assert (settings.precision, settings.home) == ("float32", "/h")

@@ -48,12 +48,12 @@ def test_throttle_passes_new_stages_and_the_end_at_once():
     assert throttle.lets_through(Step("b", 1.0))
 
 
-def test_within_never_leaves_its_part():
+def test_within_never_leaves_its_part_and_never_goes_back():
     seen = []
     report = within(0.1, 0.9, seen.append)
-    for fraction in (-1.0, 0.0, 0.5, 1.0, 2.0):
+    for fraction in (-1.0, 0.0, 0.5, 0.2, 1.0, 2.0):
         report(Step("x", fraction, 4.0, "m"))
-    assert [round(step.fraction, 6) for step in seen] == [0.1, 0.1, 0.5, 0.9, 0.9]
+    assert [round(step.fraction, 6) for step in seen] == [0.1, 0.1, 0.5, 0.5, 0.9, 0.9]
     assert seen[0] == Step("x", 0.1, 4.0, "m")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from fake_engine import FAKE
 
+from flare_core.cli import one_case, outputs
 from flare_core.cli.worker import Worker
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("fake_engine.py")), "segment", "--worker"]
@@ -146,13 +147,15 @@ def test_ping_and_the_queue_are_answered_during_a_run(client, tmp_path):
     pong = client.until("pong", 3)
     assert (pong["busy"], pong["waiting"]) == (True, 1)
     client.send(id=4, command="cancel", target=2)
-    assert client.until("cancelled", 2)
     assert client.until("ok", 4)["cancelled"] is True
+    assert client.until("cancelled", 2)
     client.send(id=5, command="cancel", target=1)
     client.until("ok", 5)
     client.until("cancelled", 1)
-    client.send(id=6, command="ping")
-    assert client.until("pong", 6) == {"id": 6, "event": "pong", "busy": False, "waiting": 0}
+    end = time.monotonic() + 5
+    while client.send(id=6, command="ping") or (pong := client.until("pong", 6))["busy"]:
+        assert time.monotonic() < end
+    assert pong == {"id": 6, "event": "pong", "busy": False, "waiting": 0}
     assert os.listdir(tmp_path) == []
 
 
@@ -264,6 +267,44 @@ def test_shutdown_cancels_the_rest(client, tmp_path):
         rest.append(client.answers.get())
     ends = [(answer["id"], answer["event"]) for answer in rest if answer["event"] != "progress"]
     assert sorted(ends) == [(1, "cancelled"), (2, "cancelled"), (3, "bye")]
+
+
+def test_a_cancel_is_answered_even_if_the_run_is_deaf(client, tmp_path):
+    client.send(id=1, command="segment", input="deaf.nrrd", output=str(tmp_path))
+    client.until("progress", 1)
+    time.sleep(0.2)
+    start = time.monotonic()
+    client.send(id=2, command="cancel", target=1)
+    client.until("cancelled", 1) if client.until("ok", 2)["cancelled"] else pytest.fail("late")
+    assert time.monotonic() - start < 0.5
+    client.send(id=1, command="segment", input="a.nrrd", output=str(tmp_path / "next"))
+    assert client.until("result", 1)["files"]
+    assert os.listdir(tmp_path) == ["next"]
+
+
+def test_a_run_that_writes_cannot_be_cancelled_any_more(tmp_path):
+    stream = io.StringIO()
+    worker = Worker(FAKE, {}, stream, leave=lambda: None)
+    requests: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    write = outputs.write_outputs
+
+    def cancel_then_write(*arguments):
+        requests.put('{"id": 2, "command": "cancel", "target": 1}')
+        requests.put('{"id": 3, "command": "ping"}')
+        end = time.monotonic() + 5
+        while "pong" not in stream.getvalue() and time.monotonic() < end:
+            time.sleep(0.01)
+        write(*arguments)
+        requests.put(None)
+
+    requests.put(json.dumps({"id": 1, "command": "segment", "input": "a", "output": str(tmp_path)}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one_case, "write_outputs", cancel_then_write)
+        assert worker.run(iter(requests.get, None)) == 0
+    answers = {x["id"]: x for x in map(json.loads, stream.getvalue().splitlines()[1:])}
+    assert answers[2]["cancelled"] is False
+    assert answers[1]["event"] == "result"
+    assert len(os.listdir(tmp_path)) == 4
 
 
 def test_a_run_that_does_not_listen_is_left_behind():

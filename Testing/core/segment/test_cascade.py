@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from flare_core.anatomy.organs import LESION, ORGANS, Organ, organ
+from flare_core.errors import NothingFound
+from flare_core.imaging.geometry import Box, Geometry
+from flare_core.imaging.volume import Volume
+from flare_core.segment import cascade
+from flare_core.segment.cascade import (
+    GROWTH_MM,
+    MOST_GROWTHS,
+    Plan,
+    Stages,
+    believable,
+    nothing_found,
+    run_cascade,
+)
+from flare_core.segment.stage import LoadedStage, Scores, run_stage
+from stub_models import FIELD_MM, HU, LESIONS, LIVER, LOCALISER, SPLEEN, loaded, scene, stage_card
+from stub_models import ORGANS as ORGAN_CARD
+
+LIVER_ID, SPLEEN_ID = organ("liver").id, organ("spleen").id
+BOTH = (organ("liver"), organ("spleen"))
+
+# What the localiser knows of the liver ends where its faint part begins.
+FAINT = {**HU, "liver:faint": 120.0}
+BLIND = {**HU, "liver": 300.0}
+
+Looks = list[tuple[str, Box, float | None]]
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    """Which stage looked at which box, in order, with which tile step."""
+    seen: Looks = []
+
+    def watched(
+        stage: LoadedStage,
+        image: Volume,
+        region: Box,
+        *,
+        step: float | None = None,
+        notify: Callable[[float], None] | None = None,
+    ) -> Scores:
+        seen.append((stage.card.name, region, step))
+        return run_stage(stage, image, region, step=step, notify=notify)
+
+    monkeypatch.setattr(cascade, "run_stage", watched)
+    return seen
+
+
+def quiet(stage: str, share: float) -> None:
+    del stage, share
+
+
+def stages_with(localiser: LoadedStage | None = None, *, lesions: bool = False) -> Stages:
+    return Stages(
+        localiser or loaded(LOCALISER), loaded(ORGAN_CARD), loaded(LESIONS) if lesions else None
+    )
+
+
+def boxes(looks: Looks, name: str = "organs") -> list[Box]:
+    return [box for stage, box, _ in looks if stage == name]
+
+
+def dsc(found: Volume, truth: Volume, number: int) -> float:
+    a, b = found.array == number, truth.array == number
+    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+def test_organs_are_found_where_they_are(looks: Looks) -> None:
+    image, truth = scene((2.5, 1.5, 1.5))
+    found = run_cascade(image, stages_with(), Plan(BOTH), quiet)
+    assert found.geometry == image.geometry and found.array.dtype == np.uint8
+    assert min(dsc(found, truth, n) for n in (LIVER_ID, SPLEEN_ID)) > 0.95
+    assert [name for name, _, _ in looks] == ["localiser", "organs"]
+
+
+def test_the_localiser_sees_all_and_the_organ_stage_the_box_with_its_margin(looks: Looks) -> None:
+    image, truth = scene()
+    run_cascade(image, stages_with(), Plan(BOTH), quiet)
+    assert looks[0][1] == Box.of_shape(image.geometry.shape)
+    (region,) = boxes(looks)
+    needed = Box.of_mask(truth.array)
+    assert needed is not None
+    assert region.intersect(needed) == needed
+    for axis, spacing in enumerate(image.geometry.spacing_mm):
+        for gap in (
+            needed.start[axis] - region.start[axis],
+            region.stop[axis] - needed.stop[axis],
+        ):
+            assert 8 <= gap * spacing <= 32  # margin 16 mm, localiser's voxels 8 mm
+
+
+def test_margins_are_taken_from_the_card_each_side_its_own(looks: Looks) -> None:
+    card = stage_card(
+        "organs", ORGAN_CARD.labels, margin_mm=((0.0, 40.0), (16.0, 16.0), (16.0, 16.0))
+    )
+    image, truth = scene()
+    run_cascade(image, Stages(loaded(LOCALISER), loaded(card)), Plan(BOTH), quiet)
+    needed, region = Box.of_mask(truth.array), boxes(looks)[0]
+    assert needed is not None
+    assert (needed.start[0] - region.start[0]) * 4 <= 8
+    assert (region.stop[0] - needed.stop[0]) * 4 >= 32
+
+
+def test_the_box_grows_until_no_organ_is_cut(looks: Looks) -> None:
+    """The faint part reaches 90 mm beyond what the localiser believes to be liver."""
+    blocks = {"liver": ((10, 40, 30), (60, 110, 100)), "liver:faint": ((60, 60, 50), (150, 90, 80))}
+    image, truth = scene(blocks=blocks, hu=FAINT)
+    blind = loaded(LOCALISER, BLIND)
+    found = run_cascade(image, stages_with(blind), Plan(BOTH), quiet)
+    assert dsc(found, truth, LIVER_ID) > 0.95
+    grown = boxes(looks)
+    assert 2 < len(grown) <= 1 + MOST_GROWTHS
+    for before, after in zip(grown, grown[1:], strict=False):
+        assert before.start == after.start and before.stop[1:] == after.stop[1:]
+        assert (after.stop[0] - before.stop[0]) * 4 == GROWTH_MM
+    assert grown[-1].stop[0] * 4 > 150
+
+
+def test_every_face_can_grow(looks: Looks) -> None:
+    blocks = {
+        "liver": ((80, 70, 100), (120, 110, 140)),
+        "liver:faint": ((84, 10, 104), (116, 70, 136)),
+        "spleen": ((80, 110, 100), (120, 112, 140)),
+    }
+    for name, low, high in (("y", 110, 170), ("x", 140, 220)):
+        del name
+        blocks["liver:faint"] = (
+            ((84, low, 104), (116, high, 136)) if high == 170 else ((84, 74, low), (116, 106, high))
+        )
+        image, truth = scene(blocks=blocks, hu=FAINT)
+        found = run_cascade(
+            image, stages_with(loaded(LOCALISER, BLIND)), Plan((organ("liver"),)), quiet
+        )
+        assert dsc(found, truth, LIVER_ID) > 0.93
+        assert len(boxes(looks)) >= 2
+        looks.clear()
+
+
+def test_growth_ends_after_a_few_looks(looks: Looks) -> None:
+    blocks = {"liver": ((0, 40, 30), (60, 110, 100)), "liver:faint": ((60, 60, 50), (596, 90, 80))}
+    image, _ = scene((8.0, 6.0, 6.0), blocks=blocks, hu=FAINT, field_mm=(600.0, 180.0, 240.0))
+    run_cascade(image, stages_with(loaded(LOCALISER, BLIND)), Plan(BOTH), quiet)
+    assert len(boxes(looks)) == 1 + MOST_GROWTHS
+
+
+def test_the_scans_edge_does_not_grow(looks: Looks) -> None:
+    blocks = {"liver": ((0, 0, 0), (FIELD_MM[0], FIELD_MM[1], 100))}  # cut on five sides
+    image, truth = scene(blocks=blocks)
+    found = run_cascade(image, stages_with(), Plan((organ("liver"),)), quiet)
+    assert dsc(found, truth, LIVER_ID) > 0.97
+    assert len(boxes(looks)) == 1
+
+
+def test_a_voxel_at_a_face_is_no_reason_to_look_again(looks: Looks) -> None:
+    blocks = {"liver": LIVER, "spleen": SPLEEN, "liver:faint": ((30, 70, 60), (50, 73, 63))}
+    image, _ = scene(blocks=blocks, hu=FAINT)  # 3 x 3 mm across the lower face
+    run_cascade(image, stages_with(loaded(LOCALISER, BLIND)), Plan(BOTH), quiet)
+    assert len(boxes(looks)) == 1
+
+
+def test_an_organ_nobody_wants_does_not_make_the_box_grow(looks: Looks) -> None:
+    blocks = {
+        "liver": LIVER,
+        "spleen": ((70, 80, 150), (120, 140, 200)),
+        "liver:faint": ((60, 50, 100), (120, 100, 235)),
+    }
+    image, _ = scene(blocks={**blocks, "spleen": SPLEEN}, hu=FAINT)
+    blind = stages_with(loaded(LOCALISER, BLIND))
+    run_cascade(image, blind, Plan((organ("spleen"),)), quiet)
+    assert len(boxes(looks)) == 1
+
+
+def test_a_subset_of_organs_restricts_the_box(looks: Looks) -> None:
+    image, truth = scene()
+    found = run_cascade(image, stages_with(), Plan((organ("spleen"),)), quiet)
+    (region,) = boxes(looks)
+    spleen = Box.of_mask(truth.array == SPLEEN_ID)
+    assert spleen is not None and region.intersect(spleen) == spleen
+    assert region.start[2] * 3 > 100 and dsc(found, truth, SPLEEN_ID) > 0.95
+
+
+def test_an_organ_the_localiser_does_not_see_is_looked_for_among_the_others(looks: Looks) -> None:
+    """An adrenal gland is smaller than a voxel or two of the localiser."""
+    labels = ("background", "liver", "spleen", "left_adrenal_gland")
+    levels = {**HU, "left_adrenal_gland": 400.0}
+    blocks = {
+        "liver": LIVER,
+        "spleen": SPLEEN,
+        "left_adrenal_gland": ((90, 100, 120), (110, 112, 132)),
+    }
+    image, truth = scene(blocks=blocks, hu=levels)
+    stages = Stages(loaded(LOCALISER), loaded(stage_card("organs", labels), levels))
+    wanted = organ("left_adrenal_gland")
+    found = run_cascade(image, stages, Plan((wanted,)), quiet)
+    assert dsc(found, truth, wanted.id) > 0.8
+    everything = Box.of_mask(truth.array)
+    assert everything is not None and boxes(looks)[0].intersect(everything) == everything
+
+
+def test_without_a_localiser_the_organ_stage_sees_the_body(looks: Looks) -> None:
+    image, truth = scene()
+    array = image.array.copy()
+    array[:, :12] = array[:, :, -16:] = -1000  # air in front and beside
+    cut = Volume(array, image.geometry)
+    stages = Stages(None, loaded(ORGAN_CARD), None)
+    found = run_cascade(cut, stages, Plan((organ("liver"),)), quiet)
+    assert [name for name, _, _ in looks] == ["organs"] and dsc(found, truth, LIVER_ID) > 0.97
+    (region,) = boxes(looks)
+    assert region.start[1] >= 4 and region.stop[2] <= image.geometry.shape[2] - 8
+
+
+def water() -> Volume:
+    """A bottle of water in air."""
+    geometry = Geometry((40, 50, 60), (5.0, 4.0, 4.0))
+    array = np.full(geometry.shape, -1000, np.int16)
+    array[4:36, 10:40, 10:50] = 0
+    return Volume(array, geometry)
+
+
+def air() -> Volume:
+    geometry = Geometry((40, 50, 60), (5.0, 4.0, 4.0))
+    noise = np.random.default_rng(0).normal(-1000, 5, geometry.shape)
+    return Volume(noise.astype(np.int16), geometry)
+
+
+def chest() -> Volume:
+    """Tissue, lungs, and a few bright vessels too small for any organ."""
+    image, _ = scene(blocks={"liver": ((20, 60, 100), (180, 66, 106))})
+    array = image.array.copy()
+    array[:, 20:40, 10:30] = array[:, 20:40, 50:70] = -850
+    return Volume(array, image.geometry)
+
+
+def stages_for_air(*, localiser: bool) -> Stages:
+    """Only liver: here air is farther from it than from background."""
+    labels = ("background", "liver")
+    first = loaded(stage_card("localiser", labels)) if localiser else None
+    return Stages(first, loaded(stage_card("organs", labels)))
+
+
+@pytest.mark.parametrize("make", [water, air, chest])
+def test_a_scan_without_organs_is_told_and_costs_one_look(
+    looks: Looks, make: Callable[[], Volume]
+) -> None:
+    with pytest.raises(NothingFound, match="No abdominal organ"):
+        run_cascade(make(), stages_for_air(localiser=True), Plan(ORGANS), quiet)
+    assert [name for name, _, _ in looks] == ["localiser"]
+
+
+@pytest.mark.parametrize("make", [water, air])
+def test_so_is_one_without_the_localiser(make: Callable[[], Volume]) -> None:
+    with pytest.raises(NothingFound, match="No abdominal organ"):
+        run_cascade(make(), stages_for_air(localiser=False), Plan(ORGANS), quiet)
+
+
+def test_small_pieces_are_not_believed() -> None:
+    geometry = Geometry((30, 30, 30), (5.0, 5.0, 5.0))  # 0.125 mL a voxel
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[2:12, 2:12, 2:12] = LIVER_ID
+    labels[2:12, 2:12, 12:13] = SPLEEN_ID  # 12.5 mL beside the liver
+    labels[20:22, 20:22, 20:23] = LIVER_ID  # 1.5 mL on its own
+    labels[25:27, 5:7, 5:9] = SPLEEN_ID  # 2 mL on its own
+    kept = believable(Volume(labels, geometry)).array
+    assert np.array_equal(kept[:15], labels[:15])
+    assert not kept[20:22, 20:22, 20:23].any() and np.count_nonzero(kept[25:27]) == 16
+
+
+def test_lesions_override_organs(looks: Looks) -> None:
+    spot = ((80, 60, 50), (100, 80, 70))
+    image, truth = scene((2.0, 2.0, 2.0), {"liver": LIVER, "spleen": SPLEEN, "lesion": spot})
+    plan = Plan((*BOTH, LESION))
+    found = run_cascade(image, stages_with(lesions=True), plan, quiet)
+    assert dsc(found, truth, LESION.id) > 0.9 and dsc(found, truth, LIVER_ID) > 0.95
+    without = run_cascade(image, stages_with(), plan, quiet)
+    assert LESION.id not in without.array
+    kept = found.array != LESION.id
+    assert np.array_equal(found.array[kept], without.array[kept])
+
+
+def test_the_lesion_stage_sees_the_box_of_the_organs(looks: Looks) -> None:
+    image, truth = scene()
+    run_cascade(image, stages_with(lesions=True), Plan((LESION,)), quiet)
+    needed, region = Box.of_mask(truth.array), boxes(looks, "lesions")[0]
+    assert needed is not None and region.intersect(needed) == needed
+    assert region != Box.of_shape(image.geometry.shape)
+
+
+def test_the_plans_step_is_that_of_organs_and_lesions(looks: Looks) -> None:
+    image, _ = scene()
+    run_cascade(image, stages_with(lesions=True), Plan(BOTH, 1.0), quiet)
+    assert [(name, step) for name, _, step in looks] == [
+        ("localiser", None),
+        ("organs", 1.0),
+        ("lesions", 1.0),
+    ]
+
+
+def test_stages_are_told_in_order_each_up_to_one() -> None:
+    told: list[tuple[str, float]] = []
+    stages = stages_with(lesions=True)
+    image, _ = scene()
+    run_cascade(image, stages, Plan(BOTH), lambda *step: told.append(step))
+    names = list(dict.fromkeys(name for name, _ in told))
+    assert tuple(names) == stages.steps == ("localise", "organs", "labels", "lesions")
+    for name in names:
+        shares = [share for stage, share in told if stage == name]
+        assert shares == sorted(shares) and shares[-1] == 1.0
+
+
+def test_what_stops_a_run_comes_through() -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(stage: str, share: float) -> None:
+        del share
+        if stage == "organs":
+            raise Stop
+
+    with pytest.raises(Stop):
+        run_cascade(scene()[0], stages_with(), Plan(BOTH), stop)
+
+
+@pytest.mark.parametrize("thick", [1.0, 2.0, 5.0, 7.5, 10.0])
+def test_slices_of_1_to_10_mm(thick: float) -> None:
+    image, truth = scene((thick, 2.5, 2.5))
+    found = run_cascade(image, stages_with(), Plan(BOTH), quiet)
+    for number in (LIVER_ID, SPLEEN_ID):
+        assert dsc(found, truth, number) > 0.9
+
+
+def test_part_of_an_abdomen_is_enough() -> None:
+    image, truth = scene()
+    half = Box((0, 0, 0), (22, image.geometry.shape[1], image.geometry.shape[2]))
+    found = run_cascade(image.crop(half), stages_with(), Plan(BOTH), quiet)
+    assert dsc(found, truth.crop(half), LIVER_ID) > 0.95
+
+
+def groups() -> Iterator[tuple[tuple[Organ, ...], str]]:
+    yield ORGANS, "No abdominal organ"
+    yield (*ORGANS, LESION), "No abdominal organ"
+    yield (organ("liver"), organ("left_kidney")), "liver, left kidney"
+
+
+@pytest.mark.parametrize(("organs", "words"), list(groups()))
+def test_what_was_not_found_is_named(organs: tuple[Organ, ...], words: str) -> None:
+    assert words in str(nothing_found(organs))

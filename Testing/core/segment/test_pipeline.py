@@ -1,0 +1,376 @@
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flare_core import __version__
+from flare_core.anatomy.organs import LESION, organ
+from flare_core.datasets.phantom import PhantomCase
+from flare_core.errors import Cancelled, InputError, NothingFound
+from flare_core.imaging.files import write_volume
+from flare_core.imaging.geometry import AxisMap
+from flare_core.imaging.volume import Volume
+from flare_core.segment import cascade, stage
+from flare_core.segment.pipeline import Progress, Segmentation, Settings, preload, segment_ct
+from stub_models import HU, LESIONS, LIVER, LOCALISER, SPLEEN, scene, stub_package
+from stub_models import ORGANS as ORGAN_CARD
+
+LIVER_ID, SPLEEN_ID = organ("liver").id, organ("spleen").id
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stub_package(tmp_path_factory.mktemp("models") / "stub").folder
+
+
+@pytest.fixture(scope="module")
+def lesion_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    stages = (LOCALISER, ORGAN_CARD, LESIONS)
+    return stub_package(tmp_path_factory.mktemp("models") / "lesions", stages).folder
+
+
+def settings(folder: Path, **changes: object) -> Settings:
+    chosen = Settings(model=str(folder), device="cpu", threads=1, precision="float32")
+    return replace(chosen, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def result(model: Path) -> Segmentation:
+    return segment_ct(scene()[0], settings(model))
+
+
+def volume_ml(result: Segmentation, key: str) -> float:
+    return next(r.value for r in result.rows if (r.organ, r.measure) == (key, "volume"))
+
+
+def test_labels_lie_on_exactly_the_grid_that_came(result: Segmentation) -> None:
+    image, truth = scene()
+    assert result.labels.geometry is not None and result.labels.geometry == image.geometry
+    assert result.labels.array.dtype == np.uint8 and result.labels.array.flags.c_contiguous
+    overlap = np.mean(result.labels.array == truth.array)
+    assert overlap > 0.98 and set(np.unique(result.labels.array)) == {0, LIVER_ID, SPLEEN_ID}
+
+
+def test_rows_are_about_what_the_model_knows(result: Segmentation) -> None:
+    assert list(dict.fromkeys(row.organ for row in result.rows)) == ["liver", "spleen"]
+    liver = np.prod([b - a for a, b in zip(*LIVER, strict=True)]) / 1000
+    assert volume_ml(result, "liver") == pytest.approx(liver, rel=0.1)
+
+
+def test_provenance_is_complete_and_plain_json(result: Segmentation, model: Path) -> None:
+    record = json.loads(json.dumps(result.provenance))
+    assert record["model"] == "stub" and record["model_version"] == "1.2.3"
+    assert len(record["model_sha256"]) == 64 and record["flareseg_version"] == __version__
+    assert record["settings"]["model"] == str(model) and "home" not in record["settings"]
+    assert {"organs", "fast", "cascade", "threads"} <= set(record["settings"])
+    assert (record["device"], record["precision"], record["threads"]) == ("cpu", "float32", 1)
+    assert record["organs"] == ["liver", "spleen"] and "not a medical device" in record["use"]
+    assert record["torch_version"] and record["python_version"] and record["platform"]
+
+
+def test_timings_name_every_step_and_add_up(model: Path) -> None:
+    start = time.perf_counter()
+    timings = segment_ct(scene()[0], settings(model)).timings
+    passed = time.perf_counter() - start
+    assert set(timings) == {
+        "load image", "load model", "localise", "organs", "labels", "clean-up", "statistics",
+    }  # fmt: skip
+    assert sum(timings.values()) == pytest.approx(passed, rel=0.2, abs=0.05)
+    assert min(timings.values()) >= 0
+
+
+def test_progress_rises_from_0_to_1_in_the_order_of_the_steps(model: Path) -> None:
+    told: list[Progress] = []
+    segment_ct(scene()[0], settings(model), progress=told.append)
+    fractions = [each.fraction for each in told]
+    assert fractions == sorted(fractions) and fractions[0] == 0.0 and fractions[-1] == 1.0
+    assert list(dict.fromkeys(each.stage for each in told)) == [
+        "load image", "load model", "localise", "organs", "labels", "statistics",
+    ]  # fmt: skip
+    assert told[0].seconds_left is None and told[-1].seconds_left == pytest.approx(0.0, abs=0.01)
+    assert all(each.seconds_left is None or each.seconds_left >= 0 for each in told)
+
+
+def test_progress_does_not_fall_when_the_box_grows(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "believable", _without_upper_half)
+    told: list[Progress] = []
+    result = segment_ct(
+        scene(blocks={"liver": ((20, 40, 30), (150, 110, 100))})[0],
+        settings(model),
+        progress=told.append,
+    )
+    assert volume_ml(result, "liver") == pytest.approx(130 * 70 * 70 / 1000, rel=0.1)
+    fractions = [each.fraction for each in told]
+    assert fractions == sorted(fractions) and len(set(fractions)) < len(fractions)
+
+
+def _without_upper_half(labels: Volume) -> Volume:
+    array = labels.array.copy()
+    array[array.shape[0] // 3 :] = 0
+    return labels.with_array(array)
+
+
+def test_a_path_gives_the_same_as_the_volume(model: Path, tmp_path: Path) -> None:
+    image, _ = scene()
+    path = tmp_path / "case.nii.gz"
+    write_volume(path, image)
+    from_file = segment_ct(str(path), settings(model))
+    assert np.array_equal(from_file.labels.array, segment_ct(image, settings(model)).labels.array)
+    assert from_file.labels.geometry.same_grid(image.geometry)
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 6])
+def test_a_run_can_be_cancelled_at_every_step(model: Path, after: int) -> None:
+    asked = itertools.count()
+    told: list[Progress] = []
+    with pytest.raises(Cancelled):
+        segment_ct(
+            scene()[0],
+            settings(model),
+            progress=told.append,
+            cancelled=lambda: next(asked) >= after,
+        )
+    assert next(asked) == after + 1  # it stopped at the first yes
+    assert not told or told[-1].fraction < 1.0
+
+
+def test_organs_can_be_chosen(model: Path) -> None:
+    image, _ = scene()
+    result = segment_ct(image, settings(model, organs=("spleen",)))
+    assert set(np.unique(result.labels.array)) == {0, SPLEEN_ID}
+    assert {row.organ for row in result.rows} == {"spleen"}
+    assert result.provenance["organs"] == ["spleen"]
+
+
+def test_all_is_what_the_model_knows(model: Path) -> None:
+    every = tuple(range(1, 15))
+    result = segment_ct(scene()[0], settings(model, organs=every))
+    assert {row.organ for row in result.rows} == {"liver", "spleen"}
+
+
+@pytest.mark.parametrize("key", ["pancreas", "lesion"])
+def test_an_organ_the_model_does_not_know_is_refused(model: Path, key: str) -> None:
+    with pytest.raises(InputError) as error:
+        segment_ct(scene()[0], settings(model, organs=("liver", key)))
+    assert error.value.parts[:2] == ("organs", key)
+    assert "liver, spleen" in error.value.parts[2]
+
+
+def test_a_misspelt_organ_is_refused_with_a_suggestion(model: Path) -> None:
+    with pytest.raises(InputError, match="spleen"):
+        segment_ct(scene()[0], settings(model, organs=("splen",)))
+
+
+def test_organs_that_are_not_there_are_told_before_anything_is_returned(model: Path) -> None:
+    image, _ = scene(blocks={"liver": LIVER})
+    with pytest.raises(NothingFound, match="spleen"):
+        segment_ct(image, settings(model, organs=("spleen",)))
+    assert volume_ml(segment_ct(image, settings(model)), "spleen") == 0
+
+
+def test_lesions_are_there_if_the_model_finds_them_and_they_are_wanted(lesion_model: Path) -> None:
+    spot = ((80, 60, 50), (100, 80, 70))
+    image, _ = scene(blocks={"liver": LIVER, "spleen": SPLEEN, "lesion": spot})
+    every = segment_ct(image, settings(lesion_model))
+    assert set(np.unique(every.labels.array)) == {0, LIVER_ID, SPLEEN_ID, LESION.id}
+    assert volume_ml(every, "lesion") == pytest.approx(8.0, rel=0.3)
+    assert "lesions" in every.timings
+    only = segment_ct(image, settings(lesion_model, organs=("lesion",)))
+    assert set(np.unique(only.labels.array)) == {0, LESION.id}
+    organs = segment_ct(image, settings(lesion_model, organs=("liver",)))
+    assert LESION.id not in organs.labels.array and "lesions" not in organs.timings
+
+
+def test_fast_takes_fewer_tiles(tmp_path: Path) -> None:
+    dense = stub_package(tmp_path / "dense", (LOCALISER, replace(ORGAN_CARD, step=0.5))).folder
+
+    def tiles(fast: bool) -> int:
+        told: list[Progress] = []
+        segment_ct(image, settings(dense, fast=fast), progress=told.append)
+        return sum(each.stage == "organs" for each in told)
+
+    image, _ = scene()
+    assert tiles(fast=True) < tiles(fast=False) / 1.5
+
+
+def test_without_the_cascade_no_localiser_is_asked(model: Path) -> None:
+    image, _ = scene()
+    result = segment_ct(image, settings(model, cascade=False))
+    assert "localise" not in result.timings
+    expected = segment_ct(image, settings(model)).labels.array
+    assert np.mean(result.labels.array == expected) > 0.995
+
+
+def test_notes_come_from_the_scan_and_from_the_clean_up(tmp_path: Path) -> None:
+    labels = (*ORGAN_CARD.labels, "right_kidney")
+    levels = {**HU, "right_kidney": 500.0}
+    card = replace(
+        ORGAN_CARD, labels=labels, network=replace(ORGAN_CARD.network, output_channels=4)
+    )
+    blocks = {
+        "liver": ((50, 40, 150), (130, 110, 220)),
+        "spleen": ((70, 80, 30), (120, 140, 80)),
+        "right_kidney": ((70, 130, 180), (120, 160, 210)),
+    }
+    image, _ = scene((10.0, 3.0, 3.0), blocks, hu=levels)
+    array = image.array.copy()
+    array[:, 0] = -2048
+    package = stub_package(tmp_path / "kidney", (LOCALISER, card), levels)
+    notes = segment_ct(Volume(array, image.geometry), settings(package.folder)).notes
+    for word in ("Padding", "10 mm", "mirrored"):
+        assert sum(word in note for note in notes) == 1, (word, notes)
+
+
+AXIS_MAPS = [
+    AxisMap(order, flips)  # type: ignore[arg-type]
+    for order in itertools.permutations(range(3))
+    for flips in itertools.product((False, True), repeat=3)
+]
+
+
+def test_labels_are_the_same_in_the_world_for_every_axis_order(model: Path) -> None:
+    image, _ = scene((8.0, 5.0, 6.0))
+    expected = segment_ct(image, settings(model)).labels.array
+    assert len(AXIS_MAPS) == 48
+    for axis_map in AXIS_MAPS:
+        turned = Volume(
+            np.ascontiguousarray(axis_map.apply(image.array)), image.geometry.permuted(axis_map)
+        )
+        found = segment_ct(turned, settings(model)).labels
+        assert found.geometry == turned.geometry
+        assert np.array_equal(axis_map.undo(found.array), expected), axis_map
+
+
+@pytest.mark.parametrize("axis_map", AXIS_MAPS[::13])
+def test_and_on_oblique_axes(model: Path, axis_map: AxisMap) -> None:
+    """12 degrees about an axis between all three; the blocks turn with the grid."""
+    c, s = np.cos(np.radians(12)), np.sin(np.radians(12)) / np.sqrt(3)
+    turn = c * np.eye(3) + (1 - c) / 3 + s * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
+    rows = [tuple(float(v) for v in turn @ row) for row in np.eye(3)[::-1]]
+    straight, _ = scene((8.0, 5.0, 6.0))
+    oblique, _ = scene((8.0, 5.0, 6.0), direction=(rows[0], rows[1], rows[2]))  # type: ignore[arg-type]
+    turned = Volume(axis_map.apply(oblique.array), oblique.geometry.permuted(axis_map))
+    found = segment_ct(turned, settings(model)).labels
+    expected = segment_ct(straight, settings(model)).labels.array
+    assert found.geometry == turned.geometry
+    assert np.array_equal(axis_map.undo(found.array), expected)
+
+
+def test_bf16_finds_what_float32_finds(model: Path) -> None:
+    image, _ = scene()
+    labels = [
+        segment_ct(image, settings(model, precision=p)).labels.array for p in ("float32", "bf16")
+    ]
+    assert np.mean(labels[0] == labels[1]) > 0.99
+
+
+def test_the_phantom_of_a_chest_holds_nothing(model: Path, phantom: PhantomCase) -> None:
+    """A body without the HU the stub knows: told, not guessed."""
+    array = np.clip(phantom.image.array, -50, 60)
+    array = np.where(phantom.image.array < -500, -60, array).astype(np.int16)
+    with pytest.raises(NothingFound):
+        segment_ct(Volume(array, phantom.image.geometry), settings(model))
+
+
+def test_what_is_no_ct_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    image, _ = scene()
+    grey = Volume((image.array // 4 + 100).astype(np.int16), image.geometry)
+    with pytest.raises(InputError, match="no voxel is below zero|grey levels"):
+        segment_ct(grey, settings(tmp_path / "no model"))
+
+
+def test_unknown_models_and_devices_are_refused(model: Path, tmp_path: Path) -> None:
+    home = str(tmp_path)
+    for chosen in (
+        settings(model, model="unheard-of", home=home),
+        settings(model, model=str(tmp_path / "nowhere")),
+        settings(model, device="abacus"),
+        settings(model, threads=-1),
+    ):
+        with pytest.raises(InputError):
+            segment_ct(scene()[0], chosen)
+
+
+def test_an_installed_model_is_found_in_the_home(tmp_path: Path) -> None:
+    stub_package(tmp_path / "models" / "stub" / "1.2.3")
+    for name in ("stub", "stub@1.2.3"):
+        chosen = settings(Path(), model=name, home=str(tmp_path))
+        assert segment_ct(scene()[0], chosen).provenance["model"] == "stub"
+
+
+def test_corrupt_weights_are_refused(tmp_path: Path) -> None:
+    folder = stub_package(tmp_path / "stub").folder
+    weights = folder / "organs.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(InputError, match=r"organs\.safetensors"):
+        segment_ct(scene()[0], settings(folder))
+
+
+def test_a_model_without_an_organ_stage_is_refused(tmp_path: Path) -> None:
+    folder = stub_package(tmp_path / "stub", (LOCALISER,)).folder
+    with pytest.raises(InputError) as error:
+        segment_ct(scene()[0], settings(folder))
+    assert error.value.parts[1] == "the stages localiser"
+
+
+def test_preload_leaves_the_model_in_memory(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "_LOADED", {})
+    preload(settings(model))
+    monkeypatch.setattr(stage, "read_weights", lambda path: pytest.fail(f"{path} read again"))
+    segment_ct(scene()[0], settings(model))
+    with pytest.raises(InputError):
+        preload(settings(model, organs=("pancreas",)))
+
+
+def test_a_long_scan_is_never_copied_whole(model: Path) -> None:
+    """1500 slices, read-only and with its axes turned: memory grows by labels, not by images."""
+    program = f"""
+        import json, resource, sys
+        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+        import numpy as np
+        from flare_core.imaging.geometry import AxisMap
+        from flare_core.imaging.volume import Volume
+        from flare_core.segment.pipeline import Settings, segment_ct
+        import stub_models as s
+
+        def peak_mib():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+        settings = Settings(model={str(model)!r}, device="cpu", threads=1, precision="float32")
+        segment_ct(s.scene()[0], settings)  # libraries are in memory
+        image = s.scene((1.0, 1.6, 1.6), field_mm=(1500.0, 180.0, 240.0))[0]
+        turned = AxisMap((2, 0, 1), (True, False, True))
+        image = Volume(turned.apply(image.array), image.geometry.permuted(turned))
+        image.array.flags.writeable = False
+        before = peak_mib()
+        result = segment_ct(image, settings)
+        print(json.dumps([image.array.nbytes / 2**20, peak_mib() - before,
+                          sum(r.value for r in result.rows if r.measure == "volume")]))
+    """
+    pytest.importorskip("resource")
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
+    )
+    image_mib, grown_mib, volume = json.loads(done.stdout)
+    assert image_mib > 40 and volume > 500
+    # labels of the scan take half of the image; clean-up and the turn back hold two of them
+    print(image_mib, grown_mib)
+    assert grown_mib < 1.9 * image_mib, (image_mib, grown_mib)
+
+
+def test_hu_of_the_stub_are_far_enough_apart() -> None:
+    levels = sorted(HU.values())
+    assert min(b - a for a, b in itertools.pairwise(levels)) >= 200

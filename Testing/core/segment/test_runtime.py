@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from flare_core.errors import InputError
+from flare_core.segment import runtime
+from flare_core.segment.runtime import Runtime, available_cores, choose_runtime, cpu_has_bf16
+
+
+def no_gpu(monkeypatch: pytest.MonkeyPatch, *, cuda: bool = False, mps: bool = False) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+def test_auto_without_a_gpu_is_the_cpu_with_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_gpu(monkeypatch)
+    chosen = choose_runtime()
+    assert (chosen.device, chosen.threads) == ("cpu", available_cores())
+    assert chosen.precision == ("bf16" if cpu_has_bf16() else "float32")
+
+
+def test_auto_takes_a_cuda_gpu_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_gpu(monkeypatch, cuda=True)
+    assert choose_runtime(threads=3) == Runtime("cuda", "fp16", 3)
+
+
+def test_auto_never_takes_mps_but_it_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_gpu(monkeypatch, mps=True)
+    assert choose_runtime().device == "cpu"
+    assert choose_runtime("mps", threads=1) == Runtime("mps", "float32", 1)
+
+
+@pytest.mark.parametrize(("has", "precision"), [(True, "bf16"), (False, "float32")])
+def test_bf16_only_where_the_cpu_has_it(
+    monkeypatch: pytest.MonkeyPatch, has: bool, precision: str
+) -> None:
+    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: has)
+    assert choose_runtime("cpu").precision == precision
+    assert choose_runtime("cpu", "float32").precision == "float32"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("gpu",), "--device"),
+        (("auto", "half"), "--precision"),
+        (("auto", "auto", -1), "--threads"),
+        (("cuda",), "--device"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple, part: str
+) -> None:
+    no_gpu(monkeypatch)
+    with pytest.raises(InputError) as error:
+        choose_runtime(*arguments)
+    assert error.value.parts[0] == part
+
+
+def test_the_refusal_of_a_device_names_those_that_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    no_gpu(monkeypatch, mps=True)
+    with pytest.raises(InputError) as error:
+        choose_runtime("cuda")
+    assert error.value.parts[1:3] == ("cuda", "cpu, mps")
+
+
+def test_cores_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    if hasattr(os, "sched_getaffinity"):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5, 7})
+        assert available_cores() == 3
+        monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available_cores() == 1
+
+
+def test_placed_networks_predict_in_the_runtimes_type_and_layout() -> None:
+    network = nn.Sequential(nn.Conv3d(4, 8, 3), nn.Dropout(0.9)).train()
+    placed = Runtime("cpu", "bf16", 1).place(network)
+    assert not placed[1].training
+    weight = placed[0].weight
+    assert weight.dtype == torch.bfloat16
+    assert weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert not weight.is_contiguous()

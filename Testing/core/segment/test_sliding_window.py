@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flare_core.segment.sliding_window import predict_scores, tile_starts, tile_weights
+from stub_models import RUNTIME
+
+PATCH = (8, 10, 12)
+
+
+class Pointwise(nn.Module):
+    """Three classes from each voxel alone, and a count of the tiles seen."""
+
+    def __init__(self, shift: float = 0.0) -> None:
+        super().__init__()
+        self.shift, self.tiles = shift, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.tiles.append(tuple(x.shape))
+        return torch.cat((x + self.shift, x * x, 0.5 - x), dim=1)
+
+
+class WhereAmI(nn.Module):
+    """The position inside the tile: any seam would show."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = torch.arange(x.shape[2], dtype=x.dtype).view(1, 1, -1, 1, 1).expand_as(x)
+        return torch.cat((z, -z), dim=1)
+
+
+def image_of(shape: tuple[int, int, int], seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "step"), list(product((7, 8, 9, 31, 100), (8, 64), (0.25, 0.8, 1.0)))
+)
+def test_tiles_cover_every_voxel_and_stay_inside(size: int, patch: int, step: float) -> None:
+    starts = tile_starts(size, patch, step)
+    seen = {i for start in starts for i in range(start, start + patch)}
+    assert seen.issuperset(range(size)) and starts == sorted(set(starts))
+    assert starts[0] == 0 and (len(starts) == 1 or starts[-1] + patch == size)
+    assert all(b - a <= patch * step for a, b in zip(starts, starts[1:], strict=False))
+
+
+def test_no_more_tiles_than_needed() -> None:
+    assert len(tile_starts(160, 64, 1.0)) == 3 and len(tile_starts(128, 64, 1.0)) == 2
+
+
+def test_weights_peak_in_the_middle_and_never_vanish() -> None:
+    weights = tile_weights(PATCH)
+    assert weights.shape == PATCH and float(weights.min()) >= 1e-3
+    assert weights[4, 5, 6] == weights.max() <= 1.0
+    assert torch.equal(weights, weights.flip(0, 1, 2))
+
+
+@pytest.mark.parametrize("shape", [(8, 10, 12), (20, 23, 31), (5, 30, 12), (3, 4, 5)])
+@pytest.mark.parametrize("step", [0.5, 1.0])
+def test_a_pointwise_network_gives_what_it_gives_on_the_whole_volume(
+    shape: tuple[int, int, int], step: float
+) -> None:
+    image = image_of(shape)
+    network = Pointwise()
+    scores = predict_scores([network], image, PATCH, step, RUNTIME)
+    assert scores.shape == (3, *shape) and scores.dtype == torch.float32
+    torch.testing.assert_close(scores, Pointwise()(image[None, None])[0], atol=1e-5, rtol=1e-5)
+    assert set(network.tiles) == {(1, 1, *PATCH)}
+
+
+def test_folds_are_averaged() -> None:
+    image = image_of((20, 12, 14))
+    scores = predict_scores([Pointwise(0.0), Pointwise(3.0)], image, PATCH, 0.8, RUNTIME)
+    torch.testing.assert_close(scores[0], image + 1.5, atol=1e-5, rtol=1e-5)
+
+
+def test_tiles_are_blended_without_a_seam() -> None:
+    """A network that ends at each tile's border still changes only slowly over the volume."""
+    scores = predict_scores([WhereAmI()], torch.randn(40, 10, 12), PATCH, 0.5, RUNTIME)
+    jumps = scores[0, :, 5, 6].diff().abs()
+    assert float(jumps.max()) < PATCH[0] * 0.6  # side by side, it would fall by 7 at once
+
+
+def test_a_small_volume_is_padded_with_air_and_cut_back() -> None:
+    seen = []
+
+    class Keep(Pointwise):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x[0, 0].clone())
+            return super().forward(x)
+
+    image = image_of((4, 9, 12))
+    predict_scores([Keep()], image, PATCH, 0.8, RUNTIME)
+    assert torch.equal(seen[0][2:6, :9], image)
+    assert bool((seen[0][:2] == image.min()).all()) and bool((seen[0][:, 9:] == image.min()).all())
+
+
+def test_tiles_of_air_are_not_run_and_become_background() -> None:
+    image = image_of((32, 10, 12)).abs()
+    image[8:] = -1.0  # three of four tiles
+    network = Pointwise(shift=-5.0)  # class 0 would lose there if it were asked
+    scores = predict_scores([network], image, PATCH, 1.0, RUNTIME)
+    assert len(network.tiles) == 1
+    assert bool((scores[:, 8:].argmax(dim=0) == 0).all())
+    torch.testing.assert_close(scores[:, :8], Pointwise(-5.0)(image[None, None, :8])[0])
+
+
+def test_a_volume_of_air_is_background_whatever_the_network_says_about_air() -> None:
+    scores = predict_scores([Pointwise(-5.0)], torch.full((20, 24, 30), -2.0), PATCH, 0.8, RUNTIME)
+    assert scores.shape == (3, 20, 24, 30)
+    assert bool((scores.argmax(dim=0) == 0).all())
+
+
+def test_progress_rises_to_one() -> None:
+    told: list[float] = []
+    predict_scores([Pointwise()], image_of((20, 23, 31)), PATCH, 0.8, RUNTIME, notify=told.append)
+    assert told == sorted(told) and told[-1] == 1.0 and len(told) == len(set(told)) > 8
+    told.clear()
+    predict_scores([Pointwise()], image_of(PATCH), PATCH, 0.8, RUNTIME, notify=told.append)
+    assert told == [1.0]
+
+
+def test_notify_can_stop_it_at_the_next_tile() -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(done: float) -> None:
+        if done > 0.2:
+            raise Stop
+
+    network = Pointwise()
+    with pytest.raises(Stop):
+        predict_scores([network], image_of((40, 10, 12)), PATCH, 0.5, RUNTIME, notify=stop)
+    assert len(network.tiles) <= 3
+
+
+def test_no_graph_is_kept() -> None:
+    network = nn.Conv3d(1, 2, 1)
+    scores = predict_scores([network], image_of((12, 12, 12)), PATCH, 0.8, RUNTIME)
+    assert not scores.requires_grad

@@ -1,0 +1,266 @@
+"""How the default model was made: configurations, two-fold check across patients, package.
+
+    python benchmarks/default_model/make.py configs --minutes 60 --localiser-minutes 8
+    flare train benchmarks/default_model/organs-fold-a.json -o RUNS/organs-fold-a --cache RUNS/cache
+    ...                                  (localiser-fold-a, the same for fold b, then organs, localiser)
+    python benchmarks/default_model/make.py score RUNS      two-fold table, RUNS/two_fold.json
+    python benchmarks/default_model/make.py package RUNS    flare_core/resources/default_model
+
+The scans are those of ../shared/data (its README names collections and licences); they are not in
+the repository. Labels there are pseudo labels of another network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from flare_core import Settings, atomic, read_volume, segment_ct
+from flare_core.anatomy.organs import ORGANS
+from flare_core.datasets.case import Case, cases_of_folder
+from flare_core.datasets.split import patient_folds
+from flare_core.evaluate.metrics.dsc import dice
+from flare_core.store.models import ModelCard, TrainingSource
+from flare_core.store.package import read_weights, write_package
+from flare_core.store.stage_card import NetworkSpec, Normalisation, StageCard
+from flare_core.train.config import Phase, TrainConfig, config_text
+from flare_core.train.loop import WEIGHTS
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+DATA = ROOT.parent / "shared" / "data"
+RESOURCES = ROOT / "flare_core" / "resources" / "default_model"
+
+NORMALISATION = Normalisation("window", -200, 300, 50, 125)
+CUBE = (3, 3, 3)
+ORGAN_NETWORK = NetworkSpec(
+    "plain_unet",
+    output_channels=14,
+    features_per_stage=(32, 64, 96, 128, 160),
+    strides=((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2), (1, 2, 2)),
+    kernel_sizes=(CUBE,) * 5,
+    convolutions_per_stage_encoder=(2,) * 5,
+    convolutions_per_stage_decoder=(1,) * 4,
+    space_to_depth=(1, 2, 2),
+    deep_supervision=True,
+)
+LOCALISER_NETWORK = NetworkSpec(
+    "plain_unet",
+    output_channels=14,
+    features_per_stage=(16, 32, 64, 96),
+    strides=((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2)),
+    kernel_sizes=(CUBE,) * 4,
+    convolutions_per_stage_encoder=(2,) * 4,
+    convolutions_per_stage_decoder=(1,) * 3,
+    deep_supervision=True,
+)
+NETWORKS = {"organs": ORGAN_NETWORK, "localiser": LOCALISER_NETWORK}
+COARSE = Phase((5, 3.2, 3.2), (32, 96, 96), 20000, learning_rate=2e-3)
+FINE = Phase((3, 1.9, 1.9), (48, 128, 160), 20000, learning_rate=1.2e-3)
+WHOLE = Phase((6, 6, 6), (48, 64, 64), 20000, learning_rate=2e-3)
+SPLIT_SEED = 1
+"""Deals the non-contrast scans and the partial one over both halves; chosen before training."""
+LEAST_ML = 1.0
+"""A label smaller than this in a scan is left out of the mean."""
+FLOOR_AND_AIM = {
+    "liver": (0.92, 0.96), "spleen": (0.87, 0.94), "right_kidney": (0.87, 0.94),
+    "left_kidney": (0.87, 0.94), "aorta": (0.80, 0.92), "inferior_vena_cava": (0.65, 0.88),
+    "stomach": (0.65, 0.88), "gallbladder": (0.45, 0.75), "pancreas": (0.45, 0.75),
+    "esophagus": (0.50, 0.80), "duodenum": (0.35, 0.65), "right_adrenal_gland": (0.30, 0.70),
+    "left_adrenal_gland": (0.30, 0.70),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Run one of the three steps."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    steps = parser.add_subparsers(dest="step", required=True)
+    configs = steps.add_parser("configs", help="write the training configurations")
+    configs.add_argument("--minutes", type=float, default=60.0)
+    configs.add_argument("--localiser-minutes", type=float, default=8.0)
+    configs.add_argument("--phantoms", type=int, default=16)
+    configs.add_argument(
+        "--init", type=Path, help="run whose weights the final organ model starts from"
+    )
+    configs.add_argument("--final-minutes", type=float, default=60.0)
+    configs.add_argument("--threads", type=int, default=0)
+    score = steps.add_parser("score", help="two-fold check: each half scored by the other's model")
+    score.add_argument("runs", type=Path)
+    package = steps.add_parser("package", help="write the default model")
+    package.add_argument("runs", type=Path)
+    package.add_argument("--version", default="0.1.0")
+    arguments = parser.parse_args()
+    {"configs": write_configs, "score": score_folds, "package": make_package}[arguments.step](
+        arguments
+    )
+
+
+def fold_patients() -> dict[str, tuple[str, ...]]:
+    """Return fold letter -> patients that are scored with it and never trained on."""
+    first, second = patient_folds(cases_of_folder(DATA), 2, seed=SPLIT_SEED)
+    return {"a": first, "b": second}
+
+
+def write_configs(arguments: argparse.Namespace) -> None:
+    """Write organs and localiser configurations for both folds and for all scans.
+
+    The final models go on from fold a's weights at the fine voxel size, if `--init` is given: that
+    model has seen half of the patients already, and the other half now come in.
+    """
+    groups = {"": ()} | {f"-fold-{k}": v for k, v in fold_patients().items()}
+    for tag, held_out in groups.items():
+        for stage, network in NETWORKS.items():
+            warm = arguments.init is not None and not tag
+            config = TrainConfig(
+                stage + tag,
+                stage,
+                data=("../../../shared/data",),
+                network=network,
+                normalisation=NORMALISATION,
+                phases=_phases(stage, warm, arguments),
+                held_out_patients=held_out,
+                threads=arguments.threads,
+                phantoms=arguments.phantoms if not tag else 0,
+                init_from=str(arguments.init / f"{stage}-fold-a" / WEIGHTS) if warm else "",
+                validate_every=600 if stage == "organs" else 1500,
+            )
+            atomic.write_text(HERE / f"{stage}{tag}.json", config_text(config))
+
+
+def _phases(stage: str, warm: bool, arguments: argparse.Namespace) -> tuple[Phase, ...]:
+    """Return the phases of a run; one that starts warm leaves the coarse one out."""
+    if stage == "localiser":
+        return (replace(WHOLE, minutes=arguments.localiser_minutes),)
+    if warm:
+        return (replace(FINE, minutes=arguments.final_minutes, learning_rate=1e-3),)
+    coarse = replace(COARSE, minutes=0.3 * arguments.minutes)
+    return (coarse, replace(FINE, minutes=0.7 * arguments.minutes))
+
+
+def stage_card(stage: str) -> StageCard:
+    """Return the card of a stage as it is run."""
+    labels = ("background", *(o.key for o in ORGANS))
+    if stage == "localiser":
+        return StageCard(
+            "localiser",
+            network=LOCALISER_NETWORK,
+            weights="localiser.safetensors",
+            spacing_mm=WHOLE.spacing_mm,
+            patch=WHOLE.patch,
+            normalisation=NORMALISATION,
+            labels=labels,
+            step=0.75,
+            use="Finds the organs roughly on the whole scan and draws the box for the next stage.",
+        )
+    return StageCard(
+        "organs",
+        network=ORGAN_NETWORK,
+        weights="organs.safetensors",
+        spacing_mm=FINE.spacing_mm,
+        patch=FINE.patch,
+        normalisation=NORMALISATION,
+        labels=labels,
+        step=0.7,
+        margin_mm=((25.0, 25.0), (20.0, 20.0), (20.0, 20.0)),
+        use="Segments the 13 organs inside the box.",
+    )
+
+
+def build(folder: Path, runs: Path, tag: str, card: ModelCard) -> None:
+    """Write a package from two runs' weights."""
+    shutil.rmtree(folder, ignore_errors=True)
+    weights = {s: read_weights(runs / f"{s}{tag}" / WEIGHTS) for s in NETWORKS}
+    write_package(folder, card, weights)
+
+
+def score_folds(arguments: argparse.Namespace) -> None:
+    """Score every scan with the model that has not seen its patient; print and keep the table."""
+    cases = {case.name: case for case in cases_of_folder(DATA)}
+    scores: dict[str, dict[str, float]] = {}
+    for letter, patients in fold_patients().items():
+        package = arguments.runs / f"package-fold-{letter}"
+        build(package, arguments.runs, f"-fold-{letter}", model_card("0.0.1", {}))
+        for case in cases.values():
+            if case.patient in patients:
+                scores[case.name] = _score(case, package)
+                row = " ".join(f"{v:.2f}" for v in scores[case.name].values())
+                print(f"{letter} {case.name:12s} {row}", flush=True)
+    means = {
+        o.key: float(np.mean([s[o.key] for s in scores.values() if o.key in s])) for o in ORGANS
+    }
+    for key, value in means.items():
+        floor, aim = FLOOR_AND_AIM[key]
+        verdict = "aim" if value >= aim else "floor" if value >= floor else "BELOW FLOOR"
+        print(f"{key:22s} {value:.3f}   floor {floor:.2f}  aim {aim:.2f}   {verdict}")
+    atomic.write_json(arguments.runs / "two_fold.json", {"mean": means, "cases": scores})
+
+
+def _score(case: Case, package: Path) -> dict[str, float]:
+    """Return organ key -> DSC of one scan, on its own grid."""
+    assert case.labels is not None
+    reference = read_volume(case.labels)
+    found = segment_ct(case.image, Settings(model=str(package)))
+    truth = reference.array.astype(np.uint8)
+    sizes = np.bincount(truth.ravel(), minlength=256) * reference.geometry.voxel_ml
+    ids = [o.id for o in ORGANS if sizes[o.id] >= LEAST_ML]
+    values = dice(found.labels.array, truth, ids)  # type: ignore[arg-type]
+    return {o.key: values[o.id] for o in ORGANS if o.id in values}
+
+
+def make_package(arguments: argparse.Namespace) -> None:
+    """Write the default model into the library."""
+    table = json.loads((arguments.runs / "two_fold.json").read_text("utf-8"))
+    metrics = {
+        "two-fold mean DSC across patients, against the pseudo labels of the data": {
+            key: round(value, 3) for key, value in table["mean"].items()
+        },
+        "command": "python benchmarks/default_model/make.py score RUNS",
+        "note": "Models trained on half of the patients; the model here learned from all.",
+    }
+    build(RESOURCES, arguments.runs, "", model_card(arguments.version, metrics))
+    size = sum(f.stat().st_size for f in RESOURCES.iterdir()) / 1e6
+    print(f"{RESOURCES}: {size:.1f} MB")
+
+
+def model_card(version: str, metrics: dict[str, object]) -> ModelCard:
+    """Return the card of the default model."""
+    pseudo = "labels: pseudo labels of a public 0.36 M-parameter FLARE25 entry (Apache-2.0)"
+    tcia = "https://www.cancerimagingarchive.net/collection/"
+    return ModelCard(
+        "flareseg-default",
+        version,
+        "13 abdominal organs on CT of any contrast phase; a cascade of two small U-Nets.",
+        stages=(stage_card("localiser"), stage_card("organs")),
+        licence="Apache-2.0",
+        intended_use=(
+            "For research use; not a medical device. Adult abdominal CT, 1 to 10 mm slices, with "
+            "or without contrast, whole or partial abdomen."
+        ),
+        limitations=(
+            "Learned from 12 patients and phantoms, most with liver cancer, and from another "
+            "network's labels: it inherits that network's mistakes. Tumours inside organs are not "
+            "marked and may be left out of the organ. Small organs (adrenal glands, gallbladder, "
+            "duodenum) need a look. Children, pregnancy, transplants and situs inversus are "
+            "untested."
+        ),
+        training_data=(
+            TrainingSource("TCIA HCC-TACE-Seg", 16, "CC BY 4.0", "Moawad et al. 2021, doi 10.7937/TCIA.5FNA-0924", tcia + "hcc-tace-seg/", pseudo),
+            TrainingSource("TCIA ACRIN-FLT-Breast", 1, "CC BY", "ACRIN-FLT-Breast (ACRIN 6688), The Cancer Imaging Archive", tcia + "acrin-flt-breast/", pseudo),
+            TrainingSource("TCIA ACRIN-NSCLC-FDG-PET", 1, "CC BY", "doi 10.7937/tcia.2019.30ilqfcl", tcia + "acrin-nsclc-fdg-pet/", pseudo),
+            TrainingSource("TCIA CPTAC-PDA", 1, "CC BY 3.0", "CPTAC-PDA, The Cancer Imaging Archive", tcia + "cptac-pda/", pseudo),
+            TrainingSource("TCIA LIDC-IDRI", 1, "CC BY 3.0", "Armato et al. 2015, LIDC-IDRI, The Cancer Imaging Archive", tcia + "lidc-idri/", pseudo),
+            TrainingSource("TotalSegmentator test example", 1, "Apache-2.0 repository", "Wasserthal et al. 2023, Radiology: AI", "https://github.com/wasserth/TotalSegmentator", "labels: TotalSegmentator v1"),
+            TrainingSource("FLARESeg phantoms", 16, "Apache-2.0", "flare_core.datasets.phantom_cohort", "", "synthetic"),
+        ),
+        metrics=metrics,
+        provenance={"made by": "flare train with benchmarks/default_model/*.json, see make.py"},
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

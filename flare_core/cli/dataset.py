@@ -1,0 +1,265 @@
+"""``flare dataset``: what is in a FLARE data set, whether it is sound, and its tables.
+
+    flare dataset list FOLDER [-o cases.json --labels LABELS]
+    flare dataset check FOLDER [-o findings.csv]
+    flare dataset summary FOLDER [-o OUT]
+
+FOLDER is where the archives of FLARE21, 22, 23, 24 task 1 or 24 task 2 were unpacked, or a plain
+folder of images/ and labels/. Results go to standard output, progress to standard error. Exit
+codes: 0 all well, 1 `check` found something wrong or cases could not be read, 2 the arguments or
+the folder cannot be used, 130 stopped by Ctrl-C (`summary -o` then goes on with the rest).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flare_core import atomic
+from flare_core.cli.failure import EXIT_INTERNAL
+from flare_core.cli.outputs import make_folder
+from flare_core.cli.progress import Display, Nothing, Step, display_for
+from flare_core.errors import InputError
+
+if TYPE_CHECKING:
+    from flare_core.datasets.flare import FlareCase, FlareDataset
+    from flare_core.datasets.flare_folders import Finding
+    from flare_core.datasets.summary import Summary
+    from flare_core.datasets.summary_tables import Table
+
+NAME = "dataset"
+HELP = "list, check or summarise the scans of a FLARE data set"
+
+PARTS = "parts_of_an_unfinished_run"
+"""Folder beside a summary that is being made; gone when it is done."""
+
+OnDone = Callable[[int, int], None]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the three sub-commands and their options."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, action, text in (
+        ("list", list_cases, "which cases there are; -o writes a list to train from"),
+        ("check", check, "name what is missing, doubled, unreadable, off-grid or mislabelled"),
+        ("summary", summary, "tables of resolution, HU, coverage and volume"),
+    ):
+        one = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        _add_common(one)
+        one.set_defaults(do=action)
+        if name == "list":
+            one.add_argument("--pseudo", metavar="TEAM", help="take unlabelled cases' labels from")
+            one.add_argument("--labels", type=Path, metavar="FOLDER", help="converted label maps")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked; return the exit code.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no data set or an argument cannot be used.
+    """
+    if arguments.workers < 0:
+        raise InputError("--workers", str(arguments.workers), "0 or more", "Leave it out.")
+    do: Callable[[argparse.Namespace], int] = arguments.do
+    return do(arguments)
+
+
+def list_cases(arguments: argparse.Namespace) -> int:
+    """Print the parts of a data set; write the list of its cases if asked for."""
+    from flare_core.datasets.flare import look_into_labels
+
+    dataset = _dataset(arguments, arguments.pseudo)
+    if arguments.labels is not None and arguments.output is None:
+        raise InputError(
+            "--labels", str(arguments.labels), "together with -o cases.json", "Add -o cases.json."
+        )
+    with _Watch(arguments.progress, "reading labels") as watch:
+        dataset = look_into_labels(dataset, workers=_workers(arguments), on_done=watch.tell)
+    _print_parts(dataset)
+    for finding in dataset.findings:
+        print(f"{finding.kind}: {finding.where}: {finding.what}")
+    if arguments.output is not None:
+        _write_list(dataset, arguments)
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Print everything that is wrong with a data set; return 1 if there is any."""
+    from flare_core.datasets.flare_check import check_dataset
+
+    dataset = _dataset(arguments)
+    with _Watch(arguments.progress, "checking") as watch:
+        findings = check_dataset(dataset, workers=_workers(arguments), on_done=watch.tell)
+    for finding in findings:
+        print(f"{finding.kind}: {finding.where}: {finding.what}")
+    if arguments.output is not None:
+        atomic.write_text(arguments.output, _findings_csv(findings))
+    wrong = [finding for finding in findings if finding.wrong]
+    scans = f"{len(dataset.cases)} scans, {len(dataset.labelled)} with labels ({dataset.edition})"
+    print(f"{len(wrong)} problems in {scans}" if wrong else f"No problem in {scans}")
+    return EXIT_INTERNAL if wrong else 0
+
+
+def summary(arguments: argparse.Namespace) -> int:
+    """Print the tables of a data set; write them and a page if asked for."""
+    from flare_core.datasets.summary import summarise
+    from flare_core.datasets.summary_tables import tables_of, to_markdown
+
+    dataset = _dataset(arguments)
+    parts = None
+    if arguments.output is not None:
+        make_folder(arguments.output)
+        parts = arguments.output / PARTS
+    with _Watch(arguments.progress, "measuring") as watch:
+        found = summarise(dataset, workers=_workers(arguments), keep_in=parts, on_done=watch.tell)
+    tables = tables_of(found)
+    print(to_markdown(found.title, tables), end="")
+    for finding in found.left_out:
+        print(f"left out: {finding.where}: {finding.what}", file=sys.stderr)
+    if parts is not None:
+        _write_summary(found, tables, arguments.output)
+        shutil.rmtree(parts, ignore_errors=True)
+    return EXIT_INTERNAL if found.left_out else 0
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    options: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("--edition", {"metavar": "NAME", "help": "flare21, flare22 ... (default: found out)"}),
+        ("--numbers", {"metavar": "SCHEME", "help": "what label values mean (default: edition's)"}),
+        ("--workers", {"type": int, "default": 0, "metavar": "N", "help": "0: one per core"}),
+        ("--progress", {"choices": ("bar", "none"), "default": "bar", "help": "show it or not"}),
+        ("--debug", {"action": "store_true", "default": argparse.SUPPRESS,
+                     "help": "show the traceback of an error"}),
+    )  # fmt: skip
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the data set")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="also write to")
+    for name, facts in options:
+        parser.add_argument(name, **facts)
+
+
+def _dataset(arguments: argparse.Namespace, pseudo: str | None = None) -> FlareDataset:
+    from flare_core.datasets.flare import find_dataset
+
+    return find_dataset(
+        arguments.folder, edition=arguments.edition, scheme=arguments.numbers, pseudo=pseudo
+    )
+
+
+def _workers(arguments: argparse.Namespace) -> int:
+    from flare_core.segment.runtime import available_cores
+
+    return arguments.workers or available_cores()
+
+
+class _Watch:
+    """Shows how far a run over many cases is."""
+
+    def __init__(self, progress: str, stage: str) -> None:
+        self._display: Display = Nothing() if progress == "none" else display_for(sys.stderr)
+        self._stage = stage
+        self._started = time.monotonic()
+
+    def __enter__(self) -> _Watch:
+        self._display.start("data set")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._display.clear()
+
+    def tell(self, done: int, count: int) -> None:
+        """Show that `done` of `count` cases are done."""
+        left = (time.monotonic() - self._started) * (count - done) / done
+        self._display.show(Step(f"{self._stage} {count} cases", done / count, left))
+
+
+def _print_parts(dataset: FlareDataset) -> None:
+    print(f"{dataset.title} in {dataset.root}")
+    for part in dict.fromkeys(case.subset for case in dataset.cases):
+        cases = [case for case in dataset.cases if case.subset == part]
+        labelled = sum(case.labels is not None for case in cases)
+        print(f"{part}: {len(cases)} scans, {labelled} with labels")
+        kinds: dict[tuple[str, ...], int] = {}
+        for case in cases:
+            if case.labels is not None:
+                kinds[case.annotated] = kinds.get(case.annotated, 0) + 1
+        for organs, count in kinds.items():
+            print(f"  {count} annotate {', '.join(organs) if organs else 'nothing'}")
+
+
+def _write_list(dataset: FlareDataset, arguments: argparse.Namespace) -> None:
+    """Write cases as `datasets.case.load_cases` reads them: labels in this project's numbers."""
+    from flare_core.datasets.case import save_cases
+
+    foreign = [c for c in dataset.cases if _needs_conversion(c)]
+    if foreign and arguments.labels is None:
+        raise InputError(
+            "--labels",
+            "nothing",
+            "a folder for label maps in this project's numbers",
+            f"Add --labels FOLDER: {dataset.edition} uses other numbers.",
+        )
+    converted = _converted(foreign, arguments) if foreign else {}
+    cases = [converted.get(case.name, case) for case in dataset.cases]
+    save_cases(arguments.output, [_absolute(case) for case in cases])
+    print(f"list: {arguments.output}")
+
+
+def _needs_conversion(case: FlareCase) -> bool:
+    """Whether the label file's numbers are not ours, or it is known to be empty and not there."""
+    from flare_core.datasets.flare_labels import has_our_numbers
+
+    return case.lesion_free or (case.labels is not None and not has_our_numbers(case.scheme))
+
+
+def _converted(cases: Sequence[FlareCase], arguments: argparse.Namespace) -> dict[str, FlareCase]:
+    """Write the label maps in our numbers; return the cases that point to them."""
+    from flare_core.datasets.flare_labels import write_organ_labels
+
+    make_folder(arguments.labels)
+    done = {}
+    with _Watch(arguments.progress, "converting labels") as watch:
+        for number, case in enumerate(cases, 1):
+            path = arguments.labels / f"{case.name}.nii.gz"
+            write_organ_labels(case, path)
+            annotated = ("lesion",) if case.lesion_free else case.annotated
+            done[case.name] = replace(case, labels=path, annotated=annotated, scheme="flare22")
+            watch.tell(number, len(cases))
+    return done
+
+
+def _absolute(case: FlareCase) -> FlareCase:
+    labels = case.labels.resolve() if case.labels is not None else None
+    return replace(case, image=case.image.resolve(), labels=labels)
+
+
+def _findings_csv(findings: Sequence[Finding]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("kind", "where", "what"))
+    writer.writerows((finding.kind, finding.where, finding.what) for finding in findings)
+    return stream.getvalue()
+
+
+def _write_summary(found: Summary, tables: Sequence[Table], folder: Path) -> None:
+    """Write the Markdown, a CSV per table, one with a row per case, and the page."""
+    from flare_core.cli.dataset_charts import galleries_of
+    from flare_core.datasets.summary_tables import case_table, to_csv, to_markdown
+    from flare_core.report.dataset_page import dataset_page
+
+    notes = [f"Left out: {each.where}: {each.what}" for each in found.left_out]
+    page = dataset_page(found.title, tables, galleries_of(found), notes)
+    atomic.write_text(folder / "summary.md", to_markdown(found.title, tables))
+    for table in (*tables, case_table(found)):
+        atomic.write_text(folder / f"{table.key}.csv", to_csv(table))
+    atomic.write_text(folder / "summary.html", page)
+    print(f"written: {folder / 'summary.html'}", file=sys.stderr)

@@ -1,0 +1,381 @@
+"""START HERE for data: find the cases of any FLARE edition in the folders its archives unpack to.
+
+1. `find_dataset` lists folders only: which edition, which cases, what is missing. Quick.
+2. `look_into_labels` adds what only the label maps tell: which organs each case of a partly
+   labelled edition annotates.
+3. Voxels come through `flare_labels.organ_labels`: in our numbers, whatever the edition's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flare_core.anatomy.label_schemes import LabelScheme
+from flare_core.anatomy.label_schemes import scheme as scheme_of
+from flare_core.datasets.case import Case
+from flare_core.datasets.flare_folders import (
+    Finding,
+    count_findings,
+    files_of,
+    label_files,
+    listed,
+    matching,
+    source_of,
+    sub_folders,
+)
+from flare_core.datasets.flare_labels import annotated_in, label_counts
+from flare_core.datasets.flare_layouts import LAYOUTS, PLAIN, Layout, Subset
+from flare_core.datasets.flare_processes import map_cases
+from flare_core.errors import InputError
+from flare_core.imaging.inputs import case_name
+
+TABLE = "cases.json"
+"""May give ``patient`` and ``annotated`` of each case, by name."""
+
+MOST_FOLDERS = 200
+"""So many folders of a level are looked into; more are no data set but somebody's whole disk."""
+
+PATIENTS = (
+    re.compile(r"(?:.*DeepLesion_?)?(\d{6})_\d{2}_\d{2}(?:_.*)?"),
+    re.compile(r"(?:.*_)?(?:PETCT|fdg|psma)_([0-9a-f]{10,})(?:_.*)?"),
+)
+"""How collections with several scans of one patient name them: DeepLesion and AutoPET."""
+
+
+@dataclass(frozen=True)
+class FlareCase(Case):
+    """A case that knows which numbers its label map uses."""
+
+    scheme: str = "flare22"
+    """Key of `anatomy.label_schemes.SCHEMES`. Unless it is ``flare22`` or ``flare23``, the numbers
+    in the file are not our organ ids: FLARE21's 2 is both kidneys, without sides."""
+    subset: str = ""
+    """Part of the data set: ``training``, ``unlabelled``, ``tuning``, ..."""
+    lesion_free: bool = False
+    """Known to show no lesion: its label map, which does not exist, would be empty."""
+
+
+@dataclass(frozen=True)
+class FlareDataset:
+    """A data set on disk."""
+
+    edition: str
+    """Key of `flare_layouts.LAYOUTS`."""
+    title: str
+    """Name for people."""
+    scheme: LabelScheme
+    """What the numbers in its label maps mean."""
+    root: Path
+    """The folder whose sub-folders the edition describes."""
+    cases: tuple[FlareCase, ...]
+    """Every scan, each with a name of its own."""
+    findings: tuple[Finding, ...] = ()
+    """What listing the folders showed to be missing or doubled."""
+
+    @property
+    def labelled(self) -> tuple[FlareCase, ...]:
+        """The cases that have a label map."""
+        return tuple(case for case in self.cases if case.labels is not None)
+
+
+def find_dataset(
+    folder: str | Path,
+    *,
+    edition: str | None = None,
+    scheme: str | None = None,
+    pseudo: str | None = None,
+) -> FlareDataset:
+    """Find out which edition a folder holds and list its cases; opens no image.
+
+    Parameters
+    ----------
+    folder : path
+        The data set's folder, or one up to three levels above it.
+    edition : str, optional
+        Key of `flare_layouts.LAYOUTS`; found out if None.
+    scheme : str, optional
+        Which numbers the label maps use, if not those of the edition.
+    pseudo : str, optional
+        A part of the name of a folder with other teams' predictions, such as ``aladdin5``:
+        unlabelled cases take their labels, and their source, from it.
+
+    Returns
+    -------
+    FlareDataset
+        Cases of partly labelled editions have no `annotated` organs yet: see `look_into_labels`.
+
+    Raises
+    ------
+    InputError
+        If the folder is absent, the edition is unknown, or nothing of it is there.
+    """
+    layout, root = _layout_of(Path(folder), edition)
+    numbers = scheme_of(scheme or layout.scheme)
+    source = root.name if layout is PLAIN else layout.edition
+    parts = [_subset_cases(root, part, numbers, source, pseudo) for part in layout.subsets]
+    cases = _own_names([case for found, _ in parts for case in found])
+    findings = [finding for _, told in parts for finding in told]
+    if pseudo and not any(f"pseudo: {pseudo.lower()}" in c.source.lower() for c in cases):
+        raise InputError(
+            "pseudo",
+            f"{pseudo!r}, but no folder with that in its name has labels for these scans",
+            f"a part of the name of a folder of predictions below {root}",
+            "Leave it out, or correct it.",
+        )
+    told = _with_table(cases, root / TABLE)
+    return FlareDataset(layout.edition, layout.title, numbers, root, told, tuple(findings))
+
+
+def look_into_labels(
+    dataset: FlareDataset, *, workers: int = 1, on_done: Callable[[int, int], None] | None = None
+) -> FlareDataset:
+    """Return the data set with `annotated` of every case, read from the label maps if need be.
+
+    Only partly labelled editions need it: there, which organs a file annotates shows in the values
+    it holds (see `flare_labels.annotated_in`).
+
+    Parameters
+    ----------
+    workers : int
+        Processes.
+    on_done : callable, optional
+        Told (cases done, cases in all).
+
+    Raises
+    ------
+    InputError
+        If a label map cannot be read.
+    """
+    wanted = [case for case in dataset.labelled if not case.annotated]
+    found: dict[str, tuple[str, ...]] = {}
+    for done, (number, outcome) in enumerate(map_cases(_annotated, wanted, workers), 1):
+        if outcome.error is not None:
+            raise outcome.error
+        found[wanted[number].name] = outcome.value
+        if on_done:
+            on_done(done, len(wanted))
+    cases = [replace(c, annotated=found.get(c.name, c.annotated)) for c in dataset.cases]
+    return replace(dataset, cases=tuple(cases))
+
+
+def flare_cases(folder: str | Path, *, edition: str | None = None) -> tuple[FlareCase, ...]:
+    """Return the cases of a data set with their annotated organs; `find_dataset` for more choices.
+
+    Raises
+    ------
+    InputError
+        As `find_dataset` and `look_into_labels`.
+    """
+    return look_into_labels(find_dataset(folder, edition=edition)).cases
+
+
+def patient_of(name: str) -> str:
+    """Return the patient that a case's name tells, else the name.
+
+    Examples
+    --------
+    >>> patient_of("001234_02_01_103-115"), patient_of("FLARE22_Tr_0001")
+    ('001234', 'FLARE22_Tr_0001')
+    """
+    found = (pattern.fullmatch(name) for pattern in PATIENTS)
+    return next((match[1] for match in found if match), name)
+
+
+def _annotated(case: FlareCase) -> tuple[str, ...]:
+    assert case.labels is not None  # the caller asks labelled cases only
+    counts = label_counts(case.labels)
+    return annotated_in(scheme_of(case.scheme), [v for v, n in enumerate(counts) if n])
+
+
+def _layout_of(folder: Path, edition: str | None) -> tuple[Layout, Path]:
+    """Return the layout that fits best and the folder it starts from, the shallowest one."""
+    if edition is not None and edition not in LAYOUTS:
+        raise InputError(
+            "edition", repr(edition), f"one of {', '.join(LAYOUTS)}", "Leave it out to find out."
+        )
+    layouts = list(LAYOUTS.values()) if edition is None else [LAYOUTS[edition]]
+    level = [folder]
+    for _ in range(4):
+        fits = [(_fit(root, layout), layout, root) for root in level for layout in layouts]
+        best = max(fits, key=lambda fit: fit[0], default=None)
+        if best is not None and best[0] > 0:
+            return best[1], best[2]
+        level = [below for root in level for below in sub_folders(root)][:MOST_FOLDERS]
+    raise _unknown(folder, layouts)
+
+
+def _fit(root: Path, layout: Layout) -> int:
+    """Return how many parts of a layout are there; 0 if none of them would tell."""
+    there = [part for part in layout.subsets if _scans(root, part)]
+    return len(there) if any(part.telling for part in there) else 0
+
+
+def _unknown(folder: Path, layouts: Sequence[Layout]) -> InputError:
+    """Return the error for a folder that no layout fits: what it holds, what was looked for."""
+    inside = [p.name + "/" for p in sub_folders(folder)] + [p.name for p in files_of(folder, 0)]
+    return InputError(
+        "data set",
+        f"{folder}, which holds {listed(inside) if inside else 'no folder and no scan'}",
+        "scans (*.nii.gz) in the folders of one of\n    "
+        + "\n    ".join(layout.looked_for for layout in layouts),
+        "Give the folder that holds them, or make images/ and labels/ with files of equal names.",
+    )
+
+
+def _scans(root: Path, part: Subset) -> dict[Path, list[Path]]:
+    """Return the scans of a part by their folder."""
+    folders = dict.fromkeys(p for path in part.images for p in matching(root, path))
+    found = {folder: _named(files_of(folder), part.names) for folder in folders}
+    return {folder: files for folder, files in found.items() if files}
+
+
+def _named(files: Sequence[Path], names: str) -> list[Path]:
+    return [p for p in files if re.fullmatch(names, case_name(p), re.IGNORECASE)]
+
+
+def _subset_cases(
+    root: Path, part: Subset, numbers: LabelScheme, source: str, pseudo: str | None
+) -> tuple[list[FlareCase], list[Finding]]:
+    """Return the cases of one part, and what is missing or doubled in it."""
+    scans = _scans(root, part)
+    labels = _labels(root, part.labels)
+    sources = _pseudo_labels(root, part, pseudo)
+    cases: list[FlareCase] = []
+    findings: list[Finding] = []
+    for folder, files in scans.items():
+        names = [case_name(path) for path in files]
+        findings += count_findings(_numbered(folder, root), sorted(set(names)))
+        findings += _doubled(names, folder)
+        origin = source_of(folder.name) if part.collections else source
+        for name, path in dict(zip(names, files, strict=True)).items():
+            cases.append(_case(path, part, numbers, labels.get(name), origin))
+    cases = [_with_pseudo(case, sources, numbers) for case in cases]
+    return cases, findings + _unmatched(cases, labels, part)
+
+
+def _case(
+    path: Path, part: Subset, numbers: LabelScheme, labels: Path | None, source: str
+) -> FlareCase:
+    name = case_name(path)
+    known = labels is not None and not numbers.partial
+    return FlareCase(
+        name,
+        path,
+        labels,
+        numbers.annotated if known else (),
+        patient_of(name),
+        source,
+        scheme=numbers.key,
+        subset=part.key,
+        lesion_free=part.lesion_free,
+    )
+
+
+def _labels(root: Path, paths: Sequence[str]) -> dict[str, Path]:
+    """Return the label maps in all folders on these paths, by case name."""
+    folders = dict.fromkeys(p for path in paths for p in matching(root, path))
+    return {name: p for folder in folders for name, p in label_files(folder).items()}
+
+
+def _pseudo_labels(root: Path, part: Subset, wanted: str | None) -> tuple[str, dict[str, Path]]:
+    """Return the predictions of the folder whose path has `wanted` in it."""
+    folders = [p for path in part.pseudo for p in matching(root, path)] if wanted else []
+    for folder in folders:
+        place = folder.relative_to(root).as_posix()
+        if wanted and wanted.lower() in place.lower():
+            return wanted, label_files(folder)
+    return "", {}
+
+
+def _with_pseudo(
+    case: FlareCase, sources: tuple[str, dict[str, Path]], numbers: LabelScheme
+) -> FlareCase:
+    """Give an unlabelled case the predicted labels, and say that they are predicted."""
+    team, labels = sources
+    if case.labels is not None or case.name not in labels:
+        return case
+    annotated = tuple(key for key in numbers.annotated if key != "lesion")
+    return replace(
+        case, labels=labels[case.name], annotated=annotated, source=f"pseudo: {team.lower()}"
+    )
+
+
+def _numbered(folder: Path, root: Path) -> str:
+    """Return the name of the folder, or of the one above it for FLARE22's LabeledCase50/images."""
+    above = folder.parent
+    return above.name if folder.name.lower() == "images" and above != root else folder.name
+
+
+def _doubled(names: Sequence[str], folder: Path) -> list[Finding]:
+    return [
+        Finding("doubled", name, f"{count} files in {folder.name} have this name")
+        for name, count in Counter(names).items()
+        if count > 1
+    ]
+
+
+def _unmatched(cases: Sequence[FlareCase], labels: dict[str, Path], part: Subset) -> list[Finding]:
+    """Name scans without labels where they should have some, and labels without a scan."""
+    findings = []
+    if part.labels and part.all_labelled:
+        bare = [case.name for case in cases if case.labels is None]
+        findings = [Finding("missing", n, f"no label map for this {part.key} scan") for n in bare]
+    names = {case.name for case in cases}
+    return findings + [
+        Finding("missing", name, f"no scan for the label map {path.parent.name}/{path.name}")
+        for name, path in labels.items()
+        if name not in names
+    ]
+
+
+def _own_names(cases: Sequence[FlareCase]) -> list[FlareCase]:
+    """Put the part's name before names that two parts use, as FLARE22's tuning and testing do."""
+    names = Counter(case.name for case in cases)
+    longer = [
+        replace(c, name=f"{c.subset}-{c.name}", patient=c.patient) if names[c.name] > 1 else c
+        for c in cases
+    ]
+    seen: Counter[str] = Counter()
+    result = []
+    for case in longer:
+        seen[case.name] += 1
+        more = f"-{case.source}-{seen[case.name]}" if seen[case.name] > 1 else ""
+        result.append(replace(case, name=case.name + more))
+    return result
+
+
+def _with_table(cases: Sequence[FlareCase], path: Path) -> tuple[FlareCase, ...]:
+    """Take over patients and annotated organs from a table beside the folders, if there is one."""
+    table = _read_table(path)
+    result = []
+    for case in cases:
+        row = table.get(case.name, {})
+        changes: dict[str, Any] = {"patient": str(row.get("patient", case.patient))}
+        if case.labels is not None and "annotated" in row:
+            changes["annotated"] = tuple(row["annotated"])
+        result.append(replace(case, **changes))
+    return tuple(result)
+
+
+def _read_table(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    try:
+        table = json.loads(path.read_text("utf-8"))
+        fits = isinstance(table, dict) and all(isinstance(row, dict) for row in table.values())
+    except (OSError, ValueError):
+        fits = False
+    if not fits:
+        raise InputError(
+            str(path),
+            "a file that is no table of cases",
+            '{"CASE": {"patient": "...", "annotated": ["liver", ...]}, ...}',
+            "Correct it, or move it away.",
+        )
+    return table

@@ -1,0 +1,194 @@
+"""Label maps of any edition: which values, which organs they annotate, and all in our numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_core.anatomy.label_schemes import LabelScheme
+from flare_core.anatomy.label_schemes import scheme as scheme_of
+from flare_core.anatomy.organs import LESION, organ
+from flare_core.datasets.flare_sides import split_sides
+from flare_core.errors import InputError
+from flare_core.imaging.files import read_geometry, read_labels, read_volume, write_labels
+from flare_core.imaging.volume import Volume
+
+GRID_TOLERANCE_MM = 0.5
+"""Corners of a scan and its label map that lie further apart are on different grids."""
+
+FIRST_FOUR = ("liver", "right_kidney", "left_kidney", "spleen", "pancreas")
+"""What FLARE23's sources with few organs annotate together (they come from AbdomenCT-1K)."""
+
+
+class LabelledCase(Protocol):
+    """What is needed of a case; `flare.FlareCase` is one."""
+
+    @property
+    def image(self) -> Path:
+        """The scan."""
+
+    @property
+    def labels(self) -> Path | None:
+        """Its label map."""
+
+    @property
+    def scheme(self) -> str:
+        """Which numbers it uses."""
+
+    @property
+    def lesion_free(self) -> bool:
+        """Whether it is known to show no lesion."""
+
+
+def label_counts(path: Path) -> list[int]:
+    """Return how many voxels each value 0 to 255 of a label map has.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds other than whole numbers from 0 to 255.
+    """
+    counts = np.zeros(256, np.int64)
+    for plane in read_labels(path).array:  # plane by plane: bincount widens to 8 bytes a voxel
+        counts += np.bincount(plane.ravel(), minlength=256)
+    return [int(n) for n in counts]
+
+
+def annotated_in(scheme: LabelScheme, values: Iterable[int]) -> tuple[str, ...]:
+    """Return the organs that a label map with these values annotates.
+
+    A partly labelled edition does not say so in a list; FLARE23's files annotate all 13 organs, or
+    liver, kidneys, spleen and pancreas, or lesions alone, so one organ of a group tells the group.
+    Then a missing gallbladder of a fully annotated case is removed, not unknown.  Lesions count as
+    annotated only where one is: the others' scans were not searched for any.
+
+    Examples
+    --------
+    >>> from flare_core.anatomy.label_schemes import FLARE23
+    >>> annotated_in(FLARE23, [0, 14]), annotated_in(FLARE23, [0]), len(annotated_in(FLARE23, [5]))
+    (('lesion',), (), 13)
+    """
+    if not scheme.partial:
+        return scheme.annotated
+    keys = {key for number, keys in scheme.organs if number in set(values) for key in keys}
+    organs = keys - {LESION.key}
+    everything = [key for key in scheme.annotated if key != LESION.key]
+    group = FIRST_FOUR if organs <= set(FIRST_FOUR) else everything
+    found = set(group) if organs else set()
+    return tuple(key for key in scheme.annotated if key in found | (keys & {LESION.key}))
+
+
+def has_our_numbers(scheme: str) -> bool:
+    """Whether label maps of a scheme hold this project's organ ids as they are.
+
+    Examples
+    --------
+    >>> has_our_numbers("flare23"), has_our_numbers("flare21"), has_our_numbers("flare24_task1")
+    (True, False, False)
+    """
+    return all(organ(keys[0]).id == n and len(keys) == 1 for n, keys in scheme_of(scheme).organs)
+
+
+def organ_labels(case: LabelledCase) -> Volume:
+    """Return a case's label map in this project's organ ids, on the scan's grid, (Z, Y, X) uint8.
+
+    Kidneys that share one number are told apart by where they lie.
+
+    Raises
+    ------
+    InputError
+        If the case has no labels, the map lies on another grid than the scan, or it holds a value
+        that its scheme does not know.
+    """
+    if case.labels is None and case.lesion_free:
+        geometry = read_geometry(case.image)
+        return Volume(np.zeros(geometry.shape, np.uint8), geometry)
+    if case.labels is None:
+        raise InputError(
+            "labels", f"nothing for {case.image.name}", "a labelled case", "Leave this case out."
+        )
+    labels = read_labels(case.labels)
+    check_same_grid(case.labels, labels, case.image)
+    return convert(labels, scheme_of(case.scheme), case.image)
+
+
+def convert(labels: Volume, scheme: LabelScheme, image: Path) -> Volume:
+    """Return a label map of `scheme` in this project's organ ids.
+
+    Parameters
+    ----------
+    labels : Volume
+        Values of the scheme (Z, Y, X).
+    image : Path
+        The scan; read only if a lone kidney's side cannot be told from the labels.
+
+    Raises
+    ------
+    InputError
+        If a value is not of the scheme.
+    """
+    values = np.flatnonzero(_present(labels.array))
+    table = np.zeros(256, np.uint8)
+    for value, organ_id in scheme.to_organ_ids(values.tolist(), sides_follow=True).items():
+        table[value] = organ_id
+    ours = labels.with_array(table[labels.array])
+    for value, keys in scheme.merged.items():
+        if value in values:
+            right, left = (organ(key) for key in keys)
+            ours = split_sides(ours, (right.id, left.id), lambda: read_volume(image))
+    return ours
+
+
+def write_organ_labels(case: LabelledCase, path: Path) -> None:
+    """Write a case's label map in this project's organ ids, on the scan's own affine.
+
+    Raises
+    ------
+    InputError
+        As `organ_labels`, or if the file cannot be written.
+    """
+    write_labels(path, organ_labels(case), like=case.image)
+
+
+def check_same_grid(path: Path, labels: Volume, image: Path) -> None:
+    """Refuse a label map whose voxels are not the scan's.
+
+    Raises
+    ------
+    InputError
+        If they are not.
+    """
+    scan = read_geometry(image)
+    if not labels.geometry.same_grid(scan, tolerance_mm=GRID_TOLERANCE_MM):
+        raise InputError(
+            str(path),
+            f"a label map on another grid than the scan: {grid_difference(labels, scan)}",
+            "the scan's own voxels",
+            "Resample the label map onto the scan, or correct the pair of files.",
+        )
+
+
+def grid_difference(labels: Volume, scan: object) -> str:
+    """Say in what two grids differ, the plainest difference first."""
+    for name, unit in (("shape", "voxels"), ("spacing_mm", "mm"), ("origin_mm", "mm")):
+        ours, theirs = getattr(labels.geometry, name), getattr(scan, name)
+        if not np.allclose(ours, theirs, atol=1e-3):
+            word = name.removesuffix("_mm")
+            return f"{word} {_times(ours)} {unit} instead of {_times(theirs)}"
+    return "its axes point elsewhere"
+
+
+def _times(numbers: Iterable[float]) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)
+
+
+def _present(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Return which of the values 0 to 255 occur in a label map (Z, Y, X)."""
+    found = np.zeros(256, bool)
+    for plane in array:
+        found |= np.bincount(plane.ravel(), minlength=256) > 0
+    return found

@@ -1,0 +1,268 @@
+"""START HERE for scores: a folder of predictions, a folder of references -> scores of every case.
+
+Steps: pair the files by name, read and check both label maps of a case, score them (`scoring`),
+cases in parallel processes; `summary` and `tables` make numbers and files of it.
+
+Invariants. Every reference is a case of the result, in the order of names. A prediction that is
+missing, cannot be read, lies on another grid or (where the edition says so) has an illegal label
+scores 0 and is named with the reason. A reference that cannot be used is an error, since no score
+against it would mean anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from flare_core.anatomy.label_schemes import LabelScheme
+from flare_core.errors import Cancelled, InputError
+from flare_core.evaluate.label_values import value_table
+from flare_core.evaluate.pairing import CasePair, pair_cases
+from flare_core.evaluate.protocols import Target
+from flare_core.evaluate.scoring import (
+    Labels,
+    ScoringRules,
+    TargetScores,
+    score_labels,
+)
+from flare_core.imaging.files import read_labels
+from flare_core.imaging.geometry import Geometry
+from flare_core.imaging.volume import Volume
+
+Status = Literal["scored", "missing", "unreadable", "other grid", "illegal labels"]
+OnCase = Callable[[int, int, str], None]
+
+GRID_TOLERANCE_MM = 0.1
+"""How far a corner of the prediction may be from the reference's: rounding of file headers."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """How the files are to be read."""
+
+    prediction_scheme: LabelScheme | None = None
+    """Label values of the predictions, if not the edition's."""
+    reference_scheme: LabelScheme | None = None
+    """Label values of the references, if not the edition's."""
+    same_place: bool = True
+    """Whether a prediction must lie at the reference's place (as FLARE demands), or only have its
+    size (all that the organisers' scripts check)."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number."""
+
+    case: str
+    """Name of the case."""
+    organ: str
+    """Key of the structure."""
+    metric: str
+    """Key in `metrics.METRICS`."""
+    value: float
+    """NaN if undefined."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What came of one case."""
+
+    case: str
+    """Its name."""
+    status: Status
+    """``scored``, or why the prediction scores 0."""
+    problem: str = ""
+    """That reason in full."""
+    notes: tuple[str, ...] = ()
+    """Remarks about a case that is scored."""
+    scores: tuple[TargetScores, ...] = ()
+    """One entry for each structure that the reference annotates."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All cases, scored."""
+
+    rules: ScoringRules
+    """By what rules."""
+    cases: tuple[CaseResult, ...]
+    """One for every reference, by name."""
+    extra: tuple[str, ...] = ()
+    """Predictions without a reference, not scored."""
+
+    @property
+    def rows(self) -> tuple[Score, ...]:
+        """Every number: case by case, structures and metrics in the edition's order."""
+        return tuple(
+            Score(case.case, one.target, metric, value)
+            for case in self.cases
+            for one in case.scores
+            for metric, value in one.values.items()
+        )
+
+    @property
+    def failed(self) -> tuple[CaseResult, ...]:
+        """Cases whose prediction scores 0 because it cannot be used."""
+        return tuple(case for case in self.cases if case.status != "scored")
+
+
+def evaluate_folders(
+    prediction: str | Path,
+    reference: str | Path,
+    rules: ScoringRules,
+    files: Files = Files(),
+    *,
+    workers: int = 1,
+    on_case: OnCase | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Evaluation:
+    """Score all predictions against all references.
+
+    Parameters
+    ----------
+    prediction, reference : path
+        Two folders of label files, or two files.
+    rules : ScoringRules
+        Edition, mode, metrics.
+    files : Files
+        Label values of the files, and whether their place in space is checked.
+    workers : int
+        Processes; the result does not depend on it.
+    on_case : callable, optional
+        Called with (cases done, cases in all, name of the case) after every case.
+    cancelled : callable, optional
+        Asked after every case.
+
+    Raises
+    ------
+    InputError
+        If the paths do not fit together or a reference cannot be used.
+    Cancelled
+        If `cancelled` says so.
+    """
+    pairing = pair_cases(prediction, reference)
+    found: dict[int, CaseResult] = {}
+    task = partial(evaluate_case, rules=rules, files=files)
+    with closing(_outcomes(task, pairing.cases, workers)) as outcomes:
+        for number, result in outcomes:
+            found[number] = result
+            if on_case is not None:
+                on_case(len(found), len(pairing.cases), result.case)
+            if cancelled is not None and cancelled():
+                raise Cancelled("evaluation")
+    return Evaluation(rules, tuple(found[n] for n in range(len(found))), pairing.extra)
+
+
+def evaluate_case(pair: CasePair, rules: ScoringRules, files: Files) -> CaseResult:
+    """Read and score one case.
+
+    Raises
+    ------
+    InputError
+        If the reference cannot be used.
+    """
+    reference = read_labels(pair.reference)
+    true = _reference_values(pair, reference, rules, files)
+    targets = annotated_targets(pair, rules)
+    volume, status, problem = _prediction(pair, reference.geometry, rules, files)
+    notes = () if volume is None else _remarks(volume, rules, files)
+    predicted = None if volume is None else _own_values(volume, files.prediction_scheme, rules)
+    scores = score_labels(predicted, true, reference.geometry, rules, targets)
+    return CaseResult(pair.name, status, problem, notes + _undefined(scores, rules), scores)
+
+
+def annotated_targets(pair: CasePair, rules: ScoringRules) -> tuple[Target, ...]:
+    """Return the structures that the case's reference annotates."""
+    if pair.annotated is None:
+        return rules.edition.targets
+    return tuple(t for t in rules.edition.targets if set(t.organs) <= set(pair.annotated))
+
+
+def _outcomes(
+    task: Callable[[CasePair], CaseResult], cases: Sequence[CasePair], workers: int
+) -> Iterator[tuple[int, CaseResult]]:
+    """Yield (number, result) as they come; a reference's error ends it all."""
+    from flare_core.datasets.flare_processes import map_cases
+
+    with closing(map_cases(task, cases, workers)) as outcomes:
+        for number, outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+            yield number, outcome.value
+
+
+def _prediction(
+    pair: CasePair, geometry: Geometry, rules: ScoringRules, files: Files
+) -> tuple[Volume | None, Status, str]:
+    """Return the prediction, or None with the reason why it cannot be used."""
+    if pair.prediction is None:
+        return None, "missing", f"no prediction called {pair.name}"
+    try:
+        volume = read_labels(pair.prediction)
+    except InputError as error:
+        return None, "unreadable", f"{pair.prediction.name}: {error.parts[1]}"
+    if volume.geometry.shape != geometry.shape:
+        sizes = [" x ".join(map(str, each.shape)) for each in (volume.geometry, geometry)]
+        return None, "other grid", f"{sizes[0]} voxels (z, y, x), the reference has {sizes[1]}"
+    if files.same_place and not volume.geometry.same_grid(geometry, GRID_TOLERANCE_MM):
+        return None, "other grid", "same size, but another origin, spacing or direction"
+    illegal = _illegal(volume, files.prediction_scheme or rules.edition.scheme)
+    if illegal and rules.edition.strict_labels:
+        return None, "illegal labels", f"label {_listed(illegal)} is not of {rules.edition.key}"
+    return volume, "scored", ""
+
+
+def _reference_values(
+    pair: CasePair, reference: Volume, rules: ScoringRules, files: Files
+) -> Labels:
+    """Return the reference in the edition's values."""
+    scheme = files.reference_scheme or rules.edition.scheme
+    illegal = _illegal(reference, scheme)
+    if illegal:
+        raise InputError(
+            str(pair.reference),
+            f"a reference with label {_listed(illegal)}",
+            f"0 to {scheme.highest} ({scheme.title})",
+            "Choose the edition that the references were made for, or name their scheme.",
+        )
+    return _own_values(reference, files.reference_scheme, rules)
+
+
+def _own_values(volume: Volume, scheme: LabelScheme | None, rules: ScoringRules) -> Labels:
+    labels = volume.array.astype(np.uint8, copy=False)
+    return labels if scheme is None else value_table(scheme, rules.edition)[labels]
+
+
+def _illegal(volume: Volume, scheme: LabelScheme) -> list[int]:
+    labels = volume.array
+    if labels.max() <= scheme.highest:
+        return []
+    return [int(value) for value in np.unique(labels[labels > scheme.highest])]
+
+
+def _remarks(volume: Volume, rules: ScoringRules, files: Files) -> tuple[str, ...]:
+    illegal = _illegal(volume, files.prediction_scheme or rules.edition.scheme)
+    if not illegal:
+        return ()
+    return (f"label {_listed(illegal)} is not of {rules.edition.key}: taken as background",)
+
+
+def _undefined(scores: Sequence[TargetScores], rules: ScoringRules) -> tuple[str, ...]:
+    """Say where the official way has no score."""
+    keys = [one.target for one in scores if np.isnan(one.values.get("dsc", 0.0))]
+    if not keys:
+        return ()
+    return (
+        f"{', '.join(keys)}: the reference labels one slice, which the official way leaves out: "
+        f"NaN (mode fixed scores it)",
+    )
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))

@@ -1,0 +1,157 @@
+"""Which predicted label file belongs to which reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flare_core.errors import InputError
+from flare_core.imaging.inputs import SUFFIXES, case_name, existing, suffix_of
+
+TABLE = "cases.json"
+"""May say, beside the labels or one folder up, which organs a case annotates."""
+
+
+@dataclass(frozen=True)
+class CasePair:
+    """One case to score."""
+
+    name: str
+    """The case."""
+    reference: Path
+    """Its reference label map."""
+    prediction: Path | None = None
+    """Its prediction; None if there is none."""
+    annotated: tuple[str, ...] | None = None
+    """Organ keys that the reference annotates; None: all of the edition."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """All cases of two folders."""
+
+    cases: tuple[CasePair, ...]
+    """One for every reference, by name."""
+    extra: tuple[str, ...] = ()
+    """Predictions without a reference; they are not scored."""
+
+
+def pair_cases(prediction: str | Path, reference: str | Path) -> Pairing:
+    """Match predictions to references by name; the format's suffix and ``_0000`` do not count.
+
+    Parameters
+    ----------
+    prediction, reference : path
+        Two folders with a label file for each case, or two files of one case.
+
+    Raises
+    ------
+    InputError
+        If a path is absent, one is a file and the other a folder, a folder holds no label file or
+        two of one case, or no prediction has the name of a reference.
+    """
+    predicted, true = existing(Path(prediction)), existing(Path(reference))
+    if predicted.is_dir() != true.is_dir():
+        raise InputError(
+            "PRED and REF",
+            f"a {_kind(predicted)} and a {_kind(true)}",
+            "two folders, or two files",
+            "Name the folders, or the two files of one case.",
+        )
+    if not true.is_dir():
+        return Pairing((CasePair(case_name(true), true, predicted, _annotated(true)),))
+    return _pair_folders(
+        _label_files(predicted, "PRED"), _label_files(true, "REF"), (predicted, true)
+    )
+
+
+def _pair_folders(
+    found: dict[str, Path], wanted: dict[str, Path], folders: tuple[Path, Path]
+) -> Pairing:
+    if not found.keys() & wanted.keys():
+        raise InputError(
+            "PRED",
+            f"{folders[0]}, in which no file has the name of a reference "
+            f"({next(iter(found))}, but {next(iter(wanted))})",
+            f"a folder with predictions for the cases in {folders[1]}",
+            "Correct the path, or rename the files: a prediction is called like its reference.",
+        )
+    cases = tuple(
+        CasePair(name, path, found.get(name), _annotated(path)) for name, path in wanted.items()
+    )
+    return Pairing(cases, tuple(name for name in found if name not in wanted))
+
+
+def _label_files(folder: Path, argument: str) -> dict[str, Path]:
+    """Return the image files of a folder by case, sorted; hidden ones do not count."""
+    paths = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and suffix_of(p))
+    files: dict[str, Path] = {}
+    for path in paths:
+        name = case_name(path)
+        if name in files:
+            raise InputError(
+                argument,
+                f"{files[name].name} and {path.name} in {folder}, both of case {name}",
+                "one label file for each case",
+                "Keep the scans in another folder than the labels.",
+            )
+        files[name] = path
+    if not files:
+        raise _empty(folder, argument)
+    return dict(sorted(files.items()))
+
+
+def _empty(folder: Path, argument: str) -> InputError:
+    below = sorted(p.name for p in folder.iterdir() if p.is_dir() and _holds_images(p))
+    return InputError(
+        argument,
+        f"{folder}, a folder without label files",
+        f"a folder with {', '.join(SUFFIXES)}",
+        f"Its sub-folder {below[0]} has some." if below else "Correct the path.",
+    )
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(suffix_of(p) for p in folder.iterdir())
+
+
+def _kind(path: Path) -> str:
+    return "folder" if path.is_dir() else "file"
+
+
+def _annotated(reference: Path) -> tuple[str, ...] | None:
+    """Return which organs a reference annotates, if a table of its folder says so.
+
+    Raises
+    ------
+    InputError
+        If there is a table that cannot be read.
+    """
+    for folder in (reference.parent, reference.parent.parent):
+        table = folder / TABLE
+        if table.is_file():
+            keys = _row(table, case_name(reference)).get("annotated")
+            return tuple(keys) if _are_names(keys) else None
+    return None
+
+
+def _row(table: Path, name: str) -> dict[str, object]:
+    try:
+        rows = json.loads(table.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            str(table),
+            f"a table of cases that cannot be read: {error}",
+            "a JSON object with an entry for each case",
+            "Repair it, or move it away: then all organs count as annotated.",
+        ) from error
+    row = rows.get(name) if isinstance(rows, dict) else None
+    return row if isinstance(row, dict) else {}
+
+
+def _are_names(keys: object) -> bool:
+    if not isinstance(keys, Iterable) or isinstance(keys, str):
+        return False
+    return isinstance(keys, Sequence) and all(isinstance(key, str) for key in keys)

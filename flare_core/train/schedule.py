@@ -1,0 +1,64 @@
+"""How far a phase is, by steps or by the clock, and what follows from it: learning rate, time left.
+
+A phase ends at its step limit or its time limit, whichever is nearer, and the cosine follows that
+one: a slow machine takes fewer steps, but always a finished schedule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from flare_core.train.checkpoint import Progress
+from flare_core.train.config import Phase
+
+FINAL = 0.01
+"""Learning rate at the end of a phase, as a fraction of its peak."""
+
+
+def phase_fraction(phase: Phase, progress: Progress) -> float:
+    """Return how much of the phase is done; 1 or more at its end.
+
+    Examples
+    --------
+    >>> phase = Phase((2.0, 2.0, 2.0), (32, 32, 32), steps=100, minutes=1.0)
+    >>> phase_fraction(phase, Progress(step=20, seconds=45.0))
+    0.75
+    """
+    by_clock = progress.seconds / (60 * phase.minutes) if phase.minutes else 0.0
+    return max(progress.step / phase.steps, by_clock)
+
+
+def learning_rate(phase: Phase, progress: Progress, warm_up_steps: int) -> float:
+    """Return the rate of the next step: a rise, then a cosine from the peak to `FINAL` of it.
+
+    Examples
+    --------
+    >>> phase = Phase((2.0, 2.0, 2.0), (32, 32, 32), steps=100, learning_rate=0.1)
+    >>> [round(learning_rate(phase, Progress(step=n), 10), 4) for n in (0, 9, 50, 100)]
+    [0.01, 0.098, 0.0505, 0.001]
+    """
+    warm = min(1.0, (progress.step + 1) / max(1, warm_up_steps))
+    done = min(1.0, phase_fraction(phase, progress))
+    return phase.learning_rate * warm * (FINAL + (1 - FINAL) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def phase_seconds_left(phase: Phase, progress: Progress) -> float | None:
+    """Return the seconds until the phase ends, as fast as until now; None before its first step."""
+    done = phase_fraction(phase, progress)
+    return max(0.0, progress.seconds * (1 - done) / done) if done > 0 else None
+
+
+def run_seconds_left(phases: Sequence[Phase], progress: Progress) -> float | None:
+    """Return the seconds until the run ends, at most; None while a later phase has no time limit.
+
+    Examples
+    --------
+    >>> coarse = Phase((4.0, 4.0, 4.0), (32, 32, 32), steps=100)
+    >>> fine = Phase((2.0, 2.0, 2.0), (32, 32, 32), steps=100, minutes=2.0)
+    >>> run_seconds_left((coarse, fine), Progress(step=25, seconds=10.0))
+    150.0
+    """
+    here = phase_seconds_left(phases[progress.phase], progress)
+    later = [60 * phase.minutes for phase in phases[progress.phase + 1 :]]
+    return None if here is None or 0 in later else here + sum(later)
