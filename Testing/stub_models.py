@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from flare_core.networks.spec import Spec
 
 HU = {"background": 0.0, "liver": 200.0, "spleen": -200.0, "lesion": 500.0}
-"""Tissue around the organs is 0, with fat in front. Liver and spleen lie on its two sides, so that the blurred border
-of one is never taken for the other."""
+"""Tissue around the organs is 0, with fat in front. Liver and spleen lie on its two sides, so that
+the blurred border of one is never taken for the other."""
 
 RUNTIME = Runtime("cpu", "float32", 1)
 

@@ -1,10 +1,12 @@
 """How the default model was made: configurations, two-fold check across patients, package.
 
-    python benchmarks/default_model/make.py configs --minutes 60 --localiser-minutes 8
-    flare train benchmarks/default_model/organs-fold-a.json -o RUNS/organs-fold-a --cache RUNS/cache
-    ...                                  (localiser-fold-a, the same for fold b, then organs, localiser)
+    python benchmarks/default_model/make.py configs RUNS    the JSON files beside this one
+    flare train benchmarks/default_model/NAME.json -o RUNS/NAME --cache RUNS/cache
     python benchmarks/default_model/make.py score RUNS      two-fold table, RUNS/two_fold.json
     python benchmarks/default_model/make.py package RUNS    flare_core/resources/default_model
+
+NAME is, in order: organs-fold-a, organs-fold-b, localiser-fold-a, localiser-fold-b, the two
+organs-fold-*-balanced, localiser, organs.
 
 The scans are those of ../shared/data (its README names collections and licences); they are not in
 the repository. Labels there are pseudo labels of another network.
@@ -17,6 +19,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -75,20 +78,52 @@ FLOOR_AND_AIM = {
     "left_adrenal_gland": (0.30, 0.70),
 }  # fmt: skip
 
+PSEUDO = "labels: pseudo labels of a public 0.36 M-parameter FLARE25 entry (Apache-2.0)"
+TCIA = "https://www.cancerimagingarchive.net/collection/"
+SOURCES = (
+    (
+        "TCIA HCC-TACE-Seg", 16, "CC BY 4.0",
+        "Moawad et al. 2021, doi 10.7937/TCIA.5FNA-0924", TCIA + "hcc-tace-seg/", PSEUDO,
+    ),
+    (
+        "TCIA ACRIN-FLT-Breast", 1, "CC BY", "ACRIN-FLT-Breast, The Cancer Imaging Archive",
+        TCIA + "acrin-flt-breast/", PSEUDO,
+    ),
+    (
+        "TCIA ACRIN-NSCLC-FDG-PET", 1, "CC BY", "doi 10.7937/tcia.2019.30ilqfcl",
+        TCIA + "acrin-nsclc-fdg-pet/", PSEUDO,
+    ),
+    (
+        "TCIA CPTAC-PDA", 1, "CC BY 3.0", "CPTAC-PDA, The Cancer Imaging Archive",
+        TCIA + "cptac-pda/", PSEUDO,
+    ),
+    (
+        "TCIA LIDC-IDRI", 1, "CC BY 3.0", "Armato et al. 2015, LIDC-IDRI",
+        TCIA + "lidc-idri/", PSEUDO,
+    ),
+    (
+        "TotalSegmentator test example", 1, "Apache-2.0 repository",
+        "Wasserthal et al. 2023, Radiology: Artificial Intelligence",
+        "https://github.com/wasserth/TotalSegmentator", "labels: TotalSegmentator v1",
+    ),
+    (
+        "FLARESeg phantoms", 16, "Apache-2.0", "flare_core.datasets.phantom_cohort", "",
+        "synthetic; used for the final model, not in the two-fold check",
+    ),
+)  # fmt: skip
+
 
 def main() -> None:
     """Run one of the three steps."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     steps = parser.add_subparsers(dest="step", required=True)
     configs = steps.add_parser("configs", help="write the training configurations")
-    configs.add_argument("--minutes", type=float, default=60.0)
-    configs.add_argument("--localiser-minutes", type=float, default=8.0)
+    configs.add_argument("runs", type=Path, help="folder of the runs")
+    configs.add_argument("--minutes", type=float, default=50.0)
+    configs.add_argument("--balanced-minutes", type=float, default=16.0)
+    configs.add_argument("--final-minutes", type=float, default=36.0)
+    configs.add_argument("--localiser-minutes", type=float, default=7.0)
     configs.add_argument("--phantoms", type=int, default=16)
-    configs.add_argument(
-        "--init", type=Path, help="run whose weights the final organ model starts from"
-    )
-    configs.add_argument("--final-minutes", type=float, default=60.0)
-    configs.add_argument("--threads", type=int, default=0)
     score = steps.add_parser("score", help="two-fold check: each half scored by the other's model")
     score.add_argument("runs", type=Path)
     package = steps.add_parser("package", help="write the default model")
@@ -107,39 +142,45 @@ def fold_patients() -> dict[str, tuple[str, ...]]:
 
 
 def write_configs(arguments: argparse.Namespace) -> None:
-    """Write organs and localiser configurations for both folds and for all scans.
+    """Write the configurations of the three steps, for organs and localiser.
 
-    The final models go on from fold a's weights at the fine voxel size, if `--init` is given: that
-    model has seen half of the patients already, and the other half now come in.
+    1. ``-fold-a``, ``-fold-b``: one half of the patients, from nothing, coarse voxels first.
+    2. ``organs-fold-a-balanced``, ``-b-``: goes on with rare classes weighing more.
+    3. no tag: goes on from fold a with all scans and phantoms; this is the default model.
     """
-    groups = {"": ()} | {f"-fold-{k}": v for k, v in fold_patients().items()}
-    for tag, held_out in groups.items():
-        for stage, network in NETWORKS.items():
-            warm = arguments.init is not None and not tag
-            config = TrainConfig(
-                stage + tag,
-                stage,
-                data=("../../../shared/data",),
-                network=network,
-                normalisation=NORMALISATION,
-                phases=_phases(stage, warm, arguments),
-                held_out_patients=held_out,
-                threads=arguments.threads,
-                phantoms=arguments.phantoms if not tag else 0,
-                init_from=str(arguments.init / f"{stage}-fold-a" / WEIGHTS) if warm else "",
-                validate_every=600 if stage == "organs" else 1500,
-            )
-            atomic.write_text(HERE / f"{stage}{tag}.json", config_text(config))
+    runs = arguments.runs
+    for letter, held_out in fold_patients().items():
+        fold = f"-fold-{letter}"
+        first = (
+            replace(COARSE, minutes=0.3 * arguments.minutes),
+            replace(FINE, minutes=0.7 * arguments.minutes),
+        )
+        _write("organs", fold, first, held_out_patients=held_out, class_balance=0.0)
+        more = (replace(FINE, minutes=arguments.balanced_minutes, learning_rate=1e-3),)
+        init = str(runs / f"organs{fold}" / WEIGHTS)
+        _write("organs", fold + "-balanced", more, held_out_patients=held_out, init_from=init)
+        whole = (replace(WHOLE, minutes=arguments.localiser_minutes),)
+        _write("localiser", fold, whole, held_out_patients=held_out, class_balance=0.0)
+    last = (replace(FINE, minutes=arguments.final_minutes, learning_rate=1e-3),)
+    init = str(runs / "organs-fold-a-balanced" / WEIGHTS)
+    _write("organs", "", last, init_from=init, phantoms=arguments.phantoms)
+    init = str(runs / "localiser-fold-a" / WEIGHTS)
+    _write("localiser", "", whole, init_from=init, phantoms=arguments.phantoms, class_balance=0.0)
 
 
-def _phases(stage: str, warm: bool, arguments: argparse.Namespace) -> tuple[Phase, ...]:
-    """Return the phases of a run; one that starts warm leaves the coarse one out."""
-    if stage == "localiser":
-        return (replace(WHOLE, minutes=arguments.localiser_minutes),)
-    if warm:
-        return (replace(FINE, minutes=arguments.final_minutes, learning_rate=1e-3),)
-    coarse = replace(COARSE, minutes=0.3 * arguments.minutes)
-    return (coarse, replace(FINE, minutes=0.7 * arguments.minutes))
+def _write(stage: str, tag: str, phases: tuple[Phase, ...], **fields: Any) -> None:
+    """Write one configuration."""
+    config = TrainConfig(
+        stage + tag,
+        stage,
+        data=("../../../shared/data",),
+        network=NETWORKS[stage],
+        normalisation=NORMALISATION,
+        phases=phases,
+        validate_every=600 if stage == "organs" else 1500,
+        **fields,
+    )
+    atomic.write_text(HERE / f"{stage}{tag}.json", config_text(config))
 
 
 def stage_card(stage: str) -> StageCard:
@@ -174,7 +215,10 @@ def stage_card(stage: str) -> StageCard:
 def build(folder: Path, runs: Path, tag: str, card: ModelCard) -> None:
     """Write a package from two runs' weights."""
     shutil.rmtree(folder, ignore_errors=True)
-    weights = {s: read_weights(runs / f"{s}{tag}" / WEIGHTS) for s in NETWORKS}
+    names = {"localiser": f"localiser{tag}", "organs": f"organs{tag}"}
+    if tag and (runs / f"organs{tag}-balanced" / WEIGHTS).exists():
+        names["organs"] += "-balanced"
+    weights = {stage: read_weights(runs / name / WEIGHTS) for stage, name in names.items()}
     write_package(folder, card, weights)
 
 
@@ -229,8 +273,6 @@ def make_package(arguments: argparse.Namespace) -> None:
 
 def model_card(version: str, metrics: dict[str, object]) -> ModelCard:
     """Return the card of the default model."""
-    pseudo = "labels: pseudo labels of a public 0.36 M-parameter FLARE25 entry (Apache-2.0)"
-    tcia = "https://www.cancerimagingarchive.net/collection/"
     return ModelCard(
         "flareseg-default",
         version,
@@ -248,18 +290,10 @@ def model_card(version: str, metrics: dict[str, object]) -> ModelCard:
             "duodenum) need a look. Children, pregnancy, transplants and situs inversus are "
             "untested."
         ),
-        training_data=(
-            TrainingSource("TCIA HCC-TACE-Seg", 16, "CC BY 4.0", "Moawad et al. 2021, doi 10.7937/TCIA.5FNA-0924", tcia + "hcc-tace-seg/", pseudo),
-            TrainingSource("TCIA ACRIN-FLT-Breast", 1, "CC BY", "ACRIN-FLT-Breast (ACRIN 6688), The Cancer Imaging Archive", tcia + "acrin-flt-breast/", pseudo),
-            TrainingSource("TCIA ACRIN-NSCLC-FDG-PET", 1, "CC BY", "doi 10.7937/tcia.2019.30ilqfcl", tcia + "acrin-nsclc-fdg-pet/", pseudo),
-            TrainingSource("TCIA CPTAC-PDA", 1, "CC BY 3.0", "CPTAC-PDA, The Cancer Imaging Archive", tcia + "cptac-pda/", pseudo),
-            TrainingSource("TCIA LIDC-IDRI", 1, "CC BY 3.0", "Armato et al. 2015, LIDC-IDRI, The Cancer Imaging Archive", tcia + "lidc-idri/", pseudo),
-            TrainingSource("TotalSegmentator test example", 1, "Apache-2.0 repository", "Wasserthal et al. 2023, Radiology: AI", "https://github.com/wasserth/TotalSegmentator", "labels: TotalSegmentator v1"),
-            TrainingSource("FLARESeg phantoms", 16, "Apache-2.0", "flare_core.datasets.phantom_cohort", "", "synthetic"),
-        ),
+        training_data=tuple(TrainingSource(*row) for row in SOURCES),
         metrics=metrics,
         provenance={"made by": "flare train with benchmarks/default_model/*.json, see make.py"},
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

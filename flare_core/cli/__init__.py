@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn, Protocol
 
-from flare_core.cli import dataset, measure, phantom, segment, train
+from flare_core.cli import dataset, evaluate, measure, phantom, rank, segment, train
 from flare_core.cli.engine import settle
 from flare_core.cli.failure import failure_of, json_line, log_traceback
 from flare_core.cli.outputs import RESEARCH_USE
@@ -39,7 +39,9 @@ COMMANDS: dict[str, Command] = {
     phantom.NAME: phantom,
     dataset.NAME: dataset,
     measure.NAME: measure,
+    rank.NAME: rank,
     train.NAME: train,
+    evaluate.NAME: evaluate,
 }
 """★ Add a command: one file, one entry here."""
 

@@ -9,6 +9,7 @@ from flare_core.datasets.summary import Summary
 from flare_core.datasets.summary_numbers import (
     LOWEST_HU,
     Counts,
+    Spread,
     coarse,
     hu_statistics,
     percentile,
@@ -77,7 +78,7 @@ def _volumes(summary: Summary) -> Iterable[Histogram]:
     """Yield the volumes of each label."""
     for value, name in label_names(summary.scheme):
         volumes = [case.volume_ml(value) for case in summary.with_label(value)]
-        remark = f"{len(volumes)} cases"
+        remark = f"{len(volumes)} cases, median {shown(Spread.of(volumes).median)} mL"
         drawn = histogram_of(name, volumes, "mL", remark=remark)
         if drawn is not None:
             usual = _usual_range(summary, value)

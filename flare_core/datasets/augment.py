@@ -20,6 +20,12 @@ from flare_core.datasets.sampling import Draw
 
 AIR_HU = -1024
 
+BEND_PITCH_MM = 60.0
+"""Distance of the points whose displacements are drawn; bends are smooth in between."""
+
+BEND_REACH = 4.0
+"""Standard deviations of the displacement that the block around a patch leaves room for."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -74,7 +80,8 @@ def cut_patch(
         Outside the scan the image is air and the label 0.
     """
     matrix = _draw_matrix(settings, random, draw.sample.spacing_mm)
-    low, high = _source_box(draw, patch, matrix)
+    reach_mm = BEND_REACH * settings.bend_mm if settings.bend_probability else 0.0
+    low, high = _source_box(draw, patch, matrix, reach_mm)
     block = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     image = torch.from_numpy(draw.sample.image[block].astype(np.float32)).to(device)
     labels = torch.from_numpy(draw.sample.labels[block].astype(np.float32)).to(device)
@@ -84,9 +91,9 @@ def cut_patch(
     grid = grid.to(device)[None]  # (1, Z, Y, X, 3)
     moved = functional.grid_sample((image - AIR_HU)[None, None], grid, align_corners=False)
     moved += AIR_HU
-    kept = functional.grid_sample(
-        labels[None, None], grid, mode="nearest", align_corners=False
-    ).to(torch.uint8)
+    kept = functional.grid_sample(labels[None, None], grid, mode="nearest", align_corners=False).to(
+        torch.uint8
+    )
     return _change_intensity(moved, kept, draw, settings, random), kept
 
 
@@ -109,11 +116,17 @@ def _draw_matrix(
     return np.linalg.inv(mm) @ rotation @ scale @ mm
 
 
-def _source_box(draw: Draw, patch: tuple[int, int, int], matrix: np.ndarray) -> tuple:
-    """Return the scan's block that the patch can touch, so that no whole scan is converted."""
-    reach = np.abs(matrix) @ (np.asarray(patch) / 2.0) + 8
+def _source_box(
+    draw: Draw, patch: tuple[int, int, int], matrix: np.ndarray, reach_mm: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (first, behind the last) voxel that the patch can touch: no whole scan is converted.
+
+    `reach_mm` is how far a bend may move a voxel.
+    """
+    bend = reach_mm / np.asarray(draw.sample.spacing_mm)
+    reach = np.abs(matrix) @ (np.asarray(patch) / 2.0) + bend + 2.0
     low = np.maximum(0, np.floor(draw.centre - reach)).astype(int)
-    high = np.minimum(draw.sample.image.shape, np.ceil(draw.centre + reach)).astype(int)
+    high = np.minimum(draw.sample.image.shape, np.ceil(draw.centre + reach) + 1).astype(int)
     return low, high
 
 
@@ -144,7 +157,10 @@ def _bend(
     shape: torch.Size,
 ) -> Tensor:
     """Return a smooth random displacement (Z, Y, X, 3) in grid_sample's units."""
-    coarse = tuple(max(3, round(n * s / 60)) for n, s in zip(patch, draw.sample.spacing_mm, strict=True))
+    coarse = tuple(
+        max(3, round(n * s / BEND_PITCH_MM))
+        for n, s in zip(patch, draw.sample.spacing_mm, strict=True)
+    )
     field = random.normal(0.0, settings.bend_mm, (1, 3, *coarse)).astype(np.float32)
     for source in range(3):
         field[:, 2 - source] *= 2.0 / (shape[source] * draw.sample.spacing_mm[source])

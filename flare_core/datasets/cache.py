@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from flare_core.datasets.case import Case
 from flare_core.errors import InputError
 from flare_core.imaging.crop import body_box
 from flare_core.imaging.files import read_volume
-from flare_core.imaging.geometry import Box
+from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.resample import resample_intensity, resample_labels
 from flare_core.imaging.volume import Volume
 
@@ -46,8 +47,14 @@ def load_sample(case: Case, spacing_mm: tuple[float, float, float], folder: Path
 
     The name in the cache holds a hash of the files' paths, sizes and times, so a changed scan or
     label map is never confused with the old one.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or the labels are no label map on the scan's grid.
     """
-    path = folder / f"{case.name}-{_fingerprint(case, spacing_mm)}.npz"
+    name = re.sub(r"[^\w.-]", "_", case.name)
+    path = folder / f"{name}-{_fingerprint(case, spacing_mm)}.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         image, labels = _prepare(case, spacing_mm)
@@ -73,8 +80,10 @@ def sample_of_arrays(
     return Sample(case, image, labels, spacing_mm, _places(labels))
 
 
-def _prepare(case: Case, spacing_mm: tuple[float, float, float]) -> tuple[Volume, np.ndarray]:
-    """Read, turn, cut and resample one case."""
+def _prepare(
+    case: Case, spacing_mm: tuple[float, float, float]
+) -> tuple[Volume, npt.NDArray[np.generic]]:
+    """Read, turn, cut and resample one case; return int16 HU and uint8 labels on the same grid."""
     whole = read_volume(case.image).canonical()[0]
     box = body_box(whole) or Box.of_shape(whole.geometry.shape)
     image = whole.crop(box)
@@ -83,16 +92,29 @@ def _prepare(case: Case, spacing_mm: tuple[float, float, float]) -> tuple[Volume
     rounded = small.with_array(np.rint(small.array).astype(np.int16))
     if case.labels is None:
         return rounded, np.zeros(target.shape, np.uint8)
-    labels = read_volume(case.labels).canonical()[0]
-    if not labels.geometry.same_grid(whole.geometry, tolerance_mm=0.5):
+    labels = _read_labels(case.labels, whole.geometry).crop(box)
+    return rounded, resample_labels(Volume(labels.array, image.geometry), target).array
+
+
+def _read_labels(path: Path, grid: Geometry) -> Volume:
+    """Read a label map with canonical axes and check that it belongs to a scan."""
+    labels = read_volume(path).canonical()[0]
+    if not labels.geometry.same_grid(grid, tolerance_mm=0.5):
         raise InputError(
-            str(case.labels),
-            f"{labels.geometry}",
-            f"the grid of the scan, {whole.geometry}",
+            str(path),
+            str(labels.geometry),
+            f"the grid of the scan, {grid}",
             "Resample the label map onto the scan, or correct the pair of files.",
         )
-    cut = labels.with_array(labels.array.astype(np.uint8)).crop(box)
-    return rounded, resample_labels(Volume(cut.array, image.geometry), target).array
+    low, high = float(np.min(labels.array)), float(np.max(labels.array))
+    if low < 0 or high > 255:
+        raise InputError(
+            str(path),
+            f"values from {low:g} to {high:g}",
+            "a label map: 0 and the numbers of organs, at most 255",
+            "Check that image and labels are not mixed up.",
+        )
+    return labels.with_array(labels.array.astype(np.uint8))
 
 
 def _places(labels: npt.NDArray[np.uint8]) -> dict[int, npt.NDArray[np.int16]]:
@@ -102,7 +124,7 @@ def _places(labels: npt.NDArray[np.uint8]) -> dict[int, npt.NDArray[np.int16]]:
     places = {}
     for organ_id in np.unique(values):
         mine = flat[values == organ_id]
-        mine = mine[:: max(1, len(mine) // PLACES_PER_ORGAN)]
+        mine = mine[:: -(-len(mine) // PLACES_PER_ORGAN)]
         places[int(organ_id)] = np.stack(np.unravel_index(mine, labels.shape), 1).astype(np.int16)
     return places
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from flare_core import atomic
 from flare_core.anatomy.organs import ORGANS, organ
 from flare_core.errors import InputError
+from flare_core.store.json_fields import read_json
 
 ALL_ORGANS = tuple(o.key for o in ORGANS)
 """The 13 organs, in the order of their label values."""
@@ -31,8 +34,8 @@ class Case:
     labels: Path | None = None
     """The label map on the same grid, organ ids of `anatomy.organs`; None if unlabelled."""
     annotated: tuple[str, ...] = ALL_ORGANS
-    """Organ keys that the label map annotates. A voxel of any other organ is labelled 0 in it, so
-    0 means "background or one of the others"."""
+    """Organ keys that the label map annotates (synonyms become keys). A voxel of any other organ
+    is labelled 0 in it, so 0 means "background or one of the others"."""
     patient: str = ""
     """Whoever was scanned; splits never part one patient's scans. Empty: the case's name."""
     source: str = ""
@@ -41,11 +44,17 @@ class Case:
     """How often the case is drawn, relative to the others; at least 0."""
 
     def __post_init__(self) -> None:
-        """Check the organ names and fill in the patient."""
-        for key in self.annotated:
-            organ(key)
+        """Check weight and organ names, and fill in the patient."""
+        object.__setattr__(self, "annotated", tuple(organ(key).key for key in self.annotated))
         if not self.patient:
             object.__setattr__(self, "patient", self.name)
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise InputError(
+                f"case {self.name}: weight",
+                str(self.weight),
+                "a finite number, 0 or more",
+                "0 leaves the case out, 1 is usual, 2 draws it twice as often.",
+            )
 
 
 def cases_of_folder(folder: str | Path, *, source: str = "") -> tuple[Case, ...]:
@@ -56,7 +65,7 @@ def cases_of_folder(folder: str | Path, *, source: str = "") -> tuple[Case, ...]
     Raises
     ------
     InputError
-        If there is no such folder or no scan in it.
+        If there is no such folder or no scan in it, or ``cases.json`` is not legal.
     """
     root = Path(folder)
     images = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
@@ -73,35 +82,76 @@ def cases_of_folder(folder: str | Path, *, source: str = "") -> tuple[Case, ...]
 
 
 def save_cases(path: str | Path, cases: Sequence[Case]) -> None:
-    """Write a list of cases as JSON."""
-    rows = [{**asdict(c), "image": str(c.image), "labels": c.labels and str(c.labels)} for c in cases]
+    """Write a list of cases as JSON; files below the list's folder are named relative to it."""
+    base = Path(path).resolve().parent
+    rows = [asdict(case) for case in cases]
+    for row in rows:
+        row["image"] = _name_from(base, row["image"])
+        row["labels"] = row["labels"] and _name_from(base, row["labels"])
     atomic.write_json(path, rows)
 
 
 def load_cases(path: str | Path) -> tuple[Case, ...]:
-    """Read a list of cases; paths are relative to the list's folder."""
-    base = Path(path).parent
-    rows = json.loads(Path(path).read_text("utf-8"))
-    return tuple(
-        Case(
-            row["name"],
-            base / row["image"],
-            base / row["labels"] if row.get("labels") else None,
-            tuple(row.get("annotated", ALL_ORGANS)),
-            row.get("patient", ""),
-            row.get("source", ""),
-            float(row.get("weight", 1.0)),
+    """Read a list of cases; paths are relative to the list's folder.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or no such list, or a case in it is not legal.
+    """
+    file = Path(path)
+    rows = _read(file) if file.is_file() else None
+    if not isinstance(rows, list) or not all(_names_a_scan(row) for row in rows):
+        raise InputError(
+            str(file),
+            "no such list" if file.is_file() else "no such file",
+            'a JSON list of objects with at least "name" and "image"',
+            "Check the path; `save_cases` writes such lists.",
         )
-        for row in rows
+    return tuple(_case_of_row(row, file.parent) for row in rows)
+
+
+def _case_of_row(row: dict[str, Any], base: Path) -> Case:
+    """Return one case of a list."""
+    return Case(
+        row["name"],
+        base / row["image"],
+        base / row["labels"] if row.get("labels") else None,
+        tuple(row.get("annotated", ALL_ORGANS)),
+        str(row.get("patient", "")),
+        str(row.get("source", "")),
+        float(row.get("weight", 1.0)),
     )
 
 
-def _read_table(path: Path) -> dict[str, dict[str, object]]:
+def _names_a_scan(row: object) -> bool:
+    return isinstance(row, dict) and all(isinstance(row.get(k), str) for k in ("name", "image"))
+
+
+def _name_from(folder: Path, file: str | os.PathLike[str]) -> str:
+    """Return a path from `folder` to a file in it, else the absolute path."""
+    whole = Path(file).resolve()
+    return whole.relative_to(folder).as_posix() if folder in whole.parents else str(whole)
+
+
+def _read(path: Path) -> Any:
+    return read_json(path.read_text("utf-8"), str(path))
+
+
+def _read_table(path: Path) -> dict[str, dict[str, Any]]:
     """Return the optional table of patients and annotated organs."""
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    table = _read(path) if path.is_file() else {}
+    if not isinstance(table, dict) or not all(isinstance(row, dict) for row in table.values()):
+        raise InputError(
+            str(path),
+            "no table of cases",
+            "a JSON object: case name -> object with patient, annotated",
+            "Correct the file, or remove it: each scan is then a patient with all organs labelled.",
+        )
+    return table
 
 
-def _case_of_file(scan: Path, root: Path, table: dict[str, dict], source: str) -> Case:
+def _case_of_file(scan: Path, root: Path, table: dict[str, dict[str, Any]], source: str) -> Case:
     """Return the case of one scan file."""
     name = scan.name[: -len(SUFFIX)].removesuffix("_0000")
     row = table.get(name, {})

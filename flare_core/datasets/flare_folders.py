@@ -31,7 +31,7 @@ MOST_NAMED = 8
 """A list of names longer than this ends with their number."""
 
 _RANGE = re.compile(r"Case(\d+)-(\d+)$", re.IGNORECASE)
-_COUNT = re.compile(r"(?:(?<=Case)|(?<=Tr)|(?<=Ts)|(?<!^COVID)-)(\d+)$", re.IGNORECASE)
+_COUNT = re.compile(r"(?:(?<=[Cc]ase)|(?<=Tr)|(?<!^COVID)-)(\d+)$")
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def grid_difference(labels: Volume, scan: object) -> str:
         ours, theirs = getattr(labels.geometry, name), getattr(scan, name)
         if not np.allclose(ours, theirs, atol=1e-3):
             word = name.removesuffix("_mm")
-            return f"{word} {_times(ours)} {unit} instead of {_times(theirs)}"
+            return f"{word} {_times(ours)} {unit} instead of {_times(theirs)} {unit}"
     return "its axes point elsewhere"
 
 

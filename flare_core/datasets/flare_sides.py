@@ -35,8 +35,8 @@ BOTH_SIDES = 0.2
 TISSUE_HU = -300.0
 """Denser than this is body, not air or mattress."""
 
-STEP = 4
-"""Every fourth voxel is enough to find the body's middle."""
+STEP_MM = 4.0
+"""Voxels this far apart are enough to find the body's middle."""
 
 ALL_NEIGHBOURS = np.ones((3, 3, 3), bool)
 
@@ -76,11 +76,12 @@ def body_middle_mm(scan: Volume, box: Box) -> float:
     The median of the largest piece denser than air: the table below and an arm beside it, which
     are other pieces, do not move it.
     """
-    planes = [slice(a, b, STEP) for a, b in zip(box.start, box.stop, strict=True)]
+    steps = [max(1, int(STEP_MM / mm)) for mm in scan.geometry.spacing_mm]
+    places = [slice(None, None, step) for step in steps]
     axis = int(np.argmax([abs(row[2]) for row in scan.geometry.direction]))  # head to foot
-    places = tuple(planes[a] if a == axis else slice(None, None, STEP) for a in range(3))
+    places[axis] = slice(box.start[axis], box.stop[axis], steps[axis])
     x_mm = _x_of(scan.geometry, places)
-    pieces, count = ndimage.label(scan.array[places] > TISSUE_HU)
+    pieces, count = ndimage.label(scan.array[tuple(places)] > TISSUE_HU)
     if count == 0:
         return float(np.median(x_mm))
     largest = 1 + int(np.bincount(pieces.ravel())[1:].argmax())

@@ -59,8 +59,13 @@ PAIRED_VESSELS: tuple[tuple[courses.Course, str], ...] = (
 )
 """The same, on both sides."""
 
-FAT_AROUND_KIDNEY_MM = 3.5
-"""Thickness of the fat between the kidneys and their neighbours, mm."""
+FAT_AROUND_MM = {
+    "right_kidney": 3.5,
+    "left_kidney": 3.5,
+    "right_adrenal_gland": 2.0,
+    "left_adrenal_gland": 2.0,
+}
+"""Thickness of the fat between retroperitoneal organs and their neighbours, mm."""
 
 Rng = np.random.Generator
 
@@ -210,17 +215,17 @@ def organ_shapes(body: Body, seed: int, taken: Sequence[Shape] = ()) -> dict[str
         shape, limits = maker(body, rng), VOLUME_ML[key]
         if limits is not None:
             wanted_ml = rng.uniform(*limits) / float(np.prod(body.scale))
-            fat = (around for other in made.items() for around in _kidney_fat(*other))
+            fat = (around for other in made.items() for around in _own_fat(*other))
             swell_mm = swell_for_volume(shape, wanted_ml, (*taken, *made.values(), *fat))
             shape = shape.swollen(swell_mm)
         made[key] = shape
     return made
 
 
-def _kidney_fat(key: str, shape: Shape) -> list[Shape]:
-    """Return the fat around and inside a kidney, which neighbours do not enter; else nothing."""
-    around = replace(shape, clips=()).grown(FAT_AROUND_KIDNEY_MM)
-    return [around] if key.endswith("_kidney") else []
+def _own_fat(key: str, shape: Shape) -> list[Shape]:
+    """Return the fat around (and in the sinus of) an organ, which neighbours do not enter."""
+    thickness_mm = FAT_AROUND_MM.get(key)
+    return [] if thickness_mm is None else [replace(shape, clips=()).grown(thickness_mm)]
 
 
 def organ_parts(shapes: dict[str, Shape], seed: int) -> Iterator[Part]:
@@ -238,7 +243,7 @@ def organ_parts(shapes: dict[str, Shape], seed: int) -> Iterator[Part]:
             yield from hollow(shape, fillings[key], rng, number)
         else:
             yield Part(shape, key, number)
-        yield from (Part(fat, "fat") for fat in _kidney_fat(key, shape))
+        yield from (Part(fat, "fat") for fat in _own_fat(key, shape))
     yield from _inside_organs(shapes, seed)
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from flare_core.anatomy.organs import organ
 from flare_core.datasets.cache import Sample
+from flare_core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Draw:
     sample: Sample
     """From which scan."""
     centre: npt.NDArray[np.float64]
-    """Its centre (z, y, x), voxels of the sample."""
+    """The middle of the patch (z, y, x) as a voxel index: between two voxels if the patch has an
+    even number of them."""
 
 
 class PatchSampler:
@@ -38,6 +40,11 @@ class PatchSampler:
         Size (z, y, x), voxels; centres are jittered by up to a quarter of it.
     centred : float
         Share of class-centred patches, 0 to 1.
+
+    Raises
+    ------
+    InputError
+        If no sample has a weight above 0.
     """
 
     def __init__(
@@ -49,6 +56,13 @@ class PatchSampler:
         seed: int = 0,
     ) -> None:
         self.samples = [s for s in samples if s.case.weight > 0]
+        if not self.samples:
+            raise InputError(
+                "samples",
+                f"{len(samples)} cases, none with a weight above 0",
+                "at least one case to draw from",
+                "Add cases, or raise their weights.",
+            )
         self.patch = np.asarray(patch, float)
         self.centred = centred
         self.random = np.random.default_rng(seed)
@@ -64,10 +78,11 @@ class PatchSampler:
         else:
             sample = self._pick(self.samples)
             size = np.asarray(sample.image.shape, float)
-            centre = self.random.uniform(0.0, 1.0, 3) * size
+            centre = self.random.uniform(0.0, 1.0, 3) * size - 0.5
         return Draw(sample, _pull_inside(centre, sample.image.shape, self.patch))
 
-    def _pick(self, samples: list[Sample]) -> Sample:
+    def _pick(self, samples: Sequence[Sample]) -> Sample:
+        """Return one of the samples, drawn by weight."""
         weights = np.array([s.case.weight for s in samples], float)
         return samples[int(self.random.choice(len(samples), p=weights / weights.sum()))]
 
@@ -85,6 +100,16 @@ def _holders(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
 def _pull_inside(
     centre: npt.NDArray[np.float64], shape: tuple[int, ...], patch: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Move a centre so that the patch hangs over the scan's edge as little as it can."""
-    half = np.minimum(patch, shape) / 2
-    return np.clip(centre, half, np.asarray(shape) - half)
+    """Move a centre so that the patch hangs over the scan's edge as little as it can.
+
+    The patch then begins at a whole voxel: what is not augmented is not blurred either.
+
+    Examples
+    --------
+    >>> _pull_inside(np.array([1.2, 7.9, 3.0]), (10, 10, 4), np.array([4.0, 5.0, 6.0])).tolist()
+    [1.5, 7.0, 1.5]
+    """
+    room = np.asarray(shape) - patch  # negative where the scan is smaller than the patch
+    start = np.clip(np.rint(centre - (patch - 1) / 2), 0, np.maximum(room, 0))
+    start = np.where(room < 0, np.floor(room / 2), start)
+    return start + (patch - 1) / 2

@@ -9,7 +9,9 @@ from flare_core.datasets.case import Case
 from flare_core.errors import InputError
 
 
-def patient_folds(cases: Sequence[Case], folds: int, *, seed: int = 0) -> tuple[tuple[str, ...], ...]:
+def patient_folds(
+    cases: Sequence[Case], folds: int, *, seed: int = 0
+) -> tuple[tuple[str, ...], ...]:
     """Deal the patients into `folds` groups with about equally many scans.
 
     Patients with most scans are dealt first, each to the group that has fewest; ties are drawn
@@ -24,6 +26,13 @@ def patient_folds(cases: Sequence[Case], folds: int, *, seed: int = 0) -> tuple[
     ------
     InputError
         If there are fewer patients than groups.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> scans = [Case(n, Path(n), patient=n[0]) for n in ("a1", "a2", "b1", "c1")]
+    >>> patient_folds(scans, 2)
+    (('a',), ('b', 'c'))
     """
     scans: dict[str, int] = {}
     for case in cases:

@@ -11,6 +11,7 @@ against it would mean anything.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ from flare_core.imaging.volume import Volume
 Status = Literal["scored", "missing", "unreadable", "other grid", "illegal labels"]
 OnCase = Callable[[int, int, str], None]
 
+MOST_WORKERS = 8
+"""More would rather wait for the disk, and each needs up to 1 GB."""
 GRID_TOLERANCE_MM = 0.1
 """How far a corner of the prediction may be from the reference's: rounding of file headers."""
 
@@ -133,7 +136,7 @@ def evaluate_folders(
     files : Files
         Label values of the files, and whether their place in space is checked.
     workers : int
-        Processes; the result does not depend on it.
+        Processes; the result does not depend on it. 0: as many as help on this machine.
     on_case : callable, optional
         Called with (cases done, cases in all, name of the case) after every case.
     cancelled : callable, optional
@@ -149,7 +152,8 @@ def evaluate_folders(
     pairing = pair_cases(prediction, reference)
     found: dict[int, CaseResult] = {}
     task = partial(evaluate_case, rules=rules, files=files)
-    with closing(_outcomes(task, pairing.cases, workers)) as outcomes:
+    count = workers or helpful_workers(len(pairing.cases))
+    with closing(_outcomes(task, pairing.cases, count)) as outcomes:
         for number, result in outcomes:
             found[number] = result
             if on_case is not None:
@@ -172,9 +176,21 @@ def evaluate_case(pair: CasePair, rules: ScoringRules, files: Files) -> CaseResu
     targets = annotated_targets(pair, rules)
     volume, status, problem = _prediction(pair, reference.geometry, rules, files)
     notes = () if volume is None else _remarks(volume, rules, files)
-    predicted = None if volume is None else _own_values(volume, files.prediction_scheme, rules)
+    predicted = None if volume is None else in_edition(volume, files.prediction_scheme, rules)
     scores = score_labels(predicted, true, reference.geometry, rules, targets)
     return CaseResult(pair.name, status, problem, notes + _undefined(scores, rules), scores)
+
+
+def helpful_workers(cases: int, processors: int | None = None) -> int:
+    """Return how many processes help: starting one costs about as much as a small case.
+
+    Examples
+    --------
+    >>> helpful_workers(3, 16), helpful_workers(50, 2), helpful_workers(400, 64)
+    (1, 2, 8)
+    """
+    available = processors or os.cpu_count() or 1
+    return max(1, min(cases // 2, available, MOST_WORKERS))
 
 
 def annotated_targets(pair: CasePair, rules: ScoringRules) -> tuple[Target, ...]:
@@ -231,10 +247,11 @@ def _reference_values(
             f"0 to {scheme.highest} ({scheme.title})",
             "Choose the edition that the references were made for, or name their scheme.",
         )
-    return _own_values(reference, files.reference_scheme, rules)
+    return in_edition(reference, files.reference_scheme, rules)
 
 
-def _own_values(volume: Volume, scheme: LabelScheme | None, rules: ScoringRules) -> Labels:
+def in_edition(volume: Volume, scheme: LabelScheme | None, rules: ScoringRules) -> Labels:
+    """Return labels (Z, Y, X) in the edition's values; `scheme` is the file's, None its own."""
     labels = volume.array.astype(np.uint8, copy=False)
     return labels if scheme is None else value_table(scheme, rules.edition)[labels]
 

@@ -1,54 +1,31 @@
-"""From the teams' CSV files to one table: metric x case x team.
+"""From the teams' files to one table, metric x case x team, in which higher is better.
 
-RESULTS/ holds a file TEAM.csv for each team, or a folder TEAM/ with one or more CSV files, as
-``flare evaluate`` and ``flare measure`` write them (files without a case column, such as summaries,
-are passed over there). A file has a column ``case`` (or ``Name``, as the organisers' scripts call
-it) and is either
-
-- wide: a line for each case, a column for each metric (``organ_dsc``, ``runtime_s``, ...), or for
-  each organ and metric (``liver_dsc``, ``Liver_DSC``, ...), or
-- long: columns ``case, organ, metric, value``; `organ` is empty for a metric of the whole case.
-
-An empty cell, or a line that is not there, is a missing value; missing values rank last.
+Rules for what is missing. A case that any team has is a case of the ranking; who lacks it, or has
+no finite value there, is ranked last. A team whose case lacks an organ that another team's has is
+missing there too: the mean over fewer organs would be another quantity. A team without the column
+of a metric is an error: more likely it has another name.
 """
 
 from __future__ import annotations
 
-import csv
 import difflib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from flare_core.anatomy.organs import LESION, organ
+from flare_core.anatomy.organs import LESION
 from flare_core.errors import InputError
+from flare_core.evaluate.ranking_files import Cells, read_team, team_files
 from flare_core.evaluate.ranking_schemes import MetricRule, Scheme
 
 Numbers = npt.NDArray[np.float64]
-Cells = dict[tuple[str, str], float]
-"""(case, column) -> value; NaN if it is written as such."""
 
-ORGANISERS_NAMES = {
-    "name": "case",
-    "time": "runtime_s",
-    "gpu_mem": "gpu_stable_max_mib",
-    "maxgpu_mem": "gpu_max_mib",
-    "auc_gpu_time": "auc_gpu_mib_s",
-    "auc_cpu_time": "auc_cpu_percent_s",
-    "auc_ram_time": "auc_ram_mib_s",
-}
-"""Column heads of the organisers' efficiency tables and what we call the same."""
-
-WHOLE = ("", "organ", "organs", "organs_mean", "mean", "average")
-"""What `organ` says in a long table if the value is the mean over the organs."""
-LONG = {"case", "organ", "metric", "value"}
-DIFFERENCE = 1e-6
-"""Two files of a team may differ by this much about the same value (they were rounded)."""
-SHOWN = 6
+SHOWN = 5
+"""So many names are listed in a note."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +47,7 @@ class Table:
 
 
 def read_results(folder: str | Path, scheme: Scheme) -> Table:
-    """Read the results of all teams.
+    """Read the results of all teams; `ranking_files` describes the format.
 
     Raises
     ------
@@ -79,20 +56,39 @@ def read_results(folder: str | Path, scheme: Scheme) -> Table:
         altogether, or has no case in common with the others.
     """
     files = team_files(Path(folder))
-    cells = {team: _read_team(team, paths, scheme) for team, paths in files.items()}
-    teams = tuple(sorted(cells))
-    cases = tuple(sorted({case for team in teams for case, _ in cells[team]}))
-    _check_common_cases(cells)
+    cells = {team: read_team(team, paths, scheme) for team, paths in sorted(files.items())}
+    _check_cases(cells)
+    return make_table(cells, scheme)
+
+
+def make_table(cells: Mapping[str, Cells], scheme: Scheme) -> Table:
+    """Arrange the values of all teams.
+
+    Parameters
+    ----------
+    cells : mapping
+        Team -> case -> column -> value.
+    scheme : Scheme
+        What is ranked.
+
+    Raises
+    ------
+    InputError
+        If a team lacks a metric altogether.
+    """
+    teams = tuple(cells)
+    cases = tuple(sorted({case for found in cells.values() for case in found}))
     shape = (len(scheme.metrics), len(cases), len(teams))
     raw, scored = np.full(shape, np.nan), np.full(shape, np.nan)
-    for t, team in enumerate(teams):
-        for m, rule in enumerate(scheme.metrics):
-            values = [_value(cells[team], case, rule) for case in cases]
-            _check_metric(team, values, rule, files[team])
-            raw[m, :, t] = values
-            within = [cells[team].get((case, rule.tolerance_column), np.nan) for case in cases]
-            scored[m, :, t] = score(raw[m, :, t], rule, np.array(within))
-    return Table(scheme, teams, cases, raw, scored, _missing_notes(raw, scheme, teams, cases))
+    for team in teams:
+        _check_columns(team, cells[team], scheme)
+    for m, rule in enumerate(scheme.metrics):
+        for c, case in enumerate(cases):
+            raw[m, c] = _values(rule, [found.get(case, {}) for found in cells.values()])
+        for t, team in enumerate(teams):
+            tolerated = [cells[team].get(c, {}).get(rule.tolerance_column, math.nan) for c in cases]
+            scored[m, :, t] = score(raw[m, :, t], rule, np.array(tolerated))
+    return Table(scheme, teams, cases, raw, scored, _notes(raw, scheme, teams, cases))
 
 
 def score(values: Numbers, rule: MetricRule, tolerated: Numbers) -> Numbers:
@@ -125,193 +121,90 @@ def score(values: Numbers, rule: MetricRule, tolerated: Numbers) -> Numbers:
     return values if rule.higher_is_better else -values
 
 
-def team_files(folder: Path) -> dict[str, list[Path]]:
-    """Return the CSV files of each team.
-
-    Raises
-    ------
-    InputError
-        If the folder is absent or holds fewer than two teams.
-    """
-    if not folder.is_dir():
-        legal = "a folder with TEAM.csv or TEAM/*.csv for each team"
-        raise InputError("RESULTS", f"{folder}, which is no folder", legal, "Correct the path.")
-    found: dict[str, list[Path]] = {}
-    for path in sorted(p for p in folder.iterdir() if not p.name.startswith(".")):
-        files = [path] if path.is_file() else sorted(path.glob("*.csv"))
-        files = [each for each in files if each.suffix.lower() == ".csv"]
-        team = path.stem if path.is_file() else path.name
-        if files and team in found:
-            came = f"{team}.csv and the folder {team}"
-            raise InputError("RESULTS", came, "one of them for each team", "Move one away.")
-        if files:
-            found[team] = files
-    if len(found) < 2:
-        came = f"{folder} with {len(found)} teams" + "".join(f" ({team})" for team in found)
-        legal = "TEAM.csv or TEAM/*.csv of at least two teams"
-        raise InputError("RESULTS", came, legal, "Add the other teams' results.")
-    return found
-
-
-def _read_team(team: str, paths: Sequence[Path], scheme: Scheme) -> Cells:
-    """Read all files of a team into one set of cells."""
-    cells: Cells = {}
-    read = 0
-    for path in paths:
-        rows = _rows(path)
-        head = next(rows, None)
-        names = [canonical(name) for name in head[1]] if head else []
-        if "case" not in names:
-            if len(paths) > 1:
-                continue  # a summary beside the scores
-            came = f"no column `case`, but: {', '.join(head[1]) if head else 'nothing'}"
-            legal = "comma-separated columns: case and one for each metric, or case, organ, metric, value"
-            raise InputError(str(path), came, legal, "Correct the first line of the file.")
-        read += 1
-        values = _long(rows, names, path) if set(names) >= LONG else _wide(rows, names, path)
-        _add(cells, values, scheme, path)
-    if not read:
-        legal = "at least one file with a column `case`"
-        came = f"{len(paths)} CSV files without a column `case`"
-        raise InputError(team, came, legal, f"Look into {paths[0].parent}.")
-    return cells
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, cells) of the lines that are not empty."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            for row in (reader := csv.reader(stream)):
-                if any(cell.strip() for cell in row):
-                    yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        came = f"a file that cannot be read: {error}"
-        legal = "comma-separated text in UTF-8"
-        raise InputError(str(path), came, legal, "Export the table again.") from error
-
-
-Value = tuple[str, str, str, str]
-"""Case, column, text, and where it stands."""
-
-
-def _wide(rows: Iterator[tuple[int, list[str]]], names: list[str], path: Path) -> Iterator[Value]:
-    at = names.index("case")
-    for line, row in rows:
-        _check_width(row, names, path, line)
-        for name, text in zip(names, row, strict=True):
-            if name != "case":
-                yield row[at], name, text, f"{path}, line {line}, column {name}"
-
-
-def _long(rows: Iterator[tuple[int, list[str]]], names: list[str], path: Path) -> Iterator[Value]:
-    case, part, metric, value = (names.index(n) for n in ("case", "organ", "metric", "value"))
-    for line, row in rows:
-        _check_width(row, names, path, line)
-        structure, measure = row[part].strip().lower(), canonical(row[metric])
-        whole = "" if measure not in ("dsc", "nsd") else "organ_"
-        column = f"{whole}{measure}" if structure in WHOLE else f"{structure}_{measure}"
-        yield row[case], column, row[value], f"{path}, line {line}"
-
-
-def _check_width(row: Sequence[str], names: Sequence[str], path: Path, line: int) -> None:
-    if len(row) != len(names):
-        came = f"{len(row)} cells in line {line}"
-        legal = f"{len(names)}, as in the first line"
-        raise InputError(str(path), came, legal, "Correct the line (quote cells with commas).")
-
-
-def _add(cells: Cells, values: Iterator[Value], scheme: Scheme, path: Path) -> None:
-    """Put the values that the scheme needs into `cells`; refuse contradictions."""
-    from flare_core.imaging.inputs import case_name
-
-    wanted: dict[str, str | None] = {}
-    for case_text, name, text, where in values:
-        if name not in wanted:
-            wanted[name] = wanted_column(name, scheme)
-        column = wanted[name]
-        if column is None:
-            continue
-        case = case_name(case_text.strip())
-        if not text.strip():
-            cells.setdefault((case, ""), math.nan)  # the case is there, its value is not
-            continue
-        value, key = _number(text, where), (case, column)
-        old = cells.get(key, value)
-        if abs(old - value) > DIFFERENCE * max(1.0, abs(old)) or math.isnan(old) != math.isnan(value):
-            came = f"{column} of case {case}: {old:g} before, {value:g} in {path.name}"
-            raise InputError(where, came, "one value for a case and metric", "Remove the other.")
-        cells[key] = value
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        legal = "a number with a decimal point, or nothing for a missing value"
-        raise InputError(where, repr(text), legal, "Correct the cell.") from None
-
-
-def canonical(name: str) -> str:
-    """Return our name of a column.
-
-    Examples
-    --------
-    >>> canonical(" Time"), canonical("Liver_DSC"), canonical("AUC_GPU_Time")
-    ('runtime_s', 'liver_dsc', 'auc_gpu_mib_s')
-    """
-    plain = name.strip().lower().replace(" ", "_").replace("-", "_")
-    return ORGANISERS_NAMES.get(plain, plain)
-
-
-def wanted_column(name: str, scheme: Scheme) -> str | None:
-    """Return the name under which a scheme needs a column; None if it does not.
-
-    Examples
-    --------
-    >>> from flare_core.evaluate.ranking_schemes import FLARE23
-    >>> wanted_column("rk_dsc", FLARE23), wanted_column("tumor_nsd", FLARE23)
-    ('right_kidney_dsc', 'lesion_nsd')
-    >>> wanted_column("liver_hd95_mm", FLARE23)
-    """
-    direct = {column for rule in scheme.metrics for column in rule.columns}
-    direct |= {rule.tolerance_column for rule in scheme.metrics} - {""}
-    if name in direct:
-        return name
-    structure, _, measure = name.rpartition("_")
-    key = structure_key(structure)
-    if key is None:
-        return None
-    column = f"{key}_{measure}"
-    needed = measure in {rule.organ_mean_of for rule in scheme.metrics} - {""}
-    return column if column in direct or (needed and key != LESION.key) else None
-
-
-def structure_key(name: str) -> str | None:
-    """Return the key of an organ, of both kidneys or of lesions; None for any other word.
-
-    Examples
-    --------
-    >>> structure_key("ivc"), structure_key("kidneys"), structure_key("mean")
-    ('inferior_vena_cava', 'kidneys', None)
-    """
-    if name in ("kidney", "kidneys"):
-        return "kidneys"
-    try:
-        return None if name.isdigit() else organ(name).key
-    except InputError:
-        return None
-
-
-def _value(cells: Mapping[tuple[str, str], float], case: str, rule: MetricRule) -> float:
-    """Return the value of a case: a column of its own, or the mean over the organs."""
-    for column in rule.columns:
-        if (case, column) in cells:
-            return cells[case, column]
+def _values(rule: MetricRule, found: Sequence[Mapping[str, float]]) -> list[float]:
+    """Return one metric of one case for every team; `found` is each team's columns."""
+    direct = [_direct(rule, columns) for columns in found]
     if not rule.organ_mean_of:
-        return math.nan
-    organs = [
-        cells[case, column]
-        for column in _organ_columns(rule.organ_mean_of)
-        if (case, column) in cells
+        return [math.nan if value is None else value for value in direct]
+    organs = [_organs(rule, columns) for columns in found]
+    complete = {
+        name for value, parts in zip(direct, organs, strict=True) if value is None for name in parts
+    }
+    return [
+        value if value is not None else _mean(parts, complete)
+        for value, parts in zip(direct, organs, strict=True)
     ]
-    return math.fsum(organs) / len(organs) if organs else math.nan
+
+
+def _direct(rule: MetricRule, columns: Mapping[str, float]) -> float | None:
+    return next((columns[name] for name in rule.columns if name in columns), None)
+
+
+def _organs(rule: MetricRule, columns: Mapping[str, float]) -> dict[str, float]:
+    """Return the values of single organs."""
+    lesion = f"{LESION.key}_{rule.organ_mean_of}"
+    ending = f"_{rule.organ_mean_of}"
+    return {name: v for name, v in columns.items() if name.endswith(ending) and name != lesion}
+
+
+def _mean(parts: Mapping[str, float], complete: set[str]) -> float:
+    if not parts or parts.keys() != complete:
+        return math.nan
+    return math.fsum(parts.values()) / len(parts)
+
+
+def _check_cases(cells: Mapping[str, Cells]) -> None:
+    """Refuse a team that shares no case with any other: names do not match."""
+    for team, found in cells.items():
+        others = {case for other, theirs in cells.items() if other != team for case in theirs}
+        if not others & found.keys():
+            came = f"cases {_listed(sorted(found))}, none of which another team has"
+            legal = f"names as the others have them: {_listed(sorted(others))}"
+            raise InputError(team, came, legal, "Rename the cases, or take the team out.")
+
+
+def _check_columns(team: str, cells: Cells, scheme: Scheme) -> None:
+    """Refuse a team without the column of a metric, or without the one its tolerance needs."""
+    present = {column for columns in cells.values() for column in columns}
+    for rule in scheme.metrics:
+        parts = _organs(rule, dict.fromkeys(present, 0.0)) if rule.organ_mean_of else {}
+        if not parts and not present.intersection(rule.columns):
+            wanted = " or ".join(f"`{name}`" for name in rule.columns)
+            if rule.organ_mean_of:
+                wanted += f", or one for each organ as in `liver_{rule.organ_mean_of}`"
+            raise _missing_column(team, wanted, rule.columns[0], present)
+        if rule.tolerance_column and rule.tolerance_column not in present:
+            wanted = f"`{rule.tolerance_column}`, which the tolerance of {rule.title} is about"
+            raise _missing_column(team, wanted, rule.tolerance_column, present)
+
+
+def _missing_column(team: str, wanted: str, name: str, present: set[str]) -> InputError:
+    near = difflib.get_close_matches(name, present, n=1)
+    hint = f"Is it {near[0]}? " if near else ""
+    came = f"no such column; usable ones are: {', '.join(sorted(present)) or 'none'}"
+    action = f"{hint}Add the column, or rank by another --scheme."
+    return InputError(f"results of {team}", came, f"a column {wanted}", action)
+
+
+def _notes(
+    raw: Numbers, scheme: Scheme, teams: Sequence[str], cases: Sequence[str]
+) -> tuple[str, ...]:
+    """Name what is missing."""
+    gone = ~np.isfinite(raw)  # (metric, case, team)
+    notes = []
+    for t, team in enumerate(teams):
+        whole = gone[:, :, t].all(axis=0)  # (case,)
+        parts = [("result", whole)]
+        parts += [(rule.title, gone[m, :, t] & ~whole) for m, rule in enumerate(scheme.metrics)]
+        for what, missing in parts:
+            names = [cases[int(c)] for c in np.flatnonzero(missing)]
+            if names:
+                notes.append(
+                    f"{team}: no {what} of {len(names)} cases, ranked last: {_listed(names)}"
+                )
+    return tuple(notes)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -15,6 +15,14 @@ from flare_core.evaluate.evaluate import CaseResult, Evaluation
 from flare_core.evaluate.metrics import METRICS
 from flare_core.evaluate.summary import Statistic, case_means, headlines, statistics
 
+IN_TERMINAL = {
+    "dsc": "DSC",
+    "nsd": "NSD",
+    "hd95": "HD95, mm",
+    "volume_error_percent": "volume, %",
+}
+"""Metrics of the table in a terminal, and their heads there."""
+
 
 def scores_csv(evaluation: Evaluation) -> str:
     """Return every number on its own line: case, organ, metric, value, unit.
@@ -81,6 +89,34 @@ def summary_record(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def summary_text(evaluation: Evaluation) -> str:
+    """Return the scores as a table for a terminal: means of DSC and NSD, medians of the others."""
+    rules = evaluation.rules
+    found = {(one.organ, one.metric): one for one in statistics(evaluation)}
+    kinds = {
+        k: "mean" if METRICS[k].official else "median" for k in IN_TERMINAL if k in rules.metrics
+    }
+    lines = [
+        f"{rules.edition.title}, mode {rules.mode}, {len(evaluation.cases)} cases",
+        " " * 22 + "".join(f"{IN_TERMINAL[key]:>12}" for key in kinds),
+        " " * 22 + "".join(f"{kind:>12}" for kind in kinds.values()),
+    ]
+    for target in rules.edition.targets:
+        cells = (_short(getattr(found[target.key, key], kind)) for key, kind in kinds.items())
+        lines.append(f"{target.name[:21]:<22}" + "".join(f"{cell:>12}" for cell in cells))
+    for one in headlines(evaluation):
+        ends = f"  (95 % CI {one.ci_low:.4f} to {one.ci_high:.4f})"
+        lines.append(f"{one.name:<30}{_short(one.value)}{'' if math.isnan(one.ci_low) else ends}")
+    return "\n".join(lines)
+
+
+def problems_text(evaluation: Evaluation) -> list[str]:
+    """Return one line for everything a person should know of before trusting the scores."""
+    lines = [f"{c.case}: scores 0, {c.status}: {c.problem}" for c in evaluation.failed]
+    lines += [f"{c.case}: {note}" for c in evaluation.cases for note in c.notes]
+    return lines + [f"{name}: not scored, there is no reference" for name in evaluation.extra]
+
+
 def number_text(value: float) -> str:
     """Write a number with up to six decimals, or six figures if that is more.
 
@@ -94,6 +130,10 @@ def number_text(value: float) -> str:
     if value and abs(value) < 1e-4:
         return np.format_float_positional(value, precision=6, fractional=False, trim="-")
     return np.format_float_positional(value, precision=6, trim="-")
+
+
+def _short(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else str(value)
 
 
 def _case_columns(evaluation: Evaluation) -> Iterable[tuple[str, str]]:

@@ -217,9 +217,7 @@ class Geometry:
         >>> Geometry((10, 100, 100), (5.0, 0.8, 0.8)).with_spacing((2.5, 1.6, 1.6)).shape
         (20, 50, 50)
         """
-        counts = (
-            max(1, round(e / s)) for e, s in zip(self.extent_mm, spacing_mm, strict=True)
-        )
+        counts = (max(1, round(e / s)) for e, s in zip(self.extent_mm, spacing_mm, strict=True))
         return self.with_shape(_index(counts))
 
     def canonical_map(self) -> AxisMap:

@@ -1,7 +1,8 @@
 """Networks, built from the NetworkSpec of a model card.
 
 ★ ADD A NETWORK: one file beside this one and one line in NETWORKS. Its state-dict names are part
-of the package format, so choose them once.
+of the package format, so choose them once. Weights that nnU-Net trained fit the U-Nets here after
+`without_duplicates`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flare_core.errors import InputError
+from flare_core.networks.nnunet_names import without_duplicates
 from flare_core.networks.plain_unet import PlainUNet
 from flare_core.networks.residual_unet import ResidualEncoderUNet
 from flare_core.networks.space_to_depth import SpaceToDepthNet
@@ -23,7 +25,7 @@ NETWORKS = {
     "residual_encoder_unet": ResidualEncoderUNet,
 }
 
-__all__ = ["NETWORKS", "build_network"]
+__all__ = ["NETWORKS", "build_network", "without_duplicates"]
 
 
 def build_network(spec: Spec) -> nn.Module:

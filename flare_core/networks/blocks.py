@@ -64,9 +64,7 @@ class ConvStack(nn.Module):
     ) -> None:
         super().__init__()
         first = ConvBlock(channels, kernel, stride, spec)
-        rest = [
-            ConvBlock((channels[1], channels[1]), kernel, ONE, spec) for _ in range(count - 1)
-        ]
+        rest = [ConvBlock((channels[1], channels[1]), kernel, ONE, spec) for _ in range(count - 1)]
         self.convs = nn.Sequential(first, *rest)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,11 +73,9 @@ class ConvStack(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a skip; the skip pools and projects where shapes change (ResNet-D)."""
+    """Two convolutions beside a skip that pools and projects where shapes change (ResNet-D)."""
 
-    def __init__(
-        self, channels: tuple[int, int], kernel: Index, stride: Index, spec: Spec
-    ) -> None:
+    def __init__(self, channels: tuple[int, int], kernel: Index, stride: Index, spec: Spec) -> None:
         super().__init__()
         self.conv1 = ConvBlock(channels, kernel, stride, spec)
         self.conv2 = ConvBlock((channels[1], channels[1]), kernel, ONE, spec, activation=False)

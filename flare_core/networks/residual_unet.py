@@ -22,9 +22,7 @@ class ResidualEncoder(nn.Module):
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         widths = (spec.features_per_stage[0], *spec.features_per_stage)
-        self.stem = ConvStack(
-            1, (spec.input_channels, widths[0]), spec.kernel_sizes[0], ONE, spec
-        )
+        self.stem = ConvStack(1, (spec.input_channels, widths[0]), spec.kernel_sizes[0], ONE, spec)
         self.stages = nn.Sequential(
             *(
                 ResidualStack(

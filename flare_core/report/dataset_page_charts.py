@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,6 +13,9 @@ from flare_core.report.charts import BAND, FAINT, INK
 WIDTH, HEIGHT = 290, 170
 LEFT, RIGHT, TOP, BOTTOM = 12, 12, 40, 30
 """Pixels; TOP holds title and remark, BOTTOM the axis."""
+
+LIGHTEST = 225
+"""Brightness (0 to 255) above which a bar would be lost on white."""
 
 Colour = tuple[int, int, int]
 
@@ -63,7 +67,7 @@ def histogram_of(
     counts = [0] * count
     for value in known:
         counts[min(count - 1, max(0, math.floor((value - start) / width + 1e-9)))] += 1
-    middle = sorted(known)[len(known) // 2]
+    middle = statistics.median(known)
     return Histogram(title, start, width, tuple(counts), unit, remark=remark, middle=middle)
 
 
@@ -108,11 +112,25 @@ def _bars(histogram: Histogram) -> str:
         x = _x(histogram.start + (number + 1) * histogram.width, histogram)
         y = floor - (floor - TOP) * count / highest
         steps.append(f"V{y:.1f}H{x:.1f}")
-    colour = "#{:02x}{:02x}{:02x}".format(*histogram.colour)
+    colour = "#{:02x}{:02x}{:02x}".format(*_visible(histogram.colour))
     return (
         f'<path d="{"".join(steps)}V{floor}Z" fill="{colour}" stroke="{INK}" stroke-width="0.5" '
         'stroke-opacity="0.6"/>'
     )
+
+
+def _visible(colour: Colour) -> Colour:
+    """Darken a colour that would be lost on a white page.
+
+    Examples
+    --------
+    >>> _visible((255, 253, 229)), _visible((221, 84, 84))
+    ((204, 202, 183), (221, 84, 84))
+    """
+    red, green, blue = colour
+    if 0.3 * red + 0.59 * green + 0.11 * blue <= LIGHTEST:
+        return colour
+    return int(red * 0.8), int(green * 0.8), int(blue * 0.8)
 
 
 def _band(histogram: Histogram) -> str:

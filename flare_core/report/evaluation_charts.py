@@ -24,10 +24,10 @@ from flare_core.report.evaluation_axis import (
 
 Numbers = npt.NDArray[np.float64]
 
-WIDTH = 860
-NAME_WIDTH = 170
-VALUE_WIDTH = 200
-ROW = 40
+WIDTH = 640
+NAME_WIDTH = 150
+VALUE_WIDTH = 90
+ROW = 36
 AXIS_HEIGHT = 40
 VIOLIN = 16.0
 """Half height of a violin at its densest, pixels."""
@@ -35,6 +35,7 @@ BOX = 6.0
 """Half height of a box, pixels."""
 FEWEST_FOR_VIOLIN = 8
 """With fewer values a density would be invented; the dots say it all."""
+FEWEST_FOR_BOX = 4
 MOST_DOTS = 250
 """With more values only the outliers are dots."""
 
@@ -81,25 +82,25 @@ def density(values: Numbers, at: Numbers) -> Numbers:
 def _row(series: Series, axis: Axis, y: float) -> str:
     values = np.array([value for value in series.values if math.isfinite(value)])
     name = text(NAME_WIDTH - 12, y + 4, series.name, anchor="end")
-    if len(values) == 0:
-        return name + text(WIDTH - VALUE_WIDTH + 14, y + 4, "no value", colour=FAINT)
     lost = len(series.values) - len(values)
-    figures = f"median {short(float(np.median(values)))}, mean {short(float(values.mean()))}"
+    absent = text(WIDTH - VALUE_WIDTH + 12, y + 4, f"{lost} not drawn", FAINT) if lost else ""
+    if len(values) == 0:
+        return name + absent
     return (
         name
         + (_violin(values, series.colour, axis, y) if len(values) >= FEWEST_FOR_VIOLIN else "")
-        + (_box(values, axis, y) if len(values) >= 4 else "")
+        + (_box(values, axis, y) if len(values) >= FEWEST_FOR_BOX else "")
         + _dots(values, series.colour, axis, y)
         + _diamond(_x(axis, float(values.mean())), y)
-        + text(WIDTH - VALUE_WIDTH + 14, y + (4 if not lost else -2), figures)
-        + (text(WIDTH - VALUE_WIDTH + 14, y + 12, f"{lost} not shown", FAINT) if lost else "")
+        + absent
     )
 
 
 def _violin(values: Numbers, colour: Colour, axis: Axis, y: float) -> str:
-    at = np.linspace(values.min(), values.max(), 60)
-    if values.min() == values.max():
+    low, high = max(values.min(), axis.low), min(values.max(), axis.high)
+    if low >= high:
         return ""
+    at = np.linspace(low, high, 60)
     heights = VIOLIN * density(values, at)
     upper = [f"{_x(axis, v):.1f},{y - h:.1f}" for v, h in zip(at, heights, strict=True)]
     lower = [f"{_x(axis, v):.1f},{y + h:.1f}" for v, h in zip(at, heights, strict=True)]
@@ -128,11 +129,14 @@ def _dots(values: Numbers, colour: Colour, axis: Axis, y: float) -> str:
     if len(values) > MOST_DOTS:
         q1, q3 = np.quantile(values, (0.25, 0.75))
         shown = values[(values < q1 - 1.5 * (q3 - q1)) | (values > q3 + 1.5 * (q3 - q1))]
-    return "".join(
-        f'<circle cx="{_x(axis, float(value)):.1f}" cy="{y + (k * 5 % 13) - 6:.1f}" r="2.4" '
-        f'fill="{hex_colour(colour)}" stroke="{INK}" stroke-width="0.6" fill-opacity="0.8">'
-        f"<title>{short(float(value))}</title></circle>"
-        for k, value in enumerate(shown)
+    return "".join(_dot(float(v), colour, axis, y + k * 5 % 13 - 6) for k, v in enumerate(shown))
+
+
+def _dot(value: float, colour: Colour, axis: Axis, y: float) -> str:
+    fill = hex_colour(colour) if axis.low <= value <= axis.high else "none"
+    return (
+        f'<circle cx="{_x(axis, value):.1f}" cy="{y:.1f}" r="2.4" fill="{fill}" stroke="{INK}" '
+        f'stroke-width="0.6" fill-opacity="0.8"><title>{short(value)}</title></circle>'
     )
 
 

@@ -24,7 +24,9 @@ OWN_STYLE = """
 .card { border: 1px solid #ddd; border-radius: 6px; padding: .6rem 1.1rem; }
 .card b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums; }
 .card span { color: #666; font-size: .85rem; }
-.pair { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
+.pair { display: flex; flex-wrap: wrap; gap: .6rem; align-items: flex-start; }
+.pair td, .pair th { padding: .3rem .45rem; font-size: .85rem; white-space: nowrap; }
+.pair td.text, .pair th.text { white-space: normal; }
 figure { margin: 0 0 1.2rem; }
 figcaption { color: #444; margin-bottom: .3rem; }
 """
@@ -61,7 +63,7 @@ class Figure:
     """A chart or a picture."""
 
     caption: str
-    """What it shows."""
+    """What it shows; empty where the section's title says it."""
     svg: str = ""
     """An ``<svg>`` element of our own charts; inserted as it is."""
     picture: bytes = b""
@@ -149,8 +151,8 @@ def _section(section: Section) -> str:
     tables = "".join(_table(each) for each in section.tables)
     figures = "".join(_figure(each) for each in section.figures)
     return (
-        f"<section><h2>{escape(section.title)}</h2>{remarks}{tables}"
-        f'<div class="pair">{figures}</div></section>'
+        f"<section><h2>{escape(section.title)}</h2>{remarks}"
+        f'<div class="pair">{figures}{tables}</div></section>'
     )
 
 
@@ -162,7 +164,8 @@ def _table(table: Table) -> str:
         + "</tr>"
         for number, row in enumerate(table.rows)
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    body = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<div class="wide">{body}</div>'
 
 
 def _cell(tag: str, column: int, text: str, table: Table) -> str:
@@ -171,7 +174,7 @@ def _cell(tag: str, column: int, text: str, table: Table) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    caption = f"<figcaption>{escape(figure.caption)}</figcaption>"
+    caption = f"<figcaption>{escape(figure.caption)}</figcaption>" if figure.caption else ""
     if figure.svg:
         return f"<figure>{caption}{figure.svg}</figure>"
     source = base64.b64encode(figure.picture).decode("ascii")

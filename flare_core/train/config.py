@@ -76,6 +76,9 @@ class TrainConfig:
     """Share of class-centred patches; the rest lie anywhere."""
     focal_gamma: float = 0.0
     """0: Dice + cross entropy. Above: Dice + focal loss (FLARE23's winner: 2)."""
+    class_balance: float = 0.5
+    """Voxels of a class weigh its frequency in the patch to the power of minus this, in the
+    point-wise loss; 0 is no weight. Without it a short training never begins with small organs."""
     weight_decay: float = 1e-2
     """Of AdamW."""
     warm_up_steps: int = 50
@@ -131,6 +134,7 @@ class TrainConfig:
             "validate_every": (0, math.inf),
             "validation_scans": (0, math.inf),
             "checkpoint_minutes": (0, math.inf),
+            "class_balance": (0, 1),
         }
         for name, (low, high) in limits.items():
             came = getattr(self, name)

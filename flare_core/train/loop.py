@@ -161,7 +161,11 @@ class Trainer:
         levels = levels if isinstance(levels, list) else [levels]
         targets = level_targets(patch.classes, self.config.network, len(levels))
         return deep_supervision_loss(
-            levels, targets, patch.annotated, focal_gamma=self.config.focal_gamma
+            levels,
+            targets,
+            patch.annotated,
+            focal_gamma=self.config.focal_gamma,
+            balance=self.config.class_balance,
         )
 
     def _count_skipped(self, finite: bool) -> None:

@@ -19,7 +19,7 @@ from flare_core.cli.worker import Worker
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("fake_engine.py")), "segment", "--worker"]
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 30
+PATIENCE_S = 120
 
 
 class Client:

@@ -1,0 +1,123 @@
+"""The model in the repository does its work: on phantoms, on real scans, however they are stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flare_core import NothingFound, Segmentation, Settings, Volume, read_volume, segment_ct
+from flare_core.anatomy.organs import ORGANS, organ
+from flare_core.datasets.phantom import PhantomCase, PhantomSettings, make_phantom
+from flare_core.evaluate.metrics.dsc import dice
+from flare_core.imaging.geometry import AxisMap, Box
+from flare_core.store.package import load_package
+
+LARGE = ("liver", "spleen", "right_kidney", "left_kidney")
+
+
+def scores(found: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """DSC by organ key."""
+    values = dice(found, true.astype(np.uint8), [o.id for o in ORGANS])
+    return {o.key: values[o.id] for o in ORGANS}
+
+
+@pytest.fixture(scope="module")
+def found(phantom: PhantomCase) -> Segmentation:
+    return segment_ct(phantom.image)
+
+
+def centre_left_mm(labels: Volume, key: str) -> float:
+    """How far to the patient's left an organ's centre is, mm."""
+    voxels = np.argwhere(labels.array == organ(key).id)
+    return float(labels.geometry.voxel_to_lps(voxels.mean(axis=0))[0])
+
+
+def test_the_package_is_whole_small_and_says_what_it_is() -> None:
+    package = load_package("default")
+    size = sum(path.stat().st_size for path in package.folder.iterdir())
+    assert size <= 12e6
+    assert {s.name for s in package.card.stages} >= {"localiser", "organs"}
+    assert "not a medical device" in package.card.intended_use
+    assert package.card.metrics and package.card.training_data
+
+
+def test_a_phantom_is_segmented(phantom: PhantomCase, found: Segmentation) -> None:
+    values = scores(found.labels.array, phantom.labels.array)
+    assert found.labels.geometry == phantom.image.geometry
+    assert min(values[key] for key in LARGE) > 0.85, values
+    assert np.mean(list(values.values())) > 0.6, values
+
+
+def test_right_and_left_are_the_patients_own(found: Segmentation) -> None:
+    assert centre_left_mm(found.labels, "right_kidney") < centre_left_mm(
+        found.labels, "left_kidney"
+    )
+    assert centre_left_mm(found.labels, "liver") < centre_left_mm(found.labels, "spleen")
+
+
+@pytest.mark.parametrize(
+    "axis_map",
+    [
+        AxisMap((0, 1, 2), (False, True, True)),  # RAS, as NIfTI tools store it
+        AxisMap((2, 0, 1), (True, False, False)),  # sagittal slices
+    ],
+    ids=["ras", "sagittal"],
+)
+def test_storage_order_changes_nothing(
+    phantom: PhantomCase, found: Segmentation, axis_map: AxisMap
+) -> None:
+    image = phantom.image
+    stored = Volume(
+        np.ascontiguousarray(axis_map.apply(image.array)), image.geometry.permuted(axis_map)
+    )
+    again = segment_ct(stored)
+    assert np.array_equal(axis_map.undo(again.labels.array), found.labels.array)
+
+
+def test_a_subset_keeps_only_what_was_asked_for(phantom: PhantomCase) -> None:
+    result = segment_ct(phantom.image, Settings(organs=("spleen",)))
+    assert set(np.unique(result.labels.array)) == {0, organ("spleen").id}
+
+
+@pytest.mark.parametrize("field", ["chest-only", "pelvis-only"])
+def test_nothing_abdominal_is_said_and_not_guessed(field: str) -> None:
+    settings = PhantomSettings(seed=3, spacing_mm=(5.0, 2.5, 2.5), field=field)
+    with pytest.raises(NothingFound, match="No abdominal organ"):
+        segment_ct(make_phantom(settings).image)
+
+
+def test_a_block_of_water_has_no_organ(phantom: PhantomCase) -> None:
+    with pytest.raises(NothingFound):
+        water = np.full(phantom.image.array.shape, -1000, np.int16)
+        water[5:-5, 30:-30, 30:-30] = 0
+        segment_ct(phantom.image.with_array(water))
+
+
+def test_bf16_and_float32_agree(phantom: PhantomCase) -> None:
+    exact = segment_ct(phantom.image, Settings(precision="float32")).labels.array
+    rounded = segment_ct(phantom.image, Settings(precision="bf16")).labels.array
+    assert min(scores(rounded, exact)[key] for key in LARGE) >= 0.995
+
+
+@pytest.mark.parametrize("name", ["cptac189", "totalseg_ct", "hcc009thick"])
+def test_real_scans(real_data: Path, name: str) -> None:
+    result = segment_ct(real_data / "ct" / f"{name}.nii.gz")
+    truth = read_volume(real_data / "labels" / f"{name}.nii.gz")
+    assert result.labels.geometry.same_grid(truth.geometry)
+    values = scores(result.labels.array, truth.array)
+    assert min(values[key] for key in LARGE) > 0.8, values
+
+
+def test_the_chest_of_a_real_scan_has_no_abdominal_organ_but_vessels(real_data: Path) -> None:
+    image = read_volume(real_data / "ct" / "acrin042.nii.gz")
+    whole, _ = image.canonical()
+    top = replace(Box.of_shape(whole.geometry.shape), start=(100, 0, 0))
+    try:
+        result = segment_ct(whole.crop(top))
+    except NothingFound:
+        return
+    present = {key for key in LARGE if (result.labels.array == organ(key).id).any()}
+    assert not present, present

@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from flare_core.errors import InputError
+from flare_core.networks import build_network
+from flare_core.segment.runtime import cpu_has_bf16
+from flare_core.train import loop
+from flare_core.train.batches import Patch
+from flare_core.train.checkpoint import load_checkpoint
+from flare_core.train.config import Phase, TrainConfig
+from flare_core.train.log import read_log
+from flare_core.train.loop import CHECKPOINT, LOG, MOST_SKIPPED, WEIGHTS, Trainer
+from tiny_training import NETWORK, SPACING_MM, make_cases, tiny_config, write_config
+
+Facts = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, cases: Path, cache: Path) -> Path:
+    """A finished run of 60 steps."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    Trainer(tiny_config(cases), folder, cache).run()
+    return folder
+
+
+def steps(facts: Facts) -> Facts:
+    return [each for each in facts if each["event"] == "step"]
+
+
+def short(config: TrainConfig, count: int) -> TrainConfig:
+    return replace(config, phases=(replace(config.phases[0], steps=count),))
+
+
+def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_loss_falls_and_held_out_organs_are_found(trained: Path) -> None:
+    facts = read_log(trained / LOG)
+    losses = [each["loss"] for each in steps(facts)]
+    assert len(losses) == 3 and losses[-1] < 0.5 * losses[0]
+    scores = [each["dsc"] for each in facts if each["event"] == "validation"]
+    assert len(scores) == 2 and set(scores[-1]) == {"liver", "spleen"}
+    assert sum(scores[-1].values()) / 2 > 0.6
+
+
+def test_a_finished_run_leaves_weights_and_a_checkpoint(trained: Path, cases: Path) -> None:
+    assert {p.name for p in trained.iterdir()} == {CHECKPOINT, WEIGHTS, LOG}
+    exported = load_file(trained / WEIGHTS)
+    network = build_network(NETWORK)
+    network.load_state_dict({k: v.float() for k, v in exported.items()})
+    state = load_checkpoint(trained / CHECKPOINT)
+    assert same({k: v.half() for k, v in state["ema"].items()}, exported)
+    assert not same(state["network"], state["ema"])
+    assert state["progress"]["total_steps"] == 60 and state["progress"]["phase"] == 1
+
+
+def test_progress_says_where_the_run_is(trained: Path) -> None:
+    facts = steps(read_log(trained / LOG))
+    assert [each["step"] for each in facts] == [20, 40, 60]
+    assert [each["phase_fraction"] for each in facts] == pytest.approx([1 / 3, 2 / 3, 1], abs=1e-3)
+    assert facts[0]["seconds_left"] > 0 and facts[-1]["seconds_left"] == 0.0
+    assert facts[0]["run_seconds_left"] == facts[0]["seconds_left"]
+    for each in facts:
+        assert each["seconds_per_step"] > each["data_seconds"] > 0 and each["skipped"] == 0
+        assert 0 < each["learning_rate"] <= 1e-2
+
+
+def test_a_run_is_repeatable(cases: Path, cache: Path, tmp_path: Path) -> None:
+    config = short(tiny_config(cases, validate_every=0), 8)
+    runs = [Trainer(config, tmp_path / name, cache) for name in ("a", "b")]
+    other = Trainer(replace(config, seed=1), tmp_path / "c", cache)
+    for trainer in (*runs, other):
+        trainer.run()
+    assert same(weights_of(runs[0]), weights_of(runs[1]))
+    assert not same(weights_of(runs[0]), weights_of(other))
+
+
+def test_a_finished_run_is_not_run_again(trained: Path, cases: Path, cache: Path) -> None:
+    told: Facts = []
+    before = (trained / CHECKPOINT).stat().st_mtime_ns
+    scores = Trainer(tiny_config(cases), trained, cache, report=told.append).run()
+    assert set(scores) == {"liver", "spleen"} and [t["event"] for t in told] == ["resume"]
+    assert (trained / CHECKPOINT).stat().st_mtime_ns == before
+
+
+class Stop(Exception):
+    """Ends a run from outside, as a signal would."""
+
+
+def stop_after(step: int) -> Any:
+    def report(facts: dict[str, Any]) -> None:
+        if facts["event"] == "step" and facts["step"] >= step:
+            raise Stop
+
+    return report
+
+
+def test_a_stopped_run_goes_on_where_its_checkpoint_is(
+    cases: Path, cache: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(cases, checkpoint_minutes=0.0)
+    with pytest.raises(Stop):
+        Trainer(config, tmp_path, cache, report=stop_after(40)).run()
+    saved = load_checkpoint(tmp_path / CHECKPOINT)["progress"]
+    assert saved["step"] == 39 and len(saved["history"]) == 1
+    told: Facts = []
+    again = Trainer(config, tmp_path, cache, report=told.append)
+    assert again.progress.total_steps == 39
+    again.run()
+    assert told[0] == {"event": "resume", "phase": 0, "step": 39, "total_steps": 39}
+    assert [each["step"] for each in steps(told)] == [40, 60]
+    assert load_checkpoint(tmp_path / CHECKPOINT)["progress"]["total_steps"] == 60
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
+def test_killed_again_and_again_it_still_arrives(cases: Path, cache: Path, tmp_path: Path) -> None:
+    """Killed at any moment, mostly while saving; nothing in the folder is ever half of something."""
+    config = short(tiny_config(cases, checkpoint_minutes=0.0, validate_every=7), 100)
+    out = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "flare_core", "train", str(write_config(tmp_path / "c.json", config)),
+        "-o", str(out), "--cache", str(cache), "--progress", "json",
+    ]  # fmt: skip
+    reached = 0
+    for _ in range(3):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if json.loads(line)["event"] == "step":
+                    os.kill(process.pid, signal.SIGKILL)
+        saved = load_checkpoint(out / CHECKPOINT)["progress"]
+        assert saved["total_steps"] >= reached + 19
+        reached = saved["total_steps"]
+        if (out / WEIGHTS).exists():
+            assert set(load_file(out / WEIGHTS)) == set(build_network(NETWORK).state_dict())
+    Trainer(config, out, cache).run()
+    assert load_checkpoint(out / CHECKPOINT)["progress"]["total_steps"] == 100
+    assert {p.name for p in out.iterdir()} == {CHECKPOINT, WEIGHTS, LOG}
+    events = [each["event"] for each in read_log(out / LOG)]
+    assert events.count("resume") == 3 and events.count("step") >= 5
+
+
+def test_what_a_kill_left_half_written_is_removed(
+    trained: Path, cases: Path, cache: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "run")
+    for name in (".0123abcd.part.checkpoint.pt", ".0123abcd.part.weights.safetensors"):
+        (folder / name).write_bytes(b"half")
+    (folder / "notes.txt").touch()
+    Trainer(tiny_config(cases), folder, cache)
+    assert {p.name for p in folder.iterdir()} == {CHECKPOINT, WEIGHTS, LOG, "notes.txt"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"network": replace(NETWORK, features_per_stage=(4, 12))}, "network"),
+        ({"organs": ("spleen", "liver")}, "organs"),
+    ],
+)
+def test_a_checkpoint_that_means_something_else_is_refused(
+    trained: Path, cases: Path, cache: Path, changes: dict, named: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        Trainer(tiny_config(cases, **changes), trained, cache)
+    assert error.value.parts[1] == f"a checkpoint with another {named}"
+
+
+def test_longer_phases_may_continue_a_checkpoint(
+    trained: Path, cases: Path, cache: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "run")
+    first = tiny_config(cases).phases[0]
+    second = Phase((10.0, 8.0, 8.0), (8, 12, 12), steps=2)
+    trainer = Trainer(tiny_config(cases, phases=(first, second)), folder, cache)
+    trainer.run()
+    assert trainer.progress.total_steps == 62
+    assert trainer.progress.history[-1]["step"] == 62
+
+
+def test_a_damaged_checkpoint_is_told_and_kept(
+    trained: Path, cases: Path, cache: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "run")
+    data = (folder / CHECKPOINT).read_bytes()
+    (folder / CHECKPOINT).write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(InputError, match=CHECKPOINT):
+        Trainer(tiny_config(cases), folder, cache)
+    assert (folder / CHECKPOINT).stat().st_size == len(data) * 2 // 3
+
+
+def test_a_run_can_start_from_the_weights_of_another(
+    trained: Path, cases: Path, cache: Path, tmp_path: Path
+) -> None:
+    for name in (CHECKPOINT, WEIGHTS):
+        config = tiny_config(cases, init_from=str(trained / name))
+        trainer = Trainer(config, tmp_path / name, cache)
+        expected = {k: v.float() for k, v in load_file(trained / WEIGHTS).items()}
+        for got in (trainer.network.state_dict(), trainer.mean.network.state_dict()):
+            assert all(torch.allclose(got[k], expected[k], atol=1e-3) for k in expected)
+        assert trainer.progress.total_steps == 0
+    other = replace(NETWORK, features_per_stage=(4, 12))
+    with pytest.raises(InputError, match="conv.weight"):
+        config = tiny_config(cases, network=other, init_from=str(trained / WEIGHTS))
+        Trainer(config, tmp_path / "other", cache)
+
+
+def patch(value: float) -> Patch:
+    classes = torch.zeros(1, 1, 12, 12, 12, dtype=torch.uint8)
+    classes[:, :, 3:9, 3:9, 3:9] = 1
+    image = torch.randn(1, 1, 12, 12, 12, generator=torch.Generator().manual_seed(0)) + value
+    return Patch(image, classes, (True, True, True))
+
+
+@pytest.fixture
+def trainer(cases: Path, cache: Path, tmp_path: Path) -> Trainer:
+    return Trainer(tiny_config(cases), tmp_path / "run", cache)
+
+
+def test_a_step_moves_weights_and_their_mean_at_the_given_rate(trainer: Trainer) -> None:
+    start, loss = weights_of(trainer), trainer.step([patch(0.0)], 1e-3)
+    moved = weights_of(trainer)
+    assert 0 < loss < 10 and not same(start, moved)
+    largest = max(float((moved[k] - start[k]).abs().max()) for k in start)
+    assert largest <= 1.1e-3  # Adam's first step is as long as the rate
+    mean = trainer.mean.network.state_dict()
+    assert not same(mean, start)
+
+
+def test_a_batch_is_the_mean_of_its_patches(trainer: Trainer) -> None:
+    one, other = trainer._loss(patch(0.0)).item(), trainer._loss(patch(2.0)).item()
+    assert trainer.step([patch(0.0), patch(2.0)], 1e-3) == pytest.approx((one + other) / 2)
+
+
+def test_a_step_without_a_finite_gradient_is_skipped(trainer: Trainer) -> None:
+    start = weights_of(trainer)
+    trainer.step([patch(float("nan"))], 1e-3)
+    assert trainer.progress.skipped == 1
+    assert same(start, weights_of(trainer)) and same(start, trainer.mean.network.state_dict())
+    trainer.step([patch(0.0)], 1e-3)
+    assert trainer.progress.skipped == 1 and not same(start, weights_of(trainer))
+
+
+def test_a_run_that_diverged_ends_with_a_reason(trainer: Trainer) -> None:
+    trainer.skipped_in_a_row = MOST_SKIPPED - 1
+    with pytest.raises(InputError, match="no finite gradient"):
+        trainer.step([patch(float("nan"))], 1e-3)
+
+
+def test_unannotated_organs_do_not_teach_that_they_are_background(trainer: Trainer) -> None:
+    """The spleen's own output must not be pushed down where a case does not annotate it."""
+    told = replace(patch(0.0), annotated=(True, True, False))
+    head = trainer.network.decoder.seg_layers[-1]
+    for one, sign in ((patch(0.0), 1), (told, -1)):
+        with torch.no_grad():
+            head.bias.copy_(torch.tensor([0.0, 0.0, 3.0]))  # it says spleen everywhere
+        trainer.optimiser.zero_grad()
+        trainer._loss(one).backward()
+        assert sign * float(head.bias.grad[2]) > 0
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="bf16 is emulated here, and slow")
+def test_bf16_learns_as_float32_does(cases: Path, cache: Path, tmp_path: Path) -> None:
+    config = short(tiny_config(cases, precision="bf16", validate_every=0), 40)
+    told: Facts = []
+    trainer = Trainer(config, tmp_path, cache, report=told.append)
+    trainer.run()
+    losses = [each["loss"] for each in steps(told)]
+    assert losses[1] < 0.8 * losses[0] and told[-1]["skipped"] == 0
+    assert {p.dtype for p in trainer.network.parameters()} == {torch.float32}
+
+
+def test_partial_labels_focal_loss_and_batches_train_too(cache: Path, tmp_path: Path) -> None:
+    data = make_cases(tmp_path / "cases", {"anna": ("liver",), "bert": ("spleen",)})
+    config = tiny_config(data, focal_gamma=2.0, batch_size=2, validate_every=0)
+    told: Facts = []
+    Trainer(short(config, 40), tmp_path / "run", cache, report=told.append).run()
+    assert told[1]["loss"] < told[0]["loss"] and told[1]["skipped"] == 0
+
+
+def test_without_held_out_scans_nothing_is_validated(
+    cases: Path, cache: Path, tmp_path: Path
+) -> None:
+    config = short(tiny_config(cases, held_out_patients=(), validate_every=1), 2)
+    assert Trainer(config, tmp_path, cache).run() == {}
+    assert not read_log(tmp_path / LOG) if (tmp_path / LOG).exists() else True
+
+
+def test_a_time_limit_ends_a_phase_with_a_validation(
+    cases: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter(range(0, 100_000, 2))  # every look at the clock is 2 s later
+    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(seconds)))
+    phase = Phase(SPACING_MM, (12, 24, 24), steps=10_000, minutes=0.5)
+    trainer = Trainer(tiny_config(cases, phases=(phase,), validate_every=1000), tmp_path, cache)
+    trainer.run()
+    assert 2 <= trainer.progress.total_steps <= 10
+    assert trainer.progress.history[-1]["step"] == trainer.progress.total_steps
+
+
+def test_threads_are_those_of_the_configuration(cases: Path, cache: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        Trainer(tiny_config(cases, threads=2), tmp_path, cache)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flare_core.datasets import phantom_cohort
+from flare_core.datasets.case import Case, cases_of_folder, save_cases
+from flare_core.errors import InputError
+from flare_core.train.samples import gather_samples, phantom_cases
+from tiny_training import SPACING_MM, tiny_config
+
+
+def test_held_out_patients_are_apart(cases: Path, cache: Path) -> None:
+    training, held_out = gather_samples(tiny_config(cases), SPACING_MM, cache)
+    assert [s.case.patient for s in training] == ["anna", "bert"]
+    assert [s.case.patient for s in held_out] == ["carl"]
+    assert all(s.labels.any() and s.image.shape == s.labels.shape for s in training)
+
+
+def test_the_voxel_size_is_the_one_asked_for(cases: Path, cache: Path) -> None:
+    training, _ = gather_samples(tiny_config(cases), (10.0, 8.0, 8.0), cache)
+    assert training[0].spacing_mm == pytest.approx((10.0, 8.0, 8.0), rel=0.1)
+
+
+def test_unlabelled_cases_are_left_out(cases: Path, cache: Path, tmp_path: Path) -> None:
+    mixed = [*cases_of_folder(cases)[:2], replace(cases_of_folder(cases)[2], labels=None)]
+    save_cases(tmp_path / "list.json", mixed)
+    config = tiny_config(tmp_path / "list.json", held_out_patients=())
+    training, held_out = gather_samples(config, SPACING_MM, cache)
+    assert len(training) == 2 and not held_out
+
+
+def test_a_misspelt_patient_is_refused(cases: Path, cache: Path) -> None:
+    with pytest.raises(InputError) as error:
+        gather_samples(tiny_config(cases, held_out_patients=("carl", "dora")), SPACING_MM, cache)
+    assert error.value.parts[:2] == ("held_out_patients", "dora")
+
+
+def test_nothing_left_to_train_on_is_refused(cases: Path, cache: Path) -> None:
+    config = tiny_config(cases, held_out_patients=("anna", "bert", "carl"))
+    with pytest.raises(InputError, match="3 cases, none of them"):
+        gather_samples(config, SPACING_MM, cache)
+
+
+@pytest.mark.parametrize("name", ["absent", "absent.json"])
+def test_data_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError):
+        gather_samples(tiny_config(tmp_path / name), SPACING_MM, tmp_path)
+
+
+def test_phantoms_are_drawn_as_often_as_the_configuration_says(
+    cases: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+
+    def cohort(folder: Path, count: int, *, seed: int) -> list[Case]:
+        asked.append((folder, count, seed))
+        return list(cases_of_folder(cases)[:1])
+
+    monkeypatch.setattr(phantom_cohort, "make_cohort", cohort)
+    config = tiny_config(cases, phantoms=4, phantom_weight=0.25, seed=9)
+    training, _ = gather_samples(config, SPACING_MM, cache)
+    assert asked == [(cache / "phantoms", 4, 9)]
+    assert [s.case.weight for s in training] == [1.0, 1.0, 0.25]
+    alone = replace(config, data=(), held_out_patients=())
+    assert len(gather_samples(alone, SPACING_MM, cache)[0]) == 1
+
+
+def test_no_phantoms_cost_nothing(tmp_path: Path) -> None:
+    assert phantom_cases(tiny_config(tmp_path), tmp_path) == []
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,247 @@
+"""``flare evaluate``: score predicted label maps against references, by the rules of FLARE.
+
+PRED and REF are folders with one label file for each case, of the same name (``_0000`` and the
+format do not count), or two files. A prediction that is missing, unreadable or on another grid is
+named and scores 0; a reference that cannot be used is an error.
+
+With --out: scores.csv (every number), per_case.csv, per_organ.csv, summary.json and
+evaluation.html. --scheme takes JSON:
+
+  {"structures": [{"value": 1, "name": "liver"},
+                  {"value": 7, "name": "heart", "tolerance_mm": 3.0}]}
+
+Exit codes: 0 scored (look at what was named), 2 the arguments or a reference cannot be used,
+130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from flare_core.anatomy.label_schemes import SCHEMES
+from flare_core.cli.failure import json_line
+from flare_core.cli.outputs import make_folder, written_together
+from flare_core.cli.progress import Display, Nothing, Step, Throttle, display_for
+from flare_core.cli.streams import protected_stdout
+from flare_core.errors import InputError
+
+if TYPE_CHECKING:
+    from flare_core.evaluate.evaluate import Evaluation, Files, OnCase
+    from flare_core.evaluate.scoring import ScoringRules
+
+NAME = "evaluate"
+HELP = "score label maps against references, as FLARE does"
+
+EDITIONS = ("flare21", "flare22", "flare23", "flare24-task1", "flare24-task2")
+MODES = ("official", "fixed")
+"""As in `flare_core.evaluate.protocols`, which is not imported for every `flare --help`."""
+
+OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--edition", {"choices": EDITIONS, "default": "flare22", "help": "whose rules"}),
+    ("--mode", {"choices": MODES, "default": "official",
+                "help": "the organisers' numbers, or without their two slips"}),
+    ("--out", {"type": Path, "metavar": "DIR", "help": "folder for tables and the page"}),
+    ("--images", {"type": Path, "metavar": "DIR", "help": "scans, for the page's pictures"}),
+    ("--scheme", {"type": Path, "metavar": "FILE.json", "help": "own label values and names"}),
+    ("--prediction-scheme", {"choices": tuple(SCHEMES), "help": "PRED's values, if not EDITION's"}),
+    ("--reference-scheme", {"choices": tuple(SCHEMES), "help": "REF's values, if not EDITION's"}),
+    ("--metrics", {"metavar": "A,B", "help": "only these, as in dsc,nsd (default: all)"}),
+    ("--lesion-iou", {"type": float, "default": 0.5, "metavar": "SHARE",
+                      "help": "overlap above which a lesion is found (default: 0.5)"}),
+    ("--any-place", {"action": "store_true",
+                     "help": "compare only sizes, not origin and spacing, as FLARE's scripts do"}),
+    ("--workers", {"type": int, "default": 0, "metavar": "N", "help": "processes; 0: automatic"}),
+    ("--progress", {"choices": ("bar", "json", "none"), "default": "bar",
+                    "help": "for people, programs, nobody"}),
+)  # fmt: skip
+
+FILES = ("scores.csv", "per_case.csv", "per_organ.csv", "evaluation.html", "summary.json")
+"""What is written; the last one is the sign that all are there."""
+
+
+class Report(Protocol):
+    """Gets told how far the run is, and what came of it."""
+
+    def case(self, done: int, of: int, name: str) -> None:
+        """Tell that a case is done."""
+
+    def finish(self, evaluation: Evaluation, files: list[Path]) -> None:
+        """Tell the result."""
+
+
+class ForPeople:
+    """Progress and problems on standard error, the table on standard output."""
+
+    def __init__(self, display: Display, out: TextIO, err: TextIO) -> None:
+        self._display, self._out, self._err = display, out, err
+        display.start("evaluate")
+
+    def case(self, done: int, of: int, name: str) -> None:
+        """Draw how many cases are done."""
+        self._display.show(Step(f"{done} of {of} cases", done / of, None, name))
+
+    def finish(self, evaluation: Evaluation, files: list[Path]) -> None:
+        """Print the table, name the problems, list the files."""
+        from flare_core.evaluate.tables import problems_text, summary_text
+
+        self._display.clear()
+        print(summary_text(evaluation), file=self._out)
+        for line in problems_text(evaluation):
+            print(line, file=self._err)
+        if files:
+            print("\n".join(["Written:", *(f"  {path}" for path in files)]), file=self._out)
+
+
+class ForPrograms:
+    """JSON lines on standard output: ``progress`` events, then one ``result``."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._throttle = stream, Throttle()
+
+    def case(self, done: int, of: int, name: str) -> None:
+        """Send how many cases are done."""
+        if self._throttle.lets_through(Step("score", done / of)):
+            self._send({"event": "progress", "case": name, "fraction": round(done / of, 4)})
+
+    def finish(self, evaluation: Evaluation, files: list[Path]) -> None:
+        """Send the summary."""
+        from flare_core.evaluate.tables import summary_record
+
+        paths = [str(path.absolute()) for path in files]
+        self._send({"event": "result", "files": paths, "summary": summary_record(evaluation)})
+
+    def _send(self, event: dict[str, Any]) -> None:
+        self._stream.write(json_line(event))
+        self._stream.flush()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``flare evaluate`` takes."""
+    parser.add_argument("prediction", type=Path, metavar="PRED", help="predicted label maps")
+    parser.add_argument("reference", type=Path, metavar="REF", help="true label maps")
+    for name, facts in OPTIONS:
+        parser.add_argument(name, **facts)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, report and write; return the exit code.
+
+    Raises
+    ------
+    InputError
+        If the arguments or a reference cannot be used, or the results cannot be written.
+    """
+    if arguments.progress == "json":
+        with protected_stdout() as stream:
+            return _run(arguments, ForPrograms(stream))
+    display = Nothing() if arguments.progress == "none" else display_for(sys.stderr)
+    return _run(arguments, ForPeople(display, sys.stdout, sys.stderr))
+
+
+def _run(arguments: argparse.Namespace, report: Report) -> int:
+    from flare_core.evaluate.evaluate import evaluate_folders
+
+    rules, files = rules_from(arguments), files_from(arguments)
+    _check_paths(arguments)
+    on_case: OnCase = report.case
+    with _folder(arguments.out):
+        evaluation = evaluate_folders(
+            arguments.prediction,
+            arguments.reference,
+            rules,
+            files,
+            workers=arguments.workers,
+            on_case=on_case,
+        )
+        written = _write(arguments, evaluation, files) if arguments.out else []
+    report.finish(evaluation, written)
+    return 0
+
+
+def rules_from(arguments: argparse.Namespace) -> ScoringRules:
+    """Return the rules that the arguments ask for.
+
+    Raises
+    ------
+    InputError
+        If a metric, the IoU or the scheme's file cannot be used.
+    """
+    from flare_core.evaluate.label_values import own_edition
+    from flare_core.evaluate.metrics import METRICS
+    from flare_core.evaluate.protocols import edition
+    from flare_core.evaluate.scoring import ScoringRules
+
+    rules = edition(arguments.edition)
+    if arguments.scheme is not None:
+        rules = own_edition(arguments.scheme, rules)
+    asked = [name.strip() for name in (arguments.metrics or "").split(",") if name.strip()]
+    return ScoringRules(
+        edition=rules,
+        mode=arguments.mode,
+        metrics=tuple(asked) or tuple(METRICS),
+        lesion_iou=arguments.lesion_iou,
+    )
+
+
+def files_from(arguments: argparse.Namespace) -> Files:
+    """Return how the label files are to be read."""
+    from flare_core.evaluate.evaluate import Files
+
+    return Files(
+        prediction_scheme=SCHEMES.get(arguments.prediction_scheme),
+        reference_scheme=SCHEMES.get(arguments.reference_scheme),
+        same_place=not arguments.any_place,
+    )
+
+
+def _check_paths(arguments: argparse.Namespace) -> None:
+    """Refuse, before anything is computed, what would only fail at the end."""
+    if arguments.workers < 0:
+        raise InputError("--workers", str(arguments.workers), "0 (automatic) or more", "Leave it.")
+    if arguments.images is not None and not arguments.images.is_dir():
+        raise InputError("--images", str(arguments.images), "a folder with scans", "Correct it.")
+    if arguments.images is not None and arguments.out is None:
+        legal = "--images together with --out: the scans are for the page's pictures"
+        raise InputError("--images", "no --out", legal, "Add --out DIR.")
+
+
+@contextmanager
+def _folder(out: Path | None) -> Iterator[None]:
+    """Make the output folder; take it away again if nothing came to be in it."""
+    is_new = out is not None and not out.exists()
+    if out is not None:
+        make_folder(out)
+    try:
+        yield
+    except BaseException:  # Ctrl-C too
+        if is_new and out is not None:
+            with suppress(OSError):  # it holds something by now: not ours to remove
+                out.rmdir()
+        raise
+
+
+def _write(arguments: argparse.Namespace, evaluation: Evaluation, files: Files) -> list[Path]:
+    """Write all files, together or none."""
+    from flare_core.cli.evaluate_figures import Sources
+    from flare_core.cli.evaluate_page import page_of
+    from flare_core.cli.outputs import plain
+    from flare_core.evaluate import tables
+
+    sources = Sources(arguments.prediction, arguments.reference, arguments.images, files)
+    texts = (
+        tables.scores_csv(evaluation),
+        tables.per_case_csv(evaluation),
+        tables.per_organ_csv(evaluation),
+        page_of(evaluation, sources),
+        json_line(plain(tables.summary_record(evaluation))),
+    )
+    targets = [arguments.out / name for name in FILES]
+    with written_together(targets) as parts:
+        for part, content in zip(parts, texts, strict=True):
+            part.write_bytes(content.encode("utf-8"))
+    return targets

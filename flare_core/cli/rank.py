@@ -1,0 +1,245 @@
+"""``flare rank``: FLARE's rank-then-aggregate over the teams' results, and how far to trust it.
+
+    flare rank RESULTS -o OUT [--scheme flare23]
+
+RESULTS holds TEAM.csv, or a folder TEAM/ with what flare evaluate and flare measure wrote, for
+each team: a line for each case with the columns organ_dsc, organ_nsd, lesion_dsc, lesion_nsd,
+runtime_s, gpu_max_mib, auc_gpu_mib_s (scheme flare23), or one column for each organ as in
+liver_dsc, or lines case,organ,metric,value. A missing value ranks last.
+
+OUT gets ranking.html, ranking.json, standings.csv, ranks.csv (every value and its rank),
+kendall.csv (bootstrap), pairs.csv (Wilcoxon). With --predictions FOLDER (FOLDER/TEAM/CASE.nii.gz)
+the label maps of the best teams are combined by majority vote into OUT/ensemble_topN/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flare_core.cli.failure import json_line
+from flare_core.cli.progress import Display, Nothing, Step, display_for
+from flare_core.errors import InputError
+
+if TYPE_CHECKING:
+    from flare_core.evaluate.ranking import Ranking
+
+NAME = "rank"
+HELP = "rank teams from their results, with bootstrap and tests"
+
+PROGRESS = ("bar", "json", "none")
+TABLES = ("standings.csv", "ranks.csv", "kendall.csv", "pairs.csv", "ranking.json")
+PAGE = "ranking.html"
+"""Written last: it stands for the others."""
+MOST_BOOTSTRAPS = 100_000
+DEFAULT_ENSEMBLES = (3, 5)
+SHOWN_TEAMS = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``flare rank``."""
+    parser.add_argument("results", type=Path, metavar="RESULTS", help="folder of all teams")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder for the ranking")
+    parser.add_argument(
+        "--scheme",
+        default="flare23",
+        metavar="NAME",
+        help="flare21, flare22, flare23 or a JSON file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bootstraps", type=int, default=1000, metavar="N", help="samples (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=2023, help="of the samples (default: 2023)")
+    parser.add_argument(
+        "--predictions", type=Path, metavar="FOLDER", help="label maps, FOLDER/TEAM/CASE.nii.gz"
+    )
+    parser.add_argument(
+        "--ensemble",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="how many of the best teams vote (default: 3 5)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier ranking")
+    parser.add_argument(
+        "--progress", choices=PROGRESS, default="bar", help="for people, programs, nobody"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Rank, write, vote; return the exit code.
+
+    Raises
+    ------
+    InputError
+        If the arguments or the results cannot be used.
+    """
+    _check(arguments)
+    from flare_core.cli.outputs import make_folder
+    from flare_core.evaluate.ranking import rank_teams
+    from flare_core.evaluate.ranking_schemes import find_scheme
+    from flare_core.evaluate.ranking_table import read_results
+
+    report = RankReport(arguments.progress)
+    report.step("reading the results", 0.0)
+    table = read_results(arguments.results, find_scheme(arguments.scheme))
+    voters = _ensembles(arguments, table.teams)
+    report.step("ranking", 0.2)
+    ranking = rank_teams(table, bootstraps=arguments.bootstraps, seed=arguments.seed)
+    report.step("writing", 0.6)
+    make_folder(arguments.output)
+    write_ranking(ranking, arguments.output)
+    for count in voters:
+        vote(ranking, count, arguments, report)
+    report.result(ranking, arguments.output)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse what can be seen to be wrong before anything is read."""
+    if arguments.output is None:
+        action = "Add -o FOLDER to the command."
+        raise InputError("--output", "nothing", "a folder for the ranking", action)
+    if not 0 <= arguments.bootstraps <= MOST_BOOTSTRAPS:
+        legal = f"0 to {MOST_BOOTSTRAPS}"
+        raise InputError("--bootstraps", str(arguments.bootstraps), legal, "1000 is usual.")
+    if arguments.seed < 0:
+        raise InputError("--seed", str(arguments.seed), "0 or more", "Leave it out.")
+    if (arguments.output / PAGE).exists() and not arguments.overwrite:
+        came = f"{arguments.output}, which holds a ranking"
+        legal = "a new folder"
+        raise InputError("--output", came, legal, "Choose another, or add --overwrite.")
+
+
+def _ensembles(arguments: argparse.Namespace, teams: tuple[str, ...]) -> list[int]:
+    """Return how many teams vote, for each ensemble; none without predictions."""
+    folder, asked = arguments.predictions, arguments.ensemble
+    if folder is None:
+        if asked:
+            raise InputError(
+                "--predictions", "nothing", "FOLDER/TEAM/CASE.nii.gz", "Add it, to vote."
+            )
+        return []
+    counts = asked or [count for count in DEFAULT_ENSEMBLES if count <= len(teams)]
+    for count in counts:
+        if not 2 <= count <= len(teams):
+            legal = f"2 to {len(teams)}, the number of teams"
+            raise InputError("--ensemble", str(count), legal, "Correct the number.")
+    absent = [team for team in teams if not (folder / team).is_dir()]
+    if absent:
+        came = f"{folder} without {', '.join(absent[:5])}"
+        legal = "a folder of label maps for each team of the results"
+        raise InputError("--predictions", came, legal, "Correct the path or the folders' names.")
+    return list(dict.fromkeys(counts))
+
+
+def write_ranking(ranking: Ranking, folder: Path) -> None:
+    """Write all files of a ranking together, or none.
+
+    Raises
+    ------
+    InputError
+        If they cannot be written.
+    """
+    from flare_core.cli.outputs import plain, written_together
+    from flare_core.cli.rank_view import view_of
+    from flare_core.evaluate import ranking_results
+    from flare_core.report.ranking_page import ranking_page
+
+    facts = plain({**_provenance(), **ranking_results.record(ranking)})
+    texts = (
+        ranking_results.standings_csv(ranking),
+        ranking_results.ranks_csv(ranking),
+        ranking_results.kendall_csv(ranking),
+        ranking_results.pairs_csv(ranking),
+        json.dumps(facts, indent=1, ensure_ascii=False) + "\n",
+        ranking_page(view_of(ranking)),
+    )
+    targets = [folder / name for name in (*TABLES, PAGE)]
+    with written_together(targets) as parts:
+        for part, text in zip(parts, texts, strict=True):
+            part.write_bytes(text.encode("utf-8"))
+
+
+def vote(ranking: Ranking, count: int, arguments: argparse.Namespace, report: RankReport) -> None:
+    """Combine the label maps of the best `count` teams by majority vote."""
+    from flare_core.evaluate.ranking_ensemble import ensemble_folders
+
+    best = [ranking.table.teams[t] for t in ranking.order[:count]]
+    target = arguments.output / f"ensemble_top{count}"
+    cases = ensemble_folders(
+        [arguments.predictions / team for team in best],
+        target,
+        on_case=lambda done, of, case: report.step(f"majority vote of {count}: {case}", done / of),
+    )
+    report.ensemble(count, best, target, {each.case: each.absent for each in cases if each.absent})
+
+
+def _provenance() -> dict[str, Any]:
+    from flare_core import __version__
+    from flare_core.cli.outputs import RESEARCH_USE
+
+    return {"made_by": f"flare {__version__}", "intended_use": RESEARCH_USE}
+
+
+class RankReport:
+    """Tells how it goes: text for people, JSON lines for programs."""
+
+    def __init__(self, progress: str) -> None:
+        self._json = progress == "json"
+        quiet = progress != "bar"
+        self._display: Display = Nothing() if quiet else display_for(sys.stderr)
+        self._display.start("ranking")
+
+    def step(self, stage: str, fraction: float) -> None:
+        """Tell what is being done."""
+        self._display.show(Step(stage, fraction))
+        self._send({"event": "progress", "stage": stage, "fraction": round(fraction, 4)})
+
+    def ensemble(
+        self, count: int, teams: list[str], folder: Path, absent: dict[str, tuple[str, ...]]
+    ) -> None:
+        """Tell where an ensemble is, and whose label maps it lacks."""
+        self._display.clear()
+        event = {"event": "ensemble", "teams": teams, "folder": str(folder), "absent": absent}
+        self._send(event)
+        if not self._json:
+            print(f"Majority vote of {', '.join(teams)}: {folder}")
+            for case, names in absent.items():
+                print(f"  note: {case} without {', '.join(names)}")
+
+    def result(self, ranking: Ranking, folder: Path) -> None:
+        """Print the best teams and where everything is."""
+        self._display.clear()
+        files = [str(folder / name) for name in (PAGE, *TABLES)]
+        names = [ranking.table.teams[t] for t in ranking.order]
+        self._send({"event": "result", "order": names, "notes": ranking.table.notes})
+        self._send({"event": "done", "files": files})
+        if not self._json:
+            print(standings_text(ranking))
+            for note in ranking.table.notes:
+                print(f"note: {note}")
+            print(f"Written: {files[0]} and {len(files) - 1} tables")
+
+    def _send(self, event: dict[str, Any]) -> None:
+        if self._json:
+            sys.stdout.write(json_line(event))
+            sys.stdout.flush()
+
+
+def standings_text(ranking: Ranking) -> str:
+    """Return the best teams as a table for a terminal."""
+    lines = [f"{'place':>5}  {'95 %':>9}  {'mean rank':>9}  team"]
+    intervals = ranking.stability.intervals()
+    for t in ranking.order[:SHOWN_TEAMS]:
+        low, high = intervals[t]
+        between = f"{low:g}-{high:g}" if low == low else ""
+        mean = f"{ranking.ranks.final[t]:.3f}"
+        name = ranking.table.teams[t]
+        lines.append(f"{ranking.ranks.places[t]:>5}  {between:>9}  {mean:>9}  {name}")
+    if len(ranking.order) > SHOWN_TEAMS:
+        lines.append(f"       ... and {len(ranking.order) - SHOWN_TEAMS} more")
+    return "\n".join(lines)
