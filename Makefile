@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 RUN := .venv/bin/
 DEMO := build/demo
-CT ?= $(DEMO)/phantom.nii.gz
+CT ?= $(DEMO)/phantom_0000.nii.gz
 
 .PHONY: help demo test lint format setup clean
 .DEFAULT_GOAL := help
@@ -29,7 +29,7 @@ demo: .venv/ready
 	@mkdir -p $(DEMO)
 ifeq ($(origin CT),file)
 	@echo "A synthetic CT, and beside it its true labels:"
-	@$(RUN)flare phantom $(CT)
+	@$(RUN)flare phantom $(DEMO)/phantom.nii.gz
 endif
 	@$(RUN)flare segment "$(CT)" -o $(DEMO)/segmentation --overwrite
 

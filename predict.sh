@@ -26,7 +26,6 @@ give_up() { say "predict.sh: $*"; exit 2; }
 
 [ -d "$inputs" ] || give_up "there is no folder $inputs; give INPUTS and OUTPUTS"
 mkdir -p "$outputs" && [ -w "$outputs" ] || give_up "the folder $outputs cannot be written"
-set -- "$@" # what is left are options
 found=no
 for scan in "$inputs"/*.nii.gz "$inputs"/*.nii; do [ -f "$scan" ] && found=yes; done
 [ $found = yes ] || give_up "$inputs holds no scan (*.nii.gz)"
@@ -95,7 +94,7 @@ for scan in "$inputs"/*.nii.gz "$inputs"/*.nii; do
         write_empty "$scan" "$labels" || failed=$((failed + 1))
         ;;
     *)
-        say "$case: failed: $(printf '%s' "$answer" | sed 's/.*"message": "//; s/"[,}].*//')"
+        say "$case: failed: $(printf '%s' "$answer" | sed 's/.*"message": "//; s/"[,}].*//; s/\\n */; /g')"
         failed=$((failed + 1))
         ;;
     esac
@@ -103,5 +102,6 @@ done
 
 exec 3>&- # the end of the requests ends the worker
 wait "$worker"
+[ $? -ne 2 ] || give_up "an option of these is wrong: $*"
 worker=
 [ "$failed" -eq 0 ] || exit 1

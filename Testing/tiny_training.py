@@ -23,7 +23,7 @@ PATIENTS = ("anna", "bert", "carl")
 NETWORK = NetworkSpec(
     "plain_unet",
     output_channels=3,
-    features_per_stage=(4, 8),
+    features_per_stage=(8, 16),
     strides=((1, 1, 1), (2, 2, 2)),
     kernel_sizes=((3, 3, 3), (3, 3, 3)),
     convolutions_per_stage_encoder=(1, 1),

@@ -42,10 +42,9 @@ def main() -> None:
 
 
 def _phantom(folder: Path) -> Path:
-    path = folder / "phantom.nii.gz"
-    command = [sys.executable, "-m", "flare_core", "phantom", str(path)]
+    command = [sys.executable, "-m", "flare_core", "phantom", str(folder / "phantom.nii.gz")]
     subprocess.run(command, check=True, capture_output=True)
-    return path
+    return folder / "phantom_0000.nii.gz"
 
 
 def _cold(scan: Path, out: Path, arguments: argparse.Namespace) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The model in the repository does its work: on phantoms, on real scans, however they are stored."""
+"""The model in the repository works: on phantoms, on real scans, however they are stored."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ Exit codes: 0 scored (look at what was named), 2 the arguments or a reference ca
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -238,7 +239,7 @@ def _write(arguments: argparse.Namespace, evaluation: Evaluation, files: Files) 
         tables.per_case_csv(evaluation),
         tables.per_organ_csv(evaluation),
         page_of(evaluation, sources),
-        json_line(plain(tables.summary_record(evaluation))),
+        json.dumps(plain(tables.summary_record(evaluation)), indent=1, allow_nan=False) + "\n",
     )
     targets = [arguments.out / name for name in FILES]
     with written_together(targets) as parts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from flare_core.cli.evaluate_figures import (
@@ -30,14 +32,18 @@ CHART_KEY = (
 )
 CHARTED = ("1", "mm")
 """Units of the metrics that get a chart."""
-HEAD = ("Structure", "mean ± SD", "95 % CI", "median [IQR]", "n", "undefined", "infinite")
+HEAD = ("Structure", "mean ± SD", "95 % CI", "median [IQR]", "n")
+
+COUNT_HEADS = {"undefined": "undef.", "infinite": "inf."}
+"""Fields of `Statistic` that get a column where a case has such a value."""
 
 
 def page_of(evaluation: Evaluation, sources: Sources) -> str:
     """Return the HTML page of an evaluation."""
     rules = evaluation.rules
     failed = f", {len(evaluation.failed)} of them scored 0" if evaluation.failed else ""
-    remark = f"{len(evaluation.cases)} cases{failed}. {MODE_TEXT[rules.mode]} {CHART_KEY}"
+    names = f"{sources.prediction.resolve().name} against {sources.reference.resolve().name}"
+    remark = f"{names}: {len(evaluation.cases)} cases{failed}. {MODE_TEXT[rules.mode]} {CHART_KEY}"
     cards = [Card(one.name, one.value, (one.ci_low, one.ci_high)) for one in headlines(evaluation)]
     sections = [
         Section("Predictions that score 0, and notes", tables=_problems(evaluation)),
@@ -60,19 +66,19 @@ def _metric_sections(evaluation: Evaluation) -> list[Section]:
     for key in (key for key in found if not METRICS[key].lesion_only):
         metric = METRICS[key]
         figures = (distribution(evaluation, metric),) if metric.unit in CHARTED else ()
-        table = Table(HEAD, tuple(_cells(one, names[one.organ]) for one in found[key]))
+        table = _table([(one, names[one.organ]) for one in found[key]])
         sections.append(Section(_title(metric), tables=(table,), figures=figures))
     return [*sections, _lesion_section(evaluation, found)]
 
 
 def _lesion_section(evaluation: Evaluation, found: dict[str, list[Statistic]]) -> Section:
     keys = [key for key in found if METRICS[key].lesion_only]
-    rows = tuple(_cells(one, METRICS[key].name) for key in keys for one in found[key])
+    rows = [(one, METRICS[key].name) for key in keys for one in found[key]]
     remark = (
         "Lesions are connected components (26 neighbours). One counts as found if its "
         f"intersection over union with a predicted one is above {evaluation.rules.lesion_iou:g}."
     )
-    tables = (Table(HEAD, rows),) if rows else ()
+    tables = (_table(rows),) if rows else ()
     return Section("Lesion-wise metrics", (remark,), tables, lesion_distribution(evaluation))
 
 
@@ -89,16 +95,23 @@ def _title(metric: Metric) -> str:
     return f"{metric.name}{unit}{better.get(metric.direction, f' ({metric.direction} is better)')}"
 
 
-def _cells(one: Statistic, name: str) -> tuple[str, ...]:
-    return (
-        name,
-        f"{score_text(one.mean)} ± {score_text(one.sd)}",
-        f"{score_text(one.ci_low)} to {score_text(one.ci_high)}",
-        f"{score_text(one.median)} [{score_text(one.q1)}, {score_text(one.q3)}]",
-        str(one.n),
-        str(one.undefined or ""),
-        str(one.infinite or ""),
+def _table(rows: Sequence[tuple[Statistic, str]]) -> Table:
+    """Return statistics with their names; how many are undefined or infinite, only if some are."""
+    counts = [
+        name for name in ("undefined", "infinite") if any(getattr(one, name) for one, _ in rows)
+    ]
+    cells = tuple(
+        (
+            name,
+            f"{score_text(one.mean)} ± {score_text(one.sd)}",
+            f"{score_text(one.ci_low)} to {score_text(one.ci_high)}",
+            f"{score_text(one.median)} [{score_text(one.q1)}, {score_text(one.q3)}]",
+            str(one.n),
+            *(str(getattr(one, count) or "") for count in counts),
+        )
+        for one, name in rows
     )
+    return Table((*HEAD, *(COUNT_HEADS[count] for count in counts)), cells)
 
 
 def _problems(evaluation: Evaluation) -> tuple[Table, ...]:

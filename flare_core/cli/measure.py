@@ -125,9 +125,9 @@ def _check_words(words: Sequence[str], scans: Path | None) -> None:
     if scans is None and takes_input:
         came = f"{INPUT} in the command, but no scans"
         raise InputError("--input", came, "a scan or a folder of scans", "Add -i SCANS.")
-    if scans is not None and not takes_input:
+    if scans is not None and not takes_input and not any(CASE in word for word in words):
         came = f"{' '.join(words)!r}, which would do the same for every scan"
-        legal = f"a command with {INPUT} or {INPUT_FOLDER}"
+        legal = f"a command with {INPUT}, {INPUT_FOLDER} or {CASE}"
         raise InputError("COMMAND", came, legal, "Put it in, or leave --input out.")
     if not any(mark in words[0] for mark in (INPUT, INPUT_FOLDER, CASE)) and not shutil.which(
         words[0]

@@ -28,7 +28,7 @@ def view_of(ranking: Ranking) -> RankingView:
         title=f"Ranking by {table.scheme.title.partition(':')[0]}",
         facts=f"{len(table.teams)} teams, {len(table.cases)} cases, {len(rules)} metrics "
         f"({', '.join(map(rule_text, rules))}); {stability.samples} bootstrap samples.",
-        heads=["Mean rank", *(rule.title for rule in rules), "Missing values"],
+        heads=["Mean rank", *map(_head, rules), "Missing values"],
         standings=[_standing(ranking, t) for t in order],
         tau=[Group(n, tau.tolist()) for n, tau in zip(names, stability.tau, strict=True)],
         places=[
@@ -38,7 +38,7 @@ def view_of(ranking: Ranking) -> RankingView:
         beaten_heads=names,
         beaten=[ranking.beaten[:, t].tolist() for t in order],
         pairs=_pair_maps(ranking, names),
-        values=[(rule.title, _values(ranking, m)) for m, rule in enumerate(rules)],
+        values=[(rule.title, rule.unit, _values(ranking, m)) for m, rule in enumerate(rules)],
         notes=table.notes,
         method=[*METHOD, multiple_testing_note(ranking)],
     )
@@ -51,13 +51,18 @@ def rule_text(rule: MetricRule) -> str:
     --------
     >>> from flare_core.evaluate.ranking_schemes import FLARE23
     >>> [rule_text(rule) for rule in FLARE23.metrics[3:]]
-    ['Lesion NSD', 'Run time (up to 15: equal)', 'AUC GPU (gpu_max_mib up to 4096: equal)']
+    ['Lesion NSD', 'Run time (up to 15 s: equal)', 'AUC GPU (gpu_max_mib up to 4096: equal)']
     """
     if rule.tolerance is None:
         return rule.title
     of = f"{rule.tolerance_column} " if rule.tolerance_column else ""
     side = "from" if rule.higher_is_better and not of else "up to"
-    return f"{rule.title} ({of}{side} {rule.tolerance:g}: equal)"
+    unit = f" {rule.unit}" if rule.unit and not of else ""
+    return f"{rule.title} ({of}{side} {rule.tolerance:g}{unit}: equal)"
+
+
+def _head(rule: MetricRule) -> str:
+    return f"{rule.title}, {rule.unit}" if rule.unit else rule.title
 
 
 def _standing(ranking: Ranking, t: int) -> Standing:

@@ -14,7 +14,7 @@ from flare_core import atomic
 from flare_core.datasets.case import Case
 from flare_core.errors import InputError
 from flare_core.imaging.crop import body_box
-from flare_core.imaging.files import read_volume
+from flare_core.imaging.files import read_labels, read_volume
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.resample import resample_intensity, resample_labels
 from flare_core.imaging.volume import Volume
@@ -92,13 +92,13 @@ def _prepare(
     rounded = small.with_array(np.rint(small.array).astype(np.int16))
     if case.labels is None:
         return rounded, np.zeros(target.shape, np.uint8)
-    labels = _read_labels(case.labels, whole.geometry).crop(box)
+    labels = _labels_on(case.labels, whole.geometry).crop(box)
     return rounded, resample_labels(Volume(labels.array, image.geometry), target).array
 
 
-def _read_labels(path: Path, grid: Geometry) -> Volume:
-    """Read a label map with canonical axes and check that it belongs to a scan."""
-    labels = read_volume(path).canonical()[0]
+def _labels_on(path: Path, grid: Geometry) -> Volume:
+    """Read a label map with canonical axes and check that it has the scan's grid."""
+    labels = read_labels(path).canonical()[0]
     if not labels.geometry.same_grid(grid, tolerance_mm=0.5):
         raise InputError(
             str(path),
@@ -106,15 +106,7 @@ def _read_labels(path: Path, grid: Geometry) -> Volume:
             f"the grid of the scan, {grid}",
             "Resample the label map onto the scan, or correct the pair of files.",
         )
-    low, high = float(np.min(labels.array)), float(np.max(labels.array))
-    if low < 0 or high > 255:
-        raise InputError(
-            str(path),
-            f"values from {low:g} to {high:g}",
-            "a label map: 0 and the numbers of organs, at most 255",
-            "Check that image and labels are not mixed up.",
-        )
-    return labels.with_array(labels.array.astype(np.uint8))
+    return labels
 
 
 def _places(labels: npt.NDArray[np.uint8]) -> dict[int, npt.NDArray[np.int16]]:

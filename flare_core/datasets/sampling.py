@@ -17,6 +17,10 @@ from flare_core.anatomy.organs import organ
 from flare_core.datasets.cache import Sample
 from flare_core.errors import InputError
 
+REMNANT = 0.05
+"""Share of an organ's largest volume among the cases below which a case does not count as holding
+it: what the scan's edge left over, or a few voxels a labeller put where a gallbladder once was."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -88,12 +92,17 @@ class PatchSampler:
 
 
 def _holders(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
-    """Return organ id -> samples that annotate it and hold it."""
-    holders: dict[int, list[Sample]] = {}
+    """Return organ id -> samples that annotate it and hold more than a remnant of it."""
+    volumes: dict[int, list[tuple[float, Sample]]] = {}
     for sample in samples:
         annotated = {organ(key).id for key in sample.case.annotated}
+        sizes = np.bincount(sample.labels.ravel(), minlength=256) * np.prod(sample.spacing_mm)
         for organ_id in annotated & set(sample.places):
-            holders.setdefault(organ_id, []).append(sample)
+            volumes.setdefault(organ_id, []).append((float(sizes[organ_id]), sample))
+    holders = {}
+    for organ_id, rows in volumes.items():
+        least = REMNANT * max(size for size, _ in rows)
+        holders[organ_id] = [sample for size, sample in rows if size >= least]
     return holders
 
 

@@ -51,7 +51,8 @@ class Sample:
     ram_mib: float
     """Memory in use on the whole machine, MiB."""
     tree_ram_mib: float
-    """Resident memory of the command and all processes below it, MiB."""
+    """Resident memory of the command and all processes below it, MiB; pages that a process shares
+    with one it has forked count in both."""
 
 
 @dataclass(frozen=True)

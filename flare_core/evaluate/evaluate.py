@@ -22,6 +22,7 @@ from typing import Literal
 import numpy as np
 
 from flare_core.anatomy.label_schemes import LabelScheme
+from flare_core.datasets.flare_processes import map_cases
 from flare_core.errors import Cancelled, InputError
 from flare_core.evaluate.label_values import value_table
 from flare_core.evaluate.pairing import CasePair, pair_cases
@@ -159,7 +160,7 @@ def evaluate_folders(
             if on_case is not None:
                 on_case(len(found), len(pairing.cases), result.case)
             if cancelled is not None and cancelled():
-                raise Cancelled("evaluation")
+                raise Cancelled("stopped by the caller")
     return Evaluation(rules, tuple(found[n] for n in range(len(found))), pairing.extra)
 
 
@@ -204,8 +205,6 @@ def _outcomes(
     task: Callable[[CasePair], CaseResult], cases: Sequence[CasePair], workers: int
 ) -> Iterator[tuple[int, CaseResult]]:
     """Yield (number, result) as they come; a reference's error ends it all."""
-    from flare_core.datasets.flare_processes import map_cases
-
     with closing(map_cases(task, cases, workers)) as outcomes:
         for number, outcome in outcomes:
             if outcome.error is not None:

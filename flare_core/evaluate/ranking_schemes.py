@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class MetricRule:
     tolerance_column: str = ""
     """If given, the tolerance is about this column: where it is at most `tolerance`, the metric
     counts as 0. (An area under a memory curve is tolerated by the memory, not by the area.)"""
+    unit: str = ""
+    """Unit of the values, for people; empty for a plain number."""
 
 
 @dataclass(frozen=True)
@@ -68,57 +70,41 @@ def _accuracy(group: str, title: str, measure: str) -> MetricRule:
     )
 
 
-def _resource(
-    key: str, title: str, column: str, tolerance: float | None = None, tolerance_column: str = ""
-) -> MetricRule:
-    return MetricRule(
-        key=key,
-        title=title,
-        higher_is_better=False,
-        columns=(column,),
-        tolerance=tolerance,
-        tolerance_column=tolerance_column,
-    )
+def _resource(key: str, title: str, column: str, unit: str) -> MetricRule:
+    """Return the rule of something of which less is better."""
+    return MetricRule(key, title, higher_is_better=False, columns=(column,), unit=unit)
 
 
 ORGAN_DSC, ORGAN_NSD = _accuracy("organ", "Organ", "dsc"), _accuracy("organ", "Organ", "nsd")
 LESION_DSC, LESION_NSD = _accuracy("lesion", "Lesion", "dsc"), _accuracy("lesion", "Lesion", "nsd")
 
+RUNTIME = _resource("runtime", "Run time", "runtime_s", "s")
+GPU_MEMORY = _resource("gpu_memory", "GPU memory", "gpu_stable_max_mib", "MiB")
+AUC_GPU = _resource("auc_gpu", "AUC GPU", "auc_gpu_mib_s", "MiB s")
+AUC_CPU = _resource("auc_cpu", "AUC CPU", "auc_cpu_percent_s", "% s")
+
 _LIMITS_23 = edition("flare23").limits
-_TOLERATED_MIB = (_LIMITS_23.tolerated_gpu_gb or 0.0) * MIB_PER_GB
+RUNTIME_23 = replace(RUNTIME, tolerance=_LIMITS_23.tolerated_s)
+AUC_GPU_23 = replace(
+    AUC_GPU,
+    tolerance=(_LIMITS_23.tolerated_gpu_gb or 0.0) * MIB_PER_GB,
+    tolerance_column="gpu_max_mib",
+)
 
 FLARE21 = Scheme(
     "flare21",
     "FLARE 2021: DSC, NSD, run time, maximum GPU memory",
-    (
-        ORGAN_DSC,
-        ORGAN_NSD,
-        _resource("runtime", "Run time", "runtime_s"),
-        _resource("gpu_memory", "GPU memory", "gpu_stable_max_mib"),
-    ),
+    (ORGAN_DSC, ORGAN_NSD, RUNTIME, GPU_MEMORY),
 )
 FLARE22 = Scheme(
     "flare22",
     "FLARE 2022: DSC, NSD, run time, areas under GPU memory and CPU curves",
-    (
-        ORGAN_DSC,
-        ORGAN_NSD,
-        _resource("runtime", "Run time", "runtime_s"),
-        _resource("auc_gpu", "AUC GPU", "auc_gpu_mib_s"),
-        _resource("auc_cpu", "AUC CPU", "auc_cpu_percent_s"),
-    ),
+    (ORGAN_DSC, ORGAN_NSD, RUNTIME, AUC_GPU, AUC_CPU),
 )
 FLARE23 = Scheme(
     "flare23",
     "FLARE 2023: organ and lesion DSC and NSD, run time, area under the GPU memory curve",
-    (
-        ORGAN_DSC,
-        ORGAN_NSD,
-        LESION_DSC,
-        LESION_NSD,
-        _resource("runtime", "Run time", "runtime_s", _LIMITS_23.tolerated_s),
-        _resource("auc_gpu", "AUC GPU", "auc_gpu_mib_s", _TOLERATED_MIB, "gpu_max_mib"),
-    ),
+    (ORGAN_DSC, ORGAN_NSD, LESION_DSC, LESION_NSD, RUNTIME_23, AUC_GPU_23),
 )
 
 SCHEMES: dict[str, Scheme] = {one.key: one for one in (FLARE21, FLARE22, FLARE23)}
@@ -181,6 +167,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "organ_mean_of": (str,),
     "tolerance": (int, float, type(None)),
     "tolerance_column": (str,),
+    "unit": (str,),
 }
 _REQUIRED = ("key", "higher_is_better", "columns")
 
@@ -202,6 +189,7 @@ def _rule_from(facts: Any, source: str) -> MetricRule:
         organ_mean_of=facts.get("organ_mean_of", "").lower(),
         tolerance=None if tolerance is None else float(tolerance),
         tolerance_column=facts.get("tolerance_column", "").lower(),
+        unit=facts.get("unit", ""),
     )
 
 

@@ -6,11 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.errors import InputError
-from flare_core.imaging.geometry import Box, Geometry, Index
+from flare_core.imaging.geometry import NUDGE, Box, Geometry, Index
 from flare_core.imaging.volume import Volume
-
-NUDGE = 1e-6
-"""Voxels. Faces of two grids that should coincide differ by rounding; less than this is nothing."""
 
 
 def pad_to(array: npt.NDArray[np.generic], shape: Index, value: float) -> npt.NDArray[np.generic]:

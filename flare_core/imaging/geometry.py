@@ -26,6 +26,10 @@ Array = npt.NDArray[np.generic]
 CANONICAL: Matrix = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 """Direction of the array axes z, y, x when they point to Superior, Posterior, Left (in LPS)."""
 
+NUDGE = 1e-6
+"""Voxels. Places on two grids that should coincide differ by rounding; less than this is nothing,
+so that what lies on the border of two voxels falls to the same one on every machine."""
+
 
 @dataclass(frozen=True)
 class Box:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flare_core.imaging.geometry import Box, Geometry
+from flare_core.imaging.geometry import NUDGE, Box, Geometry
 from flare_core.imaging.resample_scores import streamed_argmax, upsampled_slabs
 from flare_core.imaging.resample_weights import Float, grid_weights, require_parallel, span
 from flare_core.imaging.volume import Volume
@@ -82,7 +82,8 @@ def resample_intensity(
 
 
 def resample_labels(labels: Volume, target: Geometry) -> Volume:
-    """Take for each target voxel the label of the nearest source voxel; outside is 0.
+    """Take for each target voxel the label of the nearest source voxel (the later one if two are
+    equally near); where `covered` says that there is none, 0.
 
     Returns
     -------
@@ -98,9 +99,10 @@ def resample_labels(labels: Volume, target: Geometry) -> Volume:
     picks, outside = [], []
     for a in range(3):
         scale = target.spacing_mm[a] / labels.geometry.spacing_mm[a]
-        nearest = np.floor(first[a] + scale * np.arange(target.shape[a]) + 0.5).astype(np.int64)
-        outside.append((nearest < 0) | (nearest >= labels.geometry.shape[a]))
-        picks.append(np.clip(nearest, 0, labels.geometry.shape[a] - 1))
+        last = labels.geometry.shape[a] - 1
+        place = first[a] + scale * np.arange(target.shape[a])
+        outside.append((place < -0.5 - NUDGE) | (place > last + 0.5 + NUDGE))
+        picks.append(np.clip(np.floor(place + 0.5 + NUDGE), 0, last).astype(np.int64))
     array = labels.array[np.ix_(*picks)]
     array[outside[0]] = 0
     array[:, outside[1]] = 0
@@ -129,8 +131,9 @@ def covered(source: Geometry, target: Geometry) -> Box:
     start, stop = [], []
     for a in range(3):
         scale = target.spacing_mm[a] / source.spacing_mm[a]
-        start.append(int(np.ceil((-0.5 - first[a]) / scale - 1e-6)))
-        stop.append(int(np.floor((source.shape[a] - 0.5 - first[a]) / scale + 1e-6)) + 1)
+        low, high = -0.5 - NUDGE, source.shape[a] - 0.5 + NUDGE
+        start.append(int(np.ceil((low - first[a]) / scale)))
+        stop.append(int(np.floor((high - first[a]) / scale)) + 1)
     box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
     return box.intersect(Box.of_shape(target.shape))
 

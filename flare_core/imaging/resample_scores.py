@@ -52,11 +52,11 @@ def streamed_argmax(
     grid = _ScoreGrid(scores, source, target)
     labels = grid.sure_classes()  # (Z, Y * X)
     for rows in _slabs(target, slab):
-        flat = labels[rows].view(-1)
         mixes = grid.mixed_slices(rows)
-        for some in torch.nonzero(flat == UNSURE).flatten().split(CHUNK):
-            if len(some):
-                flat[some] = _best_classes(grid.scores_at(mixes, some))[0]
+        for voxels in torch.nonzero(labels[rows] == UNSURE).split(CHUNK):
+            if len(voxels):
+                row, place = voxels.unbind(dim=1)
+                labels[rows][row, place] = _best_classes(grid.scores_at(mixes, row, place))[0]
     return labels.view(target.shape).cpu().numpy()
 
 
@@ -72,9 +72,11 @@ def upsampled_slabs(
 
     grid = _ScoreGrid(scores, source, target)
     for rows in _slabs(target, slab):
-        shape = (rows.stop - rows.start, *target.shape[1:])
-        everything = torch.arange(int(np.prod(shape)), device=scores.device)
-        yield rows, grid.scores_at(grid.mixed_slices(rows), everything).view(-1, *shape)
+        count = rows.stop - rows.start
+        row = torch.arange(count, device=scores.device).repeat_interleave(grid.plane)
+        place = torch.arange(grid.plane, device=scores.device).repeat(count)
+        found = grid.scores_at(grid.mixed_slices(rows), row, place)
+        yield rows, found.view(-1, count, *target.shape[1:])
 
 
 class _ScoreGrid:
@@ -104,11 +106,12 @@ class _ScoreGrid:
 
         return torch.cat([self._mixed_slice(k) for k in range(rows.start, rows.stop)])
 
-    def scores_at(self, mixes: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
-        """Return the scores (C, n) of voxels that are counted through the slices of `mixes`."""
+    def scores_at(
+        self, mixes: torch.Tensor, row: torch.Tensor, place: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the scores (C, n) at the `place` (y * X + x) in the `row`-th slice of `mixes`."""
         import torch
 
-        row, place = voxels // self.plane, voxels % self.plane
         size = self.scores.shape[2] * self.scores.shape[3]
         found = torch.nn.functional.embedding_bag(
             self.places[place] + (row * size)[:, None],
@@ -192,7 +195,10 @@ def _best_classes(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     best = scores[0].clone()
     classes = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
     for c in range(1, len(scores)):
-        classes.masked_fill_(scores[c] > best, c)
+        better = scores[c] > best
+        torch.maximum(
+            classes, better.view(torch.uint8).mul_(c), out=classes
+        )  # c is the largest yet
         torch.maximum(best, scores[c], out=best)
     return classes, best
 

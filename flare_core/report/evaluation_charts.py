@@ -24,9 +24,9 @@ from flare_core.report.evaluation_axis import (
 
 Numbers = npt.NDArray[np.float64]
 
-WIDTH = 640
-NAME_WIDTH = 150
-VALUE_WIDTH = 90
+WIDTH = 550
+NAME_WIDTH = 136
+LOST_WIDTH = 80
 ROW = 36
 AXIS_HEIGHT = 40
 VIOLIN = 16.0
@@ -83,7 +83,7 @@ def _row(series: Series, axis: Axis, y: float) -> str:
     values = np.array([value for value in series.values if math.isfinite(value)])
     name = text(NAME_WIDTH - 12, y + 4, series.name, anchor="end")
     lost = len(series.values) - len(values)
-    absent = text(WIDTH - VALUE_WIDTH + 12, y + 4, f"{lost} not drawn", FAINT) if lost else ""
+    absent = text(WIDTH - LOST_WIDTH + 12, y + 4, f"{lost} not drawn", FAINT) if lost else ""
     if len(values) == 0:
         return name + absent
     return (
@@ -105,7 +105,10 @@ def _violin(values: Numbers, colour: Colour, axis: Axis, y: float) -> str:
     upper = [f"{_x(axis, v):.1f},{y - h:.1f}" for v, h in zip(at, heights, strict=True)]
     lower = [f"{_x(axis, v):.1f},{y + h:.1f}" for v, h in zip(at, heights, strict=True)]
     points = " ".join([*upper, *reversed(lower)])
-    return f'<polygon points="{points}" fill="{hex_colour(colour)}" fill-opacity="0.35"/>'
+    return (
+        f'<polygon points="{points}" fill="{hex_colour(colour)}" fill-opacity="0.35" '
+        f'stroke="{FAINT}" stroke-width="0.5"/>'
+    )
 
 
 def _box(values: Numbers, axis: Axis, y: float) -> str:
@@ -148,7 +151,7 @@ def _diamond(x: float, y: float) -> str:
 
 
 def _vertical_grid(axis: Axis, height: float) -> str:
-    middle = (NAME_WIDTH + WIDTH - VALUE_WIDTH) / 2
+    middle = (NAME_WIDTH + WIDTH - LOST_WIDTH) / 2
     parts = [text(middle, height + 34, axis.label, colour=FAINT, anchor="middle")]
     for tick in axis.ticks:
         x = _x(axis, tick)
@@ -158,4 +161,4 @@ def _vertical_grid(axis: Axis, height: float) -> str:
 
 
 def _x(axis: Axis, value: float) -> float:
-    return NAME_WIDTH + axis.share(value) * (WIDTH - NAME_WIDTH - VALUE_WIDTH)
+    return NAME_WIDTH + axis.share(value) * (WIDTH - NAME_WIDTH - LOST_WIDTH)

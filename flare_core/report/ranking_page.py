@@ -65,8 +65,8 @@ class RankingView:
     """For each team: how many others it beats, on each spoke."""
     pairs: Sequence[PairMap]
     """The final comparison first."""
-    values: Sequence[tuple[str, Sequence[Group]]] = ()
-    """For each metric its title and the values of every team."""
+    values: Sequence[tuple[str, str, Sequence[Group]]] = ()
+    """For each metric its title, its unit and the values of every team."""
     notes: Sequence[str] = ()
     """What a reader must know: missing values, skipped metrics."""
     method: Sequence[str] = ()
@@ -157,8 +157,10 @@ def _pairs(view: RankingView) -> str:
 
 def _values(view: RankingView) -> str:
     parts = [
-        f"<details><summary>{escape(title)}</summary>{box_chart(title, groups, unit='')}</details>"
-        for title, groups in view.values
+        f"<details><summary>{escape(title)}</summary>"
+        + box_chart(title, groups, unit=unit)
+        + "</details>"
+        for title, unit, groups in view.values
     ]
     return (
         "<p>Bar, box, line: median, quartiles and 95 % of the cases, as measured; dot: mean.</p>"

@@ -157,7 +157,7 @@ def ticks_around(low: float, high: float, count: int = 5) -> list[float]:
     ([0.8, 0.85, 0.9, 0.95, 1.0], [3.0, 4.0])
     """
     if not high > low:
-        return [math.floor(low), math.floor(low) + 1.0]
+        return [float(math.floor(low)), math.floor(low) + 1.0]
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)

@@ -82,7 +82,8 @@ class _DicePlusPoint(torch.autograd.Function):
 
     With p the soft-max and t the true class, the loss is
     mean(-w_t (1 - p_t)^g log p_t) + 1 - mean_k (2 I_k + s) / (S_k + P_k + s) over the organs
-    present, where w_t is the class's weight, I_k sums p_k over organ k, S_k counts its voxels and P_k sums p_k.
+    present, where w_t is the class's weight, I_k sums p_k over organ k, S_k counts its voxels and
+    P_k sums p_k.
     """
 
     @staticmethod
@@ -180,7 +181,17 @@ def deep_supervision_loss(
     focal_gamma: float = 0.0,
     balance: float = 0.0,
 ) -> Tensor:
-    """Return the weighted mean of the loss at every resolution, each half as heavy as the finer."""
+    """Return the weighted mean of the loss at every resolution, each half as heavy as the finer.
+
+    Parameters
+    ----------
+    levels : sequence of (B, K, Z, Y, X)
+        Logits, finest first.
+    targets : sequence of uint8 (B, 1, Z, Y, X)
+        What `level_targets` gives for them.
+    annotated, focal_gamma, balance
+        See `segmentation_loss`.
+    """
     weights = [0.5**i for i in range(len(levels))]
     total = sum(
         w * segmentation_loss(a, b, annotated, focal_gamma=focal_gamma, balance=balance)

@@ -55,7 +55,7 @@ def view(**changes) -> RankingView:
         beaten_heads=["Organ DSC", "AUC GPU", "Final ranking"],
         beaten=[[2, 1, 2], [1, 0, 1], [0, 0, 0]],
         pairs=[PairMap("Final ranking", np.triu(np.ones((3, 3), bool), 1), "3 of 3 pairs differ")],
-        values=[("Organ DSC", [Group(name, [0.1, 0.5, 0.9], 0.5) for name in "abc"])],
+        values=[("Organ DSC", "", [Group(name, [0.1, 0.5, 0.9], 0.5) for name in "abc"])],
         notes=["b: no result of 2 cases"],
         method=["Ranks: ..."],
     )
@@ -85,7 +85,7 @@ def test_text_from_outside_is_escaped_everywhere():
             tau=[Group(NASTY, [0.5])],
             beaten_heads=[NASTY, "x", "y"],
             pairs=[PairMap(NASTY, np.zeros((3, 3), bool), NASTY)],
-            values=[(NASTY, [Group(NASTY, [1.0])])],
+            values=[(NASTY, NASTY, [Group(NASTY, [1.0])])],
             notes=[NASTY],
             method=[NASTY],
         )

@@ -55,7 +55,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_the_loss_falls_and_held_out_organs_are_found(trained: Path) -> None:
     facts = read_log(trained / LOG)
     losses = [each["loss"] for each in steps(facts)]
-    assert len(losses) == 3 and losses[-1] < 0.5 * losses[0]
+    assert len(losses) == 3 and losses[-1] < 0.65 * losses[0]
     scores = [each["dsc"] for each in facts if each["event"] == "validation"]
     assert len(scores) == 2 and set(scores[-1]) == {"liver", "spleen"}
     assert sum(scores[-1].values()) / 2 > 0.6
@@ -132,30 +132,31 @@ def test_a_stopped_run_goes_on_where_its_checkpoint_is(
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
 def test_killed_again_and_again_it_still_arrives(cases: Path, cache: Path, tmp_path: Path) -> None:
-    """Killed at any moment, mostly while saving; nothing in the folder is ever half of something."""
-    config = short(tiny_config(cases, checkpoint_minutes=0.0, validate_every=7), 100)
+    """Killed at any moment, mostly while saving; nothing there is ever half of something."""
+    config = short(tiny_config(cases, checkpoint_minutes=0.0, validate_every=3), 30)
     out = tmp_path / "run"
     command = [
         sys.executable, "-m", "flare_core", "train", str(write_config(tmp_path / "c.json", config)),
         "-o", str(out), "--cache", str(cache), "--progress", "json",
     ]  # fmt: skip
     reached = 0
-    for _ in range(3):
+    for _ in range(2):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
+            told = 0
             for line in process.stdout:
-                if json.loads(line)["event"] == "step":
+                told += json.loads(line)["event"] == "validation"
+                if told == 3:
                     os.kill(process.pid, signal.SIGKILL)
         saved = load_checkpoint(out / CHECKPOINT)["progress"]
-        assert saved["total_steps"] >= reached + 19
+        assert reached + 6 <= saved["total_steps"] == saved["step"] < 30
         reached = saved["total_steps"]
         if (out / WEIGHTS).exists():
             assert set(load_file(out / WEIGHTS)) == set(build_network(NETWORK).state_dict())
     Trainer(config, out, cache).run()
-    assert load_checkpoint(out / CHECKPOINT)["progress"]["total_steps"] == 100
+    assert load_checkpoint(out / CHECKPOINT)["progress"]["total_steps"] == 30
     assert {p.name for p in out.iterdir()} == {CHECKPOINT, WEIGHTS, LOG}
-    events = [each["event"] for each in read_log(out / LOG)]
-    assert events.count("resume") == 3 and events.count("step") >= 5
+    assert [each["event"] for each in read_log(out / LOG)].count("resume") == 2
 
 
 def test_what_a_kill_left_half_written_is_removed(
@@ -172,7 +173,7 @@ def test_what_a_kill_left_half_written_is_removed(
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"network": replace(NETWORK, features_per_stage=(4, 12))}, "network"),
+        ({"network": replace(NETWORK, features_per_stage=(8, 12))}, "network"),
         ({"organs": ("spleen", "liver")}, "organs"),
     ],
 )
@@ -217,7 +218,7 @@ def test_a_run_can_start_from_the_weights_of_another(
         for got in (trainer.network.state_dict(), trainer.mean.network.state_dict()):
             assert all(torch.allclose(got[k], expected[k], atol=1e-3) for k in expected)
         assert trainer.progress.total_steps == 0
-    other = replace(NETWORK, features_per_stage=(4, 12))
+    other = replace(NETWORK, features_per_stage=(8, 12))
     with pytest.raises(InputError, match="conv.weight"):
         config = tiny_config(cases, network=other, init_from=str(trained / WEIGHTS))
         Trainer(config, tmp_path / "other", cache)
@@ -267,9 +268,10 @@ def test_a_run_that_diverged_ends_with_a_reason(trainer: Trainer) -> None:
 
 def test_unannotated_organs_do_not_teach_that_they_are_background(trainer: Trainer) -> None:
     """The spleen's own output must not be pushed down where a case does not annotate it."""
-    told = replace(patch(0.0), annotated=(True, True, False))
+    nothing = replace(patch(0.0), classes=torch.zeros_like(patch(0.0).classes))
+    partial = replace(nothing, annotated=(True, True, False))
     head = trainer.network.decoder.seg_layers[-1]
-    for one, sign in ((patch(0.0), 1), (told, -1)):
+    for one, sign in ((nothing, 1), (partial, -1)):
         with torch.no_grad():
             head.bias.copy_(torch.tensor([0.0, 0.0, 3.0]))  # it says spleen everywhere
         trainer.optimiser.zero_grad()
@@ -301,7 +303,7 @@ def test_without_held_out_scans_nothing_is_validated(
 ) -> None:
     config = short(tiny_config(cases, held_out_patients=(), validate_every=1), 2)
     assert Trainer(config, tmp_path, cache).run() == {}
-    assert not read_log(tmp_path / LOG) if (tmp_path / LOG).exists() else True
+    assert not (tmp_path / LOG).exists()
 
 
 def test_a_time_limit_ends_a_phase_with_a_validation(

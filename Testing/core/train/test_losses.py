@@ -30,14 +30,15 @@ def draw(shape: tuple[int, ...] = (1, 4, 5, 6, 7), seed: int = 0) -> tuple[Tenso
     return logits, torch.randint(0, 3, size, generator=generator, dtype=torch.uint8)
 
 
-def by_definition(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
+def by_definition(logits: Tensor, labels: Tensor, gamma: float, balance: float = 0.0) -> Tensor:
     """The loss as its docstring writes it, for autograd, in double precision."""
     p = functional.softmax(logits.double(), dim=1)
     truth = functional.one_hot(labels[:, 0].long(), logits.shape[1]).movedim(-1, 1).double()
     p_true = (p * truth).sum(dim=1)
-    point = (-((1 - p_true) ** gamma) * p_true.log()).mean()
     axes = (0, 2, 3, 4)
     both, sizes, predicted = (p * truth).sum(axes), truth.sum(axes), p.sum(axes)
+    weight = ((sizes.view(1, -1, 1, 1, 1) / sizes.sum()).clamp(min=1e-9) ** -balance * truth).sum(1)
+    point = (-((1 - p_true) ** gamma) * p_true.log() * weight).mean() / weight.mean()
     score = (2 * both + SMOOTH) / (sizes + predicted + SMOOTH)
     present = [k for k in range(1, logits.shape[1]) if sizes[k] > 0]
     return point + ((1 - score[present]).mean() if present else 0.0)
@@ -48,14 +49,17 @@ def gradient(loss: Tensor, logits: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0, 3.5])
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("shape", [(1, 4, 5, 6, 7), (2, 4, 3, 4, 5), (1, 4, 1, 1, 1)])
 def test_loss_and_gradient_are_those_of_the_definition(
-    gamma: float, shape: tuple[int, ...]
+    gamma: float, balance: float, shape: tuple[int, ...]
 ) -> None:
     logits, labels = draw(shape)
+    if labels.numel() > 1:
+        labels[:, :, :2] = 0  # one class is rarer than another
     logits.requires_grad_()
-    loss = segmentation_loss(logits, labels, ALL, focal_gamma=gamma)
-    expected = by_definition(logits, labels, gamma)
+    loss = segmentation_loss(logits, labels, ALL, focal_gamma=gamma, balance=balance)
+    expected = by_definition(logits, labels, gamma, balance)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     ours, theirs = gradient(3.0 * loss, logits), gradient(3.0 * expected, logits).float()
     assert float((ours - theirs).abs().max()) < 1e-6 * max(1.0, float(theirs.abs().max()) * 10)
@@ -81,6 +85,22 @@ def test_so_they_are_over_many_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = segmentation_loss(logits, labels, ALL)
     assert whole.item() == pytest.approx(parts.item(), rel=1e-6)
     assert float((whole_gradient - gradient(parts, logits)).abs().max()) < 1e-7
+
+
+def test_balance_makes_the_voxels_of_a_rare_class_count_more() -> None:
+    """With balance 1 every class that is there weighs the same, whatever its size."""
+    logits = torch.zeros(1, 2, 1, 10, 10, requires_grad=True)
+    labels = torch.zeros(1, 1, 1, 10, 10, dtype=torch.uint8)
+    labels[..., 0, 0] = 1
+    pushed = []
+    for balance in (0.0, 0.5, 1.0):
+        slope = gradient(segmentation_loss(logits, labels, (True, True), balance=balance), logits)
+        without_dice = slope - gradient(segmentation_loss(logits, labels, (True, True)), logits)
+        pushed.append(float(without_dice[0, 1, 0, 0, 0]))
+    one_percent, sure = 0.01, 0.5  # its share of the voxels; the slope of -log p at p = 1/2
+    assert pushed[0] == 0.0
+    assert pushed[2] == pytest.approx(-sure * (1 / (2 * one_percent) - 1) * one_percent, rel=1e-3)
+    assert pushed[2] < pushed[1] < 0
 
 
 @pytest.mark.parametrize("label", [0, 2])

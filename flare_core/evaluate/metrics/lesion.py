@@ -73,8 +73,9 @@ def _best_pairs(ious: dict[tuple[int, int], float], least_iou: float) -> tuple[f
     enough = {pair: iou for pair, iou in ious.items() if iou > least_iou}
     rows = {p: k for k, p in enumerate(dict.fromkeys(p for p, _ in enough))}
     columns = {t: k for k, t in enumerate(dict.fromkeys(t for _, t in enough))}
-    gain = np.zeros((len(rows), len(columns)))
+    found = np.zeros((len(rows), len(columns)))
     for (p, t), iou in enough.items():
-        gain[rows[p], columns[t]] = len(enough) + iou  # one pair more outweighs all IoUs together
-    chosen = gain[linear_sum_assignment(gain, maximize=True)]
-    return tuple(sorted((float(g - len(enough)) for g in chosen if g > 0), reverse=True))
+        found[rows[p], columns[t]] = iou
+    gain = found + len(enough) * (found > 0)  # one pair more outweighs all IoUs together
+    chosen = found[linear_sum_assignment(gain, maximize=True)]
+    return tuple(sorted((float(iou) for iou in chosen if iou > 0), reverse=True))

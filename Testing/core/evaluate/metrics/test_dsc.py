@@ -6,6 +6,7 @@ import pytest
 from flare_core.errors import InputError
 from flare_core.evaluate.metrics import METRICS
 from flare_core.evaluate.metrics.dsc import dice
+from flare_core.evaluate.metrics.pair import OrganPair
 
 
 def maps() -> tuple[np.ndarray, np.ndarray]:
@@ -50,5 +51,12 @@ def test_maps_of_different_shapes_are_refused() -> None:
         dice(prediction, reference[:, :2], [1])
 
 
-def test_it_is_registered() -> None:
-    assert METRICS["dsc"] is dice
+def test_the_registered_metric_gives_the_same() -> None:
+    prediction, reference = maps()
+    prediction[0, 2, 0] = 5
+    values = dice(prediction, reference, [1, 2, 5, 6])
+    for number, value in values.items():
+        pair = OrganPair(
+            prediction=prediction == number, reference=reference == number, spacing_mm=(5, 1, 2)
+        )
+        assert METRICS["dsc"].function(pair) == pytest.approx(value)

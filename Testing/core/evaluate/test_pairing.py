@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flare_core.errors import InputError
+from flare_core.evaluate.pairing import pair_cases
+
+
+def files(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def test_by_name_without_suffix_and_channel(tmp_path: Path) -> None:
+    pred = files(tmp_path / "p", "b_0000.nii.gz", "a.nrrd", "z.nii.gz", "a_statistics.json")
+    ref = files(tmp_path / "r", "b.nii.gz", "a.nii.gz", "c.nii", ".hidden.nii.gz")
+    found = pair_cases(pred, ref)
+    assert [case.name for case in found.cases] == ["a", "b", "c"]
+    chosen = [case.prediction and case.prediction.name for case in found.cases]
+    assert chosen == ["a.nrrd", "b_0000.nii.gz", None] and found.extra == ("z",)
+
+
+def test_results_of_flare_segment_are_predictions(tmp_path: Path) -> None:
+    """`find_inputs` leaves label maps with statistics beside them out; here they are the point."""
+    pred = files(tmp_path / "p", "a.nii.gz", "a_statistics.csv", "a_statistics.json", "a.png")
+    (case,) = pair_cases(pred, files(tmp_path / "r", "a.nii.gz")).cases
+    assert case.prediction == pred / "a.nii.gz"
+
+
+def test_two_files_need_no_common_name(tmp_path: Path) -> None:
+    pred = files(tmp_path / "p", "mine.nii.gz") / "mine.nii.gz"
+    ref = files(tmp_path / "r", "true.nii.gz") / "true.nii.gz"
+    (case,) = pair_cases(pred, ref).cases
+    assert (case.name, case.prediction, case.reference) == ("true", pred, ref)
+
+
+def test_what_the_reference_annotates(tmp_path: Path) -> None:
+    rows = {"a": {"annotated": ["liver"]}, "b": {"size": [1, 2, 3]}, "c": {"annotated": "liver"}}
+    ref = files(tmp_path / "set" / "labels", "a.nii.gz", "b.nii.gz", "c.nii.gz", "d.nii.gz")
+    (tmp_path / "set" / "cases.json").write_text(json.dumps(rows))
+    found = pair_cases(ref, ref)
+    assert [case.annotated for case in found.cases] == [("liver",), None, None, None]
+    (tmp_path / "set" / "cases.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        pair_cases(ref, ref)
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    ref = files(tmp_path / "r", "a.nii.gz")
+    twice = files(tmp_path / "twice", "a.nii.gz", "a_0000.nii.gz")
+    other = files(tmp_path / "other", "b.nii.gz")
+    empty = files(tmp_path / "empty")
+    files(empty / "labelsTr", "a.nii.gz")
+    for pred, said in (
+        (tmp_path / "absent", "does not exist"),
+        (twice, "one label file for each case"),
+        (other, "no file has the name of a reference"),
+        (empty, "labelsTr"),
+        (ref / "a.nii.gz", "a file and a folder"),
+    ):
+        with pytest.raises(InputError) as caught:
+            pair_cases(pred, ref)
+        assert said in str(caught.value)
+    with pytest.raises(InputError, match="REF"):
+        pair_cases(ref, empty)

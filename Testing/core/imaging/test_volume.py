@@ -1,0 +1,55 @@
+"""An array and its grid stay together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.imaging.oblique_grids import ALL_AXIS_MAPS, oblique
+from flare_core.errors import InputError
+from flare_core.imaging.geometry import Box
+from flare_core.imaging.volume import Volume
+
+
+def numbered() -> Volume:
+    grid = oblique((4, 5, 6))
+    return Volume(np.arange(120, dtype=np.int16).reshape(grid.shape), grid)
+
+
+def test_an_array_of_another_shape_is_refused() -> None:
+    with pytest.raises(InputError, match="shape"):
+        Volume(np.zeros((4, 6, 5)), oblique((4, 5, 6)))
+    with pytest.raises(InputError):
+        numbered().with_array(np.zeros((4, 5, 5)))
+
+
+def test_crop_is_a_view_at_its_place() -> None:
+    volume = numbered()
+    part = volume.crop(Box((1, 2, 3), (3, 5, 6)))
+    assert np.shares_memory(part.array, volume.array)
+    assert part.array[0, 0, 0] == volume.array[1, 2, 3]
+    there = volume.geometry.voxel_to_lps((1, 2, 3))
+    assert np.allclose(part.geometry.voxel_to_lps((0, 0, 0)), there, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "box", [Box((0, 0, 0), (5, 5, 6)), Box((-1, 0, 0), (2, 2, 2)), Box((2, 2, 2), (2, 4, 4))]
+)
+def test_crop_refuses_boxes_outside_or_empty(box: Box) -> None:
+    with pytest.raises(InputError, match="Intersect"):
+        numbered().crop(box)
+
+
+def test_canonical_is_a_view_and_comes_back() -> None:
+    volume = numbered()
+    for order in ALL_AXIS_MAPS:
+        stored = Volume(order.apply(volume.array), volume.geometry.permuted(order))
+        turned, axis_map = stored.canonical()
+        assert np.shares_memory(turned.array, volume.array)
+        assert np.array_equal(turned.array, volume.array)
+        assert turned.geometry.same_grid(volume.geometry, tolerance_mm=1e-9)
+        assert np.array_equal(axis_map.undo(turned.array), stored.array)
+
+
+def test_repr_tells_type_shape_and_spacing() -> None:
+    assert repr(numbered()) == "Volume(int16 4 x 5 x 6 voxels of 5 x 0.8 x 1.1 mm, z y x)"
