@@ -27,7 +27,7 @@ COPY flare_core ./flare_core
 RUN pip install --no-deps .
 # Headers, tests, tools and symbols go (300 MB); the byte code stays, as it saves seconds a start.
 WORKDIR /opt/flare/lib/python3.12/site-packages
-RUN rm -rf torch/include torch/test torch/share torch/lib/*.a torchgen functorch \
+RUN rm -rf torch/include torch/test torch/share torch/lib/*.a \
     && find torch/bin -type f ! -name torch_shm_manager -delete \
     && find scipy -type d -name tests -prune -exec rm -rf {} + \
     && strip --strip-unneeded torch/lib/libtorch_cpu.so \

@@ -7,6 +7,7 @@ exactly. It is a network like any other: registered, with weights in a package.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from flare_core.anatomy.organs import organ
-from flare_core.imaging.geometry import CANONICAL, Geometry, Matrix
+from flare_core.imaging.geometry import CANONICAL, Box, Geometry, Matrix
 from flare_core.imaging.volume import Volume
 from flare_core.networks import NETWORKS
+from flare_core.segment.cascade import Stages
+from flare_core.segment.pipeline import Settings
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.stage import LoadedStage
 from flare_core.store.models import ModelCard, NetworkSpec, Normalisation, StageCard
@@ -139,3 +142,36 @@ def scene(
         )
         image[place], labels[place] = hu[name], organ(name.partition(":")[0]).id
     return Volume(image, geometry), Volume(labels, geometry)
+
+
+Looks = list[tuple[str, Box, float | None]]
+"""Which stage looked at which box, in order, with which tile step (fixture `looks`)."""
+
+
+def boxes(looks: Looks, name: str = "organs") -> list[Box]:
+    """The boxes that a stage looked at, in order."""
+    return [box for stage, box, _ in looks if stage == name]
+
+
+def stages_with(localiser: LoadedStage | None = None, *, lesions: bool = False) -> Stages:
+    """The loaded stages of a model, perhaps with another localiser."""
+    return Stages(
+        localiser or loaded(LOCALISER), loaded(ORGANS), loaded(LESIONS) if lesions else None
+    )
+
+
+def quiet(stage: str, share: float) -> None:
+    """Take no notice of progress."""
+    del stage, share
+
+
+def dsc(found: Volume, truth: Volume, number: int) -> float:
+    """Overlap of one label."""
+    a, b = found.array == number, truth.array == number
+    return float(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
+
+
+def settings(folder: Path, **changes: object) -> Settings:
+    """How the stub is run: on one thread of the CPU, in float32."""
+    chosen = Settings(model=str(folder), device="cpu", threads=1, precision="float32")
+    return replace(chosen, **changes)  # type: ignore[arg-type]

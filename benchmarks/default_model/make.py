@@ -6,7 +6,7 @@
     python benchmarks/default_model/make.py package RUNS    flare_core/resources/default_model
 
 NAME is, in order: organs-fold-a, organs-fold-b, localiser-fold-a, localiser-fold-b, the two
-organs-fold-*-balanced, the two organs-fold-*-last, localiser, organs.
+organs-fold-*-balanced, -last and -phantoms, localiser, organs.
 
 The scans are those of ../shared/data (its README names collections and licences); they are not in
 the repository. Labels there are pseudo labels of another network.
@@ -108,7 +108,7 @@ SOURCES = (
     ),
     (
         "FLARESeg phantoms", 16, "Apache-2.0", "flare_core.datasets.phantom_cohort", "",
-        "synthetic; used for the final model, not in the two-fold check",
+        "synthetic; known truth",
     ),
 )  # fmt: skip
 
@@ -122,7 +122,8 @@ def main() -> None:
     configs.add_argument("--minutes", type=float, default=50.0)
     configs.add_argument("--balanced-minutes", type=float, default=16.0)
     configs.add_argument("--last-minutes", type=float, default=10.0)
-    configs.add_argument("--final-minutes", type=float, default=32.0)
+    configs.add_argument("--phantom-minutes", type=float, default=9.5)
+    configs.add_argument("--final-minutes", type=float, default=12.0)
     configs.add_argument("--localiser-minutes", type=float, default=7.0)
     configs.add_argument("--phantoms", type=int, default=16)
     score = steps.add_parser("score", help="two-fold check: each half scored by the other's model")
@@ -147,7 +148,8 @@ def write_configs(arguments: argparse.Namespace) -> None:
 
     1. ``-fold-a``, ``-fold-b``: one half of the patients, from nothing, coarse voxels first.
     2. ``organs-fold-a-balanced``, ``-b-``: goes on with rare classes weighing more; ``-last`` once
-       more, after remnants of organs no longer counted as places to centre a patch on.
+       more, after remnants of organs no longer counted as places to centre a patch on;
+       ``-phantoms`` with phantoms, whose gallbladders the few patients of a half lack.
     3. no tag: goes on from fold a with all scans and phantoms; this is the default model.
     """
     runs = arguments.runs
@@ -164,10 +166,21 @@ def write_configs(arguments: argparse.Namespace) -> None:
         init = str(runs / f"organs{fold}-balanced" / WEIGHTS)
         more = (replace(FINE, minutes=arguments.last_minutes, learning_rate=6e-4),)
         _write("organs", fold + "-last", more, held_out_patients=held_out, init_from=init)
+        init = str(runs / f"organs{fold}-last" / WEIGHTS)
+        more = (replace(FINE, minutes=arguments.phantom_minutes, learning_rate=1e-3),)
+        phantoms = {"phantoms": arguments.phantoms, "phantom_weight": 0.5}
+        _write(
+            "organs",
+            fold + "-phantoms",
+            more,
+            held_out_patients=held_out,
+            init_from=init,
+            **phantoms,
+        )
         whole = (replace(WHOLE, minutes=arguments.localiser_minutes),)
         _write("localiser", fold, whole, held_out_patients=held_out, class_balance=0.0)
-    last = (replace(FINE, minutes=arguments.final_minutes, learning_rate=1e-3),)
-    init = str(runs / "organs-fold-a-balanced" / WEIGHTS)
+    last = (replace(FINE, minutes=arguments.final_minutes, learning_rate=8e-4),)
+    init = str(runs / "organs-fold-a-phantoms" / WEIGHTS)
     _write("organs", "", last, init_from=init, phantoms=arguments.phantoms)
     init = str(runs / "localiser-fold-a" / WEIGHTS)
     _write("localiser", "", whole, init_from=init, phantoms=arguments.phantoms, class_balance=0.0)
@@ -221,7 +234,7 @@ def build(folder: Path, runs: Path, tag: str, card: ModelCard) -> None:
     """Write a package from two runs' weights."""
     shutil.rmtree(folder, ignore_errors=True)
     names = {"localiser": f"localiser{tag}", "organs": f"organs{tag}"}
-    for later in ("-balanced", "-last"):
+    for later in ("-balanced", "-last", "-phantoms"):
         if tag and (runs / f"organs{tag}{later}" / WEIGHTS).exists():
             names["organs"] = f"organs{tag}{later}"
     weights = {stage: read_weights(runs / name / WEIGHTS) for stage, name in names.items()}

@@ -57,6 +57,11 @@ class Augmentation:
     """Share of patches whose slices are thickened."""
     thick_mm: float = 10.0
     """Largest imitated slice thickness."""
+    window_probability: float = 0.0
+    """Share of patches of which only some slices are left, as if the scan were short; the rest is
+    air. Teaches a localiser what a chest or a pelvis alone looks like."""
+    window_mm: float = 60.0
+    """Least height of what is left."""
 
 
 NO_AUGMENTATION = Augmentation(
@@ -94,7 +99,20 @@ def cut_patch(
     kept = functional.grid_sample(labels[None, None], grid, mode="nearest", align_corners=False).to(
         torch.uint8
     )
-    return _change_intensity(moved, kept, draw, settings, random), kept
+    changed = _change_intensity(moved, kept, draw, settings, random)
+    if random.random() < settings.window_probability:
+        _shorten(changed, kept, settings.window_mm / draw.sample.spacing_mm[0], random)
+    return changed, kept
+
+
+def _shorten(image: Tensor, labels: Tensor, least: float, random: np.random.Generator) -> None:
+    """Leave a random range of at least `least` slices of a patch; blank the others, in place."""
+    slices = image.shape[2]
+    height = min(slices, round(random.uniform(min(least, slices), slices)))
+    start = int(random.integers(slices - height + 1))
+    for part in (slice(0, start), slice(start + height, slices)):
+        image[:, :, part] = AIR_HU
+        labels[:, :, part] = 0
 
 
 def _draw_matrix(

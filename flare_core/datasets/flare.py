@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,48 +17,19 @@ from typing import Any
 
 from flare_core.anatomy.label_schemes import LabelScheme
 from flare_core.anatomy.label_schemes import scheme as scheme_of
-from flare_core.datasets.case import Case
-from flare_core.datasets.flare_folders import (
-    Finding,
-    count_findings,
-    files_of,
-    label_files,
-    listed,
-    matching,
-    source_of,
-    sub_folders,
-)
+from flare_core.datasets.flare_cases import FlareCase as FlareCase
+from flare_core.datasets.flare_cases import scans_of, subset_cases
+from flare_core.datasets.flare_folders import Finding, files_of, listed, sub_folders
 from flare_core.datasets.flare_labels import annotated_in, label_counts
-from flare_core.datasets.flare_layouts import LAYOUTS, PLAIN, Layout, Subset
+from flare_core.datasets.flare_layouts import LAYOUTS, PLAIN, Layout
 from flare_core.datasets.flare_processes import map_cases
 from flare_core.errors import InputError
-from flare_core.imaging.inputs import case_name
 
 TABLE = "cases.json"
 """May give ``patient`` and ``annotated`` of each case, by name."""
 
 MOST_FOLDERS = 200
 """So many folders of a level are looked into; more are no data set but somebody's whole disk."""
-
-PATIENTS = (
-    re.compile(r"(?:.*DeepLesion_?)?(\d{6})_\d{2}_\d{2}(?:_.*)?"),
-    re.compile(r"(?:.*_)?(?:PETCT|fdg|psma)_([0-9a-f]{10,})(?:_.*)?"),
-)
-"""How collections with several scans of one patient name them: DeepLesion and AutoPET."""
-
-
-@dataclass(frozen=True)
-class FlareCase(Case):
-    """A case that knows which numbers its label map uses."""
-
-    scheme: str = "flare22"
-    """Key of `anatomy.label_schemes.SCHEMES`. Unless it is ``flare22`` or ``flare23``, the numbers
-    in the file are not our organ ids: FLARE21's 2 is both kidneys, without sides."""
-    subset: str = ""
-    """Part of the data set: ``training``, ``unlabelled``, ``tuning``, ..."""
-    lesion_free: bool = False
-    """Known to show no lesion: its label map, which does not exist, would be empty."""
-
 
 @dataclass(frozen=True)
 class FlareDataset:
@@ -118,7 +88,7 @@ def find_dataset(
     layout, root = _layout_of(Path(folder), edition)
     numbers = scheme_of(scheme or layout.scheme)
     source = root.name if layout is PLAIN else layout.edition
-    parts = [_subset_cases(root, part, numbers, source, pseudo) for part in layout.subsets]
+    parts = [subset_cases(root, part, numbers, source, pseudo) for part in layout.subsets]
     cases = _own_names([case for found, _ in parts for case in found])
     findings = [finding for _, told in parts for finding in told]
     if pseudo and not any(f"pseudo: {pseudo.lower()}" in c.source.lower() for c in cases):
@@ -175,18 +145,6 @@ def flare_cases(folder: str | Path, *, edition: str | None = None) -> tuple[Flar
     return look_into_labels(find_dataset(folder, edition=edition)).cases
 
 
-def patient_of(name: str) -> str:
-    """Return the patient that a case's name tells, else the name.
-
-    Examples
-    --------
-    >>> patient_of("001234_02_01_103-115"), patient_of("FLARE22_Tr_0001")
-    ('001234', 'FLARE22_Tr_0001')
-    """
-    found = (pattern.fullmatch(name) for pattern in PATIENTS)
-    return next((match[1] for match in found if match), name)
-
-
 def _annotated(case: FlareCase) -> tuple[str, ...]:
     assert case.labels is not None  # the caller asks labelled cases only
     counts = label_counts(case.labels)
@@ -212,7 +170,7 @@ def _layout_of(folder: Path, edition: str | None) -> tuple[Layout, Path]:
 
 def _fit(root: Path, layout: Layout) -> int:
     """Return how many parts of a layout are there; 0 if none of them would tell."""
-    there = [part for part in layout.subsets if _scans(root, part)]
+    there = [part for part in layout.subsets if scans_of(root, part)]
     return len(there) if any(part.telling for part in there) else 0
 
 
@@ -226,112 +184,6 @@ def _unknown(folder: Path, layouts: Sequence[Layout]) -> InputError:
         + "\n    ".join(layout.looked_for for layout in layouts),
         "Give the folder that holds them, or make images/ and labels/ with files of equal names.",
     )
-
-
-def _scans(root: Path, part: Subset) -> dict[Path, list[Path]]:
-    """Return the scans of a part by their folder."""
-    folders = dict.fromkeys(p for path in part.images for p in matching(root, path))
-    found = {folder: _named(files_of(folder), part.names) for folder in folders}
-    return {folder: files for folder, files in found.items() if files}
-
-
-def _named(files: Sequence[Path], names: str) -> list[Path]:
-    return [p for p in files if re.fullmatch(names, case_name(p), re.IGNORECASE)]
-
-
-def _subset_cases(
-    root: Path, part: Subset, numbers: LabelScheme, source: str, pseudo: str | None
-) -> tuple[list[FlareCase], list[Finding]]:
-    """Return the cases of one part, and what is missing or doubled in it."""
-    scans = _scans(root, part)
-    labels = _labels(root, part.labels)
-    sources = _pseudo_labels(root, part, pseudo)
-    cases: list[FlareCase] = []
-    findings: list[Finding] = []
-    for folder, files in scans.items():
-        names = [case_name(path) for path in files]
-        findings += count_findings(_numbered(folder, root), sorted(set(names)))
-        findings += _doubled(names, folder)
-        origin = source_of(folder.name) if part.collections else source
-        for name, path in dict(zip(names, files, strict=True)).items():
-            cases.append(_case(path, part, numbers, labels.get(name), origin))
-    cases = [_with_pseudo(case, sources, numbers) for case in cases]
-    return cases, findings + _unmatched(cases, labels, part)
-
-
-def _case(
-    path: Path, part: Subset, numbers: LabelScheme, labels: Path | None, source: str
-) -> FlareCase:
-    name = case_name(path)
-    known = labels is not None and not numbers.partial
-    return FlareCase(
-        name,
-        path,
-        labels,
-        numbers.annotated if known else (),
-        patient_of(name),
-        source,
-        scheme=numbers.key,
-        subset=part.key,
-        lesion_free=part.lesion_free,
-    )
-
-
-def _labels(root: Path, paths: Sequence[str]) -> dict[str, Path]:
-    """Return the label maps in all folders on these paths, by case name."""
-    folders = dict.fromkeys(p for path in paths for p in matching(root, path))
-    return {name: p for folder in folders for name, p in label_files(folder).items()}
-
-
-def _pseudo_labels(root: Path, part: Subset, wanted: str | None) -> tuple[str, dict[str, Path]]:
-    """Return the predictions of the folder whose path has `wanted` in it."""
-    folders = [p for path in part.pseudo for p in matching(root, path)] if wanted else []
-    for folder in folders:
-        place = folder.relative_to(root).as_posix()
-        if wanted and wanted.lower() in place.lower():
-            return wanted, label_files(folder)
-    return "", {}
-
-
-def _with_pseudo(
-    case: FlareCase, sources: tuple[str, dict[str, Path]], numbers: LabelScheme
-) -> FlareCase:
-    """Give an unlabelled case the predicted labels, and say that they are predicted."""
-    team, labels = sources
-    if case.labels is not None or case.name not in labels:
-        return case
-    annotated = tuple(key for key in numbers.annotated if key != "lesion")
-    return replace(
-        case, labels=labels[case.name], annotated=annotated, source=f"pseudo: {team.lower()}"
-    )
-
-
-def _numbered(folder: Path, root: Path) -> str:
-    """Return the name of the folder, or of the one above it for FLARE22's LabeledCase50/images."""
-    above = folder.parent
-    return above.name if folder.name.lower() == "images" and above != root else folder.name
-
-
-def _doubled(names: Sequence[str], folder: Path) -> list[Finding]:
-    return [
-        Finding("doubled", name, f"{count} files in {folder.name} have this name")
-        for name, count in Counter(names).items()
-        if count > 1
-    ]
-
-
-def _unmatched(cases: Sequence[FlareCase], labels: dict[str, Path], part: Subset) -> list[Finding]:
-    """Name scans without labels where they should have some, and labels without a scan."""
-    findings = []
-    if part.labels and part.all_labelled:
-        bare = [case.name for case in cases if case.labels is None]
-        findings = [Finding("missing", n, f"no label map for this {part.key} scan") for n in bare]
-    names = {case.name for case in cases}
-    return findings + [
-        Finding("missing", name, f"no scan for the label map {path.parent.name}/{path.name}")
-        for name, path in labels.items()
-        if name not in names
-    ]
 
 
 def _own_names(cases: Sequence[FlareCase]) -> list[FlareCase]:

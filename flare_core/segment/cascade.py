@@ -32,7 +32,10 @@ LEAST_PIECE_ML = 2.0
 """A smaller piece of what the localiser calls an organ is not believed."""
 
 LEAST_TOTAL_ML = 30.0
-"""With less organ than this in the whole scan, nothing abdominal is in it."""
+"""With less abdominal organ than this in the whole scan, nothing abdominal is in it."""
+
+THORACIC_TOO = ("aorta", "esophagus", "inferior_vena_cava")
+"""Organs that a scan of the chest shows as well; they alone do not make a scan abdominal."""
 
 LEAST_CUT_CM2 = 0.2
 """An organ touches a face of the box with more than this; single voxels there are mistakes, and
@@ -134,10 +137,16 @@ def locate(
         found = Box.of_mask(np.isin(rough.array, ids))
     else:
         found = Box.of_mask(rough.array)
-    if found is None or np.count_nonzero(rough.array) * rough.geometry.voxel_ml < LEAST_TOTAL_ML:
+    if found is None or _abdominal_ml(rough) < LEAST_TOTAL_ML:
         raise nothing_found(ORGANS)
     exact = box_of_world(found, rough.geometry, image.geometry)
     return _with_margin(exact, image.geometry, organ_card)
+
+
+def _abdominal_ml(rough: Volume) -> float:
+    """Return how much there is of organs that only an abdomen has, mL."""
+    ids = [o.id for o in ORGANS if o.key not in THORACIC_TOO]
+    return float(np.isin(rough.array, ids).sum() * rough.geometry.voxel_ml)
 
 
 def ids_in_box(organs: Sequence[Organ]) -> list[int]:

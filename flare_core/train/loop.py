@@ -70,7 +70,8 @@ class Trainer:
     Raises
     ------
     InputError
-        If the device is not to be had, or the folder's checkpoint is damaged or another network's.
+        If the device is not to be had, the folder cannot be made, or its checkpoint is damaged or
+        another network's.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.runtime.device, enabled=half)
         self.progress = Progress()
         self.skipped_in_a_row = 0
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         self.log = RunLog(folder / LOG, report)
         self._start_or_resume()
 
@@ -264,3 +265,15 @@ class Trainer:
             progress=self.progress,
         )
         atomic.write_bytes(self.folder / WEIGHTS, save(self.mean.for_export()))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            "folder of the run",
+            f"{folder}: {error.strerror or error}",
+            "a folder that exists or can be made",
+            "Choose another one with --out.",
+        ) from error

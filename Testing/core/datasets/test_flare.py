@@ -5,12 +5,22 @@ import shutil
 from collections import Counter
 
 import pytest
-from core.datasets.made_dataset import ALL_13, CONTENT, MAKERS, Maker, make_flare21, make_flare22
-from core.datasets.made_dataset import make_flare23, make_flare24_task1, make_flare24_task2
 
+from core.datasets.made_dataset import (
+    ALL_13,
+    CONTENT,
+    MAKERS,
+    Maker,
+    make_flare21,
+    make_flare22,
+    make_flare23,
+    make_flare24_task1,
+    make_flare24_task2,
+)
 from flare_core.anatomy.organs import ORGANS
 from flare_core.datasets.case import Case, load_cases, save_cases
-from flare_core.datasets.flare import find_dataset, flare_cases, patient_of
+from flare_core.datasets.flare import find_dataset, flare_cases
+from flare_core.datasets.flare_cases import patient_of
 from flare_core.errors import InputError
 
 ALL_KEYS = tuple(organ.key for organ in ORGANS)
@@ -74,7 +84,13 @@ def test_flare21_says_that_its_numbers_are_not_ours(tmp_path):
     make_flare21(tmp_path)
     labelled = find_dataset(tmp_path).labelled
     assert {case.scheme for case in labelled} == {"flare21"}
-    assert set(labelled[0].annotated) == {"liver", "right_kidney", "left_kidney", "spleen", "pancreas"}
+    assert set(labelled[0].annotated) == {
+        "liver",
+        "right_kidney",
+        "left_kidney",
+        "spleen",
+        "pancreas",
+    }
 
 
 def test_names_that_two_parts_share_get_the_part_before_them(tmp_path):

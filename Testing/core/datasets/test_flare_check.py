@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+
 from core.datasets.made_dataset import (
     ALL_13,
     GEOMETRY,
@@ -14,7 +15,6 @@ from core.datasets.made_dataset import (
     make_flare23,
     scan,
 )
-
 from flare_core.datasets.flare import find_dataset
 from flare_core.datasets.flare_check import check_dataset
 from flare_core.imaging.files import read_labels, read_volume, write_labels, write_volume

@@ -4,6 +4,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+
 from core.datasets.made_dataset import (
     ALL_13,
     GEOMETRY,
@@ -12,7 +13,6 @@ from core.datasets.made_dataset import (
     make_flare21,
     make_flare24_task1,
 )
-
 from flare_core.anatomy.label_schemes import FLARE23, SCHEMES
 from flare_core.datasets.flare import find_dataset
 from flare_core.datasets.flare_labels import (

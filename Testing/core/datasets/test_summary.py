@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+
 from core.datasets.made_dataset import (
     ALL_13,
     CONTENT,
@@ -22,7 +23,6 @@ from core.datasets.made_dataset import (
     make_flare24_task1,
     scan,
 )
-
 from flare_core.datasets.flare import find_dataset
 from flare_core.datasets.summary import SummaryBuilder, summarise
 from flare_core.datasets.summary_case import CaseRecord, LabelHistogram, load_record, measure_case

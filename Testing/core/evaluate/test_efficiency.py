@@ -129,9 +129,9 @@ def test_memory_of_grandchildren_counts_even_of_orphans(tmp_path):
 
 @only_linux
 def test_processor_time_is_that_of_the_command(tmp_path):
-    busy = "import time\nwhile time.process_time() < 0.5: pass"
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
     run = measure(python(busy), tmp_path / "log")
-    assert 0.5 <= run.cpu_time_s < 1.0
+    assert 0.3 <= run.cpu_time_s < 1.0
     assert max(sample.cpu_percent for sample in run.samples) > 100 / (os.cpu_count() or 1) / 4
 
 

@@ -36,7 +36,7 @@ def test_the_last_labelled_slice_of_the_aorta() -> None:
         assert scores(prediction, reference, mode)["liver"]["dsc"] == pytest.approx(6 / 8)
 
 
-def test_nsd_follows_the_cut(tmp_path: object) -> None:
+def test_nsd_follows_the_cut() -> None:
     reference, prediction = labels(v10=(1, 5, 2, 4)), labels(v10=(0, 6, 2, 4))
     for mode in BOTH:
         assert scores(prediction, reference, mode)["esophagus"]["nsd"] == 1.0
@@ -145,7 +145,7 @@ def test_bad_rules() -> None:
             ScoringRules(rules, **bad)  # type: ignore[arg-type]
 
 
-def test_a_volume_is_scored_whole(tmp_path: object) -> None:
+def test_a_volume_is_scored_whole() -> None:
     """Two label maps of one grid, as `Volume.array` gives them: any integer that fits."""
     volume = Volume(labels(v2=(1, 4, 1, 5)), GRID)
     found = score_labels(

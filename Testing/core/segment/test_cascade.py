@@ -9,67 +9,25 @@ from flare_core.anatomy.organs import LESION, ORGANS, Organ, organ
 from flare_core.errors import NothingFound
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.segment import cascade
-from flare_core.segment.cascade import (
-    GROWTH_MM,
-    MOST_GROWTHS,
-    Plan,
-    Stages,
-    believable,
-    nothing_found,
-    run_cascade,
+from flare_core.segment.cascade import Plan, Stages, believable, nothing_found, run_cascade
+from stub_models import (
+    HU,
+    LIVER,
+    LOCALISER,
+    SPLEEN,
+    Looks,
+    boxes,
+    dsc,
+    loaded,
+    quiet,
+    scene,
+    stage_card,
+    stages_with,
 )
-from flare_core.segment.stage import LoadedStage, Scores, run_stage
-from stub_models import FIELD_MM, HU, LESIONS, LIVER, LOCALISER, SPLEEN, loaded, scene, stage_card
 from stub_models import ORGANS as ORGAN_CARD
 
 LIVER_ID, SPLEEN_ID = organ("liver").id, organ("spleen").id
 BOTH = (organ("liver"), organ("spleen"))
-
-# What the localiser knows of the liver ends where its faint part begins.
-FAINT = {**HU, "liver:faint": 120.0}
-BLIND = {**HU, "liver": 300.0}
-
-Looks = list[tuple[str, Box, float | None]]
-
-
-@pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
-    """Which stage looked at which box, in order, with which tile step."""
-    seen: Looks = []
-
-    def watched(
-        stage: LoadedStage,
-        image: Volume,
-        region: Box,
-        *,
-        step: float | None = None,
-        notify: Callable[[float], None] | None = None,
-    ) -> Scores:
-        seen.append((stage.card.name, region, step))
-        return run_stage(stage, image, region, step=step, notify=notify)
-
-    monkeypatch.setattr(cascade, "run_stage", watched)
-    return seen
-
-
-def quiet(stage: str, share: float) -> None:
-    del stage, share
-
-
-def stages_with(localiser: LoadedStage | None = None, *, lesions: bool = False) -> Stages:
-    return Stages(
-        localiser or loaded(LOCALISER), loaded(ORGAN_CARD), loaded(LESIONS) if lesions else None
-    )
-
-
-def boxes(looks: Looks, name: str = "organs") -> list[Box]:
-    return [box for stage, box, _ in looks if stage == name]
-
-
-def dsc(found: Volume, truth: Volume, number: int) -> float:
-    a, b = found.array == number, truth.array == number
-    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
 
 
 def test_organs_are_found_where_they_are(looks: Looks) -> None:
@@ -106,75 +64,6 @@ def test_margins_are_taken_from_the_card_each_side_its_own(looks: Looks) -> None
     assert needed is not None
     assert (needed.start[0] - region.start[0]) * 4 <= 8
     assert (region.stop[0] - needed.stop[0]) * 4 >= 32
-
-
-def test_the_box_grows_until_no_organ_is_cut(looks: Looks) -> None:
-    """The faint part reaches 90 mm beyond what the localiser believes to be liver."""
-    blocks = {"liver": ((10, 40, 30), (60, 110, 100)), "liver:faint": ((60, 60, 50), (150, 90, 80))}
-    image, truth = scene(blocks=blocks, hu=FAINT)
-    blind = loaded(LOCALISER, BLIND)
-    found = run_cascade(image, stages_with(blind), Plan(BOTH), quiet)
-    assert dsc(found, truth, LIVER_ID) > 0.95
-    grown = boxes(looks)
-    assert 2 < len(grown) <= 1 + MOST_GROWTHS
-    for before, after in zip(grown, grown[1:], strict=False):
-        assert before.start == after.start and before.stop[1:] == after.stop[1:]
-        assert (after.stop[0] - before.stop[0]) * 4 == GROWTH_MM
-    assert grown[-1].stop[0] * 4 > 150
-
-
-def test_every_face_can_grow(looks: Looks) -> None:
-    blocks = {
-        "liver": ((80, 70, 100), (120, 110, 140)),
-        "liver:faint": ((84, 10, 104), (116, 70, 136)),
-        "spleen": ((80, 110, 100), (120, 112, 140)),
-    }
-    for name, low, high in (("y", 110, 170), ("x", 140, 220)):
-        del name
-        blocks["liver:faint"] = (
-            ((84, low, 104), (116, high, 136)) if high == 170 else ((84, 74, low), (116, 106, high))
-        )
-        image, truth = scene(blocks=blocks, hu=FAINT)
-        found = run_cascade(
-            image, stages_with(loaded(LOCALISER, BLIND)), Plan((organ("liver"),)), quiet
-        )
-        assert dsc(found, truth, LIVER_ID) > 0.93
-        assert len(boxes(looks)) >= 2
-        looks.clear()
-
-
-def test_growth_ends_after_a_few_looks(looks: Looks) -> None:
-    blocks = {"liver": ((0, 40, 30), (60, 110, 100)), "liver:faint": ((60, 60, 50), (596, 90, 80))}
-    image, _ = scene((8.0, 6.0, 6.0), blocks=blocks, hu=FAINT, field_mm=(600.0, 180.0, 240.0))
-    run_cascade(image, stages_with(loaded(LOCALISER, BLIND)), Plan(BOTH), quiet)
-    assert len(boxes(looks)) == 1 + MOST_GROWTHS
-
-
-def test_the_scans_edge_does_not_grow(looks: Looks) -> None:
-    blocks = {"liver": ((0, 0, 0), (FIELD_MM[0], FIELD_MM[1], 100))}  # cut on five sides
-    image, truth = scene(blocks=blocks)
-    found = run_cascade(image, stages_with(), Plan((organ("liver"),)), quiet)
-    assert dsc(found, truth, LIVER_ID) > 0.97
-    assert len(boxes(looks)) == 1
-
-
-def test_a_voxel_at_a_face_is_no_reason_to_look_again(looks: Looks) -> None:
-    blocks = {"liver": LIVER, "spleen": SPLEEN, "liver:faint": ((30, 70, 60), (50, 73, 63))}
-    image, _ = scene(blocks=blocks, hu=FAINT)  # 3 x 3 mm across the lower face
-    run_cascade(image, stages_with(loaded(LOCALISER, BLIND)), Plan(BOTH), quiet)
-    assert len(boxes(looks)) == 1
-
-
-def test_an_organ_nobody_wants_does_not_make_the_box_grow(looks: Looks) -> None:
-    blocks = {
-        "liver": LIVER,
-        "spleen": ((70, 80, 150), (120, 140, 200)),
-        "liver:faint": ((60, 50, 100), (120, 100, 235)),
-    }
-    image, _ = scene(blocks={**blocks, "spleen": SPLEEN}, hu=FAINT)
-    blind = stages_with(loaded(LOCALISER, BLIND))
-    run_cascade(image, blind, Plan((organ("spleen"),)), quiet)
-    assert len(boxes(looks)) == 1
 
 
 def test_a_subset_of_organs_restricts_the_box(looks: Looks) -> None:

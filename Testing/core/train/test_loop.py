@@ -318,6 +318,13 @@ def test_a_time_limit_ends_a_phase_with_a_validation(
     assert trainer.progress.history[-1]["step"] == trainer.progress.total_steps
 
 
+def test_a_run_folder_that_cannot_be_is_refused(cases: Path, cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(InputError, match="folder of the run"):
+            Trainer(tiny_config(cases), folder, cache)
+
+
 def test_threads_are_those_of_the_configuration(cases: Path, cache: Path, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     try:

@@ -1,0 +1,40 @@
+"""What the tests of segmentation share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flare_core.imaging.geometry import Box
+from flare_core.imaging.volume import Volume
+from flare_core.segment import cascade
+from flare_core.segment.stage import LoadedStage, Scores, run_stage
+from stub_models import Looks, stub_package
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that finds liver and spleen."""
+    return stub_package(tmp_path_factory.mktemp("models") / "stub").folder
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    """Which stage of the cascade looked at which box, in order, with which tile step."""
+    seen: Looks = []
+
+    def watched(
+        stage: LoadedStage,
+        image: Volume,
+        region: Box,
+        *,
+        step: float | None = None,
+        notify: Callable[[float], None] | None = None,
+    ) -> Scores:
+        seen.append((stage.card.name, region, step))
+        return run_stage(stage, image, region, step=step, notify=notify)
+
+    monkeypatch.setattr(cascade, "run_stage", watched)
+    return seen

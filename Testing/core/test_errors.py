@@ -1,0 +1,31 @@
+"""Errors have four parts and survive the way between processes."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from flare_core.errors import Cancelled, FlareError, InputError, NothingFound
+
+
+def test_the_four_parts_are_in_the_text_and_apart() -> None:
+    error = InputError("--threads", "-3", "0 or more", "Leave the option out.")
+    assert error.parts == ("--threads", "-3", "0 or more", "Leave the option out.")
+    first, came, legal, action = str(error).splitlines()
+    assert first.startswith("--threads")
+    assert came.split() == ["came:", "-3"]
+    assert legal.endswith("0 or more")
+    assert action.endswith("Leave the option out.")
+
+
+def test_it_crosses_a_process_border_whole() -> None:
+    error = InputError("a", "b", "c", "d")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert (type(again), again.parts, str(again)) == (InputError, error.parts, str(error))
+
+
+@pytest.mark.parametrize("kind", [InputError, Cancelled, NothingFound])
+def test_one_root_catches_all_and_bad_input_is_a_value_error(kind: type[Exception]) -> None:
+    assert issubclass(kind, FlareError)
+    assert issubclass(InputError, ValueError)
