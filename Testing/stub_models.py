@@ -33,6 +33,9 @@ HU = {"background": 0.0, "liver": 200.0, "spleen": -200.0, "lesion": 500.0}
 """Tissue around the organs is 0, with fat in front. Liver and spleen lie on its two sides, so that
 the blurred border of one is never taken for the other."""
 
+SHARP = 8.0
+"""Logits are multiplied by this: a localiser is only believed where it is sure."""
+
 RUNTIME = Runtime("cpu", "float32", 1)
 
 Block = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -60,7 +63,7 @@ NETWORKS.setdefault("levels", Levels)  # type: ignore[arg-type]
 def level_weights(levels_hu: Sequence[float]) -> dict[str, Tensor]:
     """Weights of `Levels` behind the normalisation of `stage_card`."""
     v = torch.tensor(list(levels_hu), dtype=torch.float32) / 100.0
-    return {"head.weight": v.view(-1, 1, 1, 1, 1), "head.bias": -v * v / 2}
+    return {"head.weight": SHARP * v.view(-1, 1, 1, 1, 1), "head.bias": -SHARP * v * v / 2}
 
 
 def stage_card(name: str, labels: Sequence[str], **changes: object) -> StageCard:

@@ -196,6 +196,20 @@ def test_wrong_arguments_end_with_2_and_leave_nothing(scans, tmp_path, words, te
     assert not (tmp_path / "out").exists() or not names(tmp_path / "out")
 
 
+def test_a_real_scan_with_the_default_model_in_8_gib(real_data, tmp_path):
+    if not (ROOT / "flare_core" / "resources" / "default_model" / "card.json").is_file():
+        pytest.skip("no default model")
+    (tmp_path / "in").mkdir()
+    name = "hcc009thick"
+    shutil.copy(real_data / "ct" / f"{name}.nii.gz", tmp_path / "in" / f"{name}_0000.nii.gz")
+    done = predict(tmp_path / "in", tmp_path / "out", "--device", "cpu", limit_kib=EIGHT_GIB)
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path / "out") == {f"{name}.nii.gz"}
+    found = read_labels(tmp_path / "out" / f"{name}.nii.gz").array == 1
+    liver = read_labels(real_data / "labels" / f"{name}.nii.gz").array == 1
+    assert 2 * (found & liver).sum() / (found.sum() + liver.sum()) > 0.85
+
+
 # --- the container, as far as it can be read
 
 

@@ -6,7 +6,8 @@
     python benchmarks/default_model/make.py package RUNS    flare_core/resources/default_model
 
 NAME is, in order: organs-fold-a, organs-fold-b, localiser-fold-a, localiser-fold-b, the two
-organs-fold-*-balanced, -last and -phantoms, localiser, organs.
+organs-fold-*-balanced, -last and -phantoms, localiser,
+localiser-windows, organs.
 
 The scans are those of ../shared/data (its README names collections and licences); they are not in
 the repository. Labels there are pseudo labels of another network.
@@ -25,6 +26,7 @@ import numpy as np
 
 from flare_core import Settings, atomic, read_volume, segment_ct
 from flare_core.anatomy.organs import ORGANS
+from flare_core.datasets.augment import Augmentation
 from flare_core.datasets.case import Case, cases_of_folder
 from flare_core.datasets.split import patient_folds
 from flare_core.evaluate.metrics.dsc import dice
@@ -184,6 +186,19 @@ def write_configs(arguments: argparse.Namespace) -> None:
     _write("organs", "", last, init_from=init, phantoms=arguments.phantoms)
     init = str(runs / "localiser-fold-a" / WEIGHTS)
     _write("localiser", "", whole, init_from=init, phantoms=arguments.phantoms, class_balance=0.0)
+    init = str(runs / "localiser" / WEIGHTS)
+    windows = (replace(WHOLE, minutes=5.5, learning_rate=1.5e-3),)
+    _write(
+        "localiser",
+        "-windows",
+        windows,
+        init_from=init,
+        phantoms=arguments.phantoms,
+        phantom_weight=0.5,
+        centred=0.5,
+        class_balance=0.0,
+        augmentation=Augmentation(window_probability=0.5),
+    )
 
 
 def _write(stage: str, tag: str, phases: tuple[Phase, ...], **fields: Any) -> None:
@@ -233,7 +248,7 @@ def stage_card(stage: str) -> StageCard:
 def build(folder: Path, runs: Path, tag: str, card: ModelCard) -> None:
     """Write a package from two runs' weights."""
     shutil.rmtree(folder, ignore_errors=True)
-    names = {"localiser": f"localiser{tag}", "organs": f"organs{tag}"}
+    names = {"localiser": f"localiser{tag or '-windows'}", "organs": f"organs{tag}"}
     for later in ("-balanced", "-last", "-phantoms"):
         if tag and (runs / f"organs{tag}{later}" / WEIGHTS).exists():
             names["organs"] = f"organs{tag}{later}"

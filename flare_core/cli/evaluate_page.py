@@ -115,7 +115,7 @@ def _table(rows: Sequence[tuple[Statistic, str]]) -> Table:
 
 
 def _problems(evaluation: Evaluation) -> tuple[Table, ...]:
-    rows = [(c.case, c.status, c.problem) for c in evaluation.failed]
+    rows: list[tuple[str, ...]] = [(c.case, c.status, c.problem) for c in evaluation.failed]
     rows += [(c.case, "note", note) for c in evaluation.cases for note in c.notes]
     rows += [(name, "not scored", "a prediction without a reference") for name in evaluation.extra]
     if not rows:

@@ -31,6 +31,7 @@ TABLE = "cases.json"
 MOST_FOLDERS = 200
 """So many folders of a level are looked into; more are no data set but somebody's whole disk."""
 
+
 @dataclass(frozen=True)
 class FlareDataset:
     """A data set on disk."""

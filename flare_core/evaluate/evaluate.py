@@ -12,7 +12,7 @@ against it would mean anything.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -203,13 +203,12 @@ def annotated_targets(pair: CasePair, rules: ScoringRules) -> tuple[Target, ...]
 
 def _outcomes(
     task: Callable[[CasePair], CaseResult], cases: Sequence[CasePair], workers: int
-) -> Iterator[tuple[int, CaseResult]]:
+) -> Generator[tuple[int, CaseResult], None, None]:
     """Yield (number, result) as they come; a reference's error ends it all."""
-    with closing(map_cases(task, cases, workers)) as outcomes:
-        for number, outcome in outcomes:
-            if outcome.error is not None:
-                raise outcome.error
-            yield number, outcome.value
+    for number, outcome in map_cases(task, cases, workers):
+        if outcome.error is not None:
+            raise outcome.error
+        yield number, outcome.value
 
 
 def _prediction(
@@ -256,7 +255,7 @@ def in_edition(volume: Volume, scheme: LabelScheme | None, rules: ScoringRules) 
 
 
 def _illegal(volume: Volume, scheme: LabelScheme) -> list[int]:
-    labels = volume.array
+    labels = volume.array.astype(np.uint8, copy=False)
     if labels.max() <= scheme.highest:
         return []
     return [int(value) for value in np.unique(labels[labels > scheme.highest])]

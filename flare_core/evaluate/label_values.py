@@ -13,6 +13,7 @@ A name that the organ table knows brings its tolerance along; any other needs on
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -175,7 +176,8 @@ def _check(targets: tuple[Target, ...], where: str) -> None:
     legal = "each value (1 to 255) and each name once, and at least one"
     if not targets or "" in keys or not all(1 <= value < VALUES for value in values):
         raise InputError(where, f"the values {values}", legal, "Correct the file.")
-    twice = [str(x) for row in (values, keys) for x in dict.fromkeys(row) if row.count(x) > 1]
+    counts = [*Counter(map(str, values)).items(), *Counter(keys).items()]
+    twice = [name for name, n in counts if n > 1]
     if twice:
         raise InputError(where, f"{', '.join(twice)} more than once", legal, "Correct the file.")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,8 +131,7 @@ def _annotated(reference: Path) -> tuple[str, ...] | None:
     for folder in (reference.parent, reference.parent.parent):
         table = folder / TABLE
         if table.is_file():
-            keys = _row(table, case_name(reference)).get("annotated")
-            return tuple(keys) if _are_names(keys) else None
+            return _names(_row(table, case_name(reference)).get("annotated"))
     return None
 
 
@@ -151,7 +149,8 @@ def _row(table: Path, name: str) -> dict[str, object]:
     return row if isinstance(row, dict) else {}
 
 
-def _are_names(keys: object) -> bool:
-    if not isinstance(keys, Iterable) or isinstance(keys, str):
-        return False
-    return isinstance(keys, Sequence) and all(isinstance(key, str) for key in keys)
+def _names(value: object) -> tuple[str, ...] | None:
+    """Return a list of names as a tuple; None for anything else."""
+    if not isinstance(value, list) or not all(isinstance(key, str) for key in value):
+        return None
+    return tuple(value)

@@ -57,7 +57,9 @@ LONG_ORGANS = ("aorta", "inferior_vena_cava", "esophagus")
 NSD_GATE_DSC = 0.2
 """FLARE22 on; during the FLARE23 challenge itself the script had 0.1."""
 
-MERGED_NAMES = {("right_kidney", "left_kidney"): ("kidneys", "Kidneys")}
+MERGED_NAMES: dict[tuple[str, ...], tuple[str, str]] = {
+    ("right_kidney", "left_kidney"): ("kidneys", "Kidneys")
+}
 """Key and name of organs that share a label value."""
 
 

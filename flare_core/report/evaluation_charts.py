@@ -73,8 +73,9 @@ def density(values: Numbers, at: Numbers) -> Numbers:
 
     A Gaussian kernel; its width is Silverman's rule of thumb (1986).
     """
-    spread = min(np.std(values), float(np.subtract(*np.quantile(values, (0.75, 0.25)))) / 1.349)
-    width = 0.9 * (spread or np.std(values) or 1e-3) * len(values) ** -0.2
+    q1, q3 = (float(q) for q in np.quantile(values, (0.25, 0.75)))
+    spread = min(float(np.std(values)), (q3 - q1) / 1.349) or float(np.std(values)) or 1e-3
+    width = 0.9 * spread * len(values) ** -0.2
     heights = np.exp(-0.5 * ((at[:, None] - values[None, :]) / width) ** 2).sum(axis=1)
     return heights / heights.max()
 

@@ -202,7 +202,7 @@ def _mark(
 ) -> None:
     """Write the sides of the body and the place of the plane."""
     left, top = at
-    first, last = EDGES[plane.axis][:2]
+    first, last = EDGES[plane.axis][0], EDGES[plane.axis][1]
     write(draw, (left + 6, top + size[0] // 2), first, size=13, colour=GREY, halo=2)
     write(draw, (left + size[1] - 6, top + size[0] // 2), last, size=13, colour=GREY,
           anchor="ra", halo=2)  # fmt: skip

@@ -29,12 +29,14 @@ def folders(tmp_path: Path) -> Path:
 
 
 def call(folders: Path, *options: str) -> int:
-    return main(["evaluate", str(folders / "pred"), str(folders / "ref"), *options])
+    """In this process: others are tested in `test_processes_change_nothing`."""
+    words = ["evaluate", str(folders / "pred"), str(folders / "ref"), "--workers", "1"]
+    return main([*words, *options])
 
 
 def test_table_problems_and_files(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = folders / "new" / "out"
-    assert call(folders, "--edition", "flare23", "--out", str(out), "--workers", "1") == 0
+    assert call(folders, "--edition", "flare23", "--out", str(out)) == 0
     said = capsys.readouterr()
     assert "Liver" in said.out and "Organ DSC" in said.out and str(out / "scores.csv") in said.out
     assert "d: scores 0, missing" in said.err

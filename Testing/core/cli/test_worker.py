@@ -48,7 +48,6 @@ class Client:
             self.log.append(line.decode("utf-8", "replace"))
 
     def write(self, line: bytes) -> None:
-        """Send bytes as they are."""
         self.process.stdin.write(line + b"\n")
         self.process.stdin.flush()
 

@@ -234,6 +234,24 @@ def test_thick_slices_are_smooth_along_z_only() -> None:
     assert np.abs(cut(which, thin)[0] - straight).max() < 0.1
 
 
+def test_a_short_scan_is_a_window_of_slices_in_air() -> None:
+    which = noise()
+    straight, straight_labels = cut(which)
+    settings = replace(NO_AUGMENTATION, window_probability=1.0, window_mm=5 * SPACING[0])
+    heights, starts = set(), set()
+    for seed in range(60):
+        image, labels = cut(which, settings, seed=seed)
+        left = np.flatnonzero((image != AIR_HU).any(axis=(1, 2)))
+        window = slice(left[0], left[-1] + 1)
+        assert np.array_equal(image[window], straight[window])
+        assert np.array_equal(labels[window], straight_labels[window])
+        outside = np.setdiff1d(np.arange(PATCH[0]), left)
+        assert np.all(image[outside] == AIR_HU) and not labels[outside].any()
+        heights.add(len(left))
+        starts.add(int(left[0]))
+    assert heights == set(range(5, PATCH[0] + 1)) and len(starts) > 4
+
+
 def test_the_seed_decides() -> None:
     which, settings = noise(), Augmentation()
     a, b, c = (cut(which, settings, seed=s) for s in (7, 7, 8))
@@ -242,8 +260,8 @@ def test_the_seed_decides() -> None:
 
 
 def test_none_means_none() -> None:
-    values = [getattr(NO_AUGMENTATION, field.name) for field in fields(Augmentation)]
-    assert all(not np.any(value) for value in values)
+    values = {field.name: getattr(NO_AUGMENTATION, field.name) for field in fields(Augmentation)}
+    assert not any(np.any(v) for name, v in values.items() if name != "window_mm")
     random = np.random.default_rng(0)
     draw = Draw(noise(), np.array([14.5, 29.5, 39.5]))
     patches = [cut_patch(draw, PATCH, NO_AUGMENTATION, random, CPU)[0] for _ in range(3)]

@@ -95,12 +95,13 @@ def neighbour_codes(mask: Mask) -> npt.NDArray[np.uint8]:
     >>> neighbour_codes(np.ones((1, 1, 1), bool)).ravel().tolist()
     [1, 16, 4, 64, 2, 32, 8, 128]
     """
-    wide = np.zeros([size + 2 for size in mask.shape], np.uint8)
+    z, y, x = mask.shape
+    wide = np.zeros((z + 2, y + 2, x + 2), np.uint8)
     wide[1:-1, 1:-1, 1:-1] = mask
     # Neighbours are packed axis by axis: three passes over the box instead of eight.
-    two = wide[:-1] << 1 | wide[1:]  # (Z+1, Y+2, X+2)
-    four = two[:, :-1] << 2 | two[:, 1:]  # (Z+1, Y+1, X+2)
-    return four[:, :, :-1] << 4 | four[:, :, 1:]  # (Z+1, Y+1, X+1)
+    two = wide[:-1] << np.uint8(1) | wide[1:]  # (Z+1, Y+2, X+2)
+    four = two[:, :-1] << np.uint8(2) | two[:, 1:]  # (Z+1, Y+1, X+2)
+    return four[:, :, :-1] << np.uint8(4) | four[:, :, 1:]  # (Z+1, Y+1, X+1)
 
 
 def _surface(mask: Mask, spacing_mm: Triple) -> _Surface:

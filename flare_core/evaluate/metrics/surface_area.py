@@ -41,7 +41,8 @@ def areas_mm2(spacing_mm: Triple) -> Numbers:
     codes, normals = _triangles()
     z, y, x = spacing_mm
     stretched = normals * np.array([y * z, x * z, x * y])
-    areas = np.bincount(codes, np.linalg.norm(stretched, axis=1), minlength=CODES)
+    areas = np.zeros(CODES)
+    np.add.at(areas, codes, np.linalg.norm(stretched, axis=1))
     areas.flags.writeable = False  # the cache hands out this very array
     return areas
 

@@ -22,6 +22,11 @@ def test_counted_by_hand() -> None:
     assert dice(*maps(), [1, 2]) == {1: pytest.approx(2 * 3 / (4 + 6)), 2: 0.0}
 
 
+def test_one_organ_taken_for_another_counts_for_neither() -> None:
+    low, high = np.full((1, 2, 3), 1, np.uint8), np.full((1, 2, 3), 2, np.uint8)
+    assert dice(low, high, [1, 2]) == dice(high, low, [1, 2]) == {1: 0.0, 2: 0.0}
+
+
 def test_it_is_symmetric_and_one_for_equal_maps() -> None:
     prediction, reference = maps()
     assert dice(prediction, reference, [1]) == dice(reference, prediction, [1])
