@@ -81,7 +81,7 @@ def _warm(scan: Path, out: Path, arguments: argparse.Namespace) -> list[dict[str
                 break
         if answer["event"] == "error":
             sys.exit(f"the worker answered {answer}")
-        runs.append({**answer["timings"], "wall clock": time.perf_counter() - start})
+        runs.append({**answer["timings_s"], "wall clock": time.perf_counter() - start})
     process.stdin.close()
     process.wait()
     return runs[1:]
