@@ -181,10 +181,17 @@ def write_configs(arguments: argparse.Namespace) -> None:
         )
         whole = (replace(WHOLE, minutes=arguments.localiser_minutes),)
         _write("localiser", fold, whole, held_out_patients=held_out, class_balance=0.0)
+    _write_final(arguments)
+
+
+def _write_final(arguments: argparse.Namespace) -> None:
+    """Write the configurations of the default model itself, which go on from fold a."""
+    runs = arguments.runs
     last = (replace(FINE, minutes=arguments.final_minutes, learning_rate=8e-4),)
     init = str(runs / "organs-fold-a-phantoms" / WEIGHTS)
     _write("organs", "", last, init_from=init, phantoms=arguments.phantoms)
     init = str(runs / "localiser-fold-a" / WEIGHTS)
+    whole = (replace(WHOLE, minutes=arguments.localiser_minutes),)
     _write("localiser", "", whole, init_from=init, phantoms=arguments.phantoms, class_balance=0.0)
     init = str(runs / "localiser" / WEIGHTS)
     windows = (replace(WHOLE, minutes=5.5, learning_rate=1.5e-3),)
