@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,14 +43,19 @@ def labels(direction: str = "oblique") -> Volume:
     return make(np.uint8, direction)
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """Files cannot grow beyond 1000 bytes: what a full disk does to every write."""
+    """Files cannot grow beyond 1000 bytes: what a full disk does to every write.
+
+    Not a fixture: pytest's own report, where it goes to a file, must not be cut.
+    """
     resource = pytest.importorskip("resource", reason="Windows has no file size limit")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("direction", LPS_DIRECTIONS)
@@ -211,15 +217,15 @@ def test_names_that_are_not_written(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ONE_FILE)
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path, suffix: str, full_disk: None) -> None:
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"the result of an earlier run")
     noise = np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)
-    with pytest.raises(InputError, match="free space") as caught:
+    with full_disk(), pytest.raises(InputError, match="free space") as caught:
         files.write_volume(path, make().with_array(noise.astype(np.int16) * 17))
     assert caught.value.parts[0] == str(path)
     if suffix.startswith(".nii"):
-        with pytest.raises(InputError, match="free space"):
+        with full_disk(), pytest.raises(InputError, match="free space"):
             files.write_labels(path, labels().with_array(noise))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     assert path.read_bytes() == b"the result of an earlier run"
