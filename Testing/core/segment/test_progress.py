@@ -37,7 +37,7 @@ def test_timings_add_up_to_the_time_that_passed() -> None:
     clock.notify("organs", 0.5)
     time.sleep(0.03)
     clock.notify("organs", 1.0)
-    assert sum(clock.timings.values()) == pytest.approx(time.perf_counter() - start, abs=0.01)
+    assert sum(clock.timings.values()) == pytest.approx(time.perf_counter() - start, abs=0.2)
     assert clock.timings["load image"] >= 0.02 and clock.timings["organs"] >= 0.03
 
 
