@@ -5,6 +5,9 @@
 2. The organ stage sees the box around the wanted organs plus a margin. Where one of them reaches a
    face of the box that is not the scan's edge, the box grows there and it looks again.
 3. A lesion stage, if the model has one, sees the box of the organs; its lesions override organs.
+
+A model whose only stage is ``lesions`` (FLARE24 task 1) looks at the whole body instead, a stack of
+slices at a time, so that a scan from neck to feet needs no more memory than an abdomen.
 """
 
 from __future__ import annotations
@@ -48,6 +51,9 @@ each look at a larger box costs as much as the first. An adrenal gland's section
 GROWTH_MM = 40.0
 """How far a face of the box moves when an organ reaches it."""
 
+SLAB_MM = 300.0
+"""Length of the stack of slices that a whole-body stage looks at at a time."""
+
 MOST_GROWTHS = 4
 """How often the box may grow; each time costs one more run of the organ stage."""
 
@@ -58,14 +64,16 @@ class Stages:
 
     localiser: LoadedStage | None
     """Finds the region; None: the organ stage sees the whole body."""
-    organs: LoadedStage
-    """Segments the organs."""
+    organs: LoadedStage | None
+    """Segments the organs; None: the model looks for lesions in the whole body."""
     lesions: LoadedStage | None = None
     """Segments lesions; None: the model has no such stage, or nobody wants it."""
 
     @property
     def steps(self) -> tuple[str, ...]:
         """What `run_cascade` will tell `notify` about, in order."""
+        if self.organs is None:
+            return ("lesions",)
         first = ("localise",) if self.localiser is not None else ()
         last = ("lesions",) if self.lesions is not None else ()
         return (*first, "organs", "labels", *last)
@@ -101,6 +109,8 @@ def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Vo
     NothingFound
         If no abdominal organ is in the scan.
     """
+    if stages.organs is None:
+        return whole_body_lesions(image, stages, plan, notify)
     if stages.localiser is not None:
         region = locate(image, stages.localiser, stages.organs.card, plan.organs, notify)
     else:
@@ -214,6 +224,42 @@ def add_lesions(
     scores = run_stage(stage, image, region, step=step, notify=_share_of("lesions", notify))
     lesions = scores.labels_on(labels.geometry)
     return labels.with_array(np.where(lesions.array != 0, lesions.array, labels.array))
+
+
+def whole_body_lesions(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Volume:
+    """Return the lesions of the whole body (Z, Y, X), found slab by slab.
+
+    Neighbouring slabs share a patch of slices, of which each keeps its own half: no lesion is cut
+    by the border of what the network sees.
+    """
+    assert stages.lesions is not None  # a model has at least one of the two
+    body = body_box(image) or Box.of_shape(image.geometry.shape)
+    labels = np.zeros(image.geometry.shape, np.uint8)
+    slabs = slabs_along_z(body, image.geometry, stages.lesions.card)
+    for number, (core, seen) in enumerate(slabs):
+
+        def told(done: float, before: int = number) -> None:
+            notify("lesions", (before + done) / len(slabs))
+
+        scores = run_stage(stages.lesions, image, seen, step=plan.step, notify=told)
+        labels[core.slices] = scores.labels_on(image.geometry.crop(core)).array
+        del scores  # its memory is wanted for the next
+    return Volume(labels, image.geometry)
+
+
+def slabs_along_z(body: Box, geometry: Geometry, card: StageCard) -> list[tuple[Box, Box]]:
+    """Return (what a slab keeps, what it sees) from the body's feet to its head."""
+    dz = geometry.spacing_mm[0]
+    depth = max(1, round(SLAB_MM / dz))
+    count = -(-body.shape[0] // depth)
+    reach = math.ceil(card.patch[0] * card.spacing_mm[0] / 2 / dz)
+    edges = [body.start[0] + round(i * body.shape[0] / count) for i in range(count + 1)]
+    slabs = []
+    for low, high in zip(edges, edges[1:], strict=False):
+        core = Box((low, *body.start[1:]), (high, *body.stop[1:]))
+        seen = Box((low - reach, *body.start[1:]), (high + reach, *body.stop[1:]))
+        slabs.append((core, seen.intersect(body)))
+    return slabs
 
 
 def nothing_found(organs: Iterable[Organ]) -> NothingFound:

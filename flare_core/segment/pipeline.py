@@ -161,7 +161,7 @@ def _labels(
     )
     kept = _only(cleaned, ready.organs)
     clock.mark("clean-up")
-    if not kept.array.any():
+    if not kept.array.any() and ready.stages.organs is not None:  # no lesion is an answer
         raise nothing_found(ready.organs)
     own_axes = np.ascontiguousarray(axis_map.undo(kept.array))
     return Volume(own_axes, image.geometry), notes
@@ -199,16 +199,17 @@ def _prepare(settings: Settings) -> _Ready:
     torch.set_num_threads(runtime.threads)
     package = load_package(settings.model, home=open_home(settings.home))
     organs = load_stage(package, "organs", runtime)
-    if organs is None:
+    if organs is None and package.card.stage("lesions") is None:
         raise InputError(
             f"model {package.card.name}",
             f"the stages {', '.join(stage.name for stage in package.card.stages)}",
-            "a model with a stage called organs",
+            "a model with a stage called organs, or one called lesions for the whole body",
             "Choose another model.",
         )
     wanted = _wanted(settings, package.card)
     with_lesions = any(target.key == "lesion" for target in wanted)
-    localiser = load_stage(package, "localiser", runtime) if settings.cascade else None
+    with_localiser = settings.cascade and organs is not None
+    localiser = load_stage(package, "localiser", runtime) if with_localiser else None
     lesions = load_stage(package, "lesions", runtime) if with_lesions else None
     return _Ready(package, Stages(localiser, organs, lesions), runtime, wanted)
 
