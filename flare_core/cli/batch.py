@@ -16,7 +16,7 @@ from flare_core import atomic
 from flare_core.cli.engine import Engine
 from flare_core.cli.failure import EXIT_INTERNAL, failure_of, log_traceback
 from flare_core.cli.one_case import Job, Watch, run_case
-from flare_core.cli.outputs import is_file_name, output_paths, table_csv
+from flare_core.cli.outputs import OUR_SCHEME, OUTPUTS, is_file_name, output_paths, table_csv
 from flare_core.cli.reports import Report, Tally
 from flare_core.errors import InputError
 
@@ -77,7 +77,13 @@ def _with_own_names(cases: list[CaseInput]) -> list[CaseInput]:
     return named
 
 
-def plan_jobs(cases: Sequence[CaseInput], output: Path) -> tuple[Job, ...]:
+def plan_jobs(
+    cases: Sequence[CaseInput],
+    output: Path,
+    *,
+    outputs: tuple[str, ...] = OUTPUTS,
+    scheme: str = OUR_SCHEME,
+) -> tuple[Job, ...]:
     """Return one job per case.
 
     Raises
@@ -91,7 +97,8 @@ def plan_jobs(cases: Sequence[CaseInput], output: Path) -> tuple[Job, ...]:
             "Name a folder; each case gets its own files there.",
         )  # fmt: skip
     jobs = [
-        Job(case.name, case.path, output_paths(output, case.name), case.series) for case in cases
+        Job(case.name, case.path, output_paths(output, case.name), case.series, outputs, scheme)
+        for case in cases
     ]
     _spare_inputs(jobs)
     return tuple(jobs)
@@ -101,7 +108,7 @@ def _spare_inputs(jobs: Sequence[Job]) -> None:
     """Refuse to write over a scan, or into a DICOM folder."""
     inputs = {job.input.resolve() for job in jobs}
     for job in jobs:
-        for path in job.paths.files().values():
+        for path in job.paths.files(job.outputs).values():
             if path.resolve() in inputs or path.resolve().parent in inputs:
                 raise InputError(
                     "output",
@@ -122,9 +129,10 @@ def run_plan(plan: Plan, engine: Engine, report: Report, debug: bool = False) ->
     tally = Tally()
     for number, job in enumerate(plan.jobs, start=1):
         report.start(job.case, number, len(plan.jobs))
-        if job.paths.labels.exists() and not plan.overwrite:
+        files = job.paths.files(job.outputs)
+        if [*files.values()][-1].exists() and not plan.overwrite:
             tally.skipped.append(job.case)
-            report.skipped(job.case, job.paths.files())
+            report.skipped(job.case, files)
             continue
         try:
             result = run_case(job, plan.settings, engine, Watch(report.step))

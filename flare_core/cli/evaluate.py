@@ -4,7 +4,7 @@ PRED and REF are folders with one label file for each case, of the same name (``
 format do not count), or two files. A prediction that is missing, unreadable or on another grid is
 named and scores 0; a reference that cannot be used is an error.
 
-With --out: scores.csv (every number), per_case.csv, per_organ.csv, summary.json and
+With -o: scores.csv (every number), per_case.csv, per_organ.csv, summary.json and
 evaluation.html. --scheme takes JSON:
 
   {"structures": [{"value": 1, "name": "liver"},
@@ -46,7 +46,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--edition", {"choices": EDITIONS, "default": "flare22", "help": "whose rules"}),
     ("--mode", {"choices": MODES, "default": "official",
                 "help": "the organisers' numbers, or without their two slips"}),
-    ("--out", {"type": Path, "metavar": "DIR", "help": "folder for tables and the page"}),
+    ("-o,--output", {"type": Path, "metavar": "OUT", "help": "folder for tables and the page"}),
     ("--images", {"type": Path, "metavar": "DIR", "help": "scans, for the page's pictures"}),
     ("--scheme", {"type": Path, "metavar": "FILE.json", "help": "own label values and names"}),
     ("--prediction-scheme", {"choices": tuple(SCHEMES), "help": "PRED's values, if not EDITION's"}),
@@ -126,7 +126,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prediction", type=Path, metavar="PRED", help="predicted label maps")
     parser.add_argument("reference", type=Path, metavar="REF", help="true label maps")
     for name, facts in OPTIONS:
-        parser.add_argument(name, **facts)
+        parser.add_argument(*name.split(","), **facts)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -150,7 +150,7 @@ def _run(arguments: argparse.Namespace, report: Report) -> int:
     rules, files = rules_from(arguments), files_from(arguments)
     _check_paths(arguments)
     on_case: OnCase = report.case
-    with _folder(arguments.out):
+    with _folder(arguments.output):
         evaluation = evaluate_folders(
             arguments.prediction,
             arguments.reference,
@@ -159,7 +159,7 @@ def _run(arguments: argparse.Namespace, report: Report) -> int:
             workers=arguments.workers,
             on_case=on_case,
         )
-        written = _write(arguments, evaluation, files) if arguments.out else []
+        written = _write(arguments, evaluation, files) if arguments.output else []
     report.finish(evaluation, written)
     return 0
 
@@ -206,9 +206,9 @@ def _check_paths(arguments: argparse.Namespace) -> None:
         raise InputError("--workers", str(arguments.workers), "0 (automatic) or more", "Leave it.")
     if arguments.images is not None and not arguments.images.is_dir():
         raise InputError("--images", str(arguments.images), "a folder with scans", "Correct it.")
-    if arguments.images is not None and arguments.out is None:
-        legal = "--images together with --out: the scans are for the page's pictures"
-        raise InputError("--images", "no --out", legal, "Add --out DIR.")
+    if arguments.images is not None and arguments.output is None:
+        legal = "--images together with --output: the scans are for the page's pictures"
+        raise InputError("--images", "no --output", legal, "Add -o OUT.")
 
 
 @contextmanager
@@ -241,7 +241,7 @@ def _write(arguments: argparse.Namespace, evaluation: Evaluation, files: Files) 
         page_of(evaluation, sources),
         json.dumps(plain(tables.summary_record(evaluation)), indent=1, allow_nan=False) + "\n",
     )
-    targets = [arguments.out / name for name in FILES]
+    targets = [arguments.output / name for name in FILES]
     with written_together(targets) as parts:
         for part, content in zip(parts, texts, strict=True):
             part.write_bytes(content.encode("utf-8"))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from flare_core.cli import engine as engines
 from flare_core.cli.engine import Engine, IsCancelled
-from flare_core.cli.outputs import OUTPUTS, OutputPaths, Source, write_outputs
+from flare_core.cli.outputs import OUR_SCHEME, OUTPUTS, OutputPaths, Source, write_outputs
 from flare_core.cli.progress import OnStep, Step, within
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Job:
     """DICOM series to read, if the folder holds several."""
     outputs: tuple[str, ...] = OUTPUTS
     """Which outputs are wanted."""
+    scheme: str = OUR_SCHEME
+    """Whose numbers the label map gets."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def run_case(
         files = job.paths.files(job.outputs)
         timed = replace(found, timings={**found.timings, **timings})
         with _timed(timings, "write"):
-            write_outputs(files, image, timed, Source(job.case, job.input, _facts(job)))
+            write_outputs(files, image, timed, Source(job.case, job.input, _facts(job), job.scheme))
     watch.on_step(Step("done", 1.0))
     return CaseResult(job, files, replace(found, timings={**found.timings, **timings}))
 
@@ -133,6 +135,7 @@ def _facts(job: Job) -> dict[str, Any]:
     return {
         "input": str(job.input.absolute()),
         "series": job.series,
+        "label_scheme": job.scheme,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 

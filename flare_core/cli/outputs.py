@@ -20,9 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core import atomic
+from flare_core.anatomy.label_schemes import scheme
 from flare_core.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from flare_core.imaging.volume import Volume
     from flare_core.segment.pipeline import Segmentation
     from flare_core.segment.statistics import StatisticsRow
@@ -32,6 +36,9 @@ OUTPUTS = ("labels", "statistics", "png")
 
 LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 """Endings that make an output a file name; the uncompressed ones are for fast exchange."""
+
+OUR_SCHEME = "flare23"
+"""Scheme whose numbers are our organ ids."""
 
 RESEARCH_USE = "For research use; not a medical device."
 
@@ -72,6 +79,27 @@ class Source:
     """The scan: a file, whose header the label map takes over, or a DICOM folder."""
     facts: dict[str, Any]
     """Input path, series, versions, date: plain values for JSON."""
+    scheme: str = OUR_SCHEME
+    """Whose numbers the label map gets (`anatomy.label_schemes`); the rest keeps our organ ids."""
+
+
+def check_outputs(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the wanted outputs, each of a known name.
+
+    Raises
+    ------
+    InputError
+        If there is none or an unknown one.
+
+    Examples
+    --------
+    >>> check_outputs(["labels", "png"])
+    ('labels', 'png')
+    """
+    wanted = tuple(names)
+    if not wanted or any(name not in OUTPUTS for name in wanted):
+        raise InputError("outputs", repr(wanted), f"some of {', '.join(OUTPUTS)}", "Correct it.")
+    return wanted
 
 
 def is_file_name(output: str | os.PathLike[str]) -> bool:
@@ -216,10 +244,20 @@ def _flush_to_disk(path: Path) -> None:
 def _write_labels(path: Path, labels: Volume, source: Source) -> None:
     from flare_core.imaging.files import write_labels, write_volume
 
+    if source.scheme != OUR_SCHEME:
+        labels = labels.with_array(_renumbered(labels.array, source.scheme))
     if path.name.lower().endswith((".nii.gz", ".nii")):
         write_labels(path, labels, like=source.path)
     else:
         write_volume(path, labels, compressed=False)
+
+
+def _renumbered(labels: npt.NDArray[np.uint8], key: str) -> npt.NDArray[np.uint8]:
+    """Return our organ ids, any shape, as the numbers of a scheme; organs it lacks become 0."""
+    import numpy as np
+
+    numbers = scheme(key).from_organ_ids()
+    return np.array([numbers[number] for number in range(len(numbers))], np.uint8)[labels]
 
 
 def _write_csv(path: Path, rows: Sequence[StatisticsRow]) -> None:

@@ -11,10 +11,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from flare_core.anatomy.label_schemes import SCHEMES
 from flare_core.cli import batch, worker
 from flare_core.cli.choices import check_choices, settings_from
 from flare_core.cli.engine import REAL, Engine
-from flare_core.cli.outputs import is_file_name, make_folder
+from flare_core.cli.outputs import OUR_SCHEME, OUTPUTS, check_outputs, is_file_name, make_folder
 from flare_core.cli.reports import Report, ReportForPrograms, report_for_people
 from flare_core.cli.streams import protected_stdout
 from flare_core.errors import InputError
@@ -34,6 +35,16 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--fast", {"action": "store_true", "help": "less overlap: faster, a little less exact"}),
     ("--no-cascade", {"action": "store_true", "help": "organ model on the whole scan"}),
     ("--series", {"metavar": "UID", "help": "which series of a DICOM folder"}),
+    ("--outputs", {"metavar": "A,B", "help": "some of labels,statistics,png (default: all)"}),
+    (
+        "--scheme",
+        {
+            "choices": tuple(SCHEMES),
+            "default": OUR_SCHEME,
+            "metavar": "EDITION",
+            "help": "numbers of the label map, as in flare24_task1 (default: our organ ids)",
+        },
+    ),
     ("--overwrite", {"action": "store_true", "help": "do cases again that are done"}),
     ("--progress", {"choices": PROGRESS, "default": "bar", "help": "for people, programs, nobody"}),
     ("--home", {"metavar": "FOLDER", "help": "where installed models are"}),
@@ -85,14 +96,20 @@ def make_plan(arguments: argparse.Namespace) -> batch.Plan:
     _require_paths(arguments)
     choices = check_choices(_choices(arguments))
     output = arguments.output
-    jobs = batch.plan_jobs(batch.find_cases(arguments.input, arguments.series), output)
+    outputs = check_outputs(arguments.outputs.split(",") if arguments.outputs else OUTPUTS)
+    jobs = batch.plan_jobs(
+        batch.find_cases(arguments.input, arguments.series),
+        output,
+        outputs=outputs,
+        scheme=arguments.scheme,
+    )
     folder = output.parent if is_file_name(output) else output
     make_folder(folder)
     return batch.Plan(
         jobs=jobs,
         settings=lambda: settings_from(choices),
         overwrite=arguments.overwrite,
-        summary=folder / batch.SUMMARY_FILE if len(jobs) > 1 else None,
+        summary=folder / batch.SUMMARY_FILE if len(jobs) > 1 and "statistics" in outputs else None,
     )
 
 

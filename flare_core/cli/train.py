@@ -19,7 +19,7 @@ HELP = "train a network from a configuration file"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("config", type=Path, help="JSON file with the fields of TrainConfig")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the run")
     parser.add_argument("--cache", type=Path, help="folder of resampled scans (default: OUT/cache)")
     parser.add_argument(
         "--progress",
@@ -37,12 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     reports = {"bar": _print_line, "json": _print_json, "none": _print_nothing}
     trainer = Trainer(
         load_config(arguments.config),
-        arguments.out,
-        arguments.cache or arguments.out / "cache",
+        arguments.output,
+        arguments.cache or arguments.output / "cache",
         report=reports[arguments.progress],
     )
     scores = trainer.run()
-    weights = arguments.out / WEIGHTS
+    weights = arguments.output / WEIGHTS
     if arguments.progress == "json":
         _print_json({"event": "done", "weights": str(weights), "dsc": scores})
     else:

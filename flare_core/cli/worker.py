@@ -7,14 +7,16 @@ log and whatever a library prints go to standard error. Options on the worker's 
 
 First line, before anything heavy is loaded::
 
-    {"event": "ready", "protocol": 1, "version": "0.1.0"}
+    {"event": "ready", "protocol": 1, "version": "0.1.0", "pid": 4711}
+
+`pid` is this process's own number: a program that started a launcher knows only the launcher's.
 
 Requests; `id` is a text or a whole number that the program chooses::
 
     {"id": 1, "command": "segment", "input": "/a/ct.nrrd", "output": "/tmp/x/labels.nii",
      "settings": {"model": "default", "organs": ["liver"], "device": "auto", "threads": 0,
                   "fast": false, "cascade": true, "precision": "auto", "home": null},
-     "outputs": ["labels", "statistics", "png"], "series": null}
+     "outputs": ["labels", "statistics", "png"], "series": null, "scheme": "flare23"}
     {"id": 2, "command": "preload", "settings": {"model": "default"}}
     {"id": 3, "command": "cancel", "target": 1}
     {"id": 4, "command": "ping"}
@@ -120,7 +122,8 @@ class Worker:
         """Work until the end of the lines or a shutdown; return the exit code 0."""
         from flare_core import __version__
 
-        self._send({"event": "ready", "protocol": PROTOCOL, "version": __version__})
+        ready = {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid()}
+        self._send({"event": "ready", **ready})
         threading.Thread(target=self._listen, args=(lines,), daemon=True).start()
         while (task := self._tasks.get()) is not None:
             if self._begin(task):

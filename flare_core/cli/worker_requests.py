@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flare_core.anatomy.label_schemes import scheme
 from flare_core.cli.one_case import Job
-from flare_core.cli.outputs import OUTPUTS, output_paths
+from flare_core.cli.outputs import OUR_SCHEME, OUTPUTS, check_outputs, output_paths
 from flare_core.errors import InputError
 
 Id = str | int | None
@@ -24,6 +25,7 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
         "settings": (dict,),
         "outputs": (list,),
         "series": (str, type(None)),
+        "scheme": (str,),
     },
     "preload": {"settings": (dict,)},
     "cancel": {"target": (str, int)},
@@ -105,9 +107,7 @@ def job_of(request: Fields) -> Job:
     """
     from flare_core.imaging.inputs import case_name
 
-    outputs = tuple(request.get("outputs", OUTPUTS))
-    if not outputs or any(name not in OUTPUTS for name in outputs):
-        raise InputError("outputs", repr(outputs), f"some of {', '.join(OUTPUTS)}", "Correct it.")
+    outputs = check_outputs(request.get("outputs", OUTPUTS))
     scan = Path(request["input"])
     case = case_name(scan)
     paths = output_paths(request["output"], case)
@@ -115,7 +115,8 @@ def job_of(request: Fields) -> Job:
         raise InputError(
             "output", str(paths.labels), "a file that is not the input", "Choose another output."
         )
-    return Job(case, scan, paths, request.get("series"), outputs)
+    numbers = scheme(request.get("scheme", OUR_SCHEME)).key
+    return Job(case, scan, paths, request.get("series"), outputs, numbers)
 
 
 def _bad_request(came: str) -> InputError:

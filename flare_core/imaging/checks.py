@@ -274,12 +274,17 @@ def _check_tissue(argument: str, sample: Array) -> None:
         )
 
 
+WORTH_A_NOTE = 0.0005
+"""Share of padded voxels below which nobody needs to know: less would read "0.0 %"."""
+
+
 def _notes(sample: Array, low: float, high: float, spacing_mm: Triple) -> list[str]:
     """Return what a person should know about a usable scan."""
     notes = []
     if low < PADDING_HU:
         share = float(np.count_nonzero(sample < PADDING_HU) / sample.size)
-        notes.append(f"Padding down to {low:.0f} HU ({share:.1%} of the voxels) counts as air.")
+        if share >= WORTH_A_NOTE:
+            notes.append(f"Padding down to {low:.0f} HU ({share:.1%} of the voxels) counts as air.")
     if low > -500 and high < 1000:
         notes.append(f"Values are clipped to {low:.0f} to {high:.0f} HU; the model expects all HU.")
     if max(spacing_mm) > 5.0:

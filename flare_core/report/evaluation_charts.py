@@ -24,8 +24,8 @@ from flare_core.report.evaluation_axis import (
 
 Numbers = npt.NDArray[np.float64]
 
-WIDTH = 550
-NAME_WIDTH = 136
+WIDTH = 570
+NAME_WIDTH = 156
 LOST_WIDTH = 80
 ROW = 36
 AXIS_HEIGHT = 40

@@ -36,7 +36,7 @@ def call(folders: Path, *options: str) -> int:
 
 def test_table_problems_and_files(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = folders / "new" / "out"
-    assert call(folders, "--edition", "flare23", "--out", str(out)) == 0
+    assert call(folders, "--edition", "flare23", "--output", str(out)) == 0
     said = capsys.readouterr()
     assert "Liver" in said.out and "Organ DSC" in said.out and str(out / "scores.csv") in said.out
     assert "d: scores 0, missing" in said.err
@@ -46,7 +46,7 @@ def test_table_problems_and_files(folders: Path, capsys: pytest.CaptureFixture[s
 
 def test_the_page_shows_everything_and_loads_nothing(folders: Path) -> None:
     out = folders / "out"
-    assert call(folders, "--edition", "flare23", "--out", str(out), "--progress", "none") == 0
+    assert call(folders, "--edition", "flare23", "--output", str(out), "--progress", "none") == 0
     page = (out / "evaluation.html").read_text("utf-8")
     for words in ("Organ DSC", "no prediction called d", "Lesion volume against DSC", "Lesion-wise",
                   "Predicted against true organ volume", "Dice similarity coefficient",
@@ -62,7 +62,7 @@ def test_scans_are_drawn_where_they_fit(folders: Path) -> None:
     write_volume(folders / "ct" / "a_0000.nii.gz", bright)
     (folders / "ct" / "b_0000.nii.gz").write_bytes(b"broken")
     write_volume(folders / "ct" / "c.nii.gz", Volume(bright.array[:3], GRID.with_shape((3, 8, 10))))
-    options = ("--edition", "flare23", "--out", str(folders / "out"))
+    options = ("--edition", "flare23", "--output", str(folders / "out"))
     assert call(folders, *options) == 0
     black = (folders / "out" / "evaluation.html").read_text("utf-8")
     assert call(folders, *options, "--images", str(folders / "ct")) == 0
@@ -86,7 +86,7 @@ def test_own_scheme_and_metrics(folders: Path, capsys: pytest.CaptureFixture[str
     scheme.write_text(json.dumps({"title": "Ours", "structures": rows}))
     out = folders / "out"
     options = ("--scheme", str(scheme), "--metrics", "dsc,msd", "--mode", "fixed")
-    assert call(folders, *options, "--out", str(out)) == 0
+    assert call(folders, *options, "--output", str(out)) == 0
     assert "Ours" in capsys.readouterr().out
     head = (out / "per_case.csv").read_text().splitlines()[0].split(",")
     assert "blob_dsc" in head and "blob_msd" in head and "liver_nsd" not in head
@@ -109,7 +109,7 @@ def test_bad_input_ends_with_2_and_leaves_nothing(
     folders: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
 ) -> None:
     out = folders / "out"
-    assert call(folders, *options, "--out", str(out)) == 2
+    assert call(folders, *options, "--output", str(out)) == 2
     error = capsys.readouterr().err
     assert said in error and "to do:" in error
     assert not out.exists()
@@ -117,22 +117,22 @@ def test_bad_input_ends_with_2_and_leaves_nothing(
 
 def test_earlier_results_survive_a_failure(folders: Path) -> None:
     out = folders / "out"
-    assert call(folders, "--edition", "flare23", "--out", str(out)) == 0
+    assert call(folders, "--edition", "flare23", "--output", str(out)) == 0
     before = {p.name: p.read_bytes() for p in out.iterdir()}
-    assert call(folders, "--edition", "flare22", "--out", str(out)) == 2
+    assert call(folders, "--edition", "flare22", "--output", str(out)) == 2
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
 
 def test_out_may_not_be_a_file(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folders / "out").write_text("mine")
-    assert call(folders, "--edition", "flare23", "--out", str(folders / "out")) == 2
+    assert call(folders, "--edition", "flare23", "--output", str(folders / "out")) == 2
     assert (folders / "out").read_text() == "mine"
     assert "output" in capsys.readouterr().err
 
 
 def test_images_are_for_the_page(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(folders, "--edition", "flare23", "--images", str(folders)) == 2
-    assert "--out" in capsys.readouterr().err
+    assert "--output" in capsys.readouterr().err
 
 
 def test_best_and_worst(folders: Path) -> None:

@@ -63,6 +63,16 @@ def test_output_may_be_a_file_name(scans, tmp_path):
     assert set(os.listdir(tmp_path / "out")) == four("mine")
 
 
+def test_only_the_wanted_outputs_are_written_and_count_as_done(scans, tmp_path, capsys):
+    words = ("segment", scans("a", "b"), "-o", tmp_path / "out", "--outputs", "labels")
+    assert flare(*words) == 0
+    assert set(os.listdir(tmp_path / "out")) == {"a.nii.gz", "b.nii.gz"}
+    assert flare(*words) == 0
+    assert "2 skipped" in capsys.readouterr().out
+    assert flare(*words[:-1], "labels,mesh") == 2
+    assert "some of labels, statistics, png" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "code"), [("bad", 2), ("empty", 2), ("crash", 1)])
 def test_a_single_failure_has_its_own_exit_code(scans, tmp_path, name, code):
     out = tmp_path / "out"

@@ -76,6 +76,7 @@ def client():
     ready = one.until("ready")
     assert ready["protocol"] == 1
     assert ready["version"]
+    assert ready["pid"] == one.process.pid
     yield one
     if one.process.poll() is None:
         one.process.kill()
