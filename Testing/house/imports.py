@@ -20,7 +20,7 @@ BELOW: dict[str, set[str]] = {
     "anatomy": set(),
     "imaging": set(),
     "networks": set(),
-    "store": {"anatomy"},
+    "store": {"imaging", "anatomy"},
     "datasets": {"store", "imaging", "anatomy"},
     "segment": {"store", "networks", "imaging", "anatomy"},
     "evaluate": {"datasets", "store", "imaging", "anatomy"},

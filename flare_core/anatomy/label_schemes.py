@@ -59,6 +59,17 @@ class LabelScheme:
         """
         return {number: keys for number, keys in self.organs if len(keys) > 1}
 
+    @property
+    def has_our_ids(self) -> bool:
+        """Whether its label values are this project's organ ids as they are.
+
+        Examples
+        --------
+        >>> FLARE23.has_our_ids, FLARE21.has_our_ids
+        (True, False)
+        """
+        return all(len(keys) == 1 and organ(keys[0]).id == n for n, keys in self.organs)
+
     def to_organ_ids(self, values: Iterable[int], *, sides_follow: bool = False) -> dict[int, int]:
         """Map the label values found in a file to our organ ids; legal others to 0.
 

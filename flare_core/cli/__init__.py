@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn, Protocol
 
-from flare_core.cli import dataset, evaluate, measure, phantom, rank, segment, train
+from flare_core.cli import dataset, evaluate, measure, models, phantom, rank, rounds, segment, train
 from flare_core.cli.engine import settle
 from flare_core.cli.failure import failure_of, json_line, log_traceback
 from flare_core.cli.outputs import RESEARCH_USE
@@ -41,7 +41,9 @@ COMMANDS: dict[str, Command] = {
     measure.NAME: measure,
     rank.NAME: rank,
     train.NAME: train,
+    rounds.NAME: rounds,
     evaluate.NAME: evaluate,
+    models.NAME: models,
 }
 """★ Add a command: one file, one entry here."""
 

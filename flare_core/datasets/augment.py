@@ -9,6 +9,7 @@ Left and right are never mirrored: the liver's side is part of what is learned.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from flare_core.datasets.sampling import Draw
+from flare_core.datasets.soft_map import SURE
 
 AIR_HU = -1024
 
@@ -69,50 +71,82 @@ NO_AUGMENTATION = Augmentation(
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """One augmented patch; outside the scan the image is air and the label 0."""
+
+    image: Tensor
+    """float32 (1, 1, Z, Y, X), HU, all changes made."""
+    labels: Tensor
+    """uint8 (1, 1, Z, Y, X), organ ids."""
+    plain: Tensor
+    """float32 (1, 1, Z, Y, X), HU: moved like `image`, its intensities as they were. What a teacher
+    sees, so that the student learns to answer the same of a harder picture."""
+    edited: Tensor | None = None
+    """uint8 (1, 1, Z, Y, X): 1 where a person corrected the labels; None if nobody did."""
+    soft: Tensor | None = None
+    """int16 (1, 1, Z, Y, X), see `datasets.soft_map`; None without soft labels."""
+
+
 def cut_patch(
     draw: Draw,
     patch: tuple[int, int, int],
     settings: Augmentation,
     random: np.random.Generator,
     device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """Return an augmented patch.
-
-    Returns
-    -------
-    image : float32 tensor (1, 1, Z, Y, X), HU
-    labels : uint8 tensor (1, 1, Z, Y, X)
-        Outside the scan the image is air and the label 0.
-    """
-    matrix = _draw_matrix(settings, random, draw.sample.spacing_mm)
+) -> Cut:
+    """Return an augmented patch, made on `device`."""
+    sample = draw.sample
+    matrix = _draw_matrix(settings, random, sample.spacing_mm)
     reach_mm = BEND_REACH * settings.bend_mm if settings.bend_probability else 0.0
     low, high = _source_box(draw, patch, matrix, reach_mm)
     block = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    image = torch.from_numpy(draw.sample.image[block].astype(np.float32)).to(device)
-    labels = torch.from_numpy(draw.sample.labels[block].astype(np.float32)).to(device)
-    grid = _sampling_grid(draw.centre - low, patch, matrix, image.shape)
+    shape = sample.image[block].shape
+    grid = _sampling_grid(draw.centre - low, patch, matrix, shape)
     if random.random() < settings.bend_probability:
-        grid += _bend(patch, draw, settings, random, image.shape)
+        grid += _bend(patch, draw, settings, random, shape)
     grid = grid.to(device)[None]  # (1, Z, Y, X, 3)
-    moved = functional.grid_sample((image - AIR_HU)[None, None], grid, align_corners=False)
-    moved += AIR_HU
-    kept = functional.grid_sample(labels[None, None], grid, mode="nearest", align_corners=False).to(
-        torch.uint8
-    )
-    changed = _change_intensity(moved, kept, draw, settings, random)
+    image = torch.from_numpy(sample.image[block].astype(np.float32)).to(device)
+    plain = functional.grid_sample((image - AIR_HU)[None, None], grid, align_corners=False)
+    plain += AIR_HU
+    labels = _nearest(sample.labels[block], grid).to(torch.uint8)
+    edited = None if sample.edited is None else _nearest(sample.edited[block], grid).to(torch.uint8)
+    soft = None
+    if sample.soft is not None:
+        soft = _nearest(sample.soft[block], grid, SURE).to(torch.int16)
+    changed = _change_intensity(plain, labels, draw, settings, random)
     if random.random() < settings.window_probability:
-        _shorten(changed, kept, settings.window_mm / draw.sample.spacing_mm[0], random)
-    return changed, kept
+        least = settings.window_mm / sample.spacing_mm[0]
+        _shorten((changed, plain), (labels, edited, soft), least, random)
+    return Cut(changed, labels, plain, edited, soft)
 
 
-def _shorten(image: Tensor, labels: Tensor, least: float, random: np.random.Generator) -> None:
-    """Leave a random range of at least `least` slices of a patch; blank the others, in place."""
-    slices = image.shape[2]
+def _nearest(block: np.ndarray, grid: Tensor, outside: int = 0) -> Tensor:
+    """Return the value of the nearest voxel, float32 (1, 1, Z, Y, X); `outside` beyond the scan."""
+    values = torch.from_numpy(block.astype(np.float32)).to(grid.device) - outside
+    moved = functional.grid_sample(values[None, None], grid, mode="nearest", align_corners=False)
+    return moved + outside
+
+
+def _shorten(
+    images: Sequence[Tensor],
+    maps: Sequence[Tensor | None],
+    least: float,
+    random: np.random.Generator,
+) -> None:
+    """Leave a random range of at least `least` slices of a patch; blank the others, in place.
+
+    `maps` are labels, edited, soft; what is blanked is surely background.
+    """
+    slices = images[0].shape[2]
     height = min(slices, round(random.uniform(min(least, slices), slices)))
     start = int(random.integers(slices - height + 1))
     for part in (slice(0, start), slice(start + height, slices)):
-        image[:, :, part] = AIR_HU
-        labels[:, :, part] = 0
+        for image in images:
+            image[:, :, part] = AIR_HU
+        for each, blank in zip(maps, (0, 0, SURE), strict=True):
+            if each is not None:
+                each[:, :, part] = blank
 
 
 def _draw_matrix(
@@ -149,7 +183,7 @@ def _source_box(
 
 
 def _sampling_grid(
-    centre: np.ndarray, patch: tuple[int, int, int], matrix: np.ndarray, shape: torch.Size
+    centre: np.ndarray, patch: tuple[int, int, int], matrix: np.ndarray, shape: tuple[int, ...]
 ) -> Tensor:
     """Return grid_sample's coordinates (Z, Y, X, 3), x first, -1 to 1 over the block's cells."""
     sizes = np.asarray(shape, float)
@@ -172,7 +206,7 @@ def _bend(
     draw: Draw,
     settings: Augmentation,
     random: np.random.Generator,
-    shape: torch.Size,
+    shape: tuple[int, ...],
 ) -> Tensor:
     """Return a smooth random displacement (Z, Y, X, 3) in grid_sample's units."""
     coarse = tuple(

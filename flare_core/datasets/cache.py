@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from flare_core import atomic
+from flare_core.anatomy.label_schemes import scheme
+from flare_core.anatomy.organs import organ
+from flare_core.datasets.cache_file import map_arrays, write_arrays
 from flare_core.datasets.case import Case
+from flare_core.datasets.flare_cases import FlareCase
+from flare_core.datasets.flare_labels import convert
 from flare_core.errors import InputError
 from flare_core.imaging.crop import body_box
 from flare_core.imaging.files import read_labels, read_volume
@@ -19,7 +25,7 @@ from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.resample import resample_intensity, resample_labels
 from flare_core.imaging.volume import Volume
 
-FORMAT = 1
+FORMAT = 2
 """Changes when what is cached changes."""
 
 PLACES_PER_ORGAN = 4000
@@ -40,10 +46,18 @@ class Sample:
     """Voxel size z, y, x, mm."""
     places: dict[int, npt.NDArray[np.int16]]
     """Organ id -> some of its voxels (n, 3) in (z, y, x)."""
+    volumes_ml: dict[int, float]
+    """Organ id -> volume, mL, of each organ that there is."""
+    edited: npt.NDArray[np.bool_] | None = None
+    """Where a person corrected a label map (Z, Y, X); None if none was corrected."""
+    soft: npt.NDArray[np.int16] | None = None
+    """What else each voxel may be (Z, Y, X), see `soft_map`; None without soft labels."""
 
 
 def load_sample(case: Case, spacing_mm: tuple[float, float, float], folder: Path) -> Sample:
     """Return the case at about `spacing_mm`, from `folder` if it was there already.
+
+    Its arrays are mapped from the file: what is not looked at is not read.
 
     The name in the cache holds a hash of the files' paths, sizes and times, so a changed scan or
     label map is never confused with the old one.
@@ -57,17 +71,14 @@ def load_sample(case: Case, spacing_mm: tuple[float, float, float], folder: Path
     path = folder / f"{name}-{_fingerprint(case, spacing_mm)}.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        image, labels = _prepare(case, spacing_mm)
-        with atomic.atomic_path(path) as part, part.open("wb") as stream:
-            np.savez(
-                stream,
-                image=image.array,
-                labels=labels,
-                spacing=np.asarray(image.geometry.spacing_mm),
-            )
-    with np.load(path, allow_pickle=False) as stored:
-        z, y, x = stored["spacing"].tolist()
-        return sample_of_arrays(case, stored["image"], stored["labels"], (z, y, x))
+        write_arrays(path, _prepare(case, spacing_mm))
+    stored = map_arrays(path)
+    z, y, x = stored["spacing"].tolist()
+    places = {int(k): part[:, 1:] for k, part in _by_organ(stored["places"])}
+    volumes = dict(zip(stored["organs"].tolist(), stored["volumes"].tolist(), strict=True))
+    image, labels = stored["image"], stored["labels"]
+    edited, soft = stored.get("edited"), stored.get("soft")
+    return Sample(case, image, labels, (z, y, x), places, volumes, edited, soft)
 
 
 def sample_of_arrays(
@@ -77,28 +88,89 @@ def sample_of_arrays(
     spacing_mm: tuple[float, float, float],
 ) -> Sample:
     """Return a sample with its patch centres looked up."""
-    return Sample(case, image, labels, spacing_mm, _places(labels))
+    places = _places(labels)
+    return Sample(case, image, labels, spacing_mm, places, _volumes_ml(labels, spacing_mm))
+
+
+def _by_organ(rows: npt.NDArray[np.int16]) -> list[tuple[int, npt.NDArray[np.int16]]]:
+    """Return rows (organ id, z, y, x), which are sorted by organ, as one block for each organ."""
+    ids, starts = np.unique(rows[:, 0], return_index=True)
+    return list(zip(ids.tolist(), np.split(rows, starts[1:]), strict=True)) if len(ids) else []
 
 
 def _prepare(
     case: Case, spacing_mm: tuple[float, float, float]
-) -> tuple[Volume, npt.NDArray[np.generic]]:
-    """Read, turn, cut and resample one case; return int16 HU and uint8 labels on the same grid."""
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Read, turn, cut and resample one case; return what is cached, all on the same grid."""
     whole = read_volume(case.image).canonical()[0]
     box = body_box(whole) or Box.of_shape(whole.geometry.shape)
     image = whole.crop(box)
     target = image.geometry.with_spacing(spacing_mm)
     small = resample_intensity(image, target)
-    rounded = small.with_array(np.rint(small.array).astype(np.int16))
-    if case.labels is None:
-        return rounded, np.zeros(target.shape, np.uint8)
-    labels = _labels_on(case.labels, whole.geometry).crop(box)
-    return rounded, resample_labels(Volume(labels.array, image.geometry), target).array
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "image": np.rint(small.array).astype(np.int16),
+        "labels": np.zeros(target.shape, np.uint8),
+        "spacing": np.asarray(target.spacing_mm),
+    }
+    for name in ("labels", "before", "soft"):
+        path = getattr(case, name)
+        if path is not None:
+            labels = _labels_on(path, _read_map(case, name, path), whole.geometry).crop(box)
+            arrays[name] = resample_labels(Volume(labels.array, image.geometry), target).array
+    return _finished(case, arrays)
 
 
-def _labels_on(path: Path, grid: Geometry) -> Volume:
-    """Read a label map with canonical axes and check that it has the scan's grid."""
-    labels = read_labels(path).canonical()[0]
+def _finished(case: Case, arrays: dict[str, Any]) -> dict[str, npt.NDArray[np.generic]]:
+    """Return the arrays with what would otherwise be worked out at every start of a run."""
+    labels = arrays["labels"]
+    if "before" in arrays:
+        arrays["edited"] = _edited(case, arrays.pop("before"), labels)
+    if "soft" in arrays:
+        arrays["soft"] = arrays["soft"].astype(np.int16)
+    places = [np.insert(where, 0, k, axis=1) for k, where in _places(labels).items()]
+    volumes = _volumes_ml(labels, arrays["spacing"])
+    return arrays | {
+        "places": np.concatenate([np.empty((0, 4), np.int16), *places]),
+        "organs": np.array(list(volumes), np.int64),
+        "volumes": np.array(list(volumes.values()), np.float64),
+    }
+
+
+def _edited(
+    case: Case, before: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.bool_]:
+    """Return where the labels differ from those before, in the organs that the case annotates."""
+    known = np.zeros(256, np.uint8)
+    ids = [organ(key).id for key in case.annotated]
+    known[ids] = ids
+    return known[before] != known[labels]
+
+
+def _volumes_ml(labels: npt.NDArray[np.uint8], spacing_mm: Sequence[float]) -> dict[int, float]:
+    """Return organ id -> mL of each organ that there is."""
+    sizes = np.bincount(labels.ravel(), minlength=256)
+    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
+    return {int(k): float(sizes[k]) * voxel_ml for k in np.flatnonzero(sizes) if k}
+
+
+def _read_map(case: Case, name: str, path: Path) -> Volume:
+    """Read one of a case's maps; labels in the numbers of another edition become ours."""
+    if name == "soft":
+        return read_volume(path)
+    labels, numbers = read_labels(path), _foreign_numbers(case)
+    return convert(labels, scheme(numbers), case.image) if numbers else labels
+
+
+def _foreign_numbers(case: Case) -> str:
+    """Return which numbers a case's label map uses if they are not ours, else nothing."""
+    if not isinstance(case, FlareCase) or case.labels is None:
+        return ""
+    return "" if scheme(case.scheme).has_our_ids else case.scheme
+
+
+def _labels_on(path: Path, labels: Volume, grid: Geometry) -> Volume:
+    """Return a label map with canonical axes after checking that it has the scan's grid."""
+    labels = labels.canonical()[0]
     if not labels.geometry.same_grid(grid, tolerance_mm=0.5):
         raise InputError(
             str(path),
@@ -124,7 +196,11 @@ def _places(labels: npt.NDArray[np.uint8]) -> dict[int, npt.NDArray[np.int16]]:
 def _fingerprint(case: Case, spacing_mm: tuple[float, float, float]) -> str:
     """Return a short hash of what the cached arrays depend on."""
     parts: list[object] = [FORMAT, spacing_mm]
-    for path in (case.image, case.labels):
+    if case.before is not None:
+        parts.append(case.annotated)
+    if numbers := _foreign_numbers(case):
+        parts.append(numbers)
+    for path in (case.image, case.labels, case.before, case.soft):
         if path is not None:
             stat = path.stat()
             parts += [str(path.resolve()), stat.st_size, stat.st_mtime_ns]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import atomic
+from flare_core.anatomy.label_schemes import scheme
 from flare_core.anatomy.organs import ORGANS, organ
 from flare_core.errors import InputError
 from flare_core.store.json_fields import read_json
@@ -21,6 +22,9 @@ IMAGE_FOLDERS = ("ct", "images", "imagesTr")
 """Where a folder of cases may keep its scans."""
 
 SUFFIX = ".nii.gz"
+
+LABEL_KINDS = ("expert", "corrected", "pseudo", "soft")
+"""Made by a person; by a person from a prediction; predicted; predicted, with its doubt."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,12 @@ class Case:
     """Collection or method that the labels come from."""
     weight: float = 1.0
     """How often the case is drawn, relative to the others; at least 0."""
+    kind: str = "expert"
+    """Who made the labels: ``expert``, ``corrected``, ``pseudo`` or ``soft`` (`LABEL_KINDS`)."""
+    before: Path | None = None
+    """The label map that a person corrected; where `labels` differ from it was edited."""
+    soft: Path | None = None
+    """Second most likely organ of each voxel and its share (see `datasets.soft_map`)."""
 
     def __post_init__(self) -> None:
         """Check weight and organ names, and fill in the patient."""
@@ -54,6 +64,13 @@ class Case:
                 str(self.weight),
                 "a finite number, 0 or more",
                 "0 leaves the case out, 1 is usual, 2 draws it twice as often.",
+            )
+        if self.kind not in LABEL_KINDS:
+            raise InputError(
+                f"case {self.name}: kind",
+                repr(self.kind),
+                ", ".join(LABEL_KINDS),
+                "Say who made the labels.",
             )
 
 
@@ -87,7 +104,8 @@ def save_cases(path: str | Path, cases: Sequence[Case]) -> None:
     rows = [asdict(case) for case in cases]
     for row in rows:
         row["image"] = _name_from(base, row["image"])
-        row["labels"] = row["labels"] and _name_from(base, row["labels"])
+        for name in ("labels", "before", "soft"):
+            row[name] = row[name] and _name_from(base, row[name])
     atomic.write_json(path, rows)
 
 
@@ -97,7 +115,8 @@ def load_cases(path: str | Path) -> tuple[Case, ...]:
     Raises
     ------
     InputError
-        If the file is missing or no such list, or a case in it is not legal.
+        If the file is missing or no such list, or a case in it is not legal or has label maps in
+        other numbers than ours.
     """
     file = Path(path)
     rows = _read(file) if file.is_file() else None
@@ -113,6 +132,7 @@ def load_cases(path: str | Path) -> tuple[Case, ...]:
 
 def _case_of_row(row: dict[str, Any], base: Path) -> Case:
     """Return one case of a list."""
+    _check_numbers(row)
     return Case(
         row["name"],
         base / row["image"],
@@ -121,7 +141,23 @@ def _case_of_row(row: dict[str, Any], base: Path) -> Case:
         str(row.get("patient", "")),
         str(row.get("source", "")),
         float(row.get("weight", 1.0)),
+        str(row.get("kind", "expert")),
+        base / row["before"] if row.get("before") else None,
+        base / row["soft"] if row.get("soft") else None,
     )
+
+
+def _check_numbers(row: dict[str, Any]) -> None:
+    """Refuse label maps whose numbers mean something else: FLARE21's 2 is both kidneys."""
+    numbers = row.get("scheme")  # written for cases of FLARE's own folders
+    if numbers and row.get("labels") and not scheme(str(numbers)).has_our_ids:
+        raise InputError(
+            f"case {row['name']}: labels",
+            f"{row['labels']}, in the numbers of {numbers}",
+            "label maps with this project's organ ids (those of flare22 and flare23)",
+            "Convert them: `flare dataset list FOLDER -o cases.json --labels CONVERTED`, or"
+            " `flare cases import FOLDER`.",
+        )
 
 
 def _names_a_scan(row: object) -> bool:

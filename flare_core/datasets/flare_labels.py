@@ -15,10 +15,11 @@ from flare_core.anatomy.organs import LESION, organ
 from flare_core.datasets.flare_sides import split_sides
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_geometry, read_labels, read_volume, write_labels
+from flare_core.imaging.label_map import GRID_TOLERANCE_MM as GRID_TOLERANCE_MM
+from flare_core.imaging.label_map import check_same_grid as check_same_grid
+from flare_core.imaging.label_map import grid_difference as grid_difference
+from flare_core.imaging.label_map import label_counts as label_counts
 from flare_core.imaging.volume import Volume
-
-GRID_TOLERANCE_MM = 0.5
-"""Corners of a scan and its label map that lie further apart are on different grids."""
 
 FIRST_FOUR = ("liver", "right_kidney", "left_kidney", "spleen", "pancreas")
 """What FLARE23's sources with few organs annotate together (they come from AbdomenCT-1K)."""
@@ -42,20 +43,6 @@ class LabelledCase(Protocol):
     @property
     def lesion_free(self) -> bool:
         """Whether it is known to show no lesion."""
-
-
-def label_counts(path: Path) -> list[int]:
-    """Return how many voxels each value 0 to 255 of a label map has.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or holds other than whole numbers from 0 to 255.
-    """
-    counts = np.zeros(256, np.int64)
-    for plane in read_labels(path).array:  # plane by plane: bincount widens to 8 bytes a voxel
-        counts += np.bincount(plane.ravel(), minlength=256)
-    return [int(n) for n in counts]
 
 
 def annotated_in(scheme: LabelScheme, values: Iterable[int]) -> tuple[str, ...]:
@@ -90,7 +77,7 @@ def has_our_numbers(scheme: str) -> bool:
     >>> has_our_numbers("flare23"), has_our_numbers("flare21"), has_our_numbers("flare24_task1")
     (True, False, False)
     """
-    return all(organ(keys[0]).id == n and len(keys) == 1 for n, keys in scheme_of(scheme).organs)
+    return scheme_of(scheme).has_our_ids
 
 
 def organ_labels(case: LabelledCase) -> Volume:
@@ -152,38 +139,6 @@ def write_organ_labels(case: LabelledCase, path: Path) -> None:
         As `organ_labels`, or if the file cannot be written.
     """
     write_labels(path, organ_labels(case), like=case.image)
-
-
-def check_same_grid(path: Path, labels: Volume, image: Path) -> None:
-    """Refuse a label map whose voxels are not the scan's.
-
-    Raises
-    ------
-    InputError
-        If they are not.
-    """
-    scan = read_geometry(image)
-    if not labels.geometry.same_grid(scan, tolerance_mm=GRID_TOLERANCE_MM):
-        raise InputError(
-            str(path),
-            f"a label map on another grid than the scan: {grid_difference(labels, scan)}",
-            "the scan's own voxels",
-            "Resample the label map onto the scan, or correct the pair of files.",
-        )
-
-
-def grid_difference(labels: Volume, scan: object) -> str:
-    """Say in what two grids differ, the plainest difference first."""
-    for name, unit in (("shape", "voxels"), ("spacing_mm", "mm"), ("origin_mm", "mm")):
-        ours, theirs = getattr(labels.geometry, name), getattr(scan, name)
-        if not np.allclose(ours, theirs, atol=1e-3):
-            word = name.removesuffix("_mm")
-            return f"{word} {_times(ours)} {unit} instead of {_times(theirs)} {unit}"
-    return "its axes point elsewhere"
-
-
-def _times(numbers: Iterable[float]) -> str:
-    return " x ".join(f"{number:g}" for number in numbers)
 
 
 def _present(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

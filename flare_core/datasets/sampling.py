@@ -3,6 +3,9 @@
 As FLARE23's winner: draw an organ evenly, then a case that has it, then a patch around one of its
 voxels. Small organs are then seen as often as the liver. Some patches lie anywhere, so that the
 network also learns what is no organ at all.
+
+Labels may be partial: an organ is only looked for in the cases that annotate it. Cases without any
+annotation are drawn apart, as often as asked, anywhere in the scan.
 """
 
 from __future__ import annotations
@@ -13,9 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flare_core.anatomy.organs import organ
+from flare_core.anatomy.organs import ALL_TARGETS, LESION, organ
 from flare_core.datasets.cache import Sample
 from flare_core.errors import InputError
+
+ALL_KEYS = tuple(each.key for each in ALL_TARGETS)
+"""Everything that a patch can be centred on."""
 
 REMNANT = 0.05
 """Share of an organ's largest volume among the cases below which a case does not count as holding
@@ -34,16 +40,20 @@ class Draw:
 
 
 class PatchSampler:
-    """Draws patches; its only state is its random generator.
+    """Draws patches; holds no state, so any patch of a run can be drawn again, in any order.
 
     Parameters
     ----------
     samples : sequence of Sample
-        Labelled cases; a case is drawn in proportion to its weight.
+        A case is drawn in proportion to its weight.
     patch : (int, int, int)
         Size (z, y, x), voxels; centres are jittered by up to a quarter of it.
+    organs : sequence of str
+        Keys of the organs to centre on; a case that annotates none of them counts as unlabelled.
     centred : float
-        Share of class-centred patches, 0 to 1.
+        Share of class-centred patches among those of labelled cases, 0 to 1.
+    unlabelled_share : float
+        Share of patches from unlabelled cases, 0 to 1, if there are both kinds.
 
     Raises
     ------
@@ -56,57 +66,67 @@ class PatchSampler:
         samples: Sequence[Sample],
         patch: tuple[int, int, int],
         *,
+        organs: Sequence[str] = ALL_KEYS,
         centred: float = 0.8,
-        seed: int = 0,
+        unlabelled_share: float = 0.5,
     ) -> None:
-        self.samples = [s for s in samples if s.case.weight > 0]
-        if not self.samples:
+        drawable = [s for s in samples if s.case.weight > 0]
+        if not drawable:
             raise InputError(
                 "samples",
                 f"{len(samples)} cases, none with a weight above 0",
                 "at least one case to draw from",
                 "Add cases, or raise their weights.",
             )
+        self.labelled = [s for s in drawable if set(s.case.annotated) & set(organs)]
+        self.unlabelled = [s for s in drawable if not set(s.case.annotated) & set(organs)]
         self.patch = np.asarray(patch, float)
-        self.centred = centred
-        self.random = np.random.default_rng(seed)
-        self._holders = _holders(self.samples)
+        self.centred, self.unlabelled_share = centred, unlabelled_share
+        self._holders = _holders(self.labelled, organs)
 
-    def draw(self) -> Draw:
-        """Return the next patch."""
-        if self._holders and self.random.random() < self.centred:
-            organ_id = int(self.random.choice(sorted(self._holders)))
-            sample = self._pick(self._holders[organ_id])
-            centre = self.random.choice(sample.places[organ_id]).astype(float)
-            centre += self.random.uniform(-0.25, 0.25, 3) * self.patch
+    def draw(self, random: np.random.Generator) -> Draw:
+        """Return a patch; all chance comes from `random`."""
+        among = self._side(random)
+        if among is self.labelled and self._holders and random.random() < self.centred:
+            organ_id = int(random.choice(sorted(self._holders)))
+            sample = pick(self._holders[organ_id], random)
+            centre = random.choice(sample.places[organ_id]).astype(float)
+            centre += random.uniform(-0.25, 0.25, 3) * self.patch
         else:
-            sample = self._pick(self.samples)
+            sample = pick(among, random)
             size = np.asarray(sample.image.shape, float)
-            centre = self.random.uniform(0.0, 1.0, 3) * size - 0.5
-        return Draw(sample, _pull_inside(centre, sample.image.shape, self.patch))
+            centre = random.uniform(0.0, 1.0, 3) * size - 0.5
+        return Draw(sample, pull_inside(centre, sample.image.shape, self.patch))
 
-    def _pick(self, samples: Sequence[Sample]) -> Sample:
-        """Return one of the samples, drawn by weight."""
-        weights = np.array([s.case.weight for s in samples], float)
-        return samples[int(self.random.choice(len(samples), p=weights / weights.sum()))]
+    def _side(self, random: np.random.Generator) -> list[Sample]:
+        """Return the labelled or the unlabelled cases."""
+        if not (self.labelled and self.unlabelled):
+            return self.labelled or self.unlabelled
+        return self.unlabelled if random.random() < self.unlabelled_share else self.labelled
 
 
-def _holders(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
+def pick(samples: Sequence[Sample], random: np.random.Generator) -> Sample:
+    """Return one of the samples, drawn by weight."""
+    weights = np.array([s.case.weight for s in samples], float)
+    return samples[int(random.choice(len(samples), p=weights / weights.sum()))]
+
+
+def _holders(samples: Sequence[Sample], organs: Sequence[str]) -> dict[int, list[Sample]]:
     """Return organ id -> samples that annotate it and hold more than a remnant of it."""
     volumes: dict[int, list[tuple[float, Sample]]] = {}
     for sample in samples:
-        annotated = {organ(key).id for key in sample.case.annotated}
-        sizes = np.bincount(sample.labels.ravel(), minlength=256) * np.prod(sample.spacing_mm)
+        annotated = {organ(key).id for key in sample.case.annotated if key in organs}
         for organ_id in annotated & set(sample.places):
-            volumes.setdefault(organ_id, []).append((float(sizes[organ_id]), sample))
+            volumes.setdefault(organ_id, []).append((sample.volumes_ml[organ_id], sample))
     holders = {}
     for organ_id, rows in volumes.items():
-        least = REMNANT * max(size for size, _ in rows)
+        share = 0.0 if organ_id == LESION.id else REMNANT
+        least = share * max(size for size, _ in rows)
         holders[organ_id] = [sample for size, sample in rows if size >= least]
     return holders
 
 
-def _pull_inside(
+def pull_inside(
     centre: npt.NDArray[np.float64], shape: tuple[int, ...], patch: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """Move a centre so that the patch hangs over the scan's edge as little as it can.
@@ -115,7 +135,7 @@ def _pull_inside(
 
     Examples
     --------
-    >>> _pull_inside(np.array([1.2, 7.9, 3.0]), (10, 10, 4), np.array([4.0, 5.0, 6.0])).tolist()
+    >>> pull_inside(np.array([1.2, 7.9, 3.0]), (10, 10, 4), np.array([4.0, 5.0, 6.0])).tolist()
     [1.5, 7.0, 1.5]
     """
     room = np.asarray(shape) - patch  # negative where the scan is smaller than the patch

@@ -69,13 +69,13 @@ def resample_intensity(
     spans = [span(w) for w in weights]
     wz, wy, wx = (w[:, used] for w, used in zip(weights, spans, strict=True))
     part = volume.array[tuple(spans)]
-    lines, columns, mix = _bands(wy), _bands(wx), torch.tensor(wz)
+    lines, columns, mix = bands(wy), bands(wx), torch.tensor(wz)
     result = torch.zeros(len(wz), len(wy) * len(wx))  # (Z', Y'X')
     for start in range(0, len(part), slab):
         few = slice(start, start + slab)
         chunk = torch.from_numpy(np.array(part[few], np.float32, order="C"))  # a copy: clipped next
-        image = _along_x(chunk.clamp_(*clip_hu), columns)  # (k, Y, X')
-        image = _along_y(image, lines)  # (k, Y', X')
+        image = along_x(chunk.clamp_(*clip_hu), columns)  # (k, Y, X')
+        image = along_y(image, lines)  # (k, Y', X')
         rows = span(wz[:, few].T)
         result[rows].addmm_(mix[rows, few], image.flatten(1))
     return Volume(result.view(target.shape).numpy(), target)
@@ -138,29 +138,29 @@ def covered(source: Geometry, target: Geometry) -> Box:
     return box.intersect(Box.of_shape(target.shape))
 
 
-def _bands(weights: Float) -> list[tuple[slice, slice, torch.Tensor]]:
+def bands(weights: Float) -> list[tuple[slice, slice, torch.Tensor]]:
     """Cut a banded matrix into (target voxels, source voxels they use, their weights)."""
     import torch
 
-    bands = []
+    cut = []
     for start in range(0, len(weights), BAND):
         rows = slice(start, min(start + BAND, len(weights)))
         used = span(weights[rows])
-        bands.append((rows, used, torch.tensor(weights[rows, used])))
-    return bands
+        cut.append((rows, used, torch.tensor(weights[rows, used])))
+    return cut
 
 
-def _along_x(image: torch.Tensor, bands: list[tuple[slice, slice, torch.Tensor]]) -> torch.Tensor:
+def along_x(image: torch.Tensor, cut: list[tuple[slice, slice, torch.Tensor]]) -> torch.Tensor:
     """Map (Z, Y, X) to (Z, Y, X')."""
-    result = image.new_empty(*image.shape[:2], bands[-1][0].stop)
-    for rows, used, weights in bands:
+    result = image.new_empty(*image.shape[:2], cut[-1][0].stop)
+    for rows, used, weights in cut:
         result[..., rows] = image[..., used] @ weights.T
     return result
 
 
-def _along_y(image: torch.Tensor, bands: list[tuple[slice, slice, torch.Tensor]]) -> torch.Tensor:
+def along_y(image: torch.Tensor, cut: list[tuple[slice, slice, torch.Tensor]]) -> torch.Tensor:
     """Map (Z, Y, X) to (Z, Y', X)."""
-    result = image.new_empty(image.shape[0], bands[-1][0].stop, image.shape[2])
-    for rows, used, weights in bands:
+    result = image.new_empty(image.shape[0], cut[-1][0].stop, image.shape[2])
+    for rows, used, weights in cut:
         result[:, rows] = weights @ image[:, used]
     return result

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.resample_weights import Float, grid_weights
 
+Weights = tuple[Float, Float, Float]
+
 if TYPE_CHECKING:
     import torch
 
@@ -26,7 +28,13 @@ CHUNK = 1 << 15
 
 
 def streamed_argmax(
-    scores: torch.Tensor, source: Geometry, target: Geometry, *, slab: int = 4
+    scores: torch.Tensor,
+    source: Geometry,
+    target: Geometry,
+    *,
+    slab: int = 4,
+    weights: Weights | None = None,
+    regions: bool = False,
 ) -> npt.NDArray[np.uint8]:
     """Interpolate class scores onto `target` and return the best class of each voxel.
 
@@ -42,6 +50,10 @@ def streamed_argmax(
         Logits or probabilities on `source`, finite, on any device.
     slab : int
         Target slices at a time (bounds memory).
+    weights : three float32 matrices (target, source) for z, y, x, optional
+        Another interpolation than the linear one of `grid_weights`; no weight below 0.
+    regions : bool
+        Channels do not exclude one another: the last channel above 0 counts, see `last_above_zero`.
 
     Returns
     -------
@@ -49,14 +61,14 @@ def streamed_argmax(
     """
     import torch
 
-    grid = _ScoreGrid(scores, source, target)
+    grid = _ScoreGrid(scores, source, target, weights, regions=regions)
     labels = grid.sure_classes()  # (Z, Y * X)
     for rows in _slabs(target, slab):
         mixes = grid.mixed_slices(rows)
         for voxels in torch.nonzero(labels[rows] == UNSURE).split(CHUNK):
             if len(voxels):
                 row, place = voxels.unbind(dim=1)
-                labels[rows][row, place] = _best_classes(grid.scores_at(mixes, row, place))[0]
+                labels[rows][row, place] = grid.classes(grid.scores_at(mixes, row, place))
     return labels.view(target.shape).cpu().numpy()
 
 
@@ -86,9 +98,18 @@ class _ScoreGrid:
     neighbouring source slices are mixed first, then each voxel reads its 2 x 2 places in the mix.
     """
 
-    def __init__(self, scores: torch.Tensor, source: Geometry, target: Geometry) -> None:
-        self.scores = scores.detach().float()
-        weights = grid_weights(source, target)
+    def __init__(
+        self,
+        scores: torch.Tensor,
+        source: Geometry,
+        target: Geometry,
+        weights: Weights | None = None,
+        *,
+        regions: bool = False,
+    ) -> None:
+        self.scores = scores.detach()
+        self.regions = regions
+        weights = grid_weights(source, target) if weights is None else weights
         self.z, self.y, self.x = (_taps(w).to(scores.device) for w in weights)
         self.plane = target.shape[1] * target.shape[2]
         self.places = self._addresses(self.y.all_places, self.x.all_places, source.shape[2])
@@ -124,10 +145,14 @@ class _ScoreGrid:
     def _mixed_slice(self, k: int) -> torch.Tensor:
         """Return source slices mixed for target slice `k`, (y * x, C)."""
         first, weights = int(self.z.first[k]), self.z.weights[k].tolist()
-        mix = self.scores[:, first].flatten(1) * weights[0]  # (C, y * x)
+        mix = self.scores[:, first].flatten(1).float() * weights[0]  # (C, y * x)
         for i, weight in enumerate(weights[1:], first + 1):
-            mix.add_(self.scores[:, i].flatten(1), alpha=weight)
+            mix.add_(self.scores[:, i].flatten(1).float(), alpha=weight)
         return mix.T.contiguous()
+
+    def classes(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return the class (uint8) of each voxel of (C, ...)."""
+        return last_above_zero(scores) if self.regions else _best_classes(scores)[0]
 
     def sure_classes(self) -> torch.Tensor:
         """Return the best class where it needs no interpolation, else UNSURE; uint8 (Z, Y * X).
@@ -143,10 +168,8 @@ class _ScoreGrid:
         least = (taps[0] + taps[1] * taps[2] + 2) * 2.0**-22
         codes = []
         for k in range(self.scores.shape[1]):
-            scores = self.scores[:, k]  # (C, y, x)
-            best, score = _best_classes(scores)
-            lead = score - scores.scatter(0, best[None].long(), -torch.inf).amax(dim=0)
-            codes.append(best.masked_fill_(~(lead > score.abs() * least + 1e-30), UNSURE))
+            scores = self.scores[:, k].float()  # (C, y, x)
+            codes.append(_sure_region(scores) if self.regions else _sure_class(scores, least))
         cells = torch.stack(codes)
         for axis, count in enumerate(taps):
             cells = _agreed(cells, count, axis)
@@ -201,6 +224,39 @@ def _best_classes(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         )  # c is the largest yet
         torch.maximum(best, scores[c], out=best)
     return classes, best
+
+
+def last_above_zero(scores: torch.Tensor) -> torch.Tensor:
+    """Return 1 + the last channel of (C, ...) whose score is above 0 (uint8), 0 where none is.
+
+    A score is the logit of a sigmoid, so above 0 is a probability above one half.
+    """
+    import torch
+
+    classes = torch.zeros(scores.shape[1:], dtype=torch.uint8, device=scores.device)
+    for c in range(len(scores)):
+        classes.masked_fill_(scores[c] > 0, c + 1)
+    return classes
+
+
+def _sure_class(scores: torch.Tensor, least: float) -> torch.Tensor:
+    """Return the best class of (C, y, x) where it leads by more than rounding, else UNSURE."""
+    import torch
+
+    best, score = _best_classes(scores)
+    lead = score - scores.scatter(0, best[None].long(), -torch.inf).amax(dim=0)
+    return best.masked_fill_(~(lead > score.abs() * least + 1e-30), UNSURE)
+
+
+def _sure_region(scores: torch.Tensor) -> torch.Tensor:
+    """Return `last_above_zero` of (C, y, x), UNSURE where a score that decides it is nearly 0.
+
+    Where a channel has one sign in all source voxels, every mean of them has that sign as well.
+    """
+    best = last_above_zero(scores)
+    for c in range(len(scores)):
+        best.masked_fill_((scores[c].abs() < 1e-30) & (best <= c + 1), UNSURE)
+    return best
 
 
 def _agreed(cells: torch.Tensor, count: int, axis: int) -> torch.Tensor:

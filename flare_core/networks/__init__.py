@@ -1,8 +1,8 @@
 """Networks, built from the NetworkSpec of a model card.
 
 ★ ADD A NETWORK: one file beside this one and one line in NETWORKS. Its state-dict names are part
-of the package format, so choose them once. Weights that nnU-Net trained fit the U-Nets here after
-`without_duplicates`.
+of the package format, so choose them once. Weights that nnU-Net trained fit the U-Nets here once
+`store.nnunet_names` has dropped the names that come twice.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flare_core.errors import InputError
-from flare_core.networks.nnunet_names import without_duplicates
 from flare_core.networks.plain_unet import PlainUNet
 from flare_core.networks.residual_unet import ResidualEncoderUNet
 from flare_core.networks.space_to_depth import SpaceToDepthNet
+from flare_core.networks.stunet import STUNet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 NETWORKS = {
     "plain_unet": PlainUNet,
     "residual_encoder_unet": ResidualEncoderUNet,
+    "stunet": STUNet,
 }
 
-__all__ = ["NETWORKS", "build_network", "without_duplicates"]
+__all__ = ["NETWORKS", "build_network"]
 
 
 def build_network(spec: Spec) -> nn.Module:

@@ -33,7 +33,9 @@ class Decoder(nn.Module):
                 ConvStack(
                     spec.convolutions_per_stage_decoder[i],
                     (2 * widths[here], widths[here]),
-                    spec.kernel_sizes[here],
+                    spec.decoder_kernel_sizes[i]
+                    if spec.decoder_kernel_sizes
+                    else spec.kernel_sizes[here],
                     (1, 1, 1),
                     spec,
                 )

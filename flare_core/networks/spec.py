@@ -59,5 +59,9 @@ class Spec(Protocol):
         """Block (z, y, x) folded into channels before the network."""
 
     @property
+    def decoder_kernel_sizes(self) -> tuple[Index, ...]:
+        """Kernel of every decoder stage, coarsest first; empty: the encoder's."""
+
+    @property
     def deep_supervision(self) -> bool:
         """Whether coarser decoder stages give logits too while training."""

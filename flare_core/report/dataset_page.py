@@ -8,7 +8,7 @@ from html import escape
 from typing import Protocol
 
 from flare_core.report.dataset_page_charts import Histogram, histogram_svg
-from flare_core.report.page import _list, _page, _section, _table
+from flare_core.report.page import list_of, page, section, table
 
 
 class TableLike(Protocol):
@@ -62,17 +62,17 @@ def dataset_page(
     notes : sequence of str
         Such as cases that could not be read.
     """
-    return _page(
+    return page(
         title,
-        _section("Notes", _list(notes)) if notes else "",
-        *(_section(table.title, _table_of(table)) for table in tables),
-        *(_section(each.title, _gallery(each)) for each in galleries if each.histograms),
+        section("Notes", list_of(notes)) if notes else "",
+        *(section(each.title, _table_of(each)) for each in tables),
+        *(section(each.title, _gallery(each)) for each in galleries if each.histograms),
     )
 
 
-def _table_of(table: TableLike) -> str:
-    heads = "".join(f"<th>{escape(head)}</th>" for head in table.heads)
-    return _table(heads, (_row(row) for row in table.texts)) + _note(table.note)
+def _table_of(numbers: TableLike) -> str:
+    heads = "".join(f"<th>{escape(head)}</th>" for head in numbers.heads)
+    return table(heads, (_row(row) for row in numbers.texts)) + _note(numbers.note)
 
 
 def _row(texts: Iterable[str]) -> str:

@@ -100,15 +100,15 @@ def case_page(
     volumes = {key: [volume] for key, volume in _volumes(segmentation.rows).items()}
     flagged = [row.organ for row in segmentation.rows if row.measure == OUTSIDE and row.value == 1]
     seconds = {f"{stage}, s": f"{time:.2f}" for stage, time in segmentation.timings.items()}
-    return _page(
+    return page(
         case,
         f'<img class="montage" alt="Overlay of the organs on the scan" '
         f'src="{_data("image/png", png_bytes(montage))}">',
-        _section("Notes", _list(segmentation.notes)) if segmentation.notes else "",
-        _section("Volumes", volume_chart(volumes, organs, flagged) + _CHART_KEY),
-        _section("Statistics", _statistics(segmentation.rows, organs)),
-        _section("Provenance", _facts(_flat(segmentation.provenance))),
-        _section("Time", _facts(seconds)) if seconds else "",
+        section("Notes", list_of(segmentation.notes)) if segmentation.notes else "",
+        section("Volumes", volume_chart(volumes, organs, flagged) + _CHART_KEY),
+        section("Statistics", _statistics(segmentation.rows, organs)),
+        section("Provenance", _facts(_flat(segmentation.provenance))),
+        section("Time", _facts(seconds)) if seconds else "",
     )
 
 
@@ -122,11 +122,11 @@ def cohort_page(title: str, cases: Sequence[CohortEntry], organs: Sequence[Organ
     count = f"{len(cases)} cases" + (f", {failed} without a result" if failed else "")
     heads = "".join(f"<th>{escape(each.name)}</th>" for each in organs)
     lines = [_cohort_row(entry, found, organs) for entry, found in zip(cases, volumes, strict=True)]
-    return _page(
+    return page(
         title,
         f"<p>{count}</p>",
-        _section("Volumes", volume_chart(gathered, organs) + _CHART_KEY),
-        _section("Cases (volumes in mL)", _table(f"<th>Case</th><th></th>{heads}", lines)),
+        section("Volumes", volume_chart(gathered, organs) + _CHART_KEY),
+        section("Cases (volumes in mL)", table(f"<th>Case</th><th></th>{heads}", lines)),
     )
 
 
@@ -145,7 +145,7 @@ _CHART_KEY = (
 )
 
 
-def _page(title: str, *parts: str) -> str:
+def page(title: str, *parts: str) -> str:
     """Wrap escaped parts into a page that may load nothing."""
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     name = escape(title)
@@ -161,15 +161,18 @@ def _page(title: str, *parts: str) -> str:
     )
 
 
-def _section(title: str, body: str) -> str:
+def section(title: str, body: str) -> str:
+    """Return a titled part of a page; `body` is HTML."""
     return f"<section><h2>{escape(title)}</h2>{body}</section>"
 
 
-def _list(texts: Iterable[str]) -> str:
+def list_of(texts: Iterable[str]) -> str:
+    """Return texts as a list, escaped."""
     return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
 
 
-def _table(heads: str, lines: Iterable[str]) -> str:
+def table(heads: str, lines: Iterable[str]) -> str:
+    """Return a table from its head cells and its rows, both HTML."""
     return (
         f'<div class="wide"><table><thead><tr>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
@@ -197,7 +200,7 @@ def _statistics(rows: Sequence[StatisticsRow], organs: Sequence[Organ]) -> str:
         notes = escape("; ".join(remarks[each.key]))
         lines.append(f'<tr><td>{_named(each)}</td>{values}<td class="text note">{notes}</td></tr>')
     columns = "".join(f"<th>{escape(_head(name, unit))}</th>" for name, unit in heads)
-    return _table(f'<th>Organ</th>{columns}<th class="text">Note</th>', lines)
+    return table(f'<th>Organ</th>{columns}<th class="text">Note</th>', lines)
 
 
 def _cohort_row(entry: CohortEntry, volumes: Mapping[str, float], organs: Sequence[Organ]) -> str:

@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
-from flare_core.report.page import _list, _page, _section, _table
+from flare_core.report.page import list_of, page, section, table
 from flare_core.report.ranking_page_charts import Group, box_chart, violin_chart
 from flare_core.report.ranking_page_maps import BETTER, WORSE, radar_chart, significance_map
 
@@ -75,17 +75,17 @@ class RankingView:
 
 def ranking_page(view: RankingView) -> str:
     """Return the page as HTML that loads nothing."""
-    return _page(
+    return page(
         view.title,
         f"<p>{escape(view.facts)}</p>",
-        _section("Notes", _list(view.notes)) if view.notes else "",
-        _section("Standings", _standings(view)),
-        _section("Places if other cases had been drawn", _places(view)),
-        _section("Stability of each ranking", _stability(view)),
-        _section(f"Strengths of the best {min(IN_RADAR, len(view.standings))}", _radar(view)),
-        _section("Pairs of teams", _pairs(view)),
-        _section("Values", _values(view)) if view.values else "",
-        _section("How the numbers were made", _list(view.method)),
+        section("Notes", list_of(view.notes)) if view.notes else "",
+        section("Standings", _standings(view)),
+        section("Places if other cases had been drawn", _places(view)),
+        section("Stability of each ranking", _stability(view)),
+        section(f"Strengths of the best {min(IN_RADAR, len(view.standings))}", _radar(view)),
+        section("Pairs of teams", _pairs(view)),
+        section("Values", _values(view)) if view.values else "",
+        section("How the numbers were made", list_of(view.method)),
     )
 
 
@@ -97,7 +97,7 @@ def _standings(view: RankingView) -> str:
         + "</tr>"
         for row in view.standings
     ]
-    return _table(heads, lines)
+    return table(heads, lines)
 
 
 def _cell(text: str) -> str:

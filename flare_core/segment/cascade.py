@@ -4,6 +4,8 @@
    finds none, there is nothing abdominal in the scan, and no other network is asked.
 2. The organ stage sees the box around the wanted organs plus a margin. Where one of them reaches a
    face of the box that is not the scan's edge, the box grows there and it looks again.
+   Further organ stages (``organs_2`` ..., as TotalSegmentator's parts) see the same box one after
+   another; a later one paints over an earlier one.
 3. A lesion stage, if the model has one, sees the box of the organs; its lesions override organs.
 
 A model whose only stage is ``lesions`` (FLARE24 task 1) looks at the whole body instead, a stack of
@@ -68,6 +70,8 @@ class Stages:
     """Segments the organs; None: the model looks for lesions in the whole body."""
     lesions: LoadedStage | None = None
     """Segments lesions; None: the model has no such stage, or nobody wants it."""
+    parts: tuple[LoadedStage, ...] = ()
+    """Further organ stages, ``organs_2`` and on, each for organs of its own."""
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -76,7 +80,8 @@ class Stages:
             return ("lesions",)
         first = ("localise",) if self.localiser is not None else ()
         last = ("lesions",) if self.lesions is not None else ()
-        return (*first, "organs", "labels", *last)
+        later = [step for part in self.parts for step in (part.card.name, labels_step(part))]
+        return (*first, "organs", "labels", *later, *last)
 
 
 @dataclass(frozen=True)
@@ -115,10 +120,10 @@ def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Vo
         region = locate(image, stages.localiser, stages.organs.card, plan.organs, notify)
     else:
         region = body_box(image) or Box.of_shape(image.geometry.shape)
-    scores = run_organs(image, stages.organs, region, plan, notify)
-    notify("labels", 0.0)
-    labels = scores.labels_on(image.geometry)
-    notify("labels", 1.0)
+    labels = _organ_labels(image, stages.organs, region, plan, notify)
+    for part in stages.parts:
+        more = _organ_labels(image, part, region, plan, notify)
+        np.copyto(labels.array, more.array, where=more.array != 0)
     if not labels.array.any():
         raise nothing_found(ORGANS)
     if stages.lesions is None:
@@ -151,7 +156,7 @@ def locate(
         found = Box.of_mask(np.isin(rough.array, ids))
     else:
         found = Box.of_mask(rough.array)
-    certainty = scores.logits.softmax(dim=0).amax(dim=0).numpy()  # (Z, Y, X), 0 to 1
+    certainty = scores.probabilities().amax(dim=0).numpy()  # (Z, Y, X), 0 to 1
     if found is None or _abdominal_ml(rough, certainty) < LEAST_TOTAL_ML:
         raise nothing_found(ORGANS)
     exact = box_of_world(found, rough.geometry, image.geometry)
@@ -180,6 +185,22 @@ def believable(labels: Volume) -> Volume:
     return labels.with_array(np.where(keep[pieces], labels.array, 0))
 
 
+def labels_step(stage: LoadedStage) -> str:
+    """Return the name of the step that turns an organ stage's scores into labels."""
+    return stage.card.name.replace("organs", "labels")
+
+
+def _organ_labels(
+    image: Volume, stage: LoadedStage, region: Box, plan: Plan, notify: Notify
+) -> Volume:
+    """Return what one organ stage finds, on the grid of `image`."""
+    scores = run_organs(image, stage, region, plan, notify)
+    notify(labels_step(stage), 0.0)
+    labels = scores.labels_on(image.geometry)
+    notify(labels_step(stage), 1.0)
+    return labels
+
+
 def run_organs(
     image: Volume, stage: LoadedStage, region: Box, plan: Plan, notify: Notify
 ) -> Scores:
@@ -190,7 +211,7 @@ def run_organs(
     region : Box
         Where to look first, voxels of `image`.
     """
-    told = _share_of("organs", notify)
+    told = _share_of(stage.card.name, notify)
     scores = run_stage(stage, image, region, step=plan.step, notify=told)
     for _ in range(MOST_GROWTHS):
         wider = _grown_where_cut(scores, ids_in_box(plan.organs), region, image.geometry)

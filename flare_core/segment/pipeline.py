@@ -26,7 +26,7 @@ from flare_core.segment.postprocess import clean_up
 from flare_core.segment.progress import Progress, RunClock
 from flare_core.segment.statistics import StatisticsRow, organ_statistics
 from flare_core.store.home import open_home
-from flare_core.store.models import ModelCard
+from flare_core.store.models import ModelCard, StageCard
 from flare_core.store.package import Package, load_package
 
 if TYPE_CHECKING:  # they import torch, which whoever only builds Settings need not wait for
@@ -207,11 +207,22 @@ def _prepare(settings: Settings) -> _Ready:
             "Choose another model.",
         )
     wanted = _wanted(settings, package.card)
+    parts = [
+        load_stage(package, stage.name, runtime)
+        for stage in further_organ_stages(package.card)
+        if any(target.key == key for target in wanted for _, key in stage.organ_channels)
+    ]
     with_lesions = any(target.key == "lesion" for target in wanted)
     with_localiser = settings.cascade and organs is not None
     localiser = load_stage(package, "localiser", runtime) if with_localiser else None
     lesions = load_stage(package, "lesions", runtime) if with_lesions else None
-    return _Ready(package, Stages(localiser, organs, lesions), runtime, wanted)
+    stages = Stages(localiser, organs, lesions, tuple(part for part in parts if part is not None))
+    return _Ready(package, stages, runtime, wanted)
+
+
+def further_organ_stages(card: ModelCard) -> tuple[StageCard, ...]:
+    """Return the stages ``organs_2``, ``organs_3`` ..., in the card's order."""
+    return tuple(stage for stage in card.stages if stage.name.startswith("organs_"))
 
 
 def _wanted(settings: Settings, card: ModelCard) -> tuple[Organ, ...]:
@@ -223,6 +234,7 @@ def _wanted(settings: Settings, card: ModelCard) -> tuple[Organ, ...]:
         If something else was asked for.
     """
     stages = [stage for stage in card.stages if stage.name in ("organs", "lesions")]
+    stages += further_organ_stages(card)
     known = {organ(key).key for stage in stages for _, key in stage.organ_channels}
     asked = ALL_TARGETS if settings.organs is None else parse_organs(settings.organs)
     if asked == ALL_TARGETS:  # lesions only if the model has them

@@ -3,16 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from flare_core.imaging.geometry import AxisMap, Index
+from flare_core.segment.nnunet_tiles import nnunet_starts, nnunet_weights
 from flare_core.segment.runtime import Runtime
 
-Index = tuple[int, int, int]
 Notify = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How an image is cut into tiles, and what becomes of a tile's logits."""
+
+    axes: AxisMap = AxisMap((0, 1, 2), (False, False, False))
+    """From the image's axes to those the network was trained on."""
+    nnunet: bool = False
+    """Whether tiles lie, count and are padded exactly as nnU-Net's."""
+    probabilities: bool = False
+    """Whether probabilities are averaged (nnU-Net v1) and not logits."""
+    regions: bool = False
+    """Whether the channels are independent: the probability is a sigmoid's, less one half."""
+
+    def into(self, tile: Tensor) -> Tensor:
+        """Return an image (Z, Y, X) in the network's axes."""
+        flipped = [a for a, flip in enumerate(self.axes.flips) if flip]
+        return tile.permute(self.axes.permutation).flip(flipped)
+
+    def back(self, scores: Tensor) -> Tensor:
+        """Return scores (..., network's axes) in the image's axes (..., Z, Y, X)."""
+        lead = scores.dim() - 3
+        flipped = [lead + a for a, flip in enumerate(self.axes.flips) if flip]
+        order = [lead + self.axes.permutation.index(a) for a in range(3)]
+        return scores.flip(flipped).permute(*range(lead), *order)
+
+    def patch(self, patch: Index) -> Index:
+        """Return a patch (network's axes) in the image's axes."""
+        z, y, x = (patch[self.axes.permutation.index(a)] for a in range(3))
+        return z, y, x
+
+    def is_flipped(self, axis: int) -> bool:
+        """Whether the network sees an axis of the image backwards."""
+        return self.axes.flips[self.axes.permutation.index(axis)]
+
+    def starts(self, shape: Sequence[int], patch: Index, step: float) -> list[list[int]]:
+        """Return where tiles begin along each axis of an image."""
+        found = []
+        for axis, (size, n) in enumerate(zip(shape, patch, strict=True)):
+            starts = (nnunet_starts if self.nnunet else tile_starts)(size, n, step)
+            mirrored = self.nnunet and self.is_flipped(axis)
+            found.append([size - n - a for a in reversed(starts)] if mirrored else starts)
+        return found
+
+    def weights(self, patch: Index) -> Tensor:
+        """Return the weight of each voxel of a tile (Z, Y, X), from the patch in network's axes."""
+        return self.back(nnunet_weights(patch)) if self.nnunet else tile_weights(self.patch(patch))
+
+    def averaged(self, logits: Tensor) -> Tensor:
+        """Return what is averaged, from logits (C, ...)."""
+        if not self.probabilities:
+            return logits
+        return logits.sigmoid() - 0.5 if self.regions else logits.softmax(dim=0)
+
+
+OWN = Tiling()
+"""This project's way, axes as they are."""
 
 
 def tile_starts(size: int, patch: int, step: float) -> list[int]:
@@ -51,6 +111,7 @@ def predict_scores(
     step: float,
     runtime: Runtime,
     *,
+    tiling: Tiling = OWN,
     notify: Notify | None = None,
 ) -> Tensor:
     """Return class scores of a whole volume.
@@ -60,13 +121,15 @@ def predict_scores(
     networks : sequence of nn.Module
         Folds, already placed by `runtime`; their logits are averaged tile by tile.
     image : float32 (Z, Y, X), normalised
-        Smaller volumes are padded with their lowest value, which is air.
+        Smaller volumes are padded with their lowest value, which is air (nnU-Net: with 0).
     patch : (int, int, int)
-        Tile, voxels z, y, x.
+        Tile, voxels along the network's axes.
     step : float
         Distance of tiles as a fraction of the patch.
     runtime : Runtime
         Where the networks were placed.
+    tiling : Tiling
+        How the tiles lie.
     notify : callable
         Told the share of tiles done, 0 to 1; may raise to stop.
 
@@ -75,36 +138,41 @@ def predict_scores(
     float32 (C, Z, Y, X) on the CPU
         Weighted mean of the logits.
     """
-    padded, inner = _pad(image, patch)
-    starts = [tile_starts(n, p, step) for n, p in zip(padded.shape, patch, strict=True)]
-    tiles = [(z, y, x) for z, y, x in product(*starts)]
+    here = tiling.patch(patch)
+    padded, inner = _pad(image, here, tiling)
+    tiles = list(product(*tiling.starts(padded.shape, here, step)))
     if len(tiles) == 1:
-        scores = _run(networks, padded, runtime)
+        scores = _run(networks, padded, runtime, tiling)
         _tell(notify, 1.0)
         return scores[(slice(None), *inner)]
-    return _blend(networks, padded, tiles, patch, runtime, notify)[(slice(None), *inner)]
+    weights = tiling.weights(patch)
+    return _blend(networks, padded, tiles, weights, runtime, tiling, notify=notify)[
+        (slice(None), *inner)
+    ]
 
 
 def _blend(
     networks: Sequence[nn.Module],
     image: Tensor,
     tiles: Sequence[Index],
-    patch: Index,
+    weights: Tensor,
     runtime: Runtime,
+    tiling: Tiling,
+    *,
     notify: Notify | None,
 ) -> Tensor:
     """Run the tiles and average their logits where they overlap.
 
-    Tiles of air alone are not run: what only they cover is background.
+    Tiles of air alone are not run, except as nnU-Net: what only they cover is background.
     """
-    weights = tile_weights(patch)
     total: Tensor | None = None
     mass = torch.zeros(image.shape)
-    empty = image.min()
+    empty = -torch.inf if tiling.nnunet else image.min()
     for done, start in enumerate(tiles, 1):
-        place = tuple(slice(a, a + n) for a, n in zip(start, patch, strict=True))
+        place = tuple(slice(a, a + n) for a, n in zip(start, weights.shape, strict=True))
         tile = image[place]
-        scores = None if bool((tile <= empty).all()) else _run(networks, tile, runtime)
+        air = bool((tile <= empty).all())
+        scores = None if air else _run(networks, tile, runtime, tiling)
         if total is None and scores is not None:
             total = torch.zeros(scores.shape[0], *image.shape)
         if total is not None and scores is not None:
@@ -112,32 +180,34 @@ def _blend(
             mass[place] += weights
         _tell(notify, done / len(tiles))
     if total is None:  # nothing but air: one tile is run to learn how many classes there are
-        place = tuple(slice(a, a + n) for a, n in zip(tiles[0], patch, strict=True))
-        total = torch.zeros(_run(networks, image[place], runtime).shape[0], *image.shape)
+        place = tuple(slice(a, a + n) for a, n in zip(tiles[0], weights.shape, strict=True))
+        classes = _run(networks, image[place], runtime, tiling).shape[0]
+        total = torch.zeros(classes, *image.shape)
     total[0] += mass == 0
-    return total.div_(mass.clamp_(min=1e-6))
+    return total.div_(mass.clamp_(min=1e-9))
 
 
-def _run(networks: Sequence[nn.Module], tile: Tensor, runtime: Runtime) -> Tensor:
-    """Return mean logits (C, Z, Y, X) float32 of one tile on the CPU."""
-    batch = tile[None, None].to(runtime.device, runtime.dtype)  # (1, 1, Z, Y, X)
+def _run(networks: Sequence[nn.Module], tile: Tensor, runtime: Runtime, tiling: Tiling) -> Tensor:
+    """Return mean scores (C, Z, Y, X) float32 of one tile on the CPU."""
+    batch = tiling.into(tile)[None, None].to(runtime.device, runtime.dtype)  # (1, 1, Z, Y, X)
     batch = batch.contiguous(memory_format=runtime.layout)
     with torch.inference_mode():
-        scores = networks[0](batch)
+        scores = tiling.averaged(networks[0](batch)[0])
         for network in networks[1:]:
-            scores = scores + network(batch)
-        return (scores[0] / len(networks)).float().cpu()
+            scores = scores + tiling.averaged(network(batch)[0])
+        return tiling.back((scores / len(networks)).float().cpu())
 
 
-def _pad(image: Tensor, patch: Index) -> tuple[Tensor, tuple[slice, slice, slice]]:
+def _pad(image: Tensor, patch: Index, tiling: Tiling) -> tuple[Tensor, tuple[slice, slice, slice]]:
     """Return the image padded to at least the patch, and where it lies inside."""
     missing = [max(0, p - n) for n, p in zip(image.shape, patch, strict=True)]
-    before = [m // 2 for m in missing]
+    before = [m - m // 2 if tiling.is_flipped(a) else m // 2 for a, m in enumerate(missing)]
     z, y, x = (slice(b, b + n) for b, n in zip(before, image.shape, strict=True))
     if not any(missing):
         return image, (z, y, x)
     widths = [w for m, b in zip(missing[::-1], before[::-1], strict=True) for w in (b, m - b)]
-    return functional.pad(image, widths, value=float(image.min())), (z, y, x)
+    value = 0.0 if tiling.nnunet else float(image.min())
+    return functional.pad(image, widths, value=value), (z, y, x)
 
 
 def _tell(notify: Notify | None, fraction: float) -> None:

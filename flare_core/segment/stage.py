@@ -16,10 +16,18 @@ from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.intensity import normalise
 from flare_core.imaging.resample import covered, resample_intensity, streamed_argmax
+from flare_core.imaging.resample_scores import last_above_zero
 from flare_core.imaging.volume import Volume
 from flare_core.networks import build_network
+from flare_core.segment.nnunet_grid import (
+    Way,
+    network_axes,
+    network_input,
+    nnunet_way,
+    spacing_here,
+)
 from flare_core.segment.runtime import Runtime
-from flare_core.segment.sliding_window import predict_scores
+from flare_core.segment.sliding_window import Tiling, predict_scores
 from flare_core.segment.weights import fill
 from flare_core.store.package import Package, read_weights
 from flare_core.store.stage_card import StageCard
@@ -48,16 +56,27 @@ class Scores:
     """What a stage says about a part of a scan."""
 
     logits: Tensor
-    """float32 (C, Z, Y, X) on `geometry`."""
+    """float32 (C, Z, Y, X) on `geometry`; what `probabilities` turns into such."""
     geometry: Geometry
     """The stage's grid."""
     card: StageCard
     """Which stage."""
+    way: Way | None = None
+    """How the scores come back to the scan in nnU-Net's compatible mode; None: linearly."""
+
+    def probabilities(self) -> Tensor:
+        """Return class probabilities, float32 (C, Z, Y, X)."""
+        if self.card.nnunet is not None and self.card.nnunet.average == "probabilities":
+            return self.logits + 0.5 if self.card.regions else self.logits
+        return self.logits.sigmoid() if self.card.regions else self.logits.softmax(dim=0)
 
     def labels(self) -> Volume:
         """Return the best organ of each voxel of the stage's own grid: organ ids, uint8."""
-        best = self.logits.argmax(dim=0).to(torch.uint8).numpy()
-        return Volume(organ_table(self.card)[best], self.geometry)
+        if self.card.regions:
+            best = last_above_zero(self.logits)
+        else:
+            best = self.logits.argmax(dim=0).to(torch.uint8)
+        return Volume(organ_table(self.card)[best.numpy()], self.geometry)
 
     def labels_on(self, target: Geometry) -> Volume:
         """Return organ ids on a finer grid; voxels outside the stage's part are 0.
@@ -67,10 +86,18 @@ class Scores:
         target : Geometry
             Axes parallel to the stage's own.
         """
-        box = covered(self.geometry, target)
+        box, weights = covered(self.geometry, target), None
+        if self.way is not None and self.way.scan == target:
+            box, weights = self.way.box, self.way.weights
         labels = np.zeros(target.shape, np.uint8)
         if not box.empty:
-            best = streamed_argmax(self.logits, self.geometry, target.crop(box))
+            best = streamed_argmax(
+                self.logits,
+                self.geometry,
+                target.crop(box),
+                weights=weights,
+                regions=self.card.regions,
+            )
             np.take(organ_table(self.card), best, out=labels[box.slices])
         return Volume(labels, target)
 
@@ -119,26 +146,41 @@ def run_stage(
         Told the share done, 0 to 1; may raise to stop.
     """
     card = stage.card
-    target = image.geometry.crop(region).with_spacing(card.spacing_mm)
-    part = resample_intensity(image, target)
-    n = card.normalisation
-    pixels = normalise(part.array, (n.lower_hu, n.upper_hu), n.mean, n.std)  # type: ignore[type-var]
+    pixels, way = _input_of(image, region, card)
+    averages = card.nnunet is not None and card.nnunet.average == "probabilities"
     logits = predict_scores(
         stage.networks,
-        torch.from_numpy(pixels),
+        torch.from_numpy(pixels.array),
         card.patch,
         step or card.step,
         stage.runtime,
+        tiling=Tiling(network_axes(card), card.nnunet is not None, averages, card.regions),
         notify=notify,
     )
-    return Scores(logits, target, card)
+    return Scores(logits, pixels.geometry, card, way)
+
+
+def _input_of(image: Volume, region: Box, card: StageCard) -> tuple[Volume, Way | None]:
+    """Return what the network sees of `region`, and in the compatible mode how to come back."""
+    if card.nnunet is not None:
+        way = nnunet_way(image, region, card, card.nnunet)
+        return network_input(image, way, card, card.nnunet), way
+    target = image.geometry.crop(region).with_spacing(spacing_here(card))
+    part = resample_intensity(image, target)
+    n = card.normalisation
+    pixels = normalise(part.array, (n.lower_hu, n.upper_hu), n.mean, n.std)  # type: ignore[type-var]
+    return part.with_array(pixels), None
 
 
 def organ_table(card: StageCard) -> np.ndarray:
-    """Return organ id by output channel; channels this project has no organ for become 0."""
-    table = np.zeros(len(card.labels), np.uint8)
+    """Return organ id by output channel; channels this project has no organ for become 0.
+
+    With regions, entry 0 is where no region is, and each channel's entry follows one later.
+    """
+    first = int(card.regions)
+    table = np.zeros(first + len(card.labels), np.uint8)
     for channel, key in card.organ_channels:
-        table[channel] = organ(key).id
+        table[first + channel] = organ(key).id
     return table
 
 
@@ -157,17 +199,10 @@ def _network(card: StageCard, path: Path, runtime: Runtime) -> nn.Module:
 
 def _require_supported(card: StageCard) -> None:
     """Refuse what a card can express but this version cannot run, rather than run it wrongly."""
-    wants = {
-        "regions": (card.regions, False),
-        "transpose": (card.transpose, (0, 1, 2)),
-        "orientation": (card.orientation, "SPL"),
-        "interpolation": (card.interpolation, "linear"),
-    }
-    for name, (came, legal) in wants.items():
-        if came != legal:
-            raise InputError(
-                f"model stage {card.name}: {name}",
-                str(came),
-                str(legal),
-                "Update FLARESeg: this version cannot run such a stage.",
-            )
+    if card.interpolation == "cubic" and card.nnunet is None:
+        raise InputError(
+            f"model stage {card.name}: interpolation",
+            "cubic, without nnunet",
+            "linear, or cubic with nnunet",
+            "Update FLARESeg: this version cannot run such a stage.",
+        )

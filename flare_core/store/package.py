@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from flare_core.atomic import write_bytes, write_text
 from flare_core.errors import InputError
 from flare_core.store.home import Home, open_home
+from flare_core.store.in_use import model_in_use
 from flare_core.store.integrity import new_folder, unsound, verify
 from flare_core.store.models import CARD_FILE, CATALOGUE, ModelCard, StageCard, WeightsFile
 
@@ -69,7 +70,8 @@ def load_package(model: str | os.PathLike[str], *, home: Home | None = None) -> 
     Parameters
     ----------
     model : str or path
-        A name in `CATALOGUE`; an installed ``name`` (its newest version) or ``name@version``; or
+        A name in `CATALOGUE`; an installed ``name`` (the version in use: `in_use`; else the
+        newest) or ``name@version``; or
         a package folder (a text with a slash or a leading dot is always a folder).
     home : Home, optional
         Where models are installed; the default home if None.
@@ -203,7 +205,8 @@ def _find(model: str | os.PathLike[str], home: Home | None) -> Path:
     name, asked, version = text.partition("@")
     versions = [known for known in installed_models(home) if known[0] == name]
     if versions and not asked:
-        return home.model(*versions[-1])
+        chosen = model_in_use(home, name)
+        return _find(chosen, home) if chosen else home.model(*versions[-1])
     if (name, version) in versions:
         return home.model(name, version)
     if name in CATALOGUE and read_card(CATALOGUE[name].folder).version == version:

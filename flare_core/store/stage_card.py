@@ -61,6 +61,9 @@ class NetworkSpec:
     """Block (z, y, x) folded into channels before the network and unfolded from its logits."""
     deep_supervision: bool = False
     """Whether coarse stages have heads too (used by training only)."""
+    decoder_kernel_sizes: tuple[Triple, ...] = ()
+    """Convolution kernel of each decoder stage, the deepest first; none: the encoder's of the same
+    resolution. (nnU-Net v1 takes those of the resolution below.)"""
 
     def __post_init__(self) -> None:
         stages = len(self.features_per_stage)
@@ -74,12 +77,16 @@ class NetworkSpec:
             came = getattr(self, name)
             legal = f"{length} entries, as features_per_stage has {stages}"
             require(len(came) == length, f"network: {name}", came, legal)
+        came = self.decoder_kernel_sizes
+        legal = f"none or {stages - 1} entries"
+        require(len(came) in (0, stages - 1), "network: decoder_kernel_sizes", came, legal)
         self._check_values()
 
     def _check_values(self) -> None:
         for name in (
             "output_channels", "input_channels", "features_per_stage", "strides", "kernel_sizes",
             "convolutions_per_stage_encoder", "convolutions_per_stage_decoder", "space_to_depth",
+            "decoder_kernel_sizes",
         ):  # fmt: skip
             came = getattr(self, name)
             legal = "whole numbers of 1 to 65536"
@@ -129,6 +136,41 @@ class Normalisation:
         bounds = (self.lower_hu, self.upper_hu)
         require(self.lower_hu < self.upper_hu, "normalisation: bounds", bounds, "lower < upper")
         require(self.std > 0, "normalisation: std", self.std, "above 0")
+
+
+@dataclass(frozen=True)
+class NnunetGrids:
+    """How nnU-Net brings an image onto the network's grid and the scores back.
+
+    A stage with this runs in the compatible mode: everything around the network as nnU-Net's own
+    predictor does it, so that the labels are the same.
+    """
+
+    image_order: int = 3
+    """Spline order of the image's resampling: 0, 1 or 3."""
+    image_order_flat: int = 0
+    """The same across the slices of a flat scan."""
+    scores_order: int = 1
+    """Order of the scores' resampling: 0 or 1."""
+    scores_order_flat: int = 0
+    """The same across the slices of a flat scan."""
+    flat_ratio: float = 3.0
+    """A scan is flat if its largest spacing is more than this times its smallest."""
+    slices_apart: bool | None = None
+    """Whether slices are resampled each for itself; None: if the scan or the network is flat."""
+    clip_first: bool = True
+    """Whether values are clipped before the resampling (nnU-Net v2) or behind it (v1)."""
+    average: str = "logits"
+    """What tiles and folds average: ``logits`` (nnU-Net v2) or ``probabilities`` (v1)."""
+
+    def __post_init__(self) -> None:
+        orders = (self.image_order, self.image_order_flat)
+        require({0, 1, 3}.issuperset(orders), "nnunet: image orders", orders, "0, 1 or 3")
+        orders = (self.scores_order, self.scores_order_flat)
+        require({0, 1}.issuperset(orders), "nnunet: scores orders", orders, "0 or 1")
+        require(self.flat_ratio >= 1, "nnunet: flat_ratio", self.flat_ratio, "1 or more")
+        legal = "logits or probabilities"
+        require(self.average in ("logits", "probabilities"), "nnunet: average", self.average, legal)
 
 
 @dataclass(frozen=True)
@@ -190,6 +232,8 @@ class StageCard:
     order; ``SPL`` is this project's canonical one, ``SAR`` the reversed RAS of NIfTI tools."""
     interpolation: str = "linear"
     """How the image is resampled: ``linear`` or ``cubic`` (nnU-Net's order 3)."""
+    nnunet: NnunetGrids | None = None
+    """Set: the stage runs in the compatible mode, as nnU-Net's own predictor would run it."""
     mirror_axes: tuple[int, ...] = ()
     """Network axes that test-time mirroring may flip, because training did."""
     margin_mm: tuple[Margin, Margin, Margin] = ((20.0, 20.0), (20.0, 20.0), (20.0, 20.0))

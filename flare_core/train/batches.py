@@ -1,19 +1,31 @@
-"""From cases to what one training step reads: augmented, normalised patches and their classes."""
+"""From cases to what one training step reads: augmented, normalised patches and their classes.
+
+Patch number i of a phase depends on the seed, the phase and i alone. So a run that is stopped and
+goes on, or is spread over several processes, sees the patches it would have seen anyway, and they
+can be made ahead of time by another thread.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from types import TracebackType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flare_core.datasets.augment import cut_patch
+from flare_core.anatomy.organs import LESION
+from flare_core.datasets.augment import Cut, cut_patch
 from flare_core.datasets.cache import Sample
+from flare_core.datasets.lesion_mix import LesionMix
 from flare_core.datasets.sampling import PatchSampler
+from flare_core.datasets.soft_map import SURE
 from flare_core.train.config import Phase, TrainConfig
-from flare_core.train.validation import labels_to_classes
+from flare_core.train.processes import ALONE, Processes
+from flare_core.train.validation import channel_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +38,28 @@ class Patch:
     """uint8 (1, 1, Z, Y, X): output channel of each voxel."""
     annotated: tuple[bool, ...]
     """By output channel: whether the case annotates it. True for the background."""
+    plain: Tensor | None = None
+    """Like `image`, but its intensities were not augmented: what a teacher sees."""
+    weights: Tensor | None = None
+    """float32 (1, 1, Z, Y, X): how much each voxel counts; 0 is left out. None: all alike."""
+    second: Tensor | None = None
+    """uint8 (1, 1, Z, Y, X): second most likely channel; None without soft labels."""
+    share: Tensor | None = None
+    """float32 (1, 1, Z, Y, X): share of the most likely channel against the second, 0.5 to 1."""
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether the case annotates nothing that the network learns."""
+        return not any(self.annotated[1:])
+
+    @property
+    def fully_labelled(self) -> bool:
+        """Whether the case annotates everything that the network learns."""
+        return all(self.annotated[1:])
 
 
 class PatchSource:
-    """Draws batches for one phase.
+    """Draws the batches of one phase; use it in a ``with`` block, as it owns a thread.
 
     Parameters
     ----------
@@ -37,12 +67,13 @@ class PatchSource:
     phase : Phase
         Gives the patch size.
     samples : sequence of Sample
-        At the phase's voxel size.
+        At the phase's voxel size; unlabelled ones annotate nothing.
     start : (int, int)
-        Phase and step at which drawing begins. A run that goes on draws other patches than it drew
-        before it was stopped, and a run repeated from the start draws the same.
+        Phase and step at which drawing begins.
     device : torch.device
         Where patches are made.
+    processes : Processes
+        Which part of every batch is drawn here.
     """
 
     def __init__(
@@ -52,29 +83,102 @@ class PatchSource:
         samples: Sequence[Sample],
         start: tuple[int, int],
         device: torch.device,
+        *,
+        processes: Processes = ALONE,
     ) -> None:
-        where, how = np.random.SeedSequence((config.seed, *start)).spawn(2)
-        seed = int(where.generate_state(1, np.uint64)[0])
-        self.sampler = PatchSampler(samples, phase.patch, centred=config.centred, seed=seed)
-        self.random = np.random.default_rng(how)
+        self.sampler = PatchSampler(
+            samples,
+            phase.patch,
+            organs=config.organs,
+            centred=config.centred,
+            unlabelled_share=config.unlabelled_share,
+        )
+        self.lesions = LesionMix(samples, phase.patch) if config.lesion_mix else None
         self.config, self.phase, self.device = config, phase, device
-        self.classes = channels_of(config)
+        self.classes, self.processes = channels_of(config), processes
+        self.number, self.step = start
+        self._waiting: deque[Future[list[Patch]]] = deque()
+        self._thread = ThreadPoolExecutor(1, "patches") if config.prefetch else None
+
+    def __enter__(self) -> PatchSource:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the thread; what it made ahead is thrown away."""
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
 
     def draw(self) -> list[Patch]:
-        """Return the next batch."""
-        return [self._patch() for _ in range(self.config.batch_size)]
+        """Return this process's part of the next batch; the thread goes on with those after it."""
+        if self._thread is None:
+            self.step += 1
+            return self.batch(self.step - 1)
+        while len(self._waiting) <= self.config.prefetch:
+            self._waiting.append(self._thread.submit(self.batch, self.step))
+            self.step += 1
+        return self._waiting.popleft().result()
 
-    def _patch(self) -> Patch:
-        draw = self.sampler.draw()
-        image, ids = cut_patch(
-            draw, self.phase.patch, self.config.augmentation, self.random, self.device
+    def batch(self, step: int) -> list[Patch]:
+        """Return this process's part of the batch of one step."""
+        size = self.config.batch_size
+        return [self.patch(step * size + i) for i in self.processes.part_of(size)]
+
+    def patch(self, index: int) -> Patch:
+        """Return patch number `index` of the phase."""
+        seed = np.random.SeedSequence((self.config.seed, self.number, index))
+        random = np.random.default_rng(seed)
+        draw = self.sampler.draw(random)
+        if self.lesions is not None and random.random() < self.config.lesion_mix:
+            draw = self.lesions.paste(draw, random)
+        settings = self.config.augmentation
+        cut = cut_patch(draw, self.phase.patch, settings, random, self.device)
+        return self._patch(cut, draw.sample.case.annotated)
+
+    def _patch(self, cut: Cut, keys: Sequence[str]) -> Patch:
+        """Normalise the image and turn organ ids into channels."""
+        known = {k: c for k, c in self.classes.items() if k in keys}
+        table = torch.from_numpy(channel_table(known)).to(self.device)
+        second, share = self._soft(cut, table)
+        return Patch(
+            self._normalised(cut.image),
+            table[cut.labels.long()],
+            (True, *(key in known for key in self.classes)),
+            self._normalised(cut.plain),
+            self._weights(cut),
+            second,
+            share,
         )
+
+    def _normalised(self, image: Tensor) -> Tensor:
         n = self.config.normalisation
-        image = image.clamp_(n.lower_hu, n.upper_hu).sub_(n.mean).div_(n.std)
-        known = {k: c for k, c in self.classes.items() if k in draw.sample.case.annotated}
-        table = torch.from_numpy(labels_to_classes(np.arange(256, dtype=np.uint8), known))
-        annotated = (True, *(key in known for key in self.classes))
-        return Patch(image, table.to(self.device)[ids.long()], annotated)
+        return image.clamp_(n.lower_hu, n.upper_hu).sub_(n.mean).div_(n.std)
+
+    def _weights(self, cut: Cut) -> Tensor | None:
+        """Return what each voxel counts, or None if all count alike.
+
+        A lesion lies in an organ: to a network that does not know lesions, its voxels are neither
+        background nor, for sure, that organ, so they are left out.
+        """
+        weights = None
+        if cut.edited is not None and self.config.edited_weight != 1:
+            weights = 1 + (self.config.edited_weight - 1) * cut.edited.float()
+        if LESION.key not in self.classes:
+            lesion = cut.labels == LESION.id
+            if bool(lesion.any()):
+                weights = torch.ones_like(cut.image) if weights is None else weights
+                weights = weights.masked_fill(lesion, 0.0)
+        return weights
+
+    def _soft(self, cut: Cut, table: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return the second most likely channel and the first one's share."""
+        if cut.soft is None:
+            return None, None
+        return table[(cut.soft >> 8).long()], (cut.soft & 255).float() / SURE
 
 
 def channels_of(config: TrainConfig) -> dict[str, int]:

@@ -19,6 +19,8 @@ from flare_core.errors import InputError
 
 FORMAT = 1
 PARTS = {"format", "network", "ema", "optimiser", "config", "progress"}
+"""What every checkpoint holds. Those of strategies with networks of their own hold "strategy" too:
+runs without any go on from checkpoints that were written before there were strategies."""
 
 
 @dataclass  # mutable: counts while the run goes on
@@ -49,13 +51,21 @@ class Progress:
 
 
 def save_checkpoint(
-    path: Path, *, network: dict, ema: dict, optimiser: dict, config: str, progress: Progress
+    path: Path,
+    *,
+    network: dict,
+    ema: dict,
+    strategy: dict,
+    optimiser: dict,
+    config: str,
+    progress: Progress,
 ) -> None:
     """Write everything needed to go on; an older checkpoint is replaced only when this is whole."""
     state = {
         "format": FORMAT,
         "network": network,
         "ema": ema,
+        "strategy": strategy,
         "optimiser": optimiser,
         "config": config,
         "progress": vars(progress),
@@ -86,7 +96,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     whole = isinstance(state, dict) and set(state) >= PARTS and set(state["progress"]) <= known
     if not whole or state["format"] != FORMAT:
         raise _unreadable(path, "a file of another kind or format")
-    return state
+    return {"strategy": {}} | state
 
 
 def read_start(path: Path) -> dict[str, Tensor]:

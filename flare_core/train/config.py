@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flare_core.anatomy.organs import organ
 from flare_core.datasets.augment import Augmentation
@@ -12,6 +13,7 @@ from flare_core.datasets.case import ALL_ORGANS
 from flare_core.errors import InputError
 from flare_core.store.json_fields import decode, read_json, to_text
 from flare_core.store.stage_card import NetworkSpec, Normalisation
+from flare_core.train.strategies import build_strategy
 
 LEAST_DEPTH = 3
 """Least size of the coarsest feature map. On a CPU, oneDNN's bf16 weight gradient of a 3 x 3 x 3
@@ -70,8 +72,26 @@ class TrainConfig:
     """Synthetic scans added, made once in the cache."""
     phantom_weight: float = 0.3
     """How often a phantom is drawn, relative to a real scan."""
+    strategy: dict[str, Any] = field(default_factory=lambda: {"kind": "supervised"})
+    """How scans without labels help: ``kind`` is a key of `strategies.STRATEGIES`, the rest are
+    that strategy's settings."""
+    unlabelled: tuple[str, ...] = ()
+    """Like `data`, but read without labels; for strategies that learn from bare scans. Cases of
+    `data` that have no labels, or none of `organs`, join them."""
+    unlabelled_share: float = 0.5
+    """Share of patches from scans without labels, where the strategy learns from them."""
+    corrected_weight: float = 2.0
+    """How often labels that a person corrected are drawn, relative to an expert's: they are where
+    the last model was wrong."""
+    edited_weight: float = 3.0
+    """How much a voxel that a person edited counts in the point-wise loss; the others count 1."""
+    lesion_mix: float = 0.0
+    """Share of patches into which a lesion of another scan is pasted (`datasets.lesion_mix`)."""
     batch_size: int = 1
-    """Patches per step."""
+    """Patches per step over all processes, each a network pass of its own: their gradients are
+    averaged, so memory is that of one patch and the step that of a batch."""
+    prefetch: int = 2
+    """Batches that a thread makes ahead while the network works; 0 makes each when it is needed."""
     centred: float = 0.8
     """Share of class-centred patches; the rest lie anywhere."""
     focal_gamma: float = 0.0
@@ -108,6 +128,7 @@ class TrainConfig:
         """Refuse what cannot be trained."""
         self._check_channels()
         self._check_numbers()
+        self._check_strategy()
         _require(bool(self.phases), "phases", self.phases, "one or more")
         for phase in self.phases:
             self._check_patch(phase)
@@ -121,10 +142,20 @@ class TrainConfig:
         came = self.network.output_channels
         _require(came == channels, "network: output_channels", came, legal)
 
+    def _check_strategy(self) -> None:
+        reads = build_strategy(self.strategy).uses_unlabelled
+        legal = f"none: strategy {self.strategy['kind']} learns nothing from bare scans"
+        _require(reads or not self.unlabelled, "unlabelled", self.unlabelled, legal)
+
     def _check_numbers(self) -> None:
         limits = {
             "phantoms": (0, math.inf),
             "phantom_weight": (0, math.inf),
+            "unlabelled_share": (0, 1),
+            "corrected_weight": (0, math.inf),
+            "edited_weight": (0, math.inf),
+            "lesion_mix": (0, 1),
+            "prefetch": (0, 64),
             "batch_size": (1, math.inf),
             "centred": (0, 1),
             "weight_decay": (0, math.inf),
@@ -155,7 +186,7 @@ class TrainConfig:
 
 
 def load_config(path: str | Path) -> TrainConfig:
-    """Read a configuration; paths in `data` and `init_from` are relative to the file's folder.
+    """Read a configuration; its paths (`data`, `unlabelled`, `init_from`) are relative to the file.
 
     Raises
     ------
@@ -185,11 +216,13 @@ def config_text(config: TrainConfig) -> str:
 
 def _resolve_paths(value: dict[str, object], folder: Path) -> None:
     """Make the paths of a configuration absolute, in place; what is no path is refused later."""
-    data, start = value.get("data"), value.get("init_from")
-    if isinstance(data, list):
-        value["data"] = [
-            str((folder / each).resolve()) if isinstance(each, str) else each for each in data
-        ]
+    for name in ("data", "unlabelled"):
+        places = value.get(name)
+        if isinstance(places, list):
+            value[name] = [
+                str((folder / each).resolve()) if isinstance(each, str) else each for each in places
+            ]
+    start = value.get("init_from")
     if isinstance(start, str) and start:
         value["init_from"] = str((folder / start).resolve())
 

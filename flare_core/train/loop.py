@@ -1,11 +1,16 @@
 """The training loop on one screen: `Trainer.run`. Run it with ``flare train``.
 
 Each phase: gather the scans at its voxel size (`samples`), then, step by step, draw patches
-(`batches`), take one optimiser step on the loss (`losses`) at the scheduled rate (`schedule`), move
-the running mean (`running_mean`), and now and then report (`log`), validate and save.
+(`batches`), take one optimiser step on the strategy's loss (`lesson`, `strategies`, `losses`) at
+the scheduled rate (`schedule`), move the running mean (`running_mean`), and now and then report
+(`log`), validate and save.
+
+Under ``torchrun`` several processes do this together (`processes`): each takes its part of every
+batch, gradients are averaged, and the first process writes.
 
 Invariant: the folder always holds a whole checkpoint, or none; a killed run loses at most
-`TrainConfig.checkpoint_minutes` and goes on by itself when started again.
+`TrainConfig.checkpoint_minutes` and goes on by itself when started again, with the patches it would
+have seen anyway.
 """
 
 from __future__ import annotations
@@ -15,22 +20,24 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from flare_core import atomic
 from flare_core.datasets.cache import Sample
 from flare_core.errors import InputError
-from flare_core.networks import build_network
 from flare_core.segment.runtime import choose_runtime
 from flare_core.segment.weights import fill
 from flare_core.train.batches import Patch, PatchSource, channels_of
 from flare_core.train.checkpoint import Progress, load_checkpoint, read_start, save_checkpoint
 from flare_core.train.config import Phase, TrainConfig, config_text
+from flare_core.train.lesson import Lesson
 from flare_core.train.log import Facts, Report, RunLog
-from flare_core.train.losses import deep_supervision_loss, level_targets
+from flare_core.train.processes import join
 from flare_core.train.running_mean import RunningMean
 from flare_core.train.samples import gather_samples
 from flare_core.train.schedule import (
@@ -39,7 +46,8 @@ from flare_core.train.schedule import (
     phase_seconds_left,
     run_seconds_left,
 )
-from flare_core.train.validation import validate
+from flare_core.train.strategies import build_strategy
+from flare_core.train.validation import mean_scores, score_samples
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
@@ -70,8 +78,8 @@ class Trainer:
     Raises
     ------
     InputError
-        If the device is not to be had, the folder cannot be made, or its checkpoint is damaged or
-        another network's.
+        If the device is not to be had, the folder cannot be made, its checkpoint is damaged or
+        another network's, or a batch cannot be dealt out evenly to the processes.
     """
 
     def __init__(
@@ -79,22 +87,29 @@ class Trainer:
     ) -> None:
         self.config, self.folder, self.cache = config, folder, cache
         self.runtime = choose_runtime(config.device, config.precision, config.threads)
-        torch.set_num_threads(self.runtime.threads)
+        self.processes = join(self.runtime.device)
+        _require_even(config.batch_size, self.processes.count)
+        shared = 1 if config.threads else self.processes.neighbours  # the cores, among processes
+        torch.set_num_threads(max(1, self.runtime.threads // shared))
         torch.manual_seed(config.seed)
-        self.network = build_network(config.network).to(
-            device=self.runtime.device, memory_format=self.runtime.layout
-        )
+        self.lesson = Lesson(config, build_strategy(config.strategy), self.runtime)
         self.mean = RunningMean(config.network, config.ema_decay, self.runtime)
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=1e-3, weight_decay=config.weight_decay
+            self.lesson.trained(), lr=1e-3, weight_decay=config.weight_decay
         )
         half = self.runtime.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.runtime.device, enabled=half)
         self.progress = Progress()
         self.skipped_in_a_row = 0
         _make_folder(folder)
-        self.log = RunLog(folder / LOG, report)
+        self.log = RunLog(folder / LOG, report) if self.processes.first else None
         self._start_or_resume()
+        self.parallel = self.lesson if self.processes.count == 1 else _averaging(self.lesson)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is trained and exported, without those of the strategy."""
+        return self.lesson.student
 
     def run(self) -> dict[str, float]:
         """Train to the end of the last phase; return the last validation's DSC by organ."""
@@ -105,12 +120,15 @@ class Trainer:
         return self.progress.history[-1]["dsc"] if self.progress.history else {}
 
     def _run_phase(self, phase: Phase) -> None:
-        training, held_out = gather_samples(self.config, phase.spacing_mm, self.cache)
+        config, among = self.config, self.processes
+        training, held_out = gather_samples(config, phase.spacing_mm, self.cache, processes=among)
         start = (self.progress.phase, self.progress.step)
-        device = torch.device(self.runtime.device)
-        source = PatchSource(self.config, phase, training, start, device)
+        with PatchSource(config, phase, training, start, self._device(), processes=among) as source:
+            self._run_steps(phase, source, held_out)
+
+    def _run_steps(self, phase: Phase, source: PatchSource, held_out: Sequence[Sample]) -> None:
         recent: deque[tuple[float, float]] = deque(maxlen=REPORT_EVERY)  # loss, seconds for data
-        self.network.train()
+        self.lesson.train()
         clock = saved = time.monotonic()
         while phase_fraction(phase, self.progress) < 1.0:
             drawn = time.monotonic()
@@ -122,9 +140,11 @@ class Trainer:
             self.progress.step += 1
             self.progress.total_steps += 1
             self.progress.seconds += now - clock
+            if phase.minutes:  # all processes follow one clock, or they would end apart
+                self.progress.seconds = self.processes.agree(self.progress.seconds)
             clock = now
             if self.progress.step % REPORT_EVERY == 0:
-                self.log.tell(self._facts(phase, rate, recent))
+                self._tell(self._facts(phase, rate, recent))
             if self._validation_due(phase):
                 self._validate(held_out, phase)
             if now - saved > 60 * self.config.checkpoint_minutes:
@@ -132,17 +152,22 @@ class Trainer:
                 saved = now
 
     def step(self, batch: Sequence[Patch], rate: float) -> float:
-        """Take one optimiser step at a learning rate; return the mean loss of the patches."""
+        """Take one optimiser step at a learning rate; return the mean loss of the patches.
+
+        `batch` is this process's part of the step's patches.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
+        self.lesson.steps = self.progress.total_steps
         total = 0.0
-        for patch in batch:
-            loss = self._loss(patch) / len(batch)
-            self.scaler.scale(loss).backward()
+        for number, patch in enumerate(batch, 1):
+            with nullcontext() if number == len(batch) else self._without_averaging():
+                loss = self.parallel(patch) / len(batch)
+                self.scaler.scale(loss).backward()
             total += float(loss.detach())
         self.scaler.unscale_(self.optimiser)
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.lesson.trained(), self.config.clip_norm)
         # A patch of nothing but air normalises noise by zero; its gradient means nothing. (In fp16
         # the scaler skips such a step by itself, and takes smaller numbers for the next.)
         finite = bool(torch.isfinite(norm))
@@ -152,22 +177,23 @@ class Trainer:
         self._count_skipped(finite)
         if finite:
             self.mean.update(self.network, self.progress.total_steps)
+            self.lesson.strategy.after_step(self.lesson)
         return total
 
-    def _loss(self, patch: Patch) -> torch.Tensor:
-        """Return the loss of one patch over all resolutions."""
-        device, dtype = self.runtime.device, self.runtime.dtype
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            levels = self.network(patch.image)
-        levels = levels if isinstance(levels, list) else [levels]
-        targets = level_targets(patch.classes, self.config.network, len(levels))
-        return deep_supervision_loss(
-            levels,
-            targets,
-            patch.annotated,
-            focal_gamma=self.config.focal_gamma,
-            balance=self.config.class_balance,
-        )
+    def _without_averaging(self) -> AbstractContextManager[None]:
+        """Return the context in which gradients are added up here and not yet averaged."""
+        ddp = isinstance(self.parallel, DistributedDataParallel)
+        return self.parallel.no_sync() if ddp else nullcontext()
+
+    def _device(self) -> torch.device:
+        """Return the device with its number: a thread does not inherit the process's choice."""
+        if self.runtime.device != "cuda":
+            return torch.device(self.runtime.device)
+        return torch.device("cuda", torch.cuda.current_device())
+
+    def _tell(self, facts: Facts) -> None:
+        if self.log is not None:
+            self.log.tell(facts)
 
     def _count_skipped(self, finite: bool) -> None:
         """Count steps that were not taken; give up on a run that does nothing else any more."""
@@ -192,16 +218,18 @@ class Trainer:
         if not scans:
             return
         classes, step = channels_of(self.config), self.progress.total_steps
-        network = self.mean.ready()
-        scores = validate(
-            network, scans, classes, phase.patch, self.config.normalisation, self.runtime
+        mine = [scans[i] for i in self.processes.part_of(len(scans))]
+        rows = score_samples(
+            self.mean.ready(), mine, classes, phase.patch, self.config.normalisation, self.runtime
         )
-        self.log.tell({"event": "validation", "step": step, "dsc": scores})
+        scores = mean_scores(self.processes.gather(rows))
+        self._tell({"event": "validation", "step": step, "dsc": scores})
         self.progress.history.append({"step": step, "dsc": scores})
 
     def _facts(self, phase: Phase, rate: float, recent: Sequence[tuple[float, float]]) -> Facts:
         """Return one line of progress; times in seconds."""
-        losses = [loss for loss, _ in recent if math.isfinite(loss)]
+        losses = self.processes.gather([loss for loss, _ in recent])
+        losses = [loss for loss in losses if math.isfinite(loss)]
         return {
             "event": "step",
             "phase": self.progress.phase,
@@ -218,32 +246,37 @@ class Trainer:
 
     def _start_or_resume(self) -> None:
         """Continue a checkpoint, or start from given or random weights."""
-        for name in (CHECKPOINT, WEIGHTS):  # a kill while saving leaves its half-written file
-            for left in self.folder.glob(f".????????.part.{name}"):
-                left.unlink(missing_ok=True)
+        if self.processes.first:
+            for name in (CHECKPOINT, WEIGHTS):  # a kill while saving leaves its half-written file
+                for left in self.folder.glob(f".????????.part.{name}"):
+                    left.unlink(missing_ok=True)
         path = self.folder / CHECKPOINT
-        if path.exists():
+        if self.processes.agree(path.exists()):
             self._resume(path)
             return
         if self.config.init_from:
             start = Path(self.config.init_from)
             fill(self.network, read_start(start), source=str(start), action=MISFIT)
         self.mean.network.load_state_dict(self.network.state_dict())
+        self.lesson.strategy.begin(self.lesson)
 
     def _resume(self, path: Path) -> None:
         state = load_checkpoint(path)
         self._require_same(state["config"], path)
         fill(self.network, state["network"], source=str(path), action=MISFIT)
         fill(self.mean.network, state["ema"], source=str(path), action=MISFIT)
+        fill(self.lesson.extra, state["strategy"], source=str(path), action=MISFIT)
         self.optimiser.load_state_dict(state["optimiser"])
         self.progress = Progress(**state["progress"])
         facts = {key: getattr(self.progress, key) for key in ("phase", "step", "total_steps")}
-        self.log.tell({"event": "resume", **facts})
+        self._tell({"event": "resume", **facts})
 
     def _require_same(self, text: str, path: Path) -> None:
         """Refuse to continue a run whose network meant something else."""
         was, now = json.loads(text), json.loads(config_text(self.config))
-        for name in ("network", "organs", "normalisation"):
+        for each in (was, now):  # its settings may change on the way
+            each["strategy"] = each.get("strategy", {"kind": "supervised"})["kind"]
+        for name in ("network", "organs", "normalisation", "strategy"):
             if was[name] != now[name]:
                 raise InputError(
                     str(path),
@@ -254,17 +287,37 @@ class Trainer:
 
     def _save(self) -> None:
         """Write checkpoint and exported weights."""
+        if not self.processes.first:
+            return
         from safetensors.torch import save
 
         save_checkpoint(
             self.folder / CHECKPOINT,
             network=self.network.state_dict(),
             ema=self.mean.network.state_dict(),
+            strategy=self.lesson.extra.state_dict(),
             optimiser=self.optimiser.state_dict(),
             config=config_text(self.config),
             progress=self.progress,
         )
         atomic.write_bytes(self.folder / WEIGHTS, save(self.mean.for_export()))
+
+
+def _averaging(lesson: Lesson) -> DistributedDataParallel:
+    """Return the lesson so that its gradients come out averaged over all processes."""
+    # Without deep supervision the coarse heads exist (public weights hold them) but get no gradient
+    unused = not lesson.config.network.deep_supervision
+    return DistributedDataParallel(lesson, find_unused_parameters=unused)
+
+
+def _require_even(batch_size: int, count: int) -> None:
+    if batch_size % count:
+        raise InputError(
+            "batch_size",
+            f"{batch_size} patches for {count} processes",
+            f"a multiple of {count}: each process takes as many patches of every step",
+            f"Set batch_size to {count}, or start fewer processes.",
+        )
 
 
 def _make_folder(folder: Path) -> None:
@@ -275,5 +328,5 @@ def _make_folder(folder: Path) -> None:
             "folder of the run",
             f"{folder}: {error.strerror or error}",
             "a folder that exists or can be made",
-            "Choose another one with --out.",
+            "Choose another one with -o.",
         ) from error

@@ -52,6 +52,7 @@ def segmentation_loss(
     *,
     focal_gamma: float = 0.0,
     balance: float = 0.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Return Dice + cross entropy, or Dice + focal loss.
 
@@ -67,10 +68,40 @@ def segmentation_loss(
         Voxels of a class weigh its frequency in the patch to the power of minus this, in the
         point-wise term. 0 is no weight; .5 makes an adrenal gland's voxels weigh about 40 times
         the background's, which gets small organs learned in a short training.
+    weights : float32 (B, 1, Z, Y, X), optional
+        How much each voxel counts in the point-wise term; a voxel of 0 counts in no term.
     """
     merged = logits if all(annotated[1:]) else merge_unannotated(logits.float(), annotated)
     rows = merged.permute(0, 2, 3, 4, 1).reshape(-1, merged.shape[1])  # (V, K)
-    return _DicePlusPoint.apply(rows, labels.reshape(-1).long(), focal_gamma, balance)
+    target = labels.reshape(-1).long()
+    if weights is None:
+        return _DicePlusPoint.apply(rows, target, focal_gamma, balance, None)
+    weights = weights.reshape(-1)
+    kept = weights > 0
+    if not bool(kept.any()):
+        return logits.sum() * 0.0
+    if not bool(kept.all()):
+        rows, target, weights = rows[kept], target[kept], weights[kept]
+    return _DicePlusPoint.apply(rows, target, focal_gamma, balance, weights)
+
+
+def soft_loss(
+    logits: Tensor, first: Tensor, second: Tensor, share: Tensor, annotated: Sequence[bool]
+) -> Tensor:
+    """Return the cross entropy against soft labels of two classes a voxel.
+
+    Parameters
+    ----------
+    logits : (B, K, Z, Y, X)
+    first, second : uint8 (B, 1, Z, Y, X)
+        Most and second most likely class of each voxel.
+    share : float32 (B, 1, Z, Y, X)
+        The first's probability; the rest is the second's.
+    annotated : K booleans, the background's is ignored
+    """
+    log_p = merge_unannotated(logits.float(), annotated).log_softmax(dim=1)
+    one, other = (log_p.gather(1, classes.long()) for classes in (first, second))
+    return -(share * one + (1 - share) * other).mean()
 
 
 class _DicePlusPoint(torch.autograd.Function):
@@ -83,11 +114,18 @@ class _DicePlusPoint(torch.autograd.Function):
     With p the soft-max and t the true class, the loss is
     mean(-w_t (1 - p_t)^g log p_t) + 1 - mean_k (2 I_k + s) / (S_k + P_k + s) over the organs
     present, where w_t is the class's weight, I_k sums p_k over organ k, S_k counts its voxels and
-    P_k sums p_k.
+    P_k sums p_k. Voxel weights, if any, multiply w_t.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, target: Tensor, gamma: float, balance: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        target: Tensor,
+        gamma: float,
+        balance: float,
+        voxels: Tensor | None,
+    ) -> Tensor:
         """Return the loss; keep the probabilities (K, V)."""
         count, k = rows.shape
         p = torch.empty(k, count, device=rows.device)
@@ -99,7 +137,8 @@ class _DicePlusPoint(torch.autograd.Function):
         p_true = p.gather(0, target[None]).squeeze(0).clamp_(min=1e-8)  # (V,)
         sizes = torch.bincount(target, minlength=k).float()
         weight = _class_weights(sizes, balance)
-        point = -p_true.log() * weight[target]
+        each = weight[target] if voxels is None else weight[target] * voxels  # (V,)
+        point = -p_true.log() * each
         point = (point * (1 - p_true) ** gamma if gamma else point).mean()
         both = torch.zeros(k, device=rows.device).index_add_(0, target, p_true)
         denominator = sizes + p.sum(dim=1) + SMOOTH
@@ -107,18 +146,18 @@ class _DicePlusPoint(torch.autograd.Function):
         present = (sizes > 0).float()
         present[0] = 0.0  # the background has no Dice; absent organs are left to the point term
         share = present / present.sum().clamp_(min=1.0)
-        ctx.save_for_backward(p, p_true, target, share, score, denominator, weight)
+        ctx.save_for_backward(p, p_true, target, share, score, denominator, each)
         ctx.gamma, ctx.dtype = gamma, rows.dtype
         return point + (share * (1 - score)).sum()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Return the gradient of the logits."""
-        p, p_true, target, share, score, denominator, weight = ctx.saved_tensors
+        p, p_true, target, share, score, denominator, each = ctx.saved_tensors
         count = target.shape[0]
         everywhere = share * score / denominator  # dLoss/dp_k of every voxel
         on_truth = p_true * (-2 * share / denominator)[target]  # p_t times its extra part
-        on_truth += _point_slope(p_true, ctx.gamma) * (weight / count)[target]
+        on_truth += _point_slope(p_true, ctx.gamma) * each / count
         result = torch.empty(count, p.shape[0], dtype=ctx.dtype, device=p.device)
         for part in _blocks(result):
             q = p[:, part]
@@ -126,7 +165,7 @@ class _DicePlusPoint(torch.autograd.Function):
             g = q * (everywhere[:, None] - inner)
             g.scatter_add_(0, target[None, part], on_truth[None, part])
             result[part] = g.mul_(gradient).T
-        return result, None, None, None
+        return result, None, None, None, None
 
 
 def _point_slope(p: Tensor, gamma: float) -> Tensor:
@@ -154,7 +193,8 @@ def level_targets(labels: Tensor, spec: Spec, levels: int) -> list[Tensor]:
 
     Parameters
     ----------
-    labels : uint8 (B, 1, Z, Y, X)
+    labels : (B, 1, Z, Y, X)
+        Or any other map that goes with them, such as weights.
     spec : Spec
         The network's, for its strides and its block.
     levels : int
@@ -162,7 +202,7 @@ def level_targets(labels: Tensor, spec: Spec, levels: int) -> list[Tensor]:
 
     Returns
     -------
-    list of uint8 (B, 1, Z', Y', X' * voxels of the block)
+    list of (B, 1, Z', Y', X' * voxels of the block)
         Coarser ones take the first voxel of each stride; averaging would invent classes.
     """
     targets, stride = [], (1, 1, 1)
@@ -180,6 +220,7 @@ def deep_supervision_loss(
     *,
     focal_gamma: float = 0.0,
     balance: float = 0.0,
+    weights: Sequence[Tensor | None] = (),
 ) -> Tensor:
     """Return the weighted mean of the loss at every resolution, each half as heavy as the finer.
 
@@ -191,10 +232,18 @@ def deep_supervision_loss(
         What `level_targets` gives for them.
     annotated, focal_gamma, balance
         See `segmentation_loss`.
+    weights : sequence of float32 (B, 1, Z, Y, X), optional
+        Of the voxels, at every level, as `level_targets` gives them.
     """
-    weights = [0.5**i for i in range(len(levels))]
-    total = sum(
-        w * segmentation_loss(a, b, annotated, focal_gamma=focal_gamma, balance=balance)
-        for w, a, b in zip(weights, levels, targets, strict=True)
-    )
-    return torch.as_tensor(total) / sum(weights)
+    losses = [
+        segmentation_loss(a, b, annotated, focal_gamma=focal_gamma, balance=balance, weights=w)
+        for a, b, w in zip(levels, targets, weights or [None] * len(levels), strict=True)
+    ]
+    return mean_over_levels(losses)
+
+
+def mean_over_levels(losses: Sequence[Tensor]) -> Tensor:
+    """Return the weighted mean of losses, finest level first, each half as heavy as the finer."""
+    heights = [0.5**i for i in range(len(losses))]
+    total = sum(height * loss for height, loss in zip(heights, losses, strict=True))
+    return torch.as_tensor(total) / sum(heights)

@@ -10,12 +10,20 @@ from flare_core.datasets.cache import Sample, load_sample
 from flare_core.datasets.case import Case, cases_of_folder, load_cases
 from flare_core.errors import InputError
 from flare_core.train.config import TrainConfig
+from flare_core.train.processes import ALONE, Processes
+from flare_core.train.strategies import build_strategy
 
 
 def gather_samples(
-    config: TrainConfig, spacing_mm: tuple[float, float, float], cache: Path
+    config: TrainConfig,
+    spacing_mm: tuple[float, float, float],
+    cache: Path,
+    *,
+    processes: Processes = ALONE,
 ) -> tuple[list[Sample], list[Sample]]:
-    """Return (training, held-out) samples.
+    """Return (training, held-out) samples; each process prepares a part of what is not cached yet.
+
+    Training samples without labels, where the strategy learns from them, annotate nothing.
 
     Raises
     ------
@@ -23,23 +31,71 @@ def gather_samples(
         If a held-out patient is in none of the data (a misspelt one would be trained on), or no
         labelled case is left to train on.
     """
-    cases = [case for source in config.data for case in _cases_of(source)]
-    _require_known(config.held_out_patients, cases)
-    labelled = [case for case in cases if case.labels is not None]
-    held_out = [case for case in labelled if case.patient in config.held_out_patients]
-    training = [case for case in labelled if case.patient not in config.held_out_patients]
-    training += phantom_cases(config, cache)
-    if not training:
-        raise InputError(
-            "data",
-            f"{len(cases)} cases, none of them labelled and not held out",
-            "at least one labelled case to train on",
-            "Add labelled cases or phantoms, or hold fewer patients out.",
-        )
+    training, held_out = gather_cases(config, cache)
+    if processes.count > 1:
+        cases = [*training, *held_out]
+        for i in processes.part_of(len(cases)):
+            load_sample(cases[i], spacing_mm, cache)
+        processes.wait()
     return (
         [load_sample(case, spacing_mm, cache) for case in training],
         [load_sample(case, spacing_mm, cache) for case in held_out],
     )
+
+
+def gather_cases(config: TrainConfig, cache: Path) -> tuple[list[Case], list[Case]]:
+    """Return (training, held-out) cases, weighted, the unlabelled last among the training ones.
+
+    Raises
+    ------
+    InputError
+        As `gather_samples`.
+    """
+    cases = [case for source in config.data for case in _cases_of(source)]
+    _require_known(config.held_out_patients, cases)
+    bare = [case for case in cases if not _teaches(case, config)]
+    cases = [case for case in cases if _teaches(case, config)]
+    held_out = [case for case in cases if case.patient in config.held_out_patients]
+    training = [case for case in cases if case.patient not in config.held_out_patients]
+    training = [_weighted(case, config) for case in training] + phantom_cases(config, cache)
+    if not training:
+        raise InputError(
+            "data",
+            f"{len(cases) + len(bare)} cases, none of them labelled and not held out",
+            "at least one case that is labelled with one of the organs, to train on",
+            "Add labelled cases or phantoms, or hold fewer patients out.",
+        )
+    if build_strategy(config.strategy).uses_unlabelled:
+        bare += [case for source in config.unlabelled for case in _cases_of(source)]
+        training += _without_labels(bare, training, config.held_out_patients)
+    return training, held_out
+
+
+def _teaches(case: Case, config: TrainConfig) -> bool:
+    """Whether a case has labels of an organ that the network learns."""
+    return case.labels is not None and not set(case.annotated).isdisjoint(config.organs)
+
+
+def _weighted(case: Case, config: TrainConfig) -> Case:
+    """Return the case with the weight that its labels deserve."""
+    if case.kind != "corrected":
+        return case
+    return replace(case, weight=case.weight * config.corrected_weight)
+
+
+def _without_labels(
+    cases: Sequence[Case], labelled: Sequence[Case], held_out: Sequence[str]
+) -> list[Case]:
+    """Return each scan once, without its labels; none that is trained on with them or held out."""
+    seen = {case.image.resolve() for case in labelled}
+    found = []
+    for case in cases:
+        image = case.image.resolve()
+        if image not in seen and case.patient not in held_out:
+            seen.add(image)
+            bare = replace(case, labels=None, before=None, soft=None, annotated=())
+            found.append(bare)
+    return found
 
 
 def phantom_cases(config: TrainConfig, cache: Path) -> list[Case]:

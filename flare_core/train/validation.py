@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from flare_core.anatomy.organs import organ
+from flare_core.anatomy.organs import LESION, organ
 from flare_core.datasets.cache import Sample
 from flare_core.evaluate.metrics.dsc import dice
 from flare_core.imaging.intensity import normalise
@@ -17,7 +17,7 @@ from flare_core.segment.sliding_window import predict_scores
 from flare_core.store.stage_card import Normalisation
 
 LEAST_ML = 1.0
-"""A label smaller than this in a scan is a remnant at the edge and left out of the mean."""
+"""An organ smaller than this in a scan is a remnant at the edge and left out of the mean."""
 
 STEP = 0.8
 """Distance of tiles as a fraction of the patch, as in the product."""
@@ -33,6 +33,37 @@ def validate(
 ) -> dict[str, float]:
     """Return organ key -> mean DSC over the samples that annotate and hold it.
 
+    See `score_samples` for the parameters.
+    """
+    rows = score_samples(network, samples, classes, patch, normalisation, runtime)
+    return mean_scores(rows)
+
+
+def mean_scores(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of every organ over the scans that have it.
+
+    Examples
+    --------
+    >>> mean_scores([{"liver": 0.9}, {"liver": 0.7, "spleen": 0.6}])
+    {'liver': 0.8, 'spleen': 0.6}
+    """
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        for key, value in row.items():
+            scores.setdefault(key, []).append(value)
+    return {key: float(np.mean(values)) for key, values in scores.items()}
+
+
+def score_samples(
+    network: nn.Module,
+    samples: Sequence[Sample],
+    classes: dict[str, int],
+    patch: tuple[int, int, int],
+    normalisation: Normalisation,
+    runtime: Runtime,
+) -> list[dict[str, float]]:
+    """Return, for every sample, organ key -> DSC of the organs that it annotates and holds.
+
     Parameters
     ----------
     network : nn.Module
@@ -44,16 +75,15 @@ def validate(
     patch : (int, int, int)
         Tile, voxels z, y, x.
     """
-    scores: dict[str, list[float]] = {}
+    rows = []
     for sample in samples:
         hu = sample.image.astype(np.float32)
         n = normalisation
         image = torch.from_numpy(normalise(hu, (n.lower_hu, n.upper_hu), n.mean, n.std))
         logits = predict_scores([network], image, patch, STEP, runtime)
         predicted = logits.argmax(dim=0).to(torch.uint8).numpy()
-        for key, value in score_sample(predicted, sample, classes).items():
-            scores.setdefault(key, []).append(value)
-    return {key: float(np.mean(values)) for key, values in scores.items()}
+        rows.append(score_sample(predicted, sample, classes))
+    return rows
 
 
 def score_sample(
@@ -61,20 +91,39 @@ def score_sample(
 ) -> dict[str, float]:
     """Return organ key -> DSC of one sample, for organs it annotates and holds."""
     voxel_ml = float(np.prod(sample.spacing_mm)) / 1000.0
-    reference = labels_to_classes(sample.labels, classes)
+    reference = channel_table(classes)[sample.labels]
+    if LESION.key not in classes:  # it lies in an organ, but which is not written there
+        predicted = np.where(sample.labels == LESION.id, 0, predicted)
     sizes = np.bincount(reference.ravel(), minlength=256) * voxel_ml
     wanted = {
         key: c
         for key, c in classes.items()
-        if key in sample.case.annotated and sizes[c] >= LEAST_ML
+        if key in sample.case.annotated and sizes[c] >= least_ml(key)
     }
     values = dice(predicted, reference, list(wanted.values()))
     return {key: values[c] for key, c in wanted.items()}
 
 
-def labels_to_classes(labels: np.ndarray, classes: dict[str, int]) -> np.ndarray:
-    """Map organ ids (Z, Y, X) to output channels; organs the network does not know become 0."""
+def least_ml(key: str) -> float:
+    """Return the least volume that is scored: a small lesion is no remnant, but there must be one.
+
+    Examples
+    --------
+    >>> least_ml("liver"), least_ml("lesion") < 0.001
+    (1.0, True)
+    """
+    return 1e-9 if key == LESION.key else LEAST_ML
+
+
+def channel_table(classes: dict[str, int]) -> np.ndarray:
+    """Return organ id -> output channel, uint8 (256,); organs that are not listed become 0.
+
+    Examples
+    --------
+    >>> channel_table({"spleen": 1})[[0, 1, 3]].tolist()
+    [0, 0, 1]
+    """
     table = np.zeros(256, np.uint8)
-    for key, c in classes.items():
-        table[organ(key).id] = c
-    return table[labels]
+    for key, channel in classes.items():
+        table[organ(key).id] = channel
+    return table

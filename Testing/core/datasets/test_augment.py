@@ -61,7 +61,8 @@ def cut(
 ) -> tuple[np.ndarray, np.ndarray]:
     centre = np.array(start) + (np.array(patch) - 1) / 2
     random = np.random.default_rng(seed)
-    image, labels = cut_patch(Draw(which, centre), patch, settings, random, device)
+    made = cut_patch(Draw(which, centre), patch, settings, random, device)
+    image, labels = made.image, made.labels
     assert image.shape == labels.shape == (1, 1, *patch)
     assert image.dtype == torch.float32 and labels.dtype == torch.uint8
     assert image.device.type == labels.device.type == device.type
@@ -264,5 +265,5 @@ def test_none_means_none() -> None:
     assert not any(np.any(v) for name, v in values.items() if name != "window_mm")
     random = np.random.default_rng(0)
     draw = Draw(noise(), np.array([14.5, 29.5, 39.5]))
-    patches = [cut_patch(draw, PATCH, NO_AUGMENTATION, random, CPU)[0] for _ in range(3)]
+    patches = [cut_patch(draw, PATCH, NO_AUGMENTATION, random, CPU).image for _ in range(3)]
     assert torch.equal(patches[0], patches[1]) and torch.equal(patches[0], patches[2])

@@ -47,16 +47,18 @@ def nearest_organ(centre: np.ndarray) -> int:
 def test_organs_are_drawn_evenly_whatever_their_size() -> None:
     """The adrenal has a thousandth of the liver's voxels and as many patches."""
     patch = (1, 1, 1)  # no jitter to speak of
-    sampler = PatchSampler([sample("a", BLOCKS, ALL_THREE)], patch, centred=1.0, seed=3)
-    seen = Counter(nearest_organ(sampler.draw().centre) for _ in range(1200))
+    random = np.random.default_rng(3)
+    sampler = PatchSampler([sample("a", BLOCKS, ALL_THREE)], patch, centred=1.0)
+    seen = Counter(nearest_organ(sampler.draw(random).centre) for _ in range(1200))
     assert all(seen[o] == pytest.approx(400, abs=70) for o in BLOCKS)
 
 
 @pytest.mark.parametrize("centred", [0.0, 0.7, 1.0])
 def test_the_rest_lies_anywhere(centred: float) -> None:
     one = sample("a", {ADRENAL: BLOCKS[ADRENAL]}, ALL_THREE)
-    sampler = PatchSampler([one], (1, 1, 1), centred=centred, seed=1)
-    centres = np.array([sampler.draw().centre for _ in range(1000)])
+    random = np.random.default_rng(3)
+    sampler = PatchSampler([one], (1, 1, 1), centred=centred)
+    centres = np.array([sampler.draw(random).centre for _ in range(1000)])
     hits = np.all((centres >= (19.5, 29.5, 35.5)) & (centres <= (22.5, 32.5, 38.5)), axis=1)
     assert hits.mean() == pytest.approx(centred, abs=0.05)
     others = centres[~hits]
@@ -70,10 +72,11 @@ def test_only_annotated_organs_are_centred_on() -> None:
         sample("a", BLOCKS, ("liver",)),
         sample("b", {SPLEEN: BLOCKS[SPLEEN]}, ("spleen", "liver")),
     ]
+    random = np.random.default_rng(3)
     sampler = PatchSampler(cases, (1, 1, 1), centred=1.0)
     seen = Counter()
     for _ in range(400):
-        draw = sampler.draw()
+        draw = sampler.draw(random)
         seen[draw.sample.case.name, nearest_organ(draw.centre)] += 1
     assert set(seen) == {("a", LIVER), ("b", SPLEEN)}
 
@@ -83,15 +86,17 @@ def test_remnants_do_not_count_as_holding_an_organ() -> None:
     rest = {LIVER: (slice(z.start, z.start + 1), y, x)}
     assert 1 / (z.stop - z.start) < REMNANT
     cases = [sample("whole", BLOCKS, ALL_THREE), sample("rest", rest, ALL_THREE)]
+    random = np.random.default_rng(3)
     sampler = PatchSampler(cases, PATCH, centred=1.0)
-    assert {sampler.draw().sample.case.name for _ in range(200)} == {"whole"}
+    assert {sampler.draw(random).sample.case.name for _ in range(200)} == {"whole"}
 
 
 def test_cases_are_drawn_by_weight() -> None:
     cases = [sample(n, BLOCKS, ALL_THREE, w) for n, w in (("a", 1.0), ("b", 3.0), ("c", 0.0))]
     for centred in (0.0, 1.0):
-        sampler = PatchSampler(cases, PATCH, centred=centred, seed=2)
-        seen = Counter(sampler.draw().sample.case.name for _ in range(1000))
+        random = np.random.default_rng(3)
+        sampler = PatchSampler(cases, PATCH, centred=centred)
+        seen = Counter(sampler.draw(random).sample.case.name for _ in range(1000))
         assert seen["b"] == pytest.approx(750, abs=50) and seen["c"] == 0
 
 
@@ -102,16 +107,18 @@ def test_nothing_to_draw_from_is_refused() -> None:
 
 
 def test_without_a_labelled_organ_patches_lie_anywhere() -> None:
+    random = np.random.default_rng(3)
     sampler = PatchSampler([sample("a", {}, ALL_THREE)], PATCH, centred=1.0)
-    centres = np.array([sampler.draw().centre for _ in range(100)])
+    centres = np.array([sampler.draw(random).centre for _ in range(100)])
     assert np.all(centres.std(axis=0) > 5)
 
 
 @pytest.mark.parametrize("patch", [PATCH, (40, 60, 64), (1, 61, 90), (7, 11, 15)])
 def test_patches_stay_inside_and_begin_at_a_voxel(patch: tuple[int, int, int]) -> None:
+    random = np.random.default_rng(3)
     sampler = PatchSampler([sample("a", BLOCKS, ALL_THREE)], patch, centred=0.5)
     for _ in range(200):
-        start = sampler.draw().centre - (np.array(patch) - 1) / 2
+        start = sampler.draw(random).centre - (np.array(patch) - 1) / 2
         assert np.array_equal(start, np.rint(start))
         room = np.array(SHAPE) - patch
         assert np.all(np.where(room >= 0, (start >= 0) & (start <= room), start == room // 2))
@@ -119,10 +126,11 @@ def test_patches_stay_inside_and_begin_at_a_voxel(patch: tuple[int, int, int]) -
 
 def test_centred_patches_show_their_organ() -> None:
     one = sample("a", {ADRENAL: BLOCKS[ADRENAL]}, ALL_THREE)
+    random = np.random.default_rng(3)
     sampler = PatchSampler([one], PATCH, centred=1.0)
     starts = []
     for _ in range(200):
-        start = np.rint(sampler.draw().centre - (np.array(PATCH) - 1) / 2).astype(int)
+        start = np.rint(sampler.draw(random).centre - (np.array(PATCH) - 1) / 2).astype(int)
         block = tuple(slice(a, a + n) for a, n in zip(start, PATCH, strict=True))
         assert (one.labels[block] == ADRENAL).any()
         starts.append(start)
@@ -133,7 +141,7 @@ def test_the_seed_decides() -> None:
     cases = [sample("a", BLOCKS, ALL_THREE), sample("b", BLOCKS, ALL_THREE)]
 
     def draws(seed: int) -> list:
-        sampler = PatchSampler(cases, PATCH, seed=seed)
-        return [(d.sample.case.name, *d.centre) for d in (sampler.draw() for _ in range(20))]
+        sampler, random = PatchSampler(cases, PATCH), np.random.default_rng(seed)
+        return [(d.sample.case.name, *d.centre) for d in (sampler.draw(random) for _ in range(20))]
 
     assert draws(4) == draws(4) != draws(5)

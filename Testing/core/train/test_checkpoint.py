@@ -18,6 +18,7 @@ def checkpoint(tmp_path: Path) -> Path:
         path,
         network=weights,
         ema={name: 2 * tensor for name, tensor in weights.items()},
+        strategy={"teacher.weight": torch.ones(2)},
         optimiser={"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1}]},
         config='{"name": "x"}',
         progress=progress,

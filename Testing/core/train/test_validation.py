@@ -10,7 +10,7 @@ from flare_core.anatomy.organs import organ
 from flare_core.datasets.cache import Sample, sample_of_arrays
 from flare_core.datasets.case import Case
 from flare_core.store.models import Normalisation
-from flare_core.train.validation import LEAST_ML, labels_to_classes, score_sample, validate
+from flare_core.train.validation import LEAST_ML, channel_table, score_sample, validate
 from stub_models import HU, ORGANS, RUNTIME, loaded
 
 LIVER, SPLEEN = organ("liver").id, organ("spleen").id
@@ -78,7 +78,7 @@ def test_the_mean_is_over_the_scans_that_have_the_organ() -> None:
 
 def test_ids_become_channels_and_strangers_background() -> None:
     ids = np.array([[[0, LIVER, SPLEEN, organ("aorta").id, 255]]], np.uint8)
-    assert labels_to_classes(ids, {"spleen": 1, "liver": 5}).tolist() == [[[0, 5, 1, 0, 0]]]
+    assert channel_table({"spleen": 1, "liver": 5})[ids].tolist() == [[[0, 5, 1, 0, 0]]]
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5])

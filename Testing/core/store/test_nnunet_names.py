@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from core.networks.small_specs import ISOTROPIC, SPECS, image_for, shaken
-from flare_core.networks import build_network, without_duplicates
+from flare_core.networks import build_network
+from flare_core.store.nnunet_names import without_duplicates
 from flare_core.store.stage_card import NetworkSpec
 
 

@@ -1,0 +1,162 @@
+"""FLARESeg: abdominal organs on CT, in 3D Slicer. The module as Slicer sees it.
+
+Everything else is in FLARESegLib and is imported when it is first used, so that this file loads
+whatever state the installation is in. From Slicer's Python console::
+
+    from FLARESeg import FLARESegLogic
+    segmentationNode = FLARESegLogic().segment(volumeNode)
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+import slicer
+
+LIBRARY = "FLARESegLib"
+TESTS = ("FLARESegPanelTestCase", "FLARESegRunTestCase", "FLARESegResultTestCase")
+"""The self-tests, in Testing/slicer."""
+
+
+def library(name: str) -> Any:
+    """Import a module of FLARESegLib, with flare_core in reach."""
+    importlib.import_module(f"{LIBRARY}.core_path").make_importable()
+    return importlib.import_module(f"{LIBRARY}.{name}")
+
+
+def forget_library() -> None:
+    """Have the modules of FLARESegLib read again at their next import."""
+    for name in [each for each in sys.modules if each.partition(".")[0] == LIBRARY]:
+        del sys.modules[name]
+
+
+def __getattr__(name: str) -> Any:
+    """Provide `FLARESegLogic` without importing the library when Slicer looks for modules."""
+    if name == "FLARESegLogic":
+        return library("logic").FLARESegLogic
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class FLARESeg(ScriptedLoadableModule):
+    """Tells Slicer what this module is."""
+
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("FLARESeg")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        self.parent.dependencies = ["Segmentations", "SubjectHierarchy"]
+        self.parent.contributors = ["The FLARESeg contributors"]
+        self.parent.helpText = _(
+            "Segments the abdominal organs of a CT (liver, kidneys, spleen, pancreas, aorta, "
+            "inferior vena cava, adrenal glands, gallbladder, esophagus, stomach, duodenum), "
+            "measures each of them, and hands your corrections on for training.<br>"
+            "Load a CT and press Apply. For research use; not a medical device."
+        )
+        self.parent.acknowledgementText = _(
+            "After the MICCAI FLARE challenges (Ma et al., The Lancet Digital Health 2024). The "
+            "data each model learned from are named in its card: rest the pointer on the model. "
+            "To cite FLARESeg, see the file CITATION.cff. Licence: Apache-2.0."
+        )
+
+
+class FLARESegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Connects Slicer's events with the panel of FLARESegLib."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.panel: Any = None
+        self.logic: Any = None
+
+    def setup(self) -> None:
+        """Build the panel; called when the module is first shown, and after a reload."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/FLARESeg.ui"))
+        self.layout.addWidget(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        with slicer.util.tryWithErrorDisplay(_("FLARESeg could not be started.")):
+            self.logic = library("logic").FLARESegLogic()
+            self.panel = library("panel").Panel(self.ui, self.logic)
+            self._observe()
+            self.panel.enter()
+
+    def _observe(self) -> None:
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose)
+
+    def enter(self) -> None:
+        """Take the panel up again when the module is shown."""
+        if self.panel:
+            self.panel.enter()
+
+    def exit(self) -> None:
+        """Leave the scene to the next module; a run goes on."""
+        if self.panel:
+            self.panel.exit()
+
+    def onSceneStartClose(self, caller: Any = None, event: Any = None) -> None:
+        """Let go of the nodes that are about to vanish."""
+        if self.panel:
+            self.panel.scene_closes()
+
+    def onSceneEndClose(self, caller: Any = None, event: Any = None) -> None:
+        """Begin anew with the scene that is there now."""
+        if self.panel and self.parent.isEntered:
+            self.panel.enter()
+
+    def cleanup(self) -> None:
+        """End the worker and every observation; called on reload and when Slicer ends."""
+        self.removeObservers()
+        panel, self.panel = self.panel, None
+        if panel:
+            panel.cleanup()
+        logic, self.logic = self.logic, None
+        if logic:
+            logic.shutdown()
+
+    def onReload(self) -> None:
+        """Reload the library as well: Slicer reloads this file only."""
+        self.cleanup()
+        forget_library()
+        ScriptedLoadableModuleWidget.onReload(self)
+
+
+class FLARESegTest(ScriptedLoadableModuleTest):
+    """Runs the self-tests, from the panel's "Reload and Test" or from ctest."""
+
+    def setUp(self) -> None:
+        """Begin with an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:
+        """Run every self-test that this installation has."""
+        self.setUp()
+        self.test_FLARESeg()
+
+    def test_FLARESeg(self) -> None:
+        """Load the test cases of Testing/slicer and have them all pass."""
+        import unittest
+
+        folder = Path(__file__).resolve().parent.parent / "Testing" / "slicer"
+        if not folder.is_dir():
+            self.skipTest("the self-tests come with the sources, not with the installed extension")
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+        suite = unittest.TestLoader().loadTestsFromNames(TESTS)
+        result = unittest.TextTestRunner(verbosity=2).run(suite)
+        self.assertTrue(result.wasSuccessful(), "see the Python console for what failed")

@@ -1,0 +1,94 @@
+"""Slicer's Segment Editor inside the panel, made when it is first needed.
+
+It is the same widget as in the module Segment Editor, with undo. Inside the panel, because whoever
+corrects goes to and fro between statistics, editor and review; with a parameter node of its own,
+because the module's choices are none of our business.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+
+UNDO_STATES = 10
+"""As many as in Slicer's own module."""
+
+NODE_TAG = "FLARESeg"
+"""Singleton tag of the editor's parameter node."""
+
+
+class Editor:
+    """Owns the editor widget.
+
+    Parameters
+    ----------
+    frame : QWidget
+        Where it goes; hidden until then.
+    """
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+        self._widget: Any = None
+
+    @property
+    def open_(self) -> bool:
+        """Whether it is there to be used."""
+        return self._widget is not None and self._frame.visible
+
+    def open(self, segmentation: Any, volume: Any, segment_id: str) -> None:
+        """Show the editor on a segment, with the volume set."""
+        if self._widget is None:
+            self._widget = self._make()
+        self._widget.setMRMLSegmentEditorNode(editor_node())
+        self._widget.setSegmentationNode(segmentation)
+        self._widget.setSourceVolumeNode(volume)
+        if segment_id:
+            self._widget.setCurrentSegmentID(segment_id)
+        self._widget.setupViewObservations()
+        self._widget.installKeyboardShortcuts()
+        self._frame.setVisible(True)
+
+    def leave(self) -> None:
+        """Put the tools down, so that clicks in the views belong to other modules."""
+        if self._widget is not None:
+            self._widget.setActiveEffect(None)
+            self._widget.uninstallKeyboardShortcuts()
+            self._widget.removeViewObservations()
+
+    def resume(self) -> None:
+        """Take the tools up again."""
+        if self.open_:
+            self._widget.setupViewObservations()
+            self._widget.installKeyboardShortcuts()
+            self._widget.updateWidgetFromMRML()
+
+    def close(self) -> None:
+        """Hide it and let go of its nodes."""
+        self.leave()
+        if self._widget is not None:
+            self._widget.setSegmentationNode(None)
+        self._frame.setVisible(False)
+
+    def _make(self) -> Any:
+        widget = slicer.qMRMLSegmentEditorWidget()
+        widget.setMaximumNumberOfUndoStates(UNDO_STATES)
+        widget.setMRMLSegmentEditorNode(editor_node())
+        widget.setMRMLScene(slicer.mrmlScene)
+        widget.segmentationNodeSelectorVisible = False  # the panel has chosen both
+        widget.sourceVolumeNodeSelectorVisible = False
+        widget.switchToSegmentationsButtonVisible = False
+        self._frame.layout().addWidget(widget)
+        return widget
+
+
+def editor_node() -> Any:
+    """Return the editor's parameter node in the scene; it is made if there is none."""
+    kind = "vtkMRMLSegmentEditorNode"
+    node = slicer.mrmlScene.GetSingletonNode(NODE_TAG, kind)
+    if node is None:
+        node = slicer.mrmlScene.CreateNodeByClass(kind)
+        node.UnRegister(None)
+        node.SetSingletonTag(NODE_TAG)
+        node = slicer.mrmlScene.AddNode(node)
+    return node

@@ -1,0 +1,74 @@
+"""The one warm worker of this process and all that is around it, shared by every logic.
+
+A logic from the Python console and the panel's own use the same worker, so that the model is
+loaded once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from FLARESegLib import temporary_folder
+from FLARESegLib.child_process import Child, QtChild, ThreadedChild
+from FLARESegLib.core_path import flare_arguments
+from FLARESegLib.event_loop import EventLoop, default_loop, in_slicer
+from FLARESegLib.failures import RunFailed
+from FLARESegLib.worker_process import Command, WorkerProcess
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where runs happen."""
+
+    loop: EventLoop
+    """Calls later."""
+    worker: WorkerProcess
+    """Segments."""
+    temporary: Path
+    """In which folder temporary folders are made."""
+
+
+@cache
+def shared_workplace() -> Workplace:
+    """Return the workplace of this process; nothing is started before the first request."""
+    loop = default_loop()
+
+    def new_child() -> Child:
+        return QtChild() if in_slicer() else ThreadedChild(loop)
+
+    worker = WorkerProcess(worker_command, new_child, loop)
+    if in_slicer():
+        import slicer
+
+        slicer.app.connect("aboutToQuit()", worker.close)
+    else:
+        atexit.register(worker.close)
+    return Workplace(loop, worker, temporary_folder.parent_folder())
+
+
+def worker_command() -> Command:
+    """Return the program and arguments of ``flare segment --worker``."""
+    return python_program(), flare_arguments(["segment", "--worker"])
+
+
+def python_program() -> str:
+    """Return the Python that runs workers: Slicer's own, or the one that we are in.
+
+    Raises
+    ------
+    RunFailed
+        If Slicer has none, which a damaged installation does not.
+    """
+    if not in_slicer():
+        return sys.executable
+    found = shutil.which("PythonSlicer")
+    if found is None:
+        raise RunFailed(
+            "worker_died", "PythonSlicer is missing; install Slicer again from slicer.org."
+        )
+    return found

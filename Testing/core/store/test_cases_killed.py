@@ -1,0 +1,252 @@
+"""A writer may die at any moment: what it had promised is there, the rest leaves no trace."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from core.store.small_cases import LIVER, SPLEEN, labels, scan
+
+from flare_core.errors import InputError
+from flare_core.imaging import label_map  # noqa: F401 - loaded before the writers are forked
+from flare_core.store.cases import CaseStore, LabelFacts, open_store
+from flare_core.store.cases_rebuild import rebuild
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="os.fork")
+
+PSEUDO = LabelFacts("pseudo", ("liver", "spleen"))
+KILLS = 12
+
+DEADLY = {
+    "open", "rename", "replace", "fsync", "mkdir", "unlink", "chmod", "write", "execute", "truncate",
+    "executemany",
+}  # fmt: skip
+"""C functions after or before which a writer is killed: all that leave something on the disk."""
+
+
+def _forked(work: Callable[..., Any], *arguments: object) -> multiprocessing.Process:
+    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    process.start()
+    return process  # type: ignore[return-value]
+
+
+def _write_until_killed(folder: Path, images: list[Path], truth: Path, pipe: Connection) -> None:
+    """Write without end and tell of each write when it is done."""
+    store = open_store(folder)
+    for turn, image in enumerate(images):
+        store.add_case(image)
+        pipe.send(("added", image.name.split(".")[0], 0))
+        name = images[random.Random(turn).randrange(turn + 1)].name.split(".")[0]
+        number = store.add_labels(name, truth, PSEUDO).number
+        pipe.send(("labelled", name, number))
+        store.set_status(name, "accepted", reason=f"turn {turn}")
+        pipe.send(("status", name, number))
+    pipe.send(("end", "", 0))
+    time.sleep(60)
+
+
+def test_killed_at_random_moments_loses_nothing(tmp_path: Path):
+    truth = labels(tmp_path / "truth.nii.gz", {LIVER: 20, SPLEEN: 5})
+    folder = tmp_path / "store"
+    open_store(folder, create=True).close()
+    promised: list[tuple[str, str, int]] = []
+    for kill in range(KILLS):
+        images = [scan(tmp_path / f"{kill}" / f"k{kill}n{i}.nii.gz", 99 * kill + i)
+                  for i in range(12)]  # fmt: skip
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        process = _forked(_write_until_killed, folder, images, truth, theirs)
+        theirs.close()
+        assert ours.poll(30), "the writer works"
+        time.sleep(random.Random(kill).uniform(0, 0.12))
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+        while ours.poll():
+            try:
+                promised.append(ours.recv())
+            except EOFError:
+                break
+        ours.close()
+
+    with open_store(folder) as store:
+        names = {record.name for record in store.cases()}
+        assert {case for what, case, _ in promised if what == "added"} <= names
+        for what, case, number in promised:
+            if what == "labelled":
+                assert store.version(case, number).path.is_file()
+        told = [(e.what, e.case, e.version) for e in store.history()]
+        for what, case, number in promised:
+            assert what == "end" or (what, case, number or None) in told
+        assert [p for p in store.verify() if p.wrong] == []
+        assert len(promised) > KILLS, "much was written before the kills"
+
+
+class Killer:
+    """Ends the process at its n-th call that leaves something on the disk."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def __call__(self, frame: Any, event: str, function: Any) -> None:
+        if event == "c_call" and getattr(function, "__name__", "") in DEADLY:
+            self.left -= 1
+            if self.left < 0:
+                os._exit(9)
+
+
+def _killed_at(number: int, folder: Path, write: Callable[[CaseStore], object]) -> None:
+    store = open_store(folder)
+    sys.setprofile(Killer(number))
+    write(store)
+    sys.setprofile(None)
+    os._exit(0)
+
+
+def _every_kill(
+    folder: Path, write: Callable[[CaseStore], object], check: Callable[[CaseStore], bool]
+) -> tuple[int, int]:
+    """Kill a write at its first, second, ... step, each time on a fresh copy of the store.
+
+    Returns
+    -------
+    int, int
+        After how many kills what was written is there, and after how many it is not.
+    """
+    there = absent = 0
+    for number in range(500):
+        copy = folder.with_name("copy")
+        shutil.copytree(folder, copy)
+        process = _forked(_killed_at, number, copy, write)
+        process.join(30)
+        with open_store(copy) as store:
+            found = check(store)
+            assert [p for p in store.verify() if p.kind != "repaired"] == [], number
+            assert list((copy / "pending").glob("[!.]*.json")) == [], "notes are settled"
+            write(store)  # the same once more: works whatever happened before
+            assert check(store)
+        there, absent = there + found, absent + (not found)
+        for path in copy.rglob("*"):
+            path.chmod(0o755)
+        shutil.rmtree(copy)
+        if process.exitcode == 0:
+            assert found, "a write that ended is there"
+            return there, absent
+    raise AssertionError("the write never ended")
+
+
+def test_a_scan_killed_at_every_step(tmp_path: Path):
+    folder = tmp_path / "store"
+    open_store(folder, create=True).close()
+    image = scan(tmp_path / "a.nii.gz")
+
+    there, absent = _every_kill(
+        folder,
+        lambda store: store.add_case(image),
+        lambda store: [case.name for case in store.cases()] == ["a"],
+    )
+    assert there > 1 and absent > 5
+
+
+def test_labels_killed_at_every_step(tmp_path: Path):
+    folder = tmp_path / "store"
+    truth = labels(tmp_path / "truth.nii.gz", {LIVER: 20, SPLEEN: 5})
+    with open_store(folder, create=True) as store:
+        store.add_case(scan(tmp_path / "a.nii.gz"))
+        store.add_labels("a", truth, PSEUDO)
+
+    def write(store: CaseStore) -> None:
+        if len(store.versions("a")) == 1:
+            store.add_labels("a", truth, LabelFacts("corrected", ("liver", "spleen"), parent=1))
+
+    there, absent = _every_kill(folder, write, lambda store: store.case("a").status == "corrected")
+    assert there > 1 and absent > 5
+
+
+def test_a_status_killed_at_every_step(tmp_path: Path):
+    folder = tmp_path / "store"
+    truth = labels(tmp_path / "truth.nii.gz", {LIVER: 20, SPLEEN: 5})
+    with open_store(folder, create=True) as store:
+        store.add_case(scan(tmp_path / "a.nii.gz"))
+        store.add_labels("a", truth, PSEUDO)
+
+    there, absent = _every_kill(
+        folder,
+        lambda store: store.set_status("a", "accepted", reason="r"),
+        lambda store: store.case("a").status == "accepted",
+    )
+    assert there >= 1 and absent >= 1
+
+
+def test_a_hold_out_killed_at_every_step(tmp_path: Path):
+    folder = tmp_path / "store"
+    with open_store(folder, create=True) as store:
+        store.add_case(scan(tmp_path / "a.nii.gz"), patient="P")
+
+    there, absent = _every_kill(
+        folder, lambda store: store.freeze_hold_out(["P"]), lambda store: store.hold_out() == ("P",)
+    )
+    assert there > 1 and absent > 1
+
+
+def test_the_journal_of_killed_writers_still_rebuilds(tmp_path: Path):
+    """Lines of events that were never promised, and a torn line, do not come back."""
+    folder = tmp_path / "store"
+    truth = labels(tmp_path / "truth.nii.gz", {LIVER: 20, SPLEEN: 5})
+    with open_store(folder, create=True) as store:
+        store.add_case(scan(tmp_path / "a.nii.gz"))
+        store.add_labels("a", truth, PSEUDO)
+        with (folder / "history.jsonl").open("a") as journal:
+            journal.write('{"number": 3, "case": "a", "what": "status", "status": "rej')
+        store.set_status("a", "accepted")
+        before = store.cases(), store.history()
+    assert rebuild(folder) == 1
+    with open_store(folder) as store:
+        assert (store.cases(), store.history()) == before
+
+
+def test_old_copies_of_killed_writers_are_swept(tmp_path: Path):
+    folder = tmp_path / "store"
+    open_store(folder, create=True).close()
+    old = 2 * 24 * 3600
+    left = {"pending/old.nii.gz": old, "pending/new.nii.gz": 60, ".1f.part.hold_out.json": old}
+    for name, age_s in left.items():
+        path = folder / name
+        path.write_bytes(b"x")
+        os.utime(path, (time.time() - age_s,) * 2)
+        path.chmod(0o444)
+    open_store(folder).close()
+    assert os.listdir(folder / "pending") == ["new.nii.gz"]
+    assert list(folder.glob(".*")) == []
+
+
+def test_a_failed_write_takes_its_files_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from flare_core.store import cases_add
+
+    folder = tmp_path / "store"
+    with open_store(folder, create=True) as store:
+        store.add_case(scan(tmp_path / "a.nii.gz"))
+        before = sorted(path for path in folder.rglob("*"))
+        journal = (folder / "history.jsonl").read_bytes()
+
+        def fails(*_: object, **__: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        monkeypatch.setattr(cases_add, "_tell", fails)
+        with pytest.raises(InputError, match="Free space"):
+            store.add_case(scan(tmp_path / "b.nii.gz", 1))
+        truth = labels(tmp_path / "truth.nii.gz", {LIVER: 20, SPLEEN: 5})
+        with pytest.raises(InputError, match="Free space"):
+            store.add_labels("a", truth, PSEUDO)
+        assert sorted(path for path in folder.rglob("*")) == before
+        assert (folder / "history.jsonl").read_bytes() == journal
+        assert store.verify() == ()

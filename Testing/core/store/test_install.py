@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from file_server import Site, serving
+from flare_core.errors import InputError
+from flare_core.segment.runtime import choose_runtime
+from flare_core.segment.stage import load_stage
+from flare_core.store.catalogue import PUBLIC, Part, PublicModel, public_model
+from flare_core.store.combine import Chosen, Facts, combine
+from flare_core.store.home import Home
+from flare_core.store.install import KNOWN_FILE, Wish, downloads, install_public
+from flare_core.store.listing import all_models, installed_folder
+from flare_core.store.package import load_package
+from flare_core.store.remote_file import RemoteFile
+from nnunet_zips import nnunet_zip
+
+LOCALISER = ["spleen", "kidney_right", "liver", "lung_upper_lobe_left"]
+FILES = {
+    "/w/Dataset298.zip": nnunet_zip("Dataset298_rough", LOCALISER),
+    "/w/Dataset291.zip": nnunet_zip("Dataset291_organs", ["liver", "spleen"], spacing_mm=1.5),
+    "/w/Dataset293.zip": nnunet_zip("Dataset293_vessels", ["heart", "aorta"], spacing_mm=1.5),
+}
+STAGES = ("localiser", "organs", "organs_2")
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving(Site(dict(FILES))) as started:
+        yield started
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def model(site: Site) -> PublicModel:
+    """A model in three parts, as TotalSegmentator's, on the site."""
+    parts = [
+        Part(stage, RemoteFile(f"{site.url}{path}"), "SAR")
+        for stage, path in zip(STAGES, FILES, strict=True)
+    ]
+    return replace(PUBLIC["totalsegmentator"], key="parts", parts=tuple(parts))
+
+
+def test_the_parts_become_one_model(site: Site, home: Home) -> None:
+    package = install_public(model(site), home=home)
+    card = load_package("parts", home=home).card
+    assert card == package.card and [stage.name for stage in card.stages] == list(STAGES)
+    assert [dict(stage.organ_channels) for stage in card.stages] == [
+        {1: "spleen", 2: "right_kidney", 3: "liver"}, {1: "liver", 2: "spleen"}, {2: "aorta"},
+    ]  # fmt: skip
+    assert {stage.orientation for stage in card.stages} == {"SAR"}
+    assert [stage.spacing_mm[0] for stage in card.stages] == [6.0, 1.5, 1.5]
+    assert card.licence == "Apache-2.0" and "not a medical device" in card.limitations.lower()
+    runtime = choose_runtime("cpu", "float32", 1)
+    assert all(load_stage(package, name, runtime) is not None for name in STAGES)
+    kept = [origin["provenance"]["imported_from"] for origin in card.provenance["combined_from"]]
+    assert kept == [f"{site.url}{path}" for path in FILES]
+
+
+def test_nothing_but_the_model_and_the_downloads_is_left(site: Site, home: Home) -> None:
+    install_public(model(site), home=home)
+    assert sorted(os.listdir(home.cache)) == ["downloads"]
+    assert os.listdir(home.models) == ["parts"]
+    with pytest.raises(InputError, match="exists already"):
+        install_public(model(site), home=home)
+
+
+def test_a_failure_leaves_no_model_and_a_second_try_fetches_only_the_rest(
+    site: Site, home: Home
+) -> None:
+    vessels = site.files.pop("/w/Dataset293.zip")
+    with pytest.raises(InputError, match="404"):
+        install_public(model(site), home=home)
+    assert not home.models.exists()
+    site.files["/w/Dataset293.zip"] = vessels
+    site.asked.clear()
+    install_public(model(site), home=home)
+    assert [path for path, _ in site.asked] == ["/w/Dataset293.zip"]
+
+
+def test_the_hash_of_the_first_download_is_demanded_ever_after(site: Site, home: Home) -> None:
+    install_public(model(site), home=home)
+    known = json.loads((home.path / KNOWN_FILE).read_text("utf-8"))
+    assert set(known) == {f"{site.url}{path}" for path in FILES}
+    assert all(len(file.sha256) == 64 and file.size_bytes for file in downloads(model(site), home))
+    for path in (home.cache / "downloads").iterdir():
+        path.unlink()
+    same_length = bytearray(FILES["/w/Dataset291.zip"])
+    same_length[200] ^= 1
+    site.files["/w/Dataset291.zip"] = bytes(same_length)
+    with pytest.raises(InputError, match="SHA-256"):
+        install_public(replace(model(site), version="2.0.1"), home=home)
+
+
+def test_a_mirror_serves_the_same_files(site: Site, home: Home) -> None:
+    there = replace(
+        model(site),
+        parts=tuple(
+            replace(part, file=RemoteFile(f"https://publisher.invalid/{part.file.name}"))
+            for part in model(site).parts
+        ),
+    )
+    install_public(there, home=home, wish=Wish(mirror=f"{site.url}/w"))
+    assert {path for path, _ in site.asked} == set(FILES)
+
+
+def test_offline_from_files(site: Site, home: Home, tmp_path: Path) -> None:
+    files = []
+    for path, content in reversed(FILES.items()):
+        files.append(tmp_path / Path(path).name)
+        files[-1].write_bytes(content)
+    card = install_public(model(site), home=home, wish=Wish(files=tuple(files))).card
+    assert site.asked == [] and card.stages[2].organ_channels == ((2, "aorta"),)
+
+
+@pytest.mark.parametrize("names", [("Dataset298.zip",), ("a.zip", "b.zip", "c.zip")])
+def test_files_that_do_not_fit_are_named(
+    site: Site, home: Home, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    (tmp_path / "Dataset298.zip").write_bytes(FILES["/w/Dataset298.zip"])
+    with pytest.raises(InputError, match="3 files or folders: Dataset298.zip"):
+        install_public(
+            model(site), home=home, wish=Wish(files=tuple(tmp_path / name for name in names))
+        )
+
+
+def test_a_wrong_archive_leaves_nothing(site: Site, home: Home) -> None:
+    site.files["/w/Dataset291.zip"] = b"PK not really"
+    with pytest.raises(InputError):
+        install_public(model(site), home=home)
+    assert not home.models.exists() and sorted(os.listdir(home.cache)) == ["downloads"]
+
+
+def test_a_model_without_an_address_says_where_to_get_it(home: Home) -> None:
+    with pytest.raises(InputError, match=r"(?s)by hand from https://github.com.*--from FILE"):
+        install_public(public_model("stunet"), home=home)
+    with pytest.raises(InputError, match="totalsegmentator_3mm"):
+        public_model("totalsegmentater")
+
+
+def test_every_public_model_says_what_a_person_must_know() -> None:
+    for key, entry in PUBLIC.items():
+        assert key == entry.key and entry.licence and entry.citation and entry.organs
+        assert entry.page.startswith("https://")
+        names = [part.stage for part in entry.parts]
+        assert "organs" in names and len(set(names)) == len(names)
+        for part in entry.parts:
+            if part.file.url:
+                part.file.check_address()
+
+
+def test_a_localiser_of_one_family_with_organs_of_another(site: Site, home: Home) -> None:
+    theirs = install_public(model(site), home=home)
+    ours = load_package("default")
+    chosen = (Chosen(theirs, "organs_2", "organs"), Chosen(ours, "localiser"))
+    made = combine(chosen, home=home, name="mixed", version="1.0.0", facts=Facts("Mixed."))
+    card = load_package("mixed", home=home).card
+    assert [stage.name for stage in card.stages] == ["localiser", "organs"]
+    assert made.card.training_data == ours.card.training_data
+    first, second = card.provenance["combined_from"]
+    assert (first["model"], second["model"]) == (
+        "parts@2.0.0",
+        f"{ours.card.name}@{ours.card.version}",
+    )
+    with pytest.raises(InputError, match="localiser, organs"):
+        combine((Chosen(ours, "lesions"),), home=home, name="x", version="1.0.0", facts=Facts(""))
+    twice = (Chosen(ours, "organs"), Chosen(theirs, "organs"))
+    with pytest.raises(InputError, match="each name once"):
+        combine(twice, home=home, name="x", version="1.0.0", facts=Facts(""))
+    assert not (home.models / "x").exists()
+
+
+def test_the_list_has_everything_once(site: Site, home: Home) -> None:
+    install_public(model(site), home=home)
+    rows = {row.name: row for row in all_models(home)}
+    assert rows["default"].state == "built in" and rows["default"].in_use
+    assert rows["parts@2.0.0"].state == "installed" and rows["parts@2.0.0"].in_use
+    assert rows["parts@2.0.0"].organs == ("spleen", "right_kidney", "liver", "aorta")
+    assert rows["totalsegmentator"].state == "installable"
+    assert rows["totalsegmentator"].folder is None
+    folder = installed_folder(home, "parts@2.0.0")
+    (folder / "card.json").write_text("{", encoding="utf-8")
+    damaged = {row.name: row for row in all_models(home)}["parts@2.0.0"]
+    assert damaged.summary.startswith("damaged")
+    with pytest.raises(InputError, match="parts@2.0.0"):
+        installed_folder(home, "parts")

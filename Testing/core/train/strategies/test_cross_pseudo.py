@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from flare_core.train.batches import Patch
+from flare_core.train.lesson import Lesson
+from tiny_training import NETWORK
+
+LABELLED, PARTLY, BARE = (True, True, True), (True, True, False), (True, False, False)
+SETTINGS = {"kind": "cross_pseudo", "ramp_steps": 0, "weight": 0.5}
+FOLDED = replace(NETWORK, space_to_depth=(1, 2, 2))
+
+
+@pytest.mark.parametrize("network", [NETWORK, FOLDED])
+def test_the_students_decoder_answers_as_the_student_does(
+    network: object, lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+) -> None:
+    made = lesson(SETTINGS, network=network)
+    one, other = made.strategy._answers(patch().image, made)
+    alone = made.levels(patch().image)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(one.levels, alone, strict=True))
+    classes = made.answer(made.student, patch().image).argmax(dim=1, keepdim=True)
+    assert torch.equal(one.classes.long(), classes)
+    assert not torch.allclose(other.levels[0], one.levels[0], atol=1e-3)
+
+
+def test_both_decoders_learn_from_labels(
+    lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+) -> None:
+    made, one = lesson(SETTINGS), patch(LABELLED)
+    answers = made.strategy._answers(one.image, made)
+    expected = sum(made.loss(each.levels, one) for each in answers) / 2
+    loss = made(one)
+    assert torch.allclose(loss, expected, rtol=1e-6)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.any() for p in made.extra.parameters())
+
+
+def test_each_decoder_learns_from_the_other_on_a_bare_scan(
+    lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+) -> None:
+    made, one = lesson(SETTINGS), patch(BARE)
+    a, b = made.strategy._answers(one.image, made)
+    expected = 0.0
+    for levels, classes in ((a.levels, b.classes), (b.levels, a.classes)):
+        told = replace(one, classes=classes, annotated=LABELLED)
+        expected += 0.5 * float(made.loss(levels, told)) / 2
+    assert float(made(one)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_partly_labelled_scan_teaches_both_ways(
+    lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+) -> None:
+    made, one = lesson(SETTINGS), patch(PARTLY)
+    everywhere = torch.full_like(one.classes, 2)
+    filled = made.strategy._labelled(one, everywhere)
+    assert torch.equal(filled.classes, torch.where(one.classes == 1, 1, 2).to(torch.uint8))
+    wrong = made.strategy._labelled(one, torch.ones_like(one.classes))
+    assert torch.equal(wrong.classes, one.classes)
+    alone = lesson(SETTINGS | {"weight": 0.0})
+    assert float(made(one)) > float(alone(one)) > 0

@@ -1,0 +1,242 @@
+"""Self-tests of the panel: choices, statistics, correction; without network, torch or dialog."""
+
+from __future__ import annotations
+
+import csv
+
+import qt
+from self_test_scene import PanelTestCase, add_ct, library, pump, until
+
+import slicer
+
+
+class FLARESegPanelTestCase(PanelTestCase):
+    """What a person sees and does."""
+
+    # --- choices
+
+    def test_without_a_volume_apply_says_why_it_cannot_be_pressed(self) -> None:
+        self.open_panel()
+        self.assertFalse(self.ui.applyButton.enabled)
+        self.assertIn("CT", self.ui.applyButton.toolTip)
+        self.assertIn("SampleData", self.ui.messageLabel.text)
+        self.assertIn("not a medical device", self.ui.disclaimerLabel.text)
+
+    def test_the_loaded_volume_is_chosen_and_apply_alone_is_enough(self) -> None:
+        volume = add_ct()
+        self.open_panel()
+        self.assertEqual(self.ui.inputSelector.currentNode(), volume)
+        self.assertTrue(self.ui.applyButton.enabled)
+        request = self.panel.request()
+        self.assertEqual((request.model, request.organs, request.device), ("default", (), "auto"))
+        self.assertFalse(request.fast)
+
+    def test_a_volume_loaded_later_is_chosen_too(self) -> None:
+        self.open_panel()
+        volume = add_ct()
+        pump(0.1)
+        self.assertEqual(self.panel.request().volume, volume)
+        self.assertTrue(self.ui.applyButton.enabled)
+
+    def test_choices_are_kept_in_the_parameter_node_and_come_back_from_it(self) -> None:
+        add_ct()
+        self.open_panel()
+        self.ui.fastBox.checked = True
+        self.ui.deviceBox.setCurrentIndex(1)
+        index = self.ui.organBox.checkableModel().index(0, 0)
+        for row in range(1, self.ui.organBox.count):
+            self.ui.organBox.setCheckState(
+                self.ui.organBox.checkableModel().index(row, 0), qt.Qt.Unchecked
+            )
+        self.assertEqual(self.ui.organBox.checkState(index), qt.Qt.Checked)
+        self.panel.exit()
+        parameters = library("parameters").parameter_node()
+        self.assertEqual(list(parameters.organs), ["liver"])
+        self.assertEqual((parameters.device.value, parameters.fast), ("cpu", True))
+        parameters.organs = ["spleen", "aorta"]
+        parameters.fast = False
+        self.panel.enter()
+        request = self.panel.request()
+        self.assertEqual((request.organs, request.fast), (("spleen", "aorta"), False))
+        self.assertFalse(self.ui.fastBox.checked)
+
+    def test_a_model_shows_its_card(self) -> None:
+        self.open_panel()
+        tip = self.ui.modelBox.toolTip
+        for words in ("Liver", "Licence", " mm", " MB"):
+            self.assertIn(words, tip)
+
+    def test_each_volume_has_its_own_result(self) -> None:
+        first, second = add_ct(name="first"), add_ct(name="second")
+        self.open_panel()
+        self.ui.inputSelector.setCurrentNode(first)
+        self.apply()
+        result = self.ui.outputSelector.currentNode()
+        self.ui.inputSelector.setCurrentNode(second)
+        self.assertIsNone(self.ui.outputSelector.currentNode())
+        self.assertEqual(self.ui.statisticsTable.rowCount, 0)
+        self.ui.inputSelector.setCurrentNode(first)
+        self.assertEqual(self.ui.outputSelector.currentNode(), result)
+        self.assertGreater(self.ui.statisticsTable.rowCount, 0)
+
+    def test_a_scene_that_is_closed_leaves_an_empty_panel(self) -> None:
+        add_ct()
+        self.open_panel()
+        self.apply()
+        self.panel.scene_closes()
+        slicer.mrmlScene.Clear()
+        self.panel.enter()
+        pump(0.1)
+        self.assertIsNone(self.ui.inputSelector.currentNode())
+        self.assertFalse(self.ui.applyButton.enabled)
+        self.assertEqual(self.ui.statisticsTable.rowCount, 0)
+        self.assertEqual(self.ui.reviewTable.rowCount, 0)
+        self.assertFalse(self.ui.addButton.enabled)
+
+    # --- statistics
+
+    def shown(self, column: int) -> list[str]:
+        table = self.ui.statisticsTable
+        return [table.item(row, column).text() for row in range(table.rowCount)]
+
+    def test_statistics_are_shown_sorted_as_numbers_and_marked(self) -> None:
+        add_ct()
+        self.open_panel()
+        self.apply()
+        self.assertEqual(len(self.shown(0)), 13)
+        self.assertIn("not found", self.shown(2))
+        self.assertIn("smaller than usual", self.shown(2))  # the blocks are small organs
+        self.ui.statisticsTable.sortItems(1, qt.Qt.DescendingOrder)
+        self.assertEqual(self.shown(0)[:2], ["Liver", "Spleen"])
+        row = self.shown(2).index("smaller than usual")
+        self.assertNotEqual(
+            self.ui.statisticsTable.item(row, 1).background().color().name(), "#000000"
+        )
+
+    def test_a_click_jumps_to_the_organ_and_the_others_fade(self) -> None:
+        add_ct()
+        self.open_panel()
+        self.apply()
+        node = self.ui.outputSelector.currentNode()
+        display = node.GetDisplayNode()
+        ids = library("segment_identity").organ_segment_ids(node)
+        before = {key: display.GetSegmentOpacity2DFill(ids[key]) for key in ids}
+        self.panel.statistics.select("spleen")
+        self.assertEqual(display.GetSegmentOpacity2DFill(ids["spleen"]), before["spleen"])
+        self.assertLess(display.GetSegmentOpacity2DFill(ids["liver"]), before["liver"])
+        centre = library("statistics_nodes").organ_centre(node, "spleen")
+        for slice_node in self.nodes("vtkMRMLSliceNode"):
+            to_ras = slice_node.GetSliceToRAS()
+            normal = [to_ras.GetElement(axis, 2) for axis in range(3)]
+            away = sum(n * (c - to_ras.GetElement(a, 3)) for a, (n, c) in
+                       enumerate(zip(normal, centre, strict=True)))  # fmt: skip
+            self.assertLess(abs(away), 2.0)  # mm: the slice goes through the organ
+        self.ui.showAllButton.click()
+        self.assertEqual({key: display.GetSegmentOpacity2DFill(ids[key]) for key in ids}, before)
+
+    def test_an_organ_that_was_not_found_can_be_clicked_too(self) -> None:
+        add_ct()
+        self.open_panel()
+        self.apply()
+        self.panel.statistics.select("pancreas")
+        self.assertFalse(self.ui.showAllButton.enabled)
+
+    def test_copy_and_csv_hold_the_table(self) -> None:
+        add_ct()
+        self.open_panel()
+        self.apply()
+        self.ui.copyButton.click()
+        lines = slicer.app.clipboard().text().splitlines()
+        self.assertEqual(len(lines), 14)
+        self.assertTrue(lines[0].startswith("Organ\tVolume (mL)"))
+        path = self.folder / "numbers.csv"
+        self.panel.statistics.write_csv(path)
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        self.assertEqual({row["organ"] for row in rows if row["measure"] == "volume"},
+                         {line.key for line in self.panel.statistics._table.lines})  # fmt: skip
+        self.assertIn(str(path), self.ui.statisticsNote.text)
+        self.panel.statistics.write_csv(self.folder / "missing" / "x.csv")
+        self.assertIn("not written", self.ui.statisticsNote.text)
+
+    def test_chart_makes_a_plot_and_a_second_click_no_second_one(self) -> None:
+        add_ct()
+        self.open_panel()
+        self.apply()
+        self.ui.chartButton.click()
+        self.ui.chartButton.click()
+        self.assertEqual(len(self.nodes("vtkMRMLPlotChartNode")), 1)
+
+    # --- correction
+
+    def erase_spleen(self) -> None:
+        """What the eraser does, without a mouse."""
+        node = self.ui.outputSelector.currentNode()
+        number = library("segment_identity").organ_segment_ids(node)["spleen"]
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        logic.ClearSegment(node, number)
+        node.GetSegmentation().InvokeEvent(
+            slicer.vtkSegmentation.SourceRepresentationModified, number
+        )
+
+    def test_statistics_follow_a_correction(self) -> None:
+        add_ct()
+        self.open_panel()
+        self.apply()
+        self.erase_spleen()
+        row = self.panel.correction.review.keys.index("spleen")
+
+        def changed() -> bool:
+            item = self.ui.reviewTable.item(row, 2)
+            return item is not None and item.text() not in ("", "0")
+
+        until(changed, "the count of what was changed")
+        self.assertEqual(self.ui.reviewTable.item(row, 2).text(), str(8 * 14 * 10))
+        volumes = dict(zip(self.shown(0), self.shown(1), strict=True))
+        self.assertEqual(volumes["Spleen"], "0")
+
+    def test_a_reviewed_case_is_added_and_its_history_shown(self) -> None:
+        add_ct()
+        self.open_panel()
+        self.apply()
+        self.assertFalse(self.ui.addButton.enabled)
+        self.panel.correction.review.tick("liver")
+        self.panel.correction.review.tick("pancreas")  # not there: known to be absent
+        self.assertIn("name", self.ui.addButton.toolTip)
+        self.ui.authorEdit.text = "Dr. Self-Test"
+        self.assertTrue(self.ui.addButton.enabled)
+        self.assertIn("Spleen", self.panel.correction.summary())
+        for number in (1, 2):
+            self.ui.addButton.click()
+            until(lambda: "version" in self.ui.correctionMessage.text
+                  or "needed" in self.ui.correctionMessage.text, "an answer")  # fmt: skip
+            self.assertIn(f"version {number}", self.ui.correctionMessage.text)
+            self.ui.correctionMessage.text = ""
+        self.assertEqual(self.ui.historyTable.rowCount, 2)
+        self.assertEqual(self.ui.historyTable.item(0, 2).text(), "Dr. Self-Test")
+        library("core_path").make_importable()
+        from flare_core.store.cases import open_store
+
+        with open_store(self.panel.correction.folder) as store:
+            (case,) = store.cases()
+            facts = store.versions(case.name)[-1].facts
+        self.assertEqual(set(facts.annotated), {"liver", "pancreas"})
+        self.assertEqual(facts.absent, ("pancreas",))
+        self.assertEqual(qt.QSettings().value(self.keys()[0]), "Dr. Self-Test")
+
+    def test_the_editor_opens_on_the_chosen_organ(self) -> None:
+        if not hasattr(slicer, "qMRMLSegmentEditorWidget"):
+            self.skipTest("this application has no Segment Editor")
+        volume = add_ct()
+        self.open_panel()
+        self.apply()
+        self.panel.correction.review.choose("spleen")
+        self.ui.editButton.click()
+        node = self.ui.outputSelector.currentNode()
+        editor = library("editor").editor_node()
+        ids = library("segment_identity").organ_segment_ids(node)
+        self.assertEqual(editor.GetSegmentationNode(), node)
+        self.assertEqual(editor.GetSourceVolumeNode(), volume)
+        self.assertEqual(editor.GetSelectedSegmentID(), ids["spleen"])
+        self.panel.exit()
+        self.assertIsNone(self.panel.correction.editor._widget.activeEffect())

@@ -1,0 +1,77 @@
+"""Self-tests of the result in Slicer: codes, colours, place, label values, surfaces, export."""
+
+from __future__ import annotations
+
+import numpy as np
+from self_test_scene import BLOCKS, PanelTestCase, add_ct, blocks, library
+
+import slicer
+
+
+class FLARESegResultTestCase(PanelTestCase):
+    """What the segmentation node is worth to the rest of Slicer."""
+
+    def segmented(self) -> tuple:
+        volume = add_ct()
+        self.open_panel()
+        self.apply()
+        return volume, self.ui.outputSelector.currentNode()
+
+    def test_voxels_are_where_the_blocks_are(self) -> None:
+        volume, node = self.segmented()
+        labels = library("corrections").current_labels(node, volume).array
+        expected = np.zeros_like(labels)
+        for number, part in BLOCKS.items():
+            expected[part] = number
+        self.assertTrue(np.array_equal(labels, expected))
+        self.assertTrue(np.array_equal(slicer.util.arrayFromVolume(volume), blocks()))
+
+    def test_every_segment_has_name_colour_and_code(self) -> None:
+        library("core_path").make_importable()
+        from flare_core.anatomy.organs import organ
+
+        _, node = self.segmented()
+        for key, number in library("segment_identity").organ_segment_ids(node).items():
+            segment, target = node.GetSegmentation().GetSegment(number), organ(key)
+            self.assertEqual(segment.GetName(), target.name)
+            self.assertEqual([round(255 * part) for part in segment.GetColor()],
+                             list(target.colour))  # fmt: skip
+            self.assertEqual(segment.GetLabelValue(), target.id)
+            self.assertIn(target.type_code.value, terminology_of(segment))
+
+    def test_it_lies_beside_its_ct_and_knows_its_grid(self) -> None:
+        volume, node = self.segmented()
+        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+        self.assertEqual(node.GetNodeReference(role), volume)
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        parents = {
+            hierarchy.GetItemParent(hierarchy.GetItemByDataNode(each)) for each in (volume, node)
+        }
+        self.assertEqual(len(parents), 1)
+
+    def test_show_3d_makes_smooth_surfaces(self) -> None:
+        _, node = self.segmented()
+        self.assertTrue(self.ui.show3DButton.enabled)
+        self.assertTrue(node.CreateClosedSurfaceRepresentation())
+        number = library("segment_identity").organ_segment_ids(node)["liver"]
+        import vtk
+
+        surface = vtk.vtkPolyData()
+        node.GetClosedSurfaceRepresentation(number, surface)
+        self.assertGreater(surface.GetNumberOfPoints(), 100)
+
+    def test_what_the_person_drew_survives_a_second_run(self) -> None:
+        _, node = self.segmented()
+        node.GetSegmentation().AddEmptySegment("mine", "My finding")
+        self.apply()
+        self.assertIsNotNone(node.GetSegmentation().GetSegment("mine"))
+        self.assertEqual(node.GetSegmentation().GetNumberOfSegments(), 5)
+
+
+def terminology_of(segment: object) -> str:
+    """The terminology text of a segment, in Slicer 5.10 and before too."""
+    if hasattr(segment, "GetTerminology"):
+        return str(segment.GetTerminology())
+    value = slicer.mutable("") if hasattr(slicer, "mutable") else None
+    segment.GetTag(segment.GetTerminologyEntryTagName(), value)
+    return str(value)

@@ -1,0 +1,52 @@
+"""Fixtures of the tests of processes: a loop, a worker with stub models, a CT in a scene.
+
+A test module has them through ``pytest_plugins``; functions to call are in `process_double`.
+"""
+
+from __future__ import annotations
+
+import pytest
+from FLARESegLib.event_loop import PlainLoop
+from FLARESegLib.workplace import Workplace
+from process_double import node_of, stub_command, worker_of
+
+
+@pytest.fixture(scope="session")
+def stub_model(tmp_path_factory):
+    """The folder of a model that finds a liver and a spleen by their HU."""
+    from stub_models import stub_package
+
+    return str(stub_package(tmp_path_factory.mktemp("model") / "stub").folder)
+
+
+@pytest.fixture(scope="session")
+def stub_scan():
+    """A scan with two blocks, and its labels."""
+    from stub_models import scene
+
+    return scene()
+
+
+@pytest.fixture(scope="module")
+def warm_place(tmp_path_factory):
+    """A workplace with the real worker; shared by the tests of a module, so that it is warm."""
+    loop = PlainLoop()
+    place = Workplace(
+        loop, worker_of(stub_command(), loop), tmp_path_factory.mktemp("temporary files ü")
+    )
+    yield place
+    place.worker.close()
+
+
+@pytest.fixture
+def place(warm_place):
+    """The warm workplace; afterwards it is empty."""
+    yield warm_place
+    warm_place.loop.pump(0.05)
+    assert list(warm_place.temporary.iterdir()) == []
+
+
+@pytest.fixture
+def ct(scene, stub_scan):
+    """The scan as a node in the scene."""
+    return node_of(scene, stub_scan[0])

@@ -1,0 +1,275 @@
+"""Do scans without labels help? Few labels against each strategy against all labels, on phantoms.
+
+    python benchmarks/self_training/proof.py FOLDER                    run what is missing, print
+    python benchmarks/self_training/proof.py FOLDER --only iterative   this row (and what it needs)
+    python benchmarks/self_training/proof.py FOLDER --table            print only
+
+Every row is a self-training run (`flare_core.train.rounds`) in FOLDER/runs, so the command can be
+stopped and started at will. All rows share cohort, network, steps of each network, and hold-out:
+
+* ``few``: FEW labelled scans and nothing else. ``full``: the same scans and the others, all
+  labelled.
+* the strategies: FEW labelled scans, the others without labels; the teacher is ``few`` of the same
+  seed. A seed chooses both the labelled scans and every random draw of training.
+
+The hold-out is scored at the end and chooses nothing: every student teaches the next round, and
+steps, cohort and thresholds were settled on another cohort (``--cohort 1000``).
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from flare_core import atomic
+from flare_core.datasets.augment import Augmentation
+from flare_core.datasets.phantom import PhantomSettings, make_phantom
+from flare_core.datasets.phantom_cohort import random_settings
+from flare_core.errors import Cancelled
+from flare_core.imaging.files import write_labels, write_volume
+from flare_core.store.cases import LabelFacts, open_store
+from flare_core.store.stage_card import NetworkSpec, Normalisation
+from flare_core.train.config import Phase, TrainConfig, config_text
+from flare_core.train.log import Facts, Report
+from flare_core.train.rounds import run_rounds, start_rounds
+from flare_core.train.rounds_settings import RoundSettings
+from flare_core.train.rounds_state import RunFolder
+
+ORGANS = (
+    "liver", "right_kidney", "spleen", "pancreas", "aorta", "inferior_vena_cava", "gallbladder",
+    "esophagus", "stomach", "duodenum", "left_kidney",
+)  # fmt: skip
+"""All but the adrenal glands, which have a dozen voxels at this voxel size."""
+
+FEW, OTHERS, HELD_OUT = 3, 37, 16
+"""Scans that are labelled in every row, that are labelled in ``full`` only, and of the hold-out."""
+
+SCAN_MM = (5.0, 4.0, 4.0)
+FIELDS = (
+    ("abdomen", 0.5),
+    ("upper-abdomen", 0.2),
+    ("lower-abdomen", 0.15),
+    ("chest-abdomen", 0.15),
+)
+SEEDS = (0, 1, 2)
+CUBE = (3, 3, 3)
+NETWORK = NetworkSpec(
+    "plain_unet",
+    output_channels=1 + len(ORGANS),
+    features_per_stage=(8, 16, 32, 48),
+    strides=((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2)),
+    kernel_sizes=(CUBE,) * 4,
+    convolutions_per_stage_encoder=(2,) * 4,
+    convolutions_per_stage_decoder=(1,) * 3,
+    deep_supervision=True,
+)
+STEPS = 400
+PHASE = Phase((8.0, 7.0, 7.0), (32, 48, 56), STEPS, learning_rate=4e-3)
+
+ROWS: dict[str, tuple[int, dict[str, object]]] = {
+    "few": (1, {"kind": "supervised"}),
+    "full": (1, {"kind": "supervised"}),
+    "iterative": (3, {"kind": "iterative"}),
+    "confident": (1, {"kind": "confident"}),
+    "mean_teacher": (1, {"kind": "mean_teacher"}),
+    "cross_pseudo": (1, {"kind": "cross_pseudo"}),
+    "soft_labels": (1, {"kind": "soft_labels"}),
+}
+"""Row -> rounds, strategy."""
+
+FOLDS_ROWS: dict[str, tuple[int, dict[str, object]]] = {
+    "agreement": (2, {"kind": "agreement"}),
+}
+"""Rows whose teachers are three folds that they train themselves."""
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", nargs="*", default=[*ROWS, *FOLDS_ROWS])
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    parser.add_argument("--cohort", type=int, default=0, help="seed of the cohort")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    arguments = parser.parse_args()
+    if not arguments.table:
+        for seed in arguments.seeds:
+            for row in dict.fromkeys(("few", "full", *arguments.only)):
+                run_row(arguments.folder, row, seed, arguments)
+                print(table_text(arguments.folder), flush=True)
+    print(table_text(arguments.folder))
+
+
+def run_row(folder: Path, row: str, seed: int, arguments: argparse.Namespace) -> None:
+    """Run one row of one seed, or go on with it."""
+    place = folder / "runs" / f"{row}-{seed}"
+    if not (place / "state.json").exists():
+        start_rounds(place, row_settings(folder, row, seed, arguments))
+    if RunFolder(place).state.status != "done":
+        try:
+            run_rounds(place, report=_tell(row, seed))
+        except Cancelled:
+            raise SystemExit(130) from None
+
+
+def row_settings(folder: Path, row: str, seed: int, arguments: argparse.Namespace) -> RoundSettings:
+    """Return the run of one row and seed; makes its case store and configuration."""
+    rounds, strategy = (ROWS | FOLDS_ROWS)[row]
+    alone = row in ("few", "full", *FOLDS_ROWS)
+    teacher = "" if alone else str((folder / "runs" / f"few-{seed}" / "round-01/package").resolve())
+    config = folder / "student.json"
+    if not config.exists():
+        atomic.write_text(config, config_text(student(arguments.steps)))
+    return RoundSettings(
+        f"proof-{row.replace('_', '-')}-{seed}",
+        str(make_store(folder, seed, arguments.cohort, full=row == "full").resolve()),
+        str(config.resolve()),
+        teacher=teacher,
+        rounds=rounds,
+        strategy=dict(strategy),
+        folds=3 if row in FOLDS_ROWS else 1,
+        students_teach=True,
+        promote=False,
+        home=str((folder / "home").resolve()),
+        device="cpu",
+        threads=1,
+        seed=seed,
+    )
+
+
+def student(steps: int) -> TrainConfig:
+    """Return the configuration of every network of the table."""
+    return TrainConfig(
+        "proof",
+        "organs",
+        data=("filled-in-by-the-run",),
+        network=NETWORK,
+        normalisation=Normalisation("window", -200, 300, 50, 125),
+        phases=(replace(PHASE, steps=steps),),
+        organs=ORGANS,
+        warm_up_steps=30,
+        ema_decay=0.98,
+        augmentation=Augmentation(),
+        device="cpu",
+        threads=1,
+        validate_every=0,
+    )
+
+
+def make_store(folder: Path, seed: int, cohort: int, *, full: bool) -> Path:
+    """Return a case store: hold-out and labelled scans with their truth, the others without."""
+    place = folder / "stores" / ("full" if full else f"few-{seed}")
+    done = place.with_suffix(".done")
+    if done.exists():
+        return place
+    names = [f"{part}-{n:02d}" for part, count in _parts() for n in range(count)]
+    chosen = np.random.default_rng((cohort, seed)).permutation(FEW + OTHERS)[:FEW]
+    labelled = {f"train-{n:02d}" for n in (range(FEW + OTHERS) if full else chosen)}
+    with open_store(place, create=True) as store:
+        for number, name in enumerate(names):
+            image, labels = make_scan(folder / "scans", name, cohort, number)
+            store.add_case(image, name=name, patient=name, source="phantom", link=True)
+            if (name in labelled or name.startswith("test")) and not store.versions(name):
+                store.add_labels(name, labels, truth_facts(labels))
+        store.freeze_hold_out([name for name in names if name.startswith("test")])
+    done.touch()
+    return place
+
+
+def truth_facts(labels: Path) -> LabelFacts:
+    """Return what a phantom's truth claims: every organ, those outside the field as absent."""
+    from flare_core.anatomy.organs import organ
+    from flare_core.imaging.files import read_labels
+
+    there = set(np.unique(read_labels(labels).array).tolist())
+    absent = tuple(key for key in ORGANS if organ(key).id not in there)
+    return LabelFacts("expert", ORGANS, author="phantom", absent=absent)
+
+
+def make_scan(folder: Path, name: str, cohort: int, number: int) -> tuple[Path, Path]:
+    """Return a phantom's scan and labels, making them if they are not there."""
+    image, labels = folder / f"{name}.nii.gz", folder / f"{name}-labels.nii.gz"
+    if not image.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        made = make_phantom(scan_settings(cohort, number))
+        kept = made.labels.array.copy()
+        kept[(kept == 7) | (kept == 8)] = 0  # adrenal glands are not annotated here
+        write_labels(labels, made.labels.with_array(kept))
+        write_volume(image, made.image)
+    return image, labels
+
+
+def scan_settings(cohort: int, number: int) -> PhantomSettings:
+    """Return one person and scan of the cohort: as `phantom_cohort`, coarser and noisier."""
+    base = random_settings(cohort, number)
+    random = np.random.default_rng((cohort, number, 7))
+    names, shares = zip(*FIELDS, strict=True)
+    return replace(
+        base,
+        spacing_mm=SCAN_MM,
+        field=str(random.choice(names, p=shares)),
+        noise_hu=float(random.uniform(10, 60)),
+        size_scale=float(random.uniform(0.85, 1.15)),
+    )
+
+
+def table_text(folder: Path) -> str:
+    """Return the table: mean over hold-out and organs, over the seeds, and share of the gap."""
+    found = {row: _row_scores(folder, row) for row in (*ROWS, *FOLDS_ROWS)}
+    low, high = (_mean(found[row]) for row in ("few", "full"))
+    lines = [
+        "row            seeds   DSC mean (each seed)                  NSD mean   share of the gap"
+    ]
+    for row, scores in found.items():
+        if not scores:
+            continue
+        each = " ".join(f"{dsc:.3f}" for dsc, _ in scores.values())
+        spread = float(np.std([dsc for dsc, _ in scores.values()]))
+        nsd = float(np.mean([nsd for _, nsd in scores.values()]))
+        share = ""
+        if low and high and row not in ("few", "full"):
+            mine = [seed for seed in scores if seed in found["few"] and seed in found["full"]]
+            gains = [scores[s][0] - found["few"][s][0] for s in mine]
+            gaps = [found["full"][s][0] - found["few"][s][0] for s in mine]
+            share = f"{100 * np.sum(gains) / np.sum(gaps):.0f} %" if mine else ""
+        mean = _mean(scores)
+        lines.append(
+            f"{row:14s} {len(scores):5d}   {mean:.3f} +- {spread:.3f} ({each})".ljust(62)
+            + f"{nsd:8.3f}   {share:>8s}"
+        )
+    return "\n".join(lines)
+
+
+def _row_scores(folder: Path, row: str) -> dict[int, tuple[float, float]]:
+    """Return seed -> mean DSC and NSD of the row's last student, over organs."""
+    scores = {}
+    for place in sorted((folder / "runs").glob(f"{row}-[0-9]*")):
+        run = RunFolder(place)
+        verdict = run.round(run.settings.rounds).read("verdict")
+        if verdict:
+            scores[run.settings.seed] = (verdict["new"]["dsc"], verdict["new"]["nsd"])
+    return scores
+
+
+def _mean(scores: dict[int, tuple[float, float]]) -> float:
+    return float(np.mean([dsc for dsc, _ in scores.values()])) if scores else 0.0
+
+
+def _parts() -> tuple[tuple[str, int], ...]:
+    return ("train", FEW + OTHERS), ("test", HELD_OUT)
+
+
+def _tell(row: str, seed: int) -> Report:
+    def tell(facts: Facts) -> None:
+        if facts["event"] == "begin":
+            print(f"{row}-{seed} round {facts['round']}: {facts['step']}", flush=True)
+
+    return tell
+
+
+if __name__ == "__main__":
+    main()

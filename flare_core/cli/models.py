@@ -1,0 +1,311 @@
+"""``flare models``: which models there are; bring one in, look at it, pass it on, remove it.
+
+    flare models list
+    flare models show NAME
+    flare models install NAME [--from FILE ...] [--mirror URL] [--yes]
+    flare models install PACKAGE.zip
+    flare models import FOLDER|ZIP [--name NAME] [--folds 0 1] [--map "Leber=liver"]
+    flare models combine NAME --localiser MODEL --organs MODEL [--lesions MODEL]
+    flare models export NAME -o PACKAGE.zip
+    flare models verify [NAME]
+    flare models remove NAME@VERSION
+
+`install NAME` says source, size and licence and asks before it downloads anything; `import` reads
+a model folder that nnU-Net trained (v1 or v2) without running anything of it; `export` makes one
+file that `install` takes elsewhere. Exit codes: 0 done, 1 `verify` found a damaged model, 2 the
+arguments or a file cannot be used, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flare_core.cli.failure import EXIT_INTERNAL, json_line
+from flare_core.cli.models_text import card_text, mib, table, wish_text
+from flare_core.cli.progress import Display, Nothing, Step, display_for
+from flare_core.errors import Cancelled, InputError
+from flare_core.store.home import Home, open_home
+
+if TYPE_CHECKING:
+    from flare_core.store.catalogue import PublicModel
+    from flare_core.store.package import Package
+
+NAME = "models"
+HELP = "list, install, import, export, verify or remove models"
+
+Do = Callable[[argparse.Namespace, Home], int]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the sub-commands and their options."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, do, text, options in ACTIONS:
+        one = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for words, facts in (*options, *EVERYWHERE):
+            one.add_argument(*words.split(","), **facts)
+        one.set_defaults(do=do)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked; return the exit code.
+
+    Raises
+    ------
+    InputError
+        If a model or an argument cannot be used.
+    Cancelled
+        If the person said no.
+    """
+    do: Do = arguments.do
+    return do(arguments, open_home(arguments.home))
+
+
+def list_models(arguments: argparse.Namespace, home: Home) -> int:
+    """Print the built-in, installed and installable models."""
+    from flare_core.store.listing import all_models
+
+    rows = all_models(home)
+    if arguments.json:
+        sys.stdout.write("".join(json_line(row.fields()) for row in rows))
+    else:
+        print(table(rows))
+    return 0
+
+
+def show(arguments: argparse.Namespace, home: Home) -> int:
+    """Print a model's card, or what the catalogue says of one that is not installed."""
+    from flare_core.store.catalogue import PUBLIC
+    from flare_core.store.package import installed_models, load_package
+
+    installed = {name for name, _ in installed_models(home)}
+    if arguments.model in PUBLIC and arguments.model not in installed:
+        print(wish_text(PUBLIC[arguments.model], sizes=None))
+        return 0
+    package = load_package(arguments.model, home=home)
+    print(package.card.to_json() if arguments.json else card_text(package))
+    return 0
+
+
+def install(arguments: argparse.Namespace, home: Home) -> int:
+    """Install a package file, or a model of the catalogue after asking."""
+    from flare_core.store.catalogue import public_model
+
+    given = Path(arguments.model)
+    if given.suffix == ".zip" or given.is_file():
+        from flare_core.store.archive import install as unpack
+
+        return _installed(unpack(given, home=home))
+    from flare_core.store.install import Wish, install_public
+
+    model = public_model(arguments.model)
+    files = tuple(arguments.files or ())
+    if not files and model.downloadable:
+        _ask(model, arguments, home)
+    with _Watch(arguments.progress) as watch:
+        wish = Wish(files, arguments.mirror, arguments.exact, watch.bytes())
+        return _installed(install_public(model, home=home, wish=wish))
+
+
+def import_folder(arguments: argparse.Namespace, home: Home) -> int:
+    """Convert a model folder or zip of nnU-Net and install it."""
+    from flare_core.store.nnunet_import import About, import_nnunet
+
+    about = About(
+        licence=arguments.licence,
+        stage=arguments.stage,
+        orientation=arguments.orientation,
+        exact=not arguments.quick,
+        source=str(arguments.source.absolute()),
+    )
+    package = import_nnunet(
+        arguments.source,
+        home=home,
+        name=arguments.name,
+        folds=arguments.folds,
+        label_map=_label_map(arguments.map or ()),
+        about=about,
+    )
+    return _installed(package)
+
+
+def combine_models(arguments: argparse.Namespace, home: Home) -> int:
+    """Make one model of the stages of several."""
+    from flare_core.store.combine import Chosen, Facts, combine
+    from flare_core.store.package import load_package
+
+    named = {stage: getattr(arguments, stage) for stage in ("localiser", "organs", "lesions")}
+    chosen = []
+    for stage, model in named.items():
+        if model is not None:
+            package = load_package(model, home=home)
+            own = stage if package.card.stage(stage) else package.card.stages[0].name
+            chosen.append(Chosen(package, own, stage))
+    parts = ", ".join(f"{stage} of {model}" for stage, model in named.items() if model)
+    facts = Facts(f"Combined: {parts}.")
+    return _installed(
+        combine(chosen, home=home, name=arguments.name, version=arguments.version, facts=facts)
+    )
+
+
+def export(arguments: argparse.Namespace, home: Home) -> int:
+    """Write a model as one file."""
+    from flare_core.store.archive import pack
+    from flare_core.store.package import load_package
+
+    path = pack(load_package(arguments.model, home=home), arguments.output)
+    print(f"{path}: {mib(path.stat().st_size)}")
+    return 0
+
+
+def verify(arguments: argparse.Namespace, home: Home) -> int:
+    """Check sizes and hashes of one or all models; return 1 if one is damaged."""
+    from flare_core.store.listing import all_models
+    from flare_core.store.package import load_package
+
+    names = [arguments.model] if arguments.model else [
+        row.name for row in all_models(home) if row.folder is not None
+    ]  # fmt: skip
+    damaged = 0
+    for name in names:
+        try:
+            package = load_package(name, home=home)
+        except InputError as error:
+            damaged += 1
+            print(f"{name}: damaged\n{error}", file=sys.stderr)
+        else:
+            print(f"{name}: sound ({package.fingerprint[:12]})")
+    return EXIT_INTERNAL if damaged else 0
+
+
+def remove(arguments: argparse.Namespace, home: Home) -> int:
+    """Remove one version of an installed model."""
+    from flare_core.store.listing import installed_folder
+
+    folder = installed_folder(home, arguments.model)
+    _confirm(f"Remove {folder}?", arguments.yes)
+    doomed = folder.with_name(f".{folder.name}.removed")  # vanishes at once, then bit by bit
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+    print(f"Removed: {folder}")
+    return 0
+
+
+def _ask(model: PublicModel, arguments: argparse.Namespace, home: Home) -> None:
+    """Say where from, how much and under which licence; go on only if the person agrees."""
+    from flare_core.store.install import downloads
+    from flare_core.store.remote_file import remote_size
+
+    files = downloads(model, home, arguments.mirror)
+    print(wish_text(model, sizes=[(file.url, remote_size(file)) for file in files]))
+    _confirm("Download and install?", arguments.yes)
+
+
+def _confirm(question: str, yes: bool) -> None:
+    """Ask on the terminal; without one, only ``--yes`` is an answer."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError(
+            "--yes", "nothing, and nobody to ask", "--yes, or a terminal",
+            "Read the lines above, then run the command again with --yes.",
+        )  # fmt: skip
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise Cancelled("Nothing was changed.")
+
+
+def _installed(package: Package) -> int:
+    print(f"Installed: {package.card.name}@{package.card.version} in {package.folder}")
+    print(card_text(package))
+    return 0
+
+
+def _label_map(pairs: tuple[str, ...]) -> dict[str, str | None] | None:
+    """Return ``THEIRS=OURS`` pairs as a map; nothing behind the sign: none of our organs."""
+    table_: dict[str, str | None] = {}
+    for pair in pairs:
+        theirs, sign, ours = pair.rpartition("=")
+        if not sign or not theirs:
+            action = 'As in --map "Leber=liver" "Milz=spleen" "Tisch="'
+            raise InputError("--map", pair, "THEIRS=OURS", action)
+        table_[theirs] = ours or None
+    return table_ or None
+
+
+class _Watch:
+    """Shows how far a download is."""
+
+    def __init__(self, progress: str) -> None:
+        self._display: Display = Nothing() if progress == "none" else display_for(sys.stderr)
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._display.clear()
+
+    def bytes(self) -> Any:
+        """Return what a download reports to."""
+        from flare_core.store.download import Watch
+
+        self._display.start("download")
+        return Watch(self._tell)
+
+    def _tell(self, done: int, total: int | None) -> None:
+        share = done / total if total else 0.0
+        self._display.show(Step(f"download, {mib(done)}", min(share, 1.0)))
+
+
+EVERYWHERE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--home", {"metavar": "FOLDER", "help": "where installed models are"}),
+    ("--debug", {"action": "store_true", "default": argparse.SUPPRESS,
+                 "help": "show the traceback of an error"}),
+)  # fmt: skip
+
+_MODEL = ("model", {"metavar": "MODEL", "help": "name, or name@version"})
+_YES = ("--yes", {"action": "store_true", "help": "do not ask"})
+_JSON = ("--json", {"action": "store_true", "help": "for programs"})
+_PROGRESS = ("--progress", {"choices": ("bar", "none"), "default": "bar", "help": "show it or not"})
+
+ACTIONS: tuple[tuple[str, Do, str, tuple[tuple[str, dict[str, Any]], ...]], ...] = (
+    ("list", list_models, "models that are there or can be installed", (_JSON,)),
+    ("show", show, "everything about a model", (_MODEL, _JSON)),
+    ("install", install, "install a model of the catalogue, or a package file", (
+        ("model", {"metavar": "NAME|PACKAGE.zip", "help": "see flare models list"}),
+        ("--from", {"dest": "files", "nargs": "+", "type": Path, "metavar": "FILE",
+                    "help": "files that are here already: nothing is downloaded"}),
+        ("--mirror", {"metavar": "URL", "help": "folder with the publisher's files"}),
+        ("--exact", {"action": "store_true", "help": "labels as nnU-Net's own, slower"}),
+        _YES, _PROGRESS,
+    )),
+    ("import", import_folder, "convert a model folder that nnU-Net trained", (
+        ("source", {"type": Path, "metavar": "FOLDER|ZIP", "help": "model folder, or a zip of it"}),
+        ("--name", {"metavar": "NAME", "help": "name here (default: data set and configuration)"}),
+        ("--folds", {"nargs": "+", "metavar": "N", "help": "these folds only"}),
+        ("--map", {"nargs": "+", "metavar": "THEIRS=OURS", "help": "their label, our organ"}),
+        ("--licence", {"default": "unknown: ask who trained it", "help": "of the weights"}),
+        ("--stage", {"default": "organs", "help": "organs, localiser or lesions"}),
+        ("--orientation", {"metavar": "SPL", "help": "axes of its training images"}),
+        ("--quick", {"action": "store_true", "help": "our resampling: faster, nearly the same"}),
+    )),
+    ("combine", combine_models, "one model out of the stages of several", (
+        ("name", {"metavar": "NAME", "help": "name of the new model"}),
+        ("--localiser", {"metavar": "MODEL", "help": "whose localiser"}),
+        ("--organs", {"metavar": "MODEL", "required": True, "help": "whose organ stage"}),
+        ("--lesions", {"metavar": "MODEL", "help": "whose lesion stage"}),
+        ("--version", {"default": "1.0.0", "help": "version of the new model"}),
+    )),
+    ("export", export, "write a model as one file", (
+        _MODEL, ("-o,--output", {"type": Path, "required": True, "metavar": "PACKAGE.zip"}),
+    )),
+    ("verify", verify, "check sizes and hashes", (
+        ("model", {"nargs": "?", "metavar": "MODEL", "help": "default: all"}),
+    )),
+    ("remove", remove, "remove one version of an installed model", (_MODEL, _YES)),
+)  # fmt: skip
+"""Sub-command, what it does, help, and its own options."""

@@ -1,0 +1,238 @@
+"""``flare rounds``: self-training. A teacher labels, students learn, the better model takes over.
+
+    flare rounds start RUN --settings rounds.json      make a run and run it
+    flare rounds resume RUN                            go on after a stop, a crash, a power cut
+    flare rounds stop RUN                              ask a run to stop, from anywhere
+    flare rounds status RUN [--json]                   where it stands
+    flare rounds report RUN -o page.html               decisions, evidence, curves, old and new
+    flare rounds next RUN [--count 20] [--json]        which scans a person should look at next
+    flare rounds promote RUN [--round N] [--anyway]    put a round's model into use
+    flare rounds rollback MODEL                        use what was used before
+
+Several processes share a run: torchrun -m flare_core rounds resume RUN. Exit codes: 0 all well, 2
+the arguments or the run cannot be used, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flare_core.cli.failure import json_line
+from flare_core.cli.train import progress_line
+from flare_core.errors import InputError
+
+NAME = "rounds"
+HELP = "self-training: predict, select, train, compare, promote"
+
+SHOWN = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the sub-commands and their options."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    start = _action(actions, "start", begin, "make a run and run it")
+    start.add_argument("--settings", type=Path, required=True, help="JSON file, see RoundSettings")
+    start.add_argument("--wait", action="store_true", help="only make it; resume runs it later")
+    resume = _action(actions, "resume", go_on, "go on with a run")
+    for each in (start, resume):
+        each.add_argument(
+            "--progress",
+            choices=("bar", "json", "none"),
+            default="bar",
+            help="lines for people, JSON lines for programs, or nothing",
+        )
+    _action(actions, "stop", stop, "ask a run to stop")
+    status = _action(actions, "status", tell_status, "say where a run stands")
+    following = _action(actions, "next", tell_next, "say which scans to look at next")
+    following.add_argument("--count", type=int, default=SHOWN, help="how many; 0 is all")
+    for each in (status, following):
+        each.add_argument("--json", action="store_true", help="JSON for programs")
+    report = _action(actions, "report", write_report, "write a page with plots")
+    report.add_argument("-o", "--output", type=Path, help="HTML file (default: RUN/report.html)")
+    promote = _action(actions, "promote", promote_round, "put a round's model into use")
+    promote.add_argument("--round", type=int, help="which; the last finished one if left out")
+    promote.add_argument("--anyway", action="store_true", help="even if it was judged worse")
+    back = _action(actions, "rollback", go_back, "use the model that was used before", "model")
+    back.add_argument("--home", help="folder of installed models (default: ~/.flareseg)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked; return the exit code."""
+    do: Callable[[argparse.Namespace], int] = arguments.do
+    return do(arguments)
+
+
+def begin(arguments: argparse.Namespace) -> int:
+    """Make a run and, unless asked to wait, run it."""
+    from flare_core.train.rounds import start_rounds
+    from flare_core.train.rounds_settings import load_round_settings
+
+    start_rounds(arguments.run, load_round_settings(arguments.settings))
+    return 0 if arguments.wait else go_on(arguments)
+
+
+def go_on(arguments: argparse.Namespace) -> int:
+    """Run what is left of a run."""
+    from flare_core.train.rounds import run_rounds
+
+    reports = {"bar": _print_line, "json": _print_json, "none": _print_nothing}
+    state = run_rounds(arguments.run, report=reports[arguments.progress])
+    if arguments.progress == "json":
+        _print_json({"event": "done", "status": state.status, "message": state.message})
+    else:
+        print(state.message)
+    return 0
+
+
+def stop(arguments: argparse.Namespace) -> int:
+    """Ask a run to stop."""
+    from flare_core.train.rounds_state import RunFolder
+
+    folder = RunFolder(arguments.run)
+    if not folder.is_running():
+        print("No process runs it; nothing to stop.")
+        return 0
+    folder.ask_to_stop()
+    print("Asked to stop; flare rounds resume goes on from there.")
+    return 0
+
+
+def tell_status(arguments: argparse.Namespace) -> int:
+    """Say where a run stands."""
+    from flare_core.train.rounds_status import run_status
+
+    status = run_status(arguments.run)
+    print(json.dumps(status) if arguments.json else status_text(status))
+    return 0
+
+
+def status_text(status: dict[str, Any]) -> str:
+    """Return a run's status for people."""
+    lines = [
+        f"{status['name']}: {status['status']}, round {status['round']} of {status['rounds']}"
+        f"{', ' + status['step'] if status['status'] != 'done' else ''}, "
+        f"{100 * status['fraction']:.0f} %"
+    ]
+    lines += [status["message"]] if status["message"] else []
+    for each in status["details"]:
+        text = f"round {each['round']}: {each['predicted']} predicted, {each['accepted']} accepted"
+        lines.append(text)
+        if each["verdict"]:
+            lines.append(f"  {each['verdict']['reason']}")
+        if each["promotion"]:
+            lines.append(f"  in use: {each['promotion']['model']}")
+    return "\n".join(lines)
+
+
+def tell_next(arguments: argparse.Namespace) -> int:
+    """Say which scans a person should look at next, and why."""
+    from flare_core.train.rounds_next import next_of_run
+
+    rows = next_of_run(arguments.run)
+    rows = rows[: arguments.count] if arguments.count > 0 else rows
+    if arguments.json:
+        print(json.dumps([vars(each) for each in rows]))
+        return 0
+    for place, each in enumerate(rows, 1):
+        print(f"{place:4d}  {each.case:24s} {each.score:.2f}  {each.reason}")
+    return 0
+
+
+def write_report(arguments: argparse.Namespace) -> int:
+    """Write the page of a run."""
+    from flare_core import atomic
+    from flare_core.report.rounds_page import rounds_page
+    from flare_core.train.rounds_next import next_of_run
+    from flare_core.train.rounds_view import view_of_run
+
+    path = arguments.output or arguments.run / "report.html"
+    rows = [vars(each) for each in next_of_run(arguments.run)[:SHOWN]]
+    atomic.write_text(path, rounds_page(view_of_run(arguments.run), rows))
+    print(path)
+    return 0
+
+
+def promote_round(arguments: argparse.Namespace) -> int:
+    """Put a round's model into use.
+
+    Raises
+    ------
+    InputError
+        If it was judged worse and `--anyway` is not given, or there is none.
+    """
+    from flare_core.train.rounds_promote import incumbent_of, put_round_in_use, round_to_promote
+    from flare_core.train.rounds_state import RunFolder
+
+    folder = RunFolder(arguments.run)
+    chosen = round_to_promote(folder, arguments.round)
+    verdict = chosen.read("verdict")
+    if not verdict["promote"] and not arguments.anyway:
+        raise InputError(
+            f"round {chosen.number}", verdict["reason"], "a model that is not worse",
+            "Look at flare rounds report, or give --anyway.",
+        )  # fmt: skip
+    before = incumbent_of(folder, chosen.number)
+    model = put_round_in_use(folder, chosen, before=before, reason="promoted by a person")
+    print(f"in use: {model}")
+    return 0
+
+
+def go_back(arguments: argparse.Namespace) -> int:
+    """Use the model that was used before."""
+    from flare_core.store.home import open_home
+    from flare_core.store.in_use import roll_back
+
+    print(f"in use: {roll_back(open_home(arguments.home), arguments.model)}")
+    return 0
+
+
+def round_line(facts: dict[str, Any]) -> str:
+    """Return what happened in one line for people.
+
+    Examples
+    --------
+    >>> round_line({"event": "begin", "round": 1, "of": 3, "step": "predict"})
+    'round 1 of 3: predict'
+    >>> round_line({"event": "predict", "done": 7, "total": 20})
+    '7 of 20 scans labelled'
+    """
+    if facts["event"] == "begin":
+        return f"round {facts['round']} of {facts['of']}: {facts['step']}"
+    if facts["event"] == "predict":
+        return f"{facts['done']} of {facts['total']} scans labelled"
+    if facts["event"] == "score":
+        return f"{facts['done']} of {facts['total']} hold-out scans scored"
+    return progress_line(facts)
+
+
+def _action(
+    actions: Any, name: str, do: Callable[[argparse.Namespace], int], text: str, what: str = "run"
+) -> argparse.ArgumentParser:
+    one: argparse.ArgumentParser = actions.add_parser(
+        name, help=text, description=text, allow_abbrev=False
+    )
+    one.add_argument(
+        what,
+        type=Path if what == "run" else str,
+        help=f"{'folder of the ' * (what == 'run')}{what}",
+    )
+    one.set_defaults(do=do)
+    return one
+
+
+def _print_json(facts: dict[str, Any]) -> None:
+    sys.stdout.write(json_line(facts))
+    sys.stdout.flush()
+
+
+def _print_line(facts: dict[str, Any]) -> None:
+    print(round_line(facts), file=sys.stderr, flush=True)
+
+
+def _print_nothing(facts: dict[str, Any]) -> None:
+    del facts

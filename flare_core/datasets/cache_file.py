@@ -1,0 +1,56 @@
+"""Arrays in one file that are read when they are looked at: a mapped, uncompressed ``.npz``.
+
+A cohort of thousands of scans is larger than the memory; mapped, the system keeps what is used and
+lets go of the rest, and opening a scan costs a millisecond.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_core import atomic
+
+Array = npt.NDArray[np.generic]
+
+NAMES_AT, CONTENT_AT = 26, 30
+"""Where a zip member's header says how long its name and extras are, and where these begin."""
+
+SMALL = 2**16
+"""Bytes up to which an array is read at once: a mapping costs more."""
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays, whole or not at all."""
+    with atomic.atomic_path(path) as part, part.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def map_arrays(path: Path) -> dict[str, Array]:
+    """Return the arrays that `write_arrays` wrote; they cannot be written to."""
+    with zipfile.ZipFile(path) as archive, path.open("rb") as stream:
+        return {
+            member.filename.removesuffix(".npy"): _array(path, stream, member.header_offset)
+            for member in archive.infolist()
+        }
+
+
+def _array(path: Path, stream: BinaryIO, start: int) -> Array:
+    """Return the array of the member whose header begins at `start`."""
+    stream.seek(start + NAMES_AT)
+    name, extra = np.frombuffer(stream.read(4), "<u2").tolist()
+    stream.seek(start + CONTENT_AT + name + extra)
+    np.lib.format.read_magic(stream)
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    order = "F" if fortran else "C"
+    count = int(np.prod(shape))
+    if count * dtype.itemsize <= SMALL:
+        flat = np.frombuffer(stream.read(count * dtype.itemsize), dtype)
+        return flat.reshape(shape, order=order)
+    mapped = np.memmap(path, dtype, "r", stream.tell(), shape, order)
+    return np.asarray(mapped)

@@ -1,0 +1,115 @@
+"""Label maps: how many voxels each value has, whether they lie on the scan, what two differ in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_core.errors import InputError
+from flare_core.imaging.files import read_geometry, read_labels
+from flare_core.imaging.geometry import Geometry
+from flare_core.imaging.volume import Volume
+
+GRID_TOLERANCE_MM = 0.5
+"""Corners of a scan and its label map that lie further apart are on different grids."""
+
+
+def value_counts(labels: npt.NDArray[np.uint8]) -> list[int]:
+    """Return how many voxels each value 0 to 255 of a label map (Z, Y, X) has.
+
+    Examples
+    --------
+    >>> value_counts(np.array([[[0, 2, 2]]], np.uint8))[:4]
+    [1, 0, 2, 0]
+    """
+    counts = np.zeros(256, np.int64)
+    for plane in labels:  # plane by plane: bincount widens to 8 bytes a voxel
+        counts += np.bincount(plane.ravel(), minlength=256)
+    return [int(n) for n in counts]
+
+
+def label_counts(path: Path) -> list[int]:
+    """Return how many voxels each value 0 to 255 of a label file has.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds other than whole numbers from 0 to 255.
+    """
+    return value_counts(_uint8(read_labels(path)))
+
+
+def counts_on_scan(path: Path, image: Path) -> list[int]:
+    """Return `label_counts` of a label file that must lie on the grid of a scan.
+
+    Raises
+    ------
+    InputError
+        If it lies on another grid or cannot be read.
+    """
+    labels = read_labels(path)
+    check_same_grid(path, labels, image)
+    return value_counts(_uint8(labels))
+
+
+def changed_ml(before: Path, after: Path) -> dict[int, float]:
+    """Return the volume that each label value gained or lost between two maps of one grid, mL.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read, or they have different shapes.
+    """
+    old, new = read_labels(before), read_labels(after)
+    if old.geometry.shape != new.geometry.shape:
+        raise InputError(
+            str(after),
+            f"{new.geometry.shape} voxels",
+            f"the {old.geometry.shape} voxels of {before.name}",
+            "Compare label maps of the same scan.",
+        )
+    differ = old.array != new.array
+    counts = np.bincount(old.array[differ], minlength=256)
+    counts += np.bincount(new.array[differ], minlength=256)
+    ml = counts * new.geometry.voxel_ml
+    return {value: float(ml[value]) for value in range(1, 256) if counts[value]}
+
+
+def check_same_grid(path: Path, labels: Volume, image: Path) -> None:
+    """Refuse a label map whose voxels are not the scan's.
+
+    Raises
+    ------
+    InputError
+        If they are not.
+    """
+    scan = read_geometry(image)
+    if not labels.geometry.same_grid(scan, tolerance_mm=GRID_TOLERANCE_MM):
+        raise InputError(
+            str(path),
+            f"a label map on another grid than the scan: {grid_difference(labels, scan)}",
+            "the scan's own voxels",
+            "Resample the label map onto the scan, or correct the pair of files.",
+        )
+
+
+def grid_difference(labels: Volume, scan: Geometry) -> str:
+    """Say in what two grids differ, the plainest difference first."""
+    for name, unit in (("shape", "voxels"), ("spacing_mm", "mm"), ("origin_mm", "mm")):
+        ours, theirs = getattr(labels.geometry, name), getattr(scan, name)
+        if not np.allclose(ours, theirs, atol=1e-3):
+            word = name.removesuffix("_mm")
+            return f"{word} {_times(ours)} {unit} instead of {_times(theirs)} {unit}"
+    return "its axes point elsewhere"
+
+
+def _uint8(labels: Volume) -> npt.NDArray[np.uint8]:
+    """Return the voxels, which `read_labels` made uint8 already."""
+    return labels.array.astype(np.uint8, copy=False)
+
+
+def _times(numbers: Iterable[float]) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)

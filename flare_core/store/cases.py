@@ -1,0 +1,285 @@
+"""START HERE for the case store: scans and versions of their labels, safe against every accident.
+
+A folder with immutable files and an SQLite catalogue of them (`cases_files` shows the folders).
+What was promised stays: when a method returns, its files and rows are on disk. What a killed
+process leaves is settled by the next one that writes. `cases_checks` says what may come in,
+`cases_add` and `cases_change` how, `cases_read` what can be asked, `cases_write` how files and
+catalogue change together.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from flare_core.errors import InputError
+from flare_core.store import cases_checks as checks
+from flare_core.store import cases_files as files
+from flare_core.store import cases_rows as rows
+from flare_core.store import cases_schema as schema
+from flare_core.store.cases_add import insert_labels, insert_restored, insert_scan, same_image
+from flare_core.store.cases_change import change_hold_out, change_status, change_weight, put_scores
+from flare_core.store.cases_names import check_name, safe_name
+from flare_core.store.cases_place import is_writable
+from flare_core.store.cases_read import CaseReader
+from flare_core.store.cases_records import BY_PEOPLE as BY_PEOPLE
+from flare_core.store.cases_records import KINDS as KINDS
+from flare_core.store.cases_records import STATUSES as STATUSES
+from flare_core.store.cases_records import CaseRecord as CaseRecord
+from flare_core.store.cases_records import Event as Event
+from flare_core.store.cases_records import LabelFacts as LabelFacts
+from flare_core.store.cases_records import LabelVersion as LabelVersion
+from flare_core.store.cases_records import Problem as Problem
+from flare_core.store.cases_verify import Look, verify_store
+from flare_core.store.cases_write import Writing, writing
+from flare_core.store.integrity import sha256_of
+
+
+def open_store(folder: str | os.PathLike[str], *, create: bool = False) -> CaseStore:
+    """Open the case store in a folder.
+
+    Parameters
+    ----------
+    folder : path
+        The store. If it cannot be written to, it is opened for reading.
+    create : bool
+        Make an empty store if there is none.
+
+    Raises
+    ------
+    InputError
+        If there is no store, its catalogue is lost or damaged, or a newer program made it.
+    """
+    place = Path(os.path.abspath(os.path.expanduser(folder)))
+    if not (place / schema.CATALOGUE).exists():
+        if (place / files.MARK).exists():
+            action = (
+                f"Run `flare cases verify --rebuild --store {place}`: the files make a new one."
+            )
+            raise InputError("case store", f"{place}, whose catalogue is gone", "a store", action)
+        if not create:
+            action = "Check the path; `flare cases add` and `flare cases import` make a new store."
+            raise InputError("case store", f"{place}, which holds none", "a store", action)
+        place.mkdir(parents=True, exist_ok=True) if not place.is_file() else None
+        schema.create(place)
+    return CaseStore(place)
+
+
+class CaseStore(CaseReader):
+    """A folder of cases; a context manager, for one thread. Any number of processes may use it.
+
+    A case's status follows what happens: ``unlabelled`` when a scan is added; ``pseudo`` when a
+    model's labels come (kinds pseudo, soft), unless a person's are there and not rejected;
+    ``corrected`` when corrected labels come; ``accepted`` when an expert's come; after that,
+    whatever `set_status` says.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        read_only = not is_writable(folder)
+        if not read_only:
+            files.make_folders(folder)
+        super().__init__(folder, schema.connect(folder, read_only=read_only), read_only=read_only)
+        if not self.read_only:
+            files.sweep_pending(folder)
+            if files.intents(folder):
+                with self._writing():
+                    pass
+
+    def add_case(
+        self,
+        image: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        patient: str = "",
+        source: str = "",
+        link: bool = False,
+        author: str = "",
+        weight: float = 1.0,
+    ) -> CaseRecord:
+        """Add a scan, or return it if it is there under this name.
+
+        Parameters
+        ----------
+        image : path
+            A file, which is copied as it is, or a DICOM folder, which becomes NIfTI.
+        name : str, optional
+            Unique, and a legal folder name on every system; made from the file's if left out.
+        patient : str
+            Whoever was scanned; the case's name if empty.
+        link : bool
+            Leave the file where it is and remember its place and hash.
+
+        Raises
+        ------
+        InputError
+            If it is no scan, it is there under another name, the name is taken or not legal, the
+            disk is full, or the store is open for reading.
+        """
+        self._refuse_if_read_only()
+        path = Path(image)
+        given = check_name(name) if name is not None else _name_of(path)
+        values = {
+            "name": given, "patient": patient.strip() or given, "source": source, "author": author,
+            "weight": _weight(weight), "linked": link,
+        }  # fmt: skip
+        if link and path.is_dir():
+            raise InputError("image", f"the folder {path}", "a file", "Add it without --link.")
+        with checks.scan_file(path) as (file, suffix, grid), self._copy(file, suffix, link) as copy:
+            values["grid"] = grid
+            with self._writing() as write:
+                if same_image(self._db, copy.sha256, given) is None:
+                    insert_scan(write, values, copy, suffix)
+        return self.case(given)
+
+    def add_labels(
+        self, case: str, labels: str | os.PathLike[str], facts: LabelFacts
+    ) -> LabelVersion:
+        """Add a label map as the newest version of a case; earlier ones stay as they are.
+
+        Parameters
+        ----------
+        case : str
+            Name of the case.
+        labels : path
+            ``.nii.gz`` (kept as it is), ``.nii``, ``.nrrd`` or ``.mha`` on the scan's grid, with
+            organ ids 1 to 14.
+        facts : LabelFacts
+            Where it comes from and what it claims.
+
+        Raises
+        ------
+        InputError
+            If the grid is another, a value is unknown, an annotated organ has no voxel and is not
+            named as absent, or a voxel's organ is not annotated; see also `add_case`.
+        """
+        self._refuse_if_read_only()
+        record, path = self.case(case), Path(labels)
+        checks.check_labels(path, record.image, facts)
+        facts = self._completed(record, path, facts)
+        rows.facts_text(facts)  # refuses what JSON cannot hold, before anything is written
+        with (
+            checks.label_file(path, record.image) as file,
+            self._copy(file, checks.COMPRESSED) as copy,
+            self._writing() as write,
+        ):
+            number = insert_labels(write, record.name, copy, facts)
+        return self.version(record.name, number)
+
+    def restore(self, case: str, number: int, author: str = "", note: str = "") -> LabelVersion:
+        """Make an old version the one that counts: a new version with the old one's file."""
+        with self._writing() as write:
+            new = insert_restored(write, case, number, author, note)
+        return self.version(case, new)
+
+    def set_status(
+        self, case: str, status: str, *, author: str = "", reason: str = ""
+    ) -> CaseRecord:
+        """Accept or reject the chosen labels of a case, or take that back.
+
+        Raises
+        ------
+        InputError
+            If the status does not fit the labels: without any only ``unlabelled`` does.
+        """
+        with self._writing() as write:
+            change_status(write, case, status, author, reason)
+        return self.case(case)
+
+    def set_weight(self, case: str, weight: float, *, author: str = "") -> CaseRecord:
+        """Change how often a case is drawn in training."""
+        with self._writing() as write:
+            change_weight(write, case, _weight(weight), author)
+        return self.case(case)
+
+    def set_scores(self, case: str, scores: Mapping[str, float]) -> None:
+        """Keep numbers about a case by name; a name that is there gets the new value.
+
+        Scores can be computed again, so they live in the catalogue alone.
+
+        Raises
+        ------
+        InputError
+            If one is not finite.
+        """
+        with self._writing():
+            put_scores(self._db, rows.find_case(self._db, case)["id"], scores)
+
+    def freeze_hold_out(self, patients: Sequence[str], *, author: str = "") -> tuple[str, ...]:
+        """Choose the patients whose scans are never learnt from, once and for all.
+
+        Scans of these patients that come later belong to the hold-out as well.
+
+        Raises
+        ------
+        InputError
+            If it was chosen before and differs, no patient is named, or one is unknown.
+        """
+        with self._writing() as write:
+            change_hold_out(write, patients, author)
+        return self.hold_out()
+
+    def verify(
+        self, *, hashes: bool = True, on_done: Callable[[int, int], None] | None = None
+    ) -> tuple[Problem, ...]:
+        """Look for what is missing, changed or not in the catalogue; take in what is whole.
+
+        Parameters
+        ----------
+        hashes : bool
+            Read every file and compare its SHA-256; otherwise only its size.
+        on_done : callable, optional
+            Told (cases done, cases in all).
+        """
+        lock = None if self.read_only else self._writing
+        with schema.told(self.folder):
+            return verify_store(Look(self._db, self.folder, hashes), lock, on_done)
+
+    def _completed(self, record: CaseRecord, labels: Path, facts: LabelFacts) -> LabelFacts:
+        """Check the parent, and work out what was edited if nobody said."""
+        if facts.parent is None:
+            return facts
+        parent = self.version(record.name, facts.parent)
+        if facts.edited_ml or facts.kind not in BY_PEOPLE:
+            return facts
+        return replace(facts, edited_ml=checks.edited_ml(parent.path, labels))
+
+    @contextmanager
+    def _copy(self, file: Path, suffix: str, link: bool = False) -> Iterator[files.Staged]:
+        if link:
+            whole = Path(os.path.abspath(file))
+            yield files.Staged(whole, sha256_of(whole), whole.stat().st_size)
+            return
+        checks.check_space(self.folder, file.stat().st_size)
+        with files.staged(self.folder, file, suffix) as copy:
+            yield copy
+
+    @contextmanager
+    def _writing(self) -> Iterator[Writing]:
+        self._refuse_if_read_only()
+        with writing(self._db, self.folder) as write:
+            yield write
+
+    def _refuse_if_read_only(self) -> None:
+        if self.read_only:
+            raise InputError(
+                "case store",
+                f"{self.folder}, which this user cannot write to",
+                "a folder that can be written to",
+                "Change its permissions, or copy the store to another folder.",
+            )
+
+
+def _name_of(image: Path) -> str:
+    from flare_core.imaging.inputs import case_name
+
+    return safe_name(case_name(image))
+
+
+def _weight(weight: float) -> float:
+    if not (math.isfinite(weight) and weight >= 0):
+        raise InputError("weight", str(weight), "a finite number, 0 or more", "1 is usual.")
+    return float(weight)

@@ -1,0 +1,232 @@
+"""The catalogue of a case store: an SQLite file that finds what the immutable files hold.
+
+Everything in it can be made again from the files (`cases_rebuild`), except scores.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+
+from flare_core.errors import InputError
+from flare_core.store.cases_place import is_on_network
+
+CATALOGUE = "catalogue.sqlite"
+"""Its name in the store's folder."""
+
+SCHEMA_VERSION = 1
+"""Of the tables below, in SQLite's ``user_version``. Raise it with every change, and say in
+`MIGRATIONS` how a store of the version before becomes one of the new."""
+
+BUSY_S = 30.0
+"""How long a writer waits for another one."""
+
+TABLES = """
+CREATE TABLE cases (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, key TEXT NOT NULL UNIQUE,
+    patient TEXT NOT NULL, patient_key TEXT NOT NULL, source TEXT NOT NULL,
+    image TEXT NOT NULL, linked INTEGER NOT NULL, sha256 TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL, grid TEXT NOT NULL, added TEXT NOT NULL, weight REAL NOT NULL,
+    status TEXT NOT NULL, latest INTEGER, chosen INTEGER, kind TEXT NOT NULL, organs TEXT NOT NULL
+);
+CREATE INDEX cases_status ON cases (status);
+CREATE INDEX cases_patient ON cases (patient_key);
+CREATE TABLE versions (
+    case_id INTEGER NOT NULL REFERENCES cases (id), number INTEGER NOT NULL, file TEXT NOT NULL,
+    sha256 TEXT NOT NULL, size INTEGER NOT NULL, created TEXT NOT NULL, parent INTEGER,
+    facts TEXT NOT NULL, PRIMARY KEY (case_id, number)
+);
+CREATE TABLE events (
+    number INTEGER PRIMARY KEY, case_id INTEGER REFERENCES cases (id), at TEXT NOT NULL,
+    author TEXT NOT NULL, what TEXT NOT NULL, detail TEXT NOT NULL, version INTEGER,
+    status TEXT NOT NULL
+);
+CREATE INDEX events_case ON events (case_id);
+CREATE TABLE scores (
+    case_id INTEGER NOT NULL REFERENCES cases (id), name TEXT NOT NULL, value REAL NOT NULL,
+    PRIMARY KEY (case_id, name)
+);
+CREATE TABLE hold_out (patient_key TEXT PRIMARY KEY, patient TEXT NOT NULL);
+"""
+
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+"""Version -> what turns its tables into those of the next version, within one transaction."""
+
+
+def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open the catalogue of a store, bring it to this version's form, and return the connection.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, locked for long, or of a newer version.
+    """
+    with told(folder):
+        db = _for_reading(folder) if read_only else _for_writing(folder)
+        db.row_factory = sqlite3.Row
+        return db
+
+
+def create(folder: Path) -> None:
+    """Make an empty catalogue, unless another process was quicker; it appears whole.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    part = folder / f".{uuid.uuid4().hex[:8]}.part.{CATALOGUE}"
+    with told(folder):
+        try:
+            db = sqlite3.connect(part, isolation_level=None)
+            db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            db.close()
+            _place_new(part, folder / CATALOGUE)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _place_new(part: Path, target: Path) -> None:
+    """Give a file its name unless that is taken."""
+    try:
+        os.link(part, target)
+    except OSError:  # the name is taken, or a file system without links
+        if not target.exists():
+            os.rename(part, target)
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """Return the catalogue's schema version; 0 if it has no tables yet."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def set_journal(db: sqlite3.Connection, folder: Path) -> str:
+    """Choose how writes are made safe, and return SQLite's name for it.
+
+    A write-ahead log where all its users are on this machine, a rollback journal on a network.
+    """
+    mode = "DELETE" if is_on_network(folder) else "WAL"
+    with suppress(sqlite3.OperationalError):  # others are at work: theirs stays, and is as safe
+        db.execute(f"PRAGMA journal_mode = {mode}")
+    db.execute("PRAGMA synchronous = FULL")
+    return str(db.execute("PRAGMA journal_mode").fetchone()[0])
+
+
+def now() -> str:
+    """Return this moment, ISO 8601, UTC, to the millisecond."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+@contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """Turn what SQLite and the system say into errors for people."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _error(folder, str(error)) from error
+    except OSError as error:
+        raise _error(folder, error.strerror or str(error)) from error
+
+
+def _for_writing(folder: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(folder / CATALOGUE, timeout=BUSY_S, isolation_level=None)
+    try:
+        _check_version(db, folder)
+        set_journal(db, folder)
+        if version_of(db) < SCHEMA_VERSION:
+            _migrate(db, folder)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _for_reading(folder: Path) -> sqlite3.Connection:
+    """Open without writing; where SQLite cannot, or the form is old, work on a copy in memory."""
+    try:
+        uri = f"{(folder / CATALOGUE).resolve().as_uri()}?mode=ro"
+        db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:  # a write-ahead log, which even readers have to write to
+        db = _copied(folder)
+    _check_version(db, folder)
+    if version_of(db) < SCHEMA_VERSION:
+        old, db = db, sqlite3.connect(":memory:", isolation_level=None)
+        old.backup(db)
+        old.close()
+        _upgrade(db)
+    return db
+
+
+def _copied(folder: Path) -> sqlite3.Connection:
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    with tempfile.TemporaryDirectory() as place:
+        for end in ("", "-wal"):
+            source = folder / f"{CATALOGUE}{end}"
+            if source.exists():
+                shutil.copyfile(source, Path(place) / source.name)
+        copy = sqlite3.connect(Path(place) / CATALOGUE, isolation_level=None)
+        copy.backup(memory)
+        copy.close()
+    return memory
+
+
+def _migrate(db: sqlite3.Connection, folder: Path) -> None:
+    """Keep a backup beside, then take the tables to this version."""
+    backup = folder / f"catalogue-v{version_of(db)}-{now()[:19].replace(':', '')}.sqlite"
+    copy = sqlite3.connect(backup)
+    db.backup(copy)
+    copy.close()
+    _upgrade(db)
+
+
+def _upgrade(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")  # whoever waited here may find the work done
+    try:
+        for version in range(version_of(db), SCHEMA_VERSION):
+            MIGRATIONS[version](db)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def _check_version(db: sqlite3.Connection, folder: Path) -> None:
+    found = version_of(db)
+    if found > SCHEMA_VERSION:
+        raise InputError(
+            "case store",
+            f"{folder}, whose catalogue has version {found}",
+            f"version {SCHEMA_VERSION} or older",
+            "Update FLARESeg on this machine; the store was used by a newer one.",
+        )
+    if found == 0:
+        raise _error(folder, "file is not a database of cases")
+
+
+REBUILD = "Run `flare cases verify --rebuild --store FOLDER`: the files make a new catalogue."
+
+ACTIONS = (
+    ("locked", "Wait until the other program is done, then try again; nothing was lost."),
+    ("full", "Free space on the disk, then try again; nothing was lost."),
+    ("not a database", REBUILD),
+    ("malformed", REBUILD),
+    ("", "Check the folder's permissions and free space, then try again; nothing was lost."),
+)
+"""Words in what SQLite or the system says -> what to do."""
+
+
+def _error(folder: Path, came: str) -> InputError:
+    action = next(text for word, text in ACTIONS if word in came)
+    legal = "a store that may be written to, with free space, and is not busy for long"
+    return InputError(
+        "case store", f"{folder}: {came}", legal, action.replace("FOLDER", str(folder))
+    )

@@ -1,0 +1,204 @@
+"""Agreement between the files of a case store and its catalogue: what is there and not listed.
+
+A writer that was killed left a note of intent. Whoever holds the catalogue's lock next settles that
+case: what is whole is taken in, what is not was never promised to anybody and goes.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from flare_core.errors import InputError
+from flare_core.store import cases_files as files
+from flare_core.store.cases_names import key_of
+from flare_core.store.cases_records import LabelFacts
+from flare_core.store.cases_rows import (
+    Values,
+    choose,
+    facts_of,
+    facts_text,
+    insert_case,
+    insert_version,
+    status_after,
+)
+from flare_core.store.json_fields import read_json
+
+Told = list[tuple[str, str, int | None]]
+"""Case, ``added``, ``labelled`` or ``restored``, and the version: what was taken in."""
+
+
+def settle(db: sqlite3.Connection, folder: Path, case: str, *, keep: bool = False) -> Told:
+    """Take in what is whole of a case and not in the catalogue; remove the rest.
+
+    Parameters
+    ----------
+    db : connection
+        Within a transaction that holds the lock for writing.
+    folder : Path
+        The store.
+    case : str
+        Name of the case; "" for what concerns the store itself: the hold-out.
+    keep : bool
+        Remove nothing.
+
+    Returns
+    -------
+    list
+        What was taken in, in order.
+    """
+    if not case:
+        return _settle_hold_out(db, folder)
+    place = folder / files.CASES / case
+    told: Told = []
+    if _case_id(db, case) is None:
+        if not _take_case(db, folder, place):
+            if not keep:
+                _clear(place)
+            return told
+        told.append((case, "added", None))
+    case_id = _case_id(db, case)
+    assert case_id is not None  # just looked up or put in
+    for facts_file in sorted((place / files.LABELS).glob("v*.json")):
+        told += _take_version(db, folder, case_id, facts_file)
+    if not keep:
+        _clear_labels(db, folder, case_id, place / files.LABELS)
+    return told
+
+
+def case_facts(values: Values) -> str:
+    """Return what ``case.json`` says of a case."""
+    known = ("name", "patient", "source", "image", "linked", "sha256", "size", "grid", "added",
+             "weight")  # fmt: skip
+    return json.dumps({key: values[key] for key in known}, indent=1, ensure_ascii=False) + "\n"
+
+
+def new_case(values: Values) -> Values:
+    """Complete what ``case.json`` says to a row of the catalogue: a case without labels."""
+    return {
+        **values, "key": key_of(values["name"]), "patient_key": key_of(values["patient"]),
+        "linked": int(values["linked"]), "status": "unlabelled", "latest": None, "chosen": None,
+        "kind": "", "organs": "",
+    }  # fmt: skip
+
+
+def version_facts(values: Values, facts: LabelFacts, restores: int | None) -> str:
+    """Return what the JSON beside a label map says."""
+    known = ("number", "file", "sha256", "size", "created")
+    told = {key: values[key] for key in known} | {"restores": restores}
+    told["facts"] = json.loads(facts_text(facts))
+    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+
+
+def version_stem(number: int) -> str:
+    """Return how the file names of a version start.
+
+    Examples
+    --------
+    >>> version_stem(3)
+    'v0003'
+    """
+    return f"v{number:04d}"
+
+
+def put_version(
+    db: sqlite3.Connection, case_id: int, values: Values, facts: LabelFacts, *, chosen: bool
+) -> str:
+    """Put a label version into the catalogue; return the case's status afterwards.
+
+    Parameters
+    ----------
+    values : dict
+        number, file, sha256, size, created.
+    chosen : bool
+        Whether it is the one to learn from whatever was there; otherwise its kind decides.
+    """
+    more = {"parent": facts.parent, "facts": facts_text(facts)}
+    insert_version(db, case_id, {**values, **more})
+    row = db.execute("SELECT * FROM cases WHERE id = ?", (case_id,)).fetchone()
+    nothing = {"status": "unlabelled", "kind": "", "chosen": None}
+    status, number = status_after(facts.kind, values["number"], nothing if chosen else row)
+    if number == values["number"]:
+        choose(db, case_id, status, number, facts)
+    db.execute("UPDATE cases SET latest = ? WHERE id = ?", (values["number"], case_id))
+    return status
+
+
+def _case_id(db: sqlite3.Connection, case: str) -> int | None:
+    row = db.execute("SELECT id FROM cases WHERE key = ?", (key_of(case),)).fetchone()
+    return None if row is None else int(row["id"])
+
+
+def _settle_hold_out(db: sqlite3.Connection, folder: Path) -> Told:
+    path = folder / files.HOLD_OUT
+    if path.exists() and not db.execute("SELECT 1 FROM hold_out").fetchone():
+        patients = json.loads(path.read_text("utf-8"))["patients"]
+        put_hold_out(db, patients)
+        return [("", "hold-out", None)]
+    return []
+
+
+def put_hold_out(db: sqlite3.Connection, patients: list[str]) -> None:
+    """Put the patients of the frozen hold-out into the catalogue."""
+    rows = [(key_of(patient), patient) for patient in patients]
+    db.executemany("INSERT INTO hold_out VALUES (?, ?)", rows)
+
+
+def _take_case(db: sqlite3.Connection, folder: Path, place: Path) -> bool:
+    values = _read(place / files.CASE_FACTS)
+    if values is None:
+        return False
+    if not values["linked"] and not (folder / values["image"]).is_file():
+        return False
+    if db.execute("SELECT 1 FROM cases WHERE sha256 = ?", (values["sha256"],)).fetchone():
+        return False
+    insert_case(db, new_case(values))
+    return True
+
+
+def _take_version(db: sqlite3.Connection, folder: Path, case_id: int, path: Path) -> Told:
+    values = _read(path)
+    if values is None or not (folder / values["file"]).is_file():
+        return []
+    there = db.execute(
+        "SELECT 1 FROM versions WHERE case_id = ? AND number = ?", (case_id, values["number"])
+    ).fetchone()
+    if there:
+        return []
+    facts = facts_of(json.dumps(values["facts"]), str(path))
+    restored = values["restores"] is not None
+    put_version(db, case_id, values, facts, chosen=restored)
+    what = "restored" if restored else "labelled"
+    return [(path.parent.parent.name, what, values["number"])]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return a small JSON file of the store; None if it is missing or damaged."""
+    try:
+        value = read_json(path.read_text("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, InputError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _clear(place: Path) -> None:
+    """Remove what a killed writer left of a case that is not one."""
+    for path in [*place.glob(f"{files.LABELS}/*"), *place.glob("*")]:
+        if path.is_file():
+            files.remove(path)
+    for path in (place / files.LABELS, place):
+        if path.is_dir():
+            path.rmdir()
+
+
+def _clear_labels(db: sqlite3.Connection, folder: Path, case_id: int, labels: Path) -> None:
+    """Remove label maps, facts and parts of them that belong to no version."""
+    rows = db.execute("SELECT file, number FROM versions WHERE case_id = ?", (case_id,)).fetchall()
+    known = {folder / row["file"] for row in rows}
+    numbers = {version_stem(row["number"]) for row in rows}
+    for path in labels.glob("*"):
+        facts = path.suffix == ".json" and path.name.split("-")[0] in numbers
+        if path not in known and not facts and not path.is_dir():
+            files.remove(path)

@@ -1,0 +1,186 @@
+"""What the channels of an nnU-Net model mean, and which of our organs they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flare_core.anatomy.organs import ALL_TARGETS, organ
+from flare_core.errors import InputError
+from flare_core.store.nnunet_plans import need, refusal
+from flare_core.store.stage_card import BACKGROUND, OTHER
+
+LabelMap = Mapping[str, str | None]
+"""A model's own label name (or its number as text) -> organ key; None: not one of our organs."""
+
+MORE_NAMES = {
+    "postcava": "inferior_vena_cava",
+    "ivc": "inferior_vena_cava",
+    "vena cava": "inferior_vena_cava",
+    "inferior vena cava ivc": "inferior_vena_cava",
+    "arota": "aorta",
+    "abdominal aorta": "aorta",
+    "gall bladder": "gallbladder",
+    "bladder gall": "gallbladder",
+    "oesophagus": "esophagus",
+    "suprarenal gland right": "right_adrenal_gland",
+    "suprarenal gland left": "left_adrenal_gland",
+    "right suprarenal gland": "right_adrenal_gland",
+    "left suprarenal gland": "left_adrenal_gland",
+    "pancreatic tissue": "pancreas",
+    "kidney r": "right_kidney",
+    "kidney l": "left_kidney",
+    "adrenal r": "right_adrenal_gland",
+    "adrenal l": "left_adrenal_gland",
+    "tumours": "lesion",
+    "tumors": "lesion",
+    "lesions": "lesion",
+    "tumour": "lesion",
+}
+"""Spellings seen in public data sets, beyond the organ table's own synonyms."""
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The output channels of a network."""
+
+    names: tuple[str, ...]
+    """The model's own name of each channel."""
+    values: tuple[int, ...]
+    """Label value that nnU-Net writes for each channel."""
+    labels: tuple[str, ...]
+    """As in a StageCard: organ key, ``background``, or ``other:name``."""
+    regions: bool
+    """Whether each channel is a sigmoid of its own."""
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        """Keys of the organs among them."""
+        return tuple(label for label in self.labels if not label.startswith((BACKGROUND, OTHER)))
+
+
+def channels_of(dataset: Mapping[str, Any], label_map: LabelMap | None = None) -> Channels:
+    """Read the labels of a v2 dataset.json.
+
+    Parameters
+    ----------
+    dataset : mapping
+        The parsed dataset.json: labels by name, perhaps regions.
+    label_map : mapping, optional
+        Corrections by a person.
+
+    Raises
+    ------
+    InputError
+        If the file is not for one CT channel, its labels are not as nnU-Net writes them, a name in
+        `label_map` is not the model's, or nothing maps to an organ.
+    """
+    _check_one_ct(dataset)
+    stated = dict(need(dataset, "labels", "dataset.json"))
+    stated.pop("ignore", None)
+    regions = any(isinstance(value, list) and len(value) > 1 for value in stated.values())
+    if not regions:
+        found = {name: int(_single(name, value)) for name, value in stated.items()}
+        by_value = sorted((value, name) for name, value in found.items())
+        return mapped([n for _, n in by_value], [v for v, _ in by_value], label_map)
+    names = [name for name, value in stated.items() if set(_list(value)) != {0}]
+    order = [int(value) for value in need(dataset, "regions_class_order", "dataset.json")]
+    if len(order) != len(names):
+        legal = f"{len(names)} entries, one for each region"
+        raise refusal("dataset.json: regions_class_order", str(order), legal)
+    return mapped(names, order, label_map, regions=True)
+
+
+def mapped(
+    names: list[str],
+    values: list[int],
+    label_map: LabelMap | None = None,
+    *,
+    regions: bool = False,
+) -> Channels:
+    """Give each channel its organ.
+
+    Raises
+    ------
+    InputError
+        If values of exclusive labels have gaps, or nothing maps to an organ, or two do to one.
+    """
+    if not regions and values != list(range(len(values))):
+        raise refusal("labels", str(values), "0 (background), 1, 2, ... without gaps")
+    asked = {str(name): key for name, key in (label_map or {}).items()}
+    known = {*names, *map(str, values)}
+    strange = sorted(set(asked) - known)
+    if strange:
+        legal = ", ".join(names)
+        action = "Name labels as the model does, or by number."
+        raise InputError("label map", ", ".join(strange), legal, action)
+    labels = [
+        BACKGROUND if value == 0 and not regions else _label(name, value, asked)
+        for name, value in zip(names, values, strict=True)
+    ]
+    found = Channels(tuple(names), tuple(values), tuple(labels), regions)
+    _check_organs(found)
+    return found
+
+
+def organ_of(name: str) -> str | None:
+    """Return the key of the organ a label of another model is, None if it is none of ours.
+
+    Examples
+    --------
+    >>> organ_of("kidney_right"), organ_of("Postcava"), organ_of("lung_upper_lobe_left")
+    ('right_kidney', 'inferior_vena_cava', None)
+    """
+    words = " ".join(name.replace("_", " ").replace("-", " ").split()).casefold()
+    if words in MORE_NAMES:
+        return MORE_NAMES[words]
+    if words.isdigit():
+        return None
+    try:
+        return organ(words).key
+    except InputError:
+        return None
+
+
+def _label(name: str, value: int, asked: Mapping[str, str | None]) -> str:
+    """Return a channel's label in the card: what a person said, else what its name says."""
+    for said in (name, str(value)):
+        if said in asked:
+            key = asked[said]
+            return f"{OTHER}:{name}" if key is None else organ(key).key
+    key = organ_of(name)
+    return f"{OTHER}:{name}" if key is None else key
+
+
+def _check_organs(found: Channels) -> None:
+    keys = found.organs
+    if not keys:
+        raise InputError(
+            "labels",
+            ", ".join(found.names),
+            f"at least one of {', '.join(each.key for each in ALL_TARGETS)}",
+            "If one of the labels is such an organ under another name, say so in a label map.",
+        )
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        names = [n for n, la in zip(found.names, found.labels, strict=True) if la == twice[0]]
+        action = "Choose one in a label map and give the others no organ."
+        raise InputError("labels", f"{twice[0]} for {', '.join(names)}", "each organ once", action)
+
+
+def _check_one_ct(dataset: Mapping[str, Any]) -> None:
+    named = dataset.get("channel_names", dataset.get("modality"))
+    if not isinstance(named, Mapping) or len(named) != 1:
+        raise refusal("dataset.json: channel_names", str(named), "one channel, a CT")
+
+
+def _single(name: str, value: Any) -> Any:
+    values = _list(value)
+    if len(values) != 1 or not isinstance(values[0], int):
+        raise refusal(f"dataset.json: label {name}", str(value), "a whole number")
+    return values[0]
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]

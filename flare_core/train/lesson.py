@@ -1,0 +1,95 @@
+"""The networks of a run and the loss of one patch: what a strategy's step has in its hands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flare_core.networks import build_network
+from flare_core.segment.runtime import Runtime
+from flare_core.train.batches import Patch
+from flare_core.train.config import TrainConfig
+from flare_core.train.losses import deep_supervision_loss, level_targets
+from flare_core.train.strategies.strategy import Strategy
+
+
+class Lesson(nn.Module):
+    """A student, and the further networks of its strategy; maps a patch to its loss.
+
+    It is a module so that DistributedDataParallel can wrap it, whatever the strategy does inside.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    strategy : Strategy
+    runtime : Runtime
+        Where training runs.
+    """
+
+    def __init__(self, config: TrainConfig, strategy: Strategy, runtime: Runtime) -> None:
+        super().__init__()
+        self.config, self.strategy, self.runtime = config, strategy, runtime
+        self.steps = 0  # optimiser steps of the whole run so far
+        self.student = build_network(config.network)
+        self.extra = nn.ModuleDict(strategy.networks(config))
+        self.to(device=runtime.device, memory_format=runtime.layout)  # type: ignore[call-overload]
+
+    def forward(self, patch: Patch) -> Tensor:
+        """Return the loss of one patch."""
+        return self.strategy.step(patch, self)
+
+    def trained(self) -> list[nn.Parameter]:
+        """Return the parameters that the optimiser moves."""
+        return [each for each in self.parameters() if each.requires_grad]
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which networks run, in the run's number format."""
+        device, dtype = self.runtime.device, self.runtime.dtype
+        return torch.autocast(device, dtype, enabled=dtype != torch.float32)
+
+    def levels(self, image: Tensor) -> list[Tensor]:
+        """Return the student's logits (B, K, Z, Y, X) at every supervised resolution, finest first.
+
+        They are in the order of `networks.space_to_depth.blocks_along_x`, as `loss` wants them.
+        """
+        with self.autocast():
+            levels = self.student(image)
+        return levels if isinstance(levels, list) else [levels]
+
+    @torch.no_grad()
+    def answer(self, network: nn.Module, image: Tensor) -> Tensor:
+        """Return a network's logits (B, K, Z, Y, X) in the voxels' own order, without gradients."""
+        was = network.training
+        network.eval()
+        with self.autocast():
+            logits = network(image)
+        network.train(was)
+        return logits
+
+    def loss(self, levels: Sequence[Tensor], patch: Patch) -> Tensor:
+        """Return the loss of logits over all resolutions, over what the patch's case annotates."""
+        spec, weights = self.config.network, patch.weights
+        return deep_supervision_loss(
+            levels,
+            level_targets(patch.classes, spec, len(levels)),
+            patch.annotated,
+            focal_gamma=self.config.focal_gamma,
+            balance=self.config.class_balance,
+            weights=() if weights is None else level_targets(weights, spec, len(levels)),
+        )
+
+
+def ramp(steps: int, length: int) -> float:
+    """Return the weight of what another network says: near 0 while it is new, 1 after `length`.
+
+    exp(-5 (1 - t)^2), as Tarvainen and Valpola (2017) and Laine and Aila (2017).
+
+    Examples
+    --------
+    >>> [round(ramp(n, 100), 3) for n in (0, 50, 100, 200)]
+    [0.007, 0.287, 1.0, 1.0]
+    """
+    left = 1 - min(1.0, steps / length) if length else 0.0
+    return float(torch.exp(torch.tensor(-5.0 * left * left)))

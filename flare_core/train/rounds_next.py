@@ -1,0 +1,34 @@
+"""The list of scans to look at next, from the evidence of a run's last round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flare_core.errors import InputError
+from flare_core.store.cases import open_store
+from flare_core.train.evidence import CaseEvidence
+from flare_core.train.next_cases import NextCase, rank_cases, seen_cases
+from flare_core.train.rounds_state import RunFolder
+
+
+def next_of_run(path: Path) -> tuple[NextCase, ...]:
+    """Return the cases of a run in the order in which a person should look at them.
+
+    Raises
+    ------
+    InputError
+        If there is no run, or none of its rounds has gathered evidence yet.
+    """
+    run = RunFolder(path)
+    for number in range(run.state.round, 0, -1):
+        rows = run.round(number).read("candidates")
+        if rows:
+            with open_store(run.settings.store) as store:
+                seen = seen_cases(store)
+            return rank_cases([CaseEvidence.from_json(row) for row in rows], seen)
+    raise InputError(
+        "folder of the run",
+        f"{path}: no round has labelled scans yet",
+        "a run whose teacher has predicted",
+        "Wait for the first round's evidence, or go on with flare rounds resume.",
+    )

@@ -1,0 +1,277 @@
+"""The folder of a self-training run: where everything lies, how far it is, who may write to it.
+
+    RUN/settings.json  student.json  state.json  cache/  scores/MODEL/CASE.json
+    RUN/round-01/predictions/CASE.nii.gz, CASE.json (evidence)   candidates.json   decisions.json
+                 labels.json   training.json   student-0/ (log.jsonl, checkpoint, weights)
+                 package/   verdict.json   promotion.json
+
+Every file appears whole or not at all, and each step leaves one behind that says it is done: a run
+that was killed goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from flare_core import atomic
+from flare_core.errors import Cancelled, InputError
+from flare_core.store.home import ensure_folder
+from flare_core.store.json_fields import decode, encode, read_json
+from flare_core.train.rounds_settings import RoundSettings
+
+STEPS = ("predict", "evidence", "select", "labels", "train", "package", "score", "promote")
+"""Of every round, in order."""
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RoundsState:
+    """How far a run is."""
+
+    run: str
+    """Names this run in the case store."""
+    created: str
+    """When it was started, ISO 8601, UTC."""
+    teacher: str = ""
+    """Package folder of the first teacher; empty without one."""
+    status: str = "ready"
+    """``ready``, ``running``, ``stopped``, ``failed`` or ``done``."""
+    round: int = 0
+    """Round at work, from 1."""
+    step: str = ""
+    """Step at work, one of `STEPS`."""
+    message: str = ""
+    """Why it stopped, failed or ended."""
+    done: dict[str, Any] = field(default_factory=dict)
+    """Round -> step -> when it was done."""
+    pid: int = 0
+    """Process that runs it, or ran it last."""
+    host: str = ""
+    """Machine of that process."""
+    format: int = FORMAT
+    """Of this file."""
+
+
+@dataclass(frozen=True)
+class RoundFolder:
+    """Where one round's files are."""
+
+    path: Path
+    """``RUN/round-NN``."""
+    number: int
+    """From 1."""
+
+    @property
+    def predictions(self) -> Path:
+        """Label maps and evidence."""
+        return self.path / "predictions"
+
+    def labels_of(self, case: str) -> Path:
+        """Return the predicted label map of a case."""
+        return self.predictions / f"{case}.nii.gz"
+
+    def soft_of(self, case: str) -> Path:
+        """Return the soft map of a case, where the strategy learns from soft labels."""
+        return self.predictions / f"{case}-soft.nii.gz"
+
+    def evidence_of(self, case: str) -> Path:
+        """Return the evidence of a case; it is there once the case is predicted."""
+        return self.predictions / f"{case}.json"
+
+    def student(self, fold: int) -> Path:
+        """Return the training run of a fold."""
+        return self.path / f"student-{fold}"
+
+    @property
+    def package(self) -> Path:
+        """The student as a model."""
+        return self.path / "package"
+
+    def read(self, name: str) -> Any:
+        """Return a JSON file of the round; None if it is not there yet."""
+        path = self.path / f"{name}.json"
+        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a JSON file of the round, whole or not at all."""
+        atomic.write_json(self.path / f"{name}.json", value)
+
+
+class RunFolder:
+    """A run on disk.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder; must hold a run.
+
+    Raises
+    ------
+    InputError
+        If there is no run, or its files are damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not (path / "state.json").is_file():
+            raise InputError(
+                "folder of the run",
+                str(path),
+                "a folder that flare rounds start has made",
+                "Check the path, or start a run there first.",
+            )
+        self.settings = decode(RoundSettings, self._json("settings"), str(path / "settings.json"))
+
+    @property
+    def state(self) -> RoundsState:
+        """How far it is, as the file says now."""
+        return decode(RoundsState, self._json("state"), str(self.path / "state.json"))
+
+    def change(self, **changes: Any) -> None:
+        """Write the state with some fields changed."""
+        atomic.write_json(self.path / "state.json", encode(replace(self.state, **changes)))
+
+    def finish(self, number: int, step: str) -> None:
+        """Note that a step of a round is done."""
+        done = self.state.done
+        done.setdefault(str(number), {})[step] = now()
+        self.change(done=done)
+
+    def is_done(self, number: int, step: str) -> bool:
+        """Whether a step of a round is done."""
+        return step in self.state.done.get(str(number), {})
+
+    def round(self, number: int) -> RoundFolder:
+        """Return a round's folder, making it."""
+        folder = RoundFolder(self.path / f"round-{number:02d}", number)
+        ensure_folder(folder.predictions)
+        return folder
+
+    @property
+    def cache(self) -> Path:
+        """Resampled scans."""
+        return self.path / "cache"
+
+    def score_of(self, fingerprint: str, case: str) -> Path:
+        """Return the file of a model's scores on a hold-out case."""
+        return self.path / "scores" / fingerprint[:16] / f"{case}.json"
+
+    # Stopping is asked for by a file, which works across processes, machines and systems.
+    def ask_to_stop(self) -> None:
+        """Ask the process that runs this to stop at the next moment where nothing is lost."""
+        atomic.write_text(self.path / "stop", now())
+
+    def stop_if_asked(self) -> None:
+        """Raise where somebody asked to stop.
+
+        Raises
+        ------
+        Cancelled
+            If they did.
+        """
+        if (self.path / "stop").exists():
+            raise Cancelled("stopped on request; flare rounds resume goes on from here")
+
+    def _json(self, name: str) -> Any:
+        path = self.path / f"{name}.json"
+        return read_json(path.read_text("utf-8"), str(path))
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Own the run: no second process may write to it. The lock goes with its process.
+
+        Raises
+        ------
+        InputError
+            If another process runs it.
+        """
+        with _locked(self.path / "lock.sqlite") as mine:
+            if not mine:
+                state = self.state
+                raise InputError(
+                    "folder of the run",
+                    f"{self.path}: process {state.pid} on {state.host} runs it",
+                    "a run that no process works on",
+                    "Wait for it, or ask it to stop with flare rounds stop.",
+                )
+            (self.path / "stop").unlink(missing_ok=True)
+            self.change(status="running", message="", pid=os.getpid(), host=socket.gethostname())
+            yield
+
+    def is_running(self) -> bool:
+        """Whether a process owns the run."""
+        with _locked(self.path / "lock.sqlite") as mine:
+            return not mine
+
+
+def create_run(
+    path: Path, settings: RoundSettings, teacher: str, configs: Mapping[str, str]
+) -> RunFolder:
+    """Make the folder of a new run.
+
+    Parameters
+    ----------
+    configs : mapping
+        Field of the settings -> text of the training configuration it names. They are copied, so
+        that what a person changes later does not change a run half-way.
+
+    Raises
+    ------
+    InputError
+        If a run is there already, or the folder cannot be written.
+    """
+    if (path / "state.json").exists():
+        raise InputError(
+            "folder of the run",
+            f"{path} holds a run",
+            "a new folder",
+            "Go on with flare rounds resume, or choose another folder.",
+        )
+    ensure_folder(path)
+    for name, text in configs.items():
+        atomic.write_text(path / f"{name}.json", text)
+    mine = {name: str((path / f"{name}.json").resolve()) for name in configs}
+    settings = replace(settings, **mine)  # type: ignore[arg-type]
+    atomic.write_text(path / "settings.json", settings.to_json())
+    state = RoundsState(uuid.uuid4().hex[:12], now(), teacher)
+    atomic.write_json(path / "state.json", encode(state))
+    return RunFolder(path)
+
+
+def now() -> str:
+    """Return the time, ISO 8601, UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold an exclusive lock on a SQLite file; yield whether it could be had.
+
+    The system lets go of it when the process ends, however it ends.
+    """
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    try:
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            yield False
+            return
+        yield True
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
+
+
+Tell = Callable[[dict[str, Any]], None]
+"""Told facts about the run's progress; may raise to stop."""

@@ -1,0 +1,57 @@
+"""How unlabelled scans help: which predicted labels are believed, and what a step's loss is.
+
+★ ADD A STRATEGY: one file beside this one and one line in STRATEGIES. `strategy.Strategy` says what
+it must do; `supervised.Supervised` does the least of it and can be inherited from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flare_core.errors import InputError
+from flare_core.store.json_fields import decode
+from flare_core.train.strategies.agreement import Agreement
+from flare_core.train.strategies.confident import Confident
+from flare_core.train.strategies.cross_pseudo import CrossPseudo
+from flare_core.train.strategies.iterative import Iterative
+from flare_core.train.strategies.mean_teacher import MeanTeacher
+from flare_core.train.strategies.soft_labels import SoftLabels
+from flare_core.train.strategies.strategy import Strategy
+from flare_core.train.strategies.supervised import Supervised
+
+STRATEGIES: dict[str, type[Supervised]] = {
+    "supervised": Supervised,
+    "confident": Confident,
+    "agreement": Agreement,
+    "iterative": Iterative,
+    "mean_teacher": MeanTeacher,
+    "cross_pseudo": CrossPseudo,
+    "soft_labels": SoftLabels,
+}
+
+__all__ = ["STRATEGIES", "build_strategy"]
+
+
+def build_strategy(settings: dict[str, Any]) -> Strategy:
+    """Return the strategy of a training configuration.
+
+    Raises
+    ------
+    InputError
+        If the kind is missing or unknown, or a setting is unknown or illegal.
+
+    Examples
+    --------
+    >>> build_strategy({"kind": "agreement", "least_mean": 0.9})
+    Agreement(least_mean=0.9, least_organ=0.7, weight=1.0)
+    """
+    kind = settings.get("kind")
+    if kind not in STRATEGIES:
+        raise InputError(
+            "strategy: kind",
+            repr(kind),
+            ", ".join(STRATEGIES),
+            "Choose one of these.",
+        )
+    rest = {name: value for name, value in settings.items() if name != "kind"}
+    return decode(STRATEGIES[kind], rest, f"strategy {kind}")

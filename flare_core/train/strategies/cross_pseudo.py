@@ -1,0 +1,110 @@
+"""Cross pseudo supervision: two decoders on one encoder label unlabelled scans for each other.
+
+Sources: Chen et al. 2021 (CVPR), "Semi-supervised semantic segmentation with cross pseudo
+supervision"; team aladdin5 (FLARE22), with two decoders instead of two networks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from flare_core.networks import build_network
+from flare_core.networks.space_to_depth import (
+    SpaceToDepthNet,
+    blocks_along_x,
+    fold,
+    layout_of,
+    unfold,
+)
+from flare_core.train.strategies.candidate import Candidate, Decision, refuse
+from flare_core.train.strategies.supervised import Limits, Supervised
+
+if TYPE_CHECKING:
+    from flare_core.train.batches import Patch
+    from flare_core.train.config import TrainConfig
+    from flare_core.train.lesson import Lesson
+
+
+@dataclass(frozen=True)
+class CrossPseudo(Supervised):
+    """Learn from labels with both decoders, and from each other's arg-max where there are none."""
+
+    weight: float = 0.5
+    """Weight of what the other decoder says, in full; Chen et al. took 1.5 for natural images."""
+    ramp_steps: int = 500
+    """Steps in which that weight rises: at first the decoders know nothing."""
+
+    uses_unlabelled: ClassVar[bool] = True
+    """The decoders label them for each other."""
+    LIMITS: ClassVar[Limits] = {"weight": (0, math.inf), "ramp_steps": (0, math.inf)}
+    """Least and greatest legal value."""
+
+    def select(self, candidates: Sequence[Candidate]) -> tuple[Decision, ...]:
+        """Accept no predicted label: the scans are learned from without any."""
+        why = "the decoders label this scan anew in every step"
+        return tuple(refuse(each, why) for each in candidates)
+
+    def networks(self, config: TrainConfig) -> dict[str, nn.Module]:
+        """Return the second decoder; it starts with weights of its own, and so disagrees."""
+        return {"decoder": _core(build_network(config.network)).decoder}
+
+    def step(self, patch: Patch, lesson: Lesson) -> Tensor:
+        """Return the loss of both decoders."""
+        from flare_core.train.lesson import ramp
+
+        one, other = self._answers(patch.image, lesson)
+        if patch.fully_labelled:
+            return (lesson.loss(one.levels, patch) + lesson.loss(other.levels, patch)) / 2
+        cross = lesson.loss(one.levels, self._labelled(patch, other.classes))
+        cross = cross + lesson.loss(other.levels, self._labelled(patch, one.classes))
+        cross = self.weight * ramp(lesson.steps, self.ramp_steps) * cross / 2
+        if patch.unlabelled:
+            return cross
+        return (lesson.loss(one.levels, patch) + lesson.loss(other.levels, patch)) / 2 + cross
+
+    def _answers(self, image: Tensor, lesson: Lesson) -> tuple[_Answer, _Answer]:
+        """Return what the student's decoder and the second one say."""
+        core, block = _core(lesson.student), lesson.config.network.space_to_depth
+        with lesson.autocast():
+            folded = fold(image, block).contiguous(memory_format=layout_of(image))
+            features = core.encoder(folded)
+            raw = [core.decoder(features), lesson.extra["decoder"](features)]
+        one, other = (_Answer.of(each, block) for each in raw)
+        return one, other
+
+    def _labelled(self, patch: Patch, classes: Tensor) -> Patch:
+        """Return the patch with the other decoder's classes, the reference first."""
+        known = torch.tensor(patch.annotated, device=classes.device)
+        known[0] = False
+        classes = classes.masked_fill(known[classes.long()], 0)
+        classes = torch.where(patch.classes > 0, patch.classes, classes)
+        return replace(patch, classes=classes, annotated=(True,) * len(patch.annotated))
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """What one decoder says of a patch."""
+
+    levels: list[Tensor]
+    """Logits at every resolution, in the order of `blocks_along_x`, finest first."""
+    classes: Tensor
+    """uint8 (1, 1, Z, Y, X): the most likely class, in the voxels' own order."""
+
+    @classmethod
+    def of(cls, raw: Tensor | list[Tensor], block: tuple[int, int, int]) -> _Answer:
+        levels = raw if isinstance(raw, list) else [raw]
+        finest = unfold(levels[0].detach(), block) if prod(block) > 1 else levels[0].detach()
+        classes = finest.argmax(dim=1, keepdim=True).to(torch.uint8)
+        return cls([blocks_along_x(each, block) for each in levels], classes)
+
+
+def _core(network: nn.Module) -> nn.Module:
+    """Return the network with an encoder and a decoder, inside its folding if there is any."""
+    return network.network if isinstance(network, SpaceToDepthNet) else network

@@ -1,0 +1,107 @@
+"""Mean teacher: the running mean of the student labels what nobody has labelled.
+
+Sources: Tarvainen and Valpola 2017; team hmi306 (FLARE23, 4th): EMA .99, loss weights 1 for fully
+labelled patches, .5 for partly labelled, .5 for unlabelled; the teacher's arg-max is the target,
+and the reference's voxels are forced into it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from flare_core.networks import build_network
+from flare_core.train.strategies.candidate import Candidate, Decision, refuse
+from flare_core.train.strategies.supervised import Limits, Supervised
+
+if TYPE_CHECKING:
+    from flare_core.train.batches import Patch
+    from flare_core.train.config import TrainConfig
+    from flare_core.train.lesson import Lesson
+
+
+@dataclass(frozen=True)
+class MeanTeacher(Supervised):
+    """Learn from labels and, with less weight, from a slower copy of oneself."""
+
+    decay: float = 0.99
+    """Share of the teacher that stays in each step (hmi306)."""
+    labelled: float = 1.0
+    """Weight of patches whose case annotates every organ (hmi306)."""
+    partly: float = 0.5
+    """Weight of patches whose other organs the teacher fills in (hmi306)."""
+    unlabelled: float = 0.5
+    """Weight of patches that the teacher alone labels (hmi306)."""
+    ramp_steps: int = 500
+    """Steps in which the teacher's weight rises: at first it knows nothing."""
+    least_probability: float = 0.0
+    """Voxels of which the teacher is less sure are left out; hmi306 left none out."""
+
+    uses_unlabelled: ClassVar[bool] = True
+    """The teacher labels them while training."""
+    LIMITS: ClassVar[Limits] = {
+        "decay": (0, 0.999999),
+        "labelled": (0, math.inf),
+        "partly": (0, math.inf),
+        "unlabelled": (0, math.inf),
+        "ramp_steps": (0, math.inf),
+        "least_probability": (0, 1),
+    }
+    """Least and greatest legal value."""
+
+    def select(self, candidates: Sequence[Candidate]) -> tuple[Decision, ...]:
+        """Accept no predicted label: the scans are learned from without any."""
+        why = "the teacher labels this scan anew in every step"
+        return tuple(refuse(each, why) for each in candidates)
+
+    def networks(self, config: TrainConfig) -> dict[str, nn.Module]:
+        """Return the teacher."""
+        return {"teacher": build_network(config.network).requires_grad_(requires_grad=False)}
+
+    def begin(self, lesson: Lesson) -> None:
+        """Let the teacher know what the student knows."""
+        lesson.extra["teacher"].load_state_dict(lesson.student.state_dict())
+
+    def step(self, patch: Patch, lesson: Lesson) -> Tensor:
+        """Return the weighted loss against the reference, completed by the teacher."""
+        if patch.fully_labelled:
+            return self.labelled * lesson.loss(lesson.levels(patch.image), patch)
+        from flare_core.train.lesson import ramp
+
+        trust = ramp(lesson.steps, self.ramp_steps)
+        levels = lesson.levels(patch.image)
+        taught = lesson.loss(levels, self._completed(patch, lesson))
+        if patch.unlabelled:
+            return self.unlabelled * trust * taught
+        known = lesson.loss(levels, patch) if trust < 1 else taught
+        return self.partly * (trust * taught + (1 - trust) * known)
+
+    def after_step(self, lesson: Lesson) -> None:
+        """Move the teacher towards the student; faster in the first steps."""
+        decay = min(self.decay, (1 + lesson.steps) / (10 + lesson.steps))
+        teacher, student = lesson.extra["teacher"], lesson.student
+        with torch.no_grad():
+            for mean, now in zip(teacher.parameters(), student.parameters(), strict=True):
+                mean.lerp_(now, 1 - decay)
+
+    def _completed(self, patch: Patch, lesson: Lesson) -> Patch:
+        """Return the patch with every organ labelled: the teacher's answer, the reference first."""
+        view = patch.image if patch.plain is None else patch.plain
+        p = lesson.answer(lesson.extra["teacher"], view).float().softmax(dim=1)
+        sure, classes = p.max(dim=1, keepdim=True)
+        known = torch.tensor(patch.annotated, device=classes.device)
+        known[0] = False
+        # An organ that the case annotates is nowhere but where the reference has it
+        classes = classes.masked_fill(known[classes], 0)
+        classes = torch.where(patch.classes > 0, patch.classes, classes.to(torch.uint8))
+        weights = patch.weights
+        if self.least_probability:
+            believed = ((sure >= self.least_probability) | (patch.classes > 0)).float()
+            weights = believed if weights is None else weights * believed
+        everything = (True,) * len(patch.annotated)
+        return replace(patch, classes=classes, annotated=everything, weights=weights)
