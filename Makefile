@@ -33,8 +33,12 @@ ifeq ($(origin CT),file)
 endif
 	@$(RUN)flare segment "$(CT)" -o $(DEMO)/segmentation --overwrite
 
-test: lint
+test: lint .venv/scene
 	$(RUN)python -m pytest
+
+# The real MRML scene for the tests of the Slicer modules; `make demo` does without this gigabyte.
+.venv/scene: .venv/ready
+	@bash .ci/setup-scene
 
 lint: .venv/ready
 	$(RUN)ruff check .

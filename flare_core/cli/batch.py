@@ -16,7 +16,7 @@ from flare_core import atomic
 from flare_core.cli.engine import Engine
 from flare_core.cli.failure import EXIT_INTERNAL, failure_of, log_traceback
 from flare_core.cli.one_case import Job, Watch, run_case
-from flare_core.cli.outputs import OUR_SCHEME, OUTPUTS, is_file_name, output_paths, table_csv
+from flare_core.cli.outputs import OUR_SCHEME, USUAL, is_file_name, output_paths, table_csv
 from flare_core.cli.reports import Report, Tally
 from flare_core.errors import InputError
 
@@ -81,7 +81,7 @@ def plan_jobs(
     cases: Sequence[CaseInput],
     output: Path,
     *,
-    outputs: tuple[str, ...] = OUTPUTS,
+    outputs: tuple[str, ...] = USUAL,
     scheme: str = OUR_SCHEME,
 ) -> tuple[Job, ...]:
     """Return one job per case.
@@ -172,6 +172,11 @@ def _write_summary(plan: Plan, tally: Tally) -> Path | None:
         return None
     text = table_csv(row for job in jobs for row in _rows_on_disk(job))
     atomic.write_bytes(plan.summary, text.encode("utf-8", "replace"))
+    if "page" in jobs[0].outputs:
+        from flare_core.cli.cohort import write_cohort_page
+
+        failed = {case: failure.message for case, failure in tally.failed.items()}
+        write_cohort_page(plan.summary.with_suffix(".html"), plan.jobs, failed)
     return plan.summary
 
 

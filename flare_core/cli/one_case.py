@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from flare_core.cli import engine as engines
 from flare_core.cli.engine import Engine, IsCancelled
-from flare_core.cli.outputs import OUR_SCHEME, OUTPUTS, OutputPaths, Source, write_outputs
+from flare_core.cli.outputs import OUR_SCHEME, USUAL, OutputPaths, Source, write_outputs
 from flare_core.cli.progress import OnStep, Step, within
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Job:
     """Where the outputs go."""
     series: str | None = None
     """DICOM series to read, if the folder holds several."""
-    outputs: tuple[str, ...] = OUTPUTS
+    outputs: tuple[str, ...] = USUAL
     """Which outputs are wanted."""
     scheme: str = OUR_SCHEME
     """Whose numbers the label map gets."""

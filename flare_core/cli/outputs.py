@@ -19,20 +19,17 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flare_core import atomic
-from flare_core.anatomy.label_schemes import scheme
 from flare_core.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from flare_core.imaging.volume import Volume
     from flare_core.segment.pipeline import Segmentation
-    from flare_core.segment.statistics import StatisticsRow
 
-OUTPUTS = ("labels", "statistics", "png")
-"""What can be asked for; `statistics` is two files."""
+USUAL = ("labels", "statistics", "png")
+"""What is written if nobody says otherwise; `statistics` is two files."""
+
+OUTPUTS = (*USUAL, "page")
+"""What can be asked for."""
 
 LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 """Endings that make an output a file name; the uncompressed ones are for fast exchange."""
@@ -55,8 +52,10 @@ class OutputPaths:
     """The same rows with where they come from."""
     png: Path
     """Overlay montage."""
+    page: Path
+    """Everything a person wants to see, as one HTML file."""
 
-    def files(self, outputs: Sequence[str] = OUTPUTS) -> dict[str, Path]:
+    def files(self, outputs: Sequence[str] = USUAL) -> dict[str, Path]:
         """Return the wanted files by key; the label map, if wanted, is the last."""
         files = {}
         if "statistics" in outputs:
@@ -64,6 +63,8 @@ class OutputPaths:
             files["statistics_json"] = self.statistics_json
         if "png" in outputs:
             files["png"] = self.png
+        if "page" in outputs:
+            files["page"] = self.page
         if "labels" in outputs:
             files["labels"] = self.labels
         return files
@@ -132,6 +133,7 @@ def output_paths(output: str | os.PathLike[str], case: str) -> OutputPaths:
         statistics_csv=labels.with_name(f"{stem}_statistics.csv"),
         statistics_json=labels.with_name(f"{stem}_statistics.json"),
         png=labels.with_name(f"{stem}.png"),
+        page=labels.with_name(f"{stem}.html"),
     )
 
 
@@ -169,13 +171,9 @@ def write_outputs(
     InputError
         If a file cannot be written; none of them is left then.
     """
-    rows = segmentation.rows
-    tasks = {
-        "labels": lambda part: _write_labels(part, segmentation.labels, source),
-        "statistics_csv": lambda part: _write_csv(part, rows),
-        "statistics_json": lambda part: atomic.write_json(part, record(segmentation, source)),
-        "png": lambda part: _write_picture(part, image, segmentation, source),
-    }
+    from flare_core.cli.output_writers import writers
+
+    tasks = writers(image, segmentation, source)
     targets = list(paths.values())
     with written_together(targets) as parts, ThreadPoolExecutor(len(tasks)) as pool:
         jobs = [pool.submit(tasks[key], part) for key, part in zip(paths, parts, strict=True)]
@@ -239,40 +237,6 @@ def _swap(parts: Sequence[Path], targets: Sequence[Path], mark: str) -> None:
 def _flush_to_disk(path: Path) -> None:
     with open(path, "rb+") as stream:
         os.fsync(stream.fileno())
-
-
-def _write_labels(path: Path, labels: Volume, source: Source) -> None:
-    from flare_core.imaging.files import write_labels, write_volume
-
-    if source.scheme != OUR_SCHEME:
-        labels = labels.with_array(_renumbered(labels.array, source.scheme))
-    if path.name.lower().endswith((".nii.gz", ".nii")):
-        write_labels(path, labels, like=source.path)
-    else:
-        write_volume(path, labels, compressed=False)
-
-
-def _renumbered(labels: npt.NDArray[np.uint8], key: str) -> npt.NDArray[np.uint8]:
-    """Return our organ ids, any shape, as the numbers of a scheme; organs it lacks become 0."""
-    import numpy as np
-
-    numbers = scheme(key).from_organ_ids()
-    return np.array([numbers[number] for number in range(len(numbers))], np.uint8)[labels]
-
-
-def _write_csv(path: Path, rows: Sequence[StatisticsRow]) -> None:
-    from flare_core.segment.statistics import rows_to_csv
-
-    path.write_bytes(rows_to_csv(rows).encode("utf-8"))
-
-
-def _write_picture(path: Path, image: Volume, found: Segmentation, source: Source) -> None:
-    from flare_core.anatomy.organs import organ
-    from flare_core.report.overlay import overlay_montage, write_png
-
-    looked_for = [organ(key) for key in dict.fromkeys(row.organ for row in found.rows)]
-    pixels = overlay_montage(image, found.labels, looked_for, case=source.case, notes=found.notes)
-    write_png(path, pixels)
 
 
 def record(segmentation: Segmentation, source: Source) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from flare_core.anatomy.label_schemes import SCHEMES
 from flare_core.cli import batch, worker
 from flare_core.cli.choices import check_choices, settings_from
 from flare_core.cli.engine import REAL, Engine
-from flare_core.cli.outputs import OUR_SCHEME, OUTPUTS, check_outputs, is_file_name, make_folder
+from flare_core.cli.outputs import OUR_SCHEME, USUAL, check_outputs, is_file_name, make_folder
 from flare_core.cli.reports import Report, ReportForPrograms, report_for_people
 from flare_core.cli.streams import protected_stdout
 from flare_core.errors import InputError
@@ -35,7 +35,10 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--fast", {"action": "store_true", "help": "less overlap: faster, a little less exact"}),
     ("--no-cascade", {"action": "store_true", "help": "organ model on the whole scan"}),
     ("--series", {"metavar": "UID", "help": "which series of a DICOM folder"}),
-    ("--outputs", {"metavar": "A,B", "help": "some of labels,statistics,png (default: all)"}),
+    (
+        "--outputs",
+        {"metavar": "A,B", "help": "of labels,statistics,png,page (default: no page)"},
+    ),
     (
         "--scheme",
         {
@@ -96,7 +99,7 @@ def make_plan(arguments: argparse.Namespace) -> batch.Plan:
     _require_paths(arguments)
     choices = check_choices(_choices(arguments))
     output = arguments.output
-    outputs = check_outputs(arguments.outputs.split(",") if arguments.outputs else OUTPUTS)
+    outputs = check_outputs(arguments.outputs.split(",") if arguments.outputs else USUAL)
     jobs = batch.plan_jobs(
         batch.find_cases(arguments.input, arguments.series),
         output,

@@ -12,7 +12,7 @@ from typing import Any
 
 from flare_core.anatomy.label_schemes import scheme
 from flare_core.cli.one_case import Job
-from flare_core.cli.outputs import OUR_SCHEME, OUTPUTS, check_outputs, output_paths
+from flare_core.cli.outputs import OUR_SCHEME, USUAL, check_outputs, output_paths
 from flare_core.errors import InputError
 
 Id = str | int | None
@@ -107,7 +107,7 @@ def job_of(request: Fields) -> Job:
     """
     from flare_core.imaging.inputs import case_name
 
-    outputs = check_outputs(request.get("outputs", OUTPUTS))
+    outputs = check_outputs(request.get("outputs", USUAL))
     scan = Path(request["input"])
     case = case_name(scan)
     paths = output_paths(request["output"], case)

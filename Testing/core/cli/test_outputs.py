@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fake_engine import CALLS, FAKE
 
-from flare_core.cli import outputs
+from flare_core.cli import output_writers, outputs
 from flare_core.cli.choices import settings_from
 from flare_core.cli.outputs import Source, output_paths, plain, written_together
 from flare_core.errors import InputError
@@ -66,6 +66,18 @@ def test_label_maps_take_the_numbers_of_an_edition(tmp_path, found, scheme, numb
     assert os.listdir(tmp_path) == ["x.nii.gz"]
 
 
+def test_the_page_is_one_file_with_everything(tmp_path, found):
+    image, segmentation = found
+    paths = output_paths(tmp_path, "x").files(("statistics", "png", "page"))
+    outputs.write_outputs(paths, image, segmentation, Source("x", Path("/a/x.nrrd"), {}))
+    assert set(os.listdir(tmp_path)) == {"x_statistics.csv", "x_statistics.json", "x.png", "x.html"}
+    page = paths["page"].read_text("utf-8")
+    assert "1.35" in page and "a note" in page and "data:image/png;base64," in page
+    assert "not a medical device" in page.lower() and "http://" not in page.replace(
+        "http://www.w3.org", ""
+    )
+
+
 def test_json_is_strict_and_holds_rows_and_provenance(tmp_path, found):
     path = write(tmp_path, found)["statistics_json"]
     record = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
@@ -98,7 +110,7 @@ def test_a_failing_writer_leaves_nothing(tmp_path, found, monkeypatch):
         path.write_bytes(b"half")
         raise RuntimeError("no picture")
 
-    monkeypatch.setattr(outputs, "_write_picture", fall_over)
+    monkeypatch.setattr(output_writers, "write_png", fall_over)
     with pytest.raises(RuntimeError):
         write(tmp_path, found)
     assert os.listdir(tmp_path) == []
@@ -112,7 +124,7 @@ def test_a_failing_writer_leaves_earlier_results_alone(tmp_path, found, monkeypa
     def disk_full(path, *_):
         raise OSError(28, "disk full")
 
-    monkeypatch.setattr(outputs, "_write_picture", disk_full)
+    monkeypatch.setattr(output_writers, "write_png", disk_full)
     with pytest.raises(InputError, match="disk full"):
         write(tmp_path, changed)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
