@@ -2,7 +2,8 @@
 # Segment every scan of a folder, as the FLARE challenges ask for it:
 #
 #     sh predict.sh                                    /workspace/inputs -> /workspace/outputs
-#     sh predict.sh INPUTS OUTPUTS [OPTION ...]        options of `flare segment`, as --device cpu
+#     sh predict.sh INPUTS OUTPUTS [OPTION ...]        options of `flare segment`, as --device cpu,
+#                                                      or --scheme flare24_task1 (lesion = 1)
 #
 # CASE_0000.nii.gz becomes CASE.nii.gz, and nothing else is written to OUTPUTS. The model is loaded
 # once, each label map appears when it is done, and a scan that fails stops no other one. A scan

@@ -125,6 +125,16 @@ def test_labels_lie_on_the_scans_grid_with_its_affine(outcome, scans):
         assert np.unique(labels.array).tolist() == [0, 1] or labels.array.all()
 
 
+def test_label_maps_take_the_numbers_that_are_asked_for(scans, model, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(scans / "FLARETs_0001_0000.nii.gz", tmp_path / "in")
+    words = ("--model", model, *CPU, "--scheme", "totalsegmentator")
+    done = predict(tmp_path / "in", tmp_path / "out", *words)
+    assert done.returncode == 0, done.stderr
+    labels = read_labels(tmp_path / "out" / "FLARETs_0001.nii.gz").array
+    assert labels.max() == 5  # liver
+
+
 def test_the_model_is_loaded_once(outcome, scans, model, tmp_path):
     """The second of two scans must not pay for start and model again."""
     shutil.copytree(scans, tmp_path / "in")

@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
         If the arguments cannot be used.
     """
     if arguments.worker:
-        return worker.serve(_choices(arguments), engine)
+        return worker.serve(_choices(arguments), engine, scheme=arguments.scheme)
     if arguments.progress != "json":
         return _run(arguments, engine, report_for_people(arguments.progress))
     with protected_stdout() as stream:  # a library's print must not come between the JSON lines

@@ -63,7 +63,7 @@ from flare_core.cli.choices import check_choices, settings_from
 from flare_core.cli.engine import Engine
 from flare_core.cli.failure import failure_of, json_line
 from flare_core.cli.one_case import Job, Watch, run_case
-from flare_core.cli.outputs import make_folder
+from flare_core.cli.outputs import OUR_SCHEME, make_folder
 from flare_core.cli.progress import StepLike, Throttle
 from flare_core.cli.reports import result_fields, step_fields
 from flare_core.cli.streams import lines_of, protected_stdout
@@ -89,11 +89,15 @@ class Task:
     """Set when it should end."""
 
 
-def serve(defaults: Fields, engine: Engine) -> int:
-    """Answer requests until the program says so or is gone; return the exit code."""
+def serve(defaults: Fields, engine: Engine, *, scheme: str = OUR_SCHEME) -> int:
+    """Answer requests until the program says so or is gone; return the exit code.
+
+    `scheme` is that of requests that name none.
+    """
     check_choices(defaults)
     with protected_stdout() as stream:
-        return Worker(engine, defaults, stream, leave=end_process).run(lines_of(sys.stdin.fileno()))
+        worker = Worker(engine, defaults, stream, leave=end_process, scheme=scheme)
+        return worker.run(lines_of(sys.stdin.fileno()))
 
 
 def end_process() -> None:
@@ -105,9 +109,15 @@ class Worker:
     """Reads requests in one thread and works on them, one at a time, in the caller's thread."""
 
     def __init__(
-        self, engine: Engine, defaults: Fields, stream: TextIO, *, leave: Callable[[], None]
+        self,
+        engine: Engine,
+        defaults: Fields,
+        stream: TextIO,
+        *,
+        leave: Callable[[], None],
+        scheme: str = OUR_SCHEME,
     ) -> None:
-        self._engine = engine
+        self._engine, self._scheme = engine, scheme
         self._defaults = defaults
         self._stream = stream
         self._leave = leave
@@ -170,7 +180,7 @@ class Worker:
         if request["command"] == "preload":
             task = Task(name, lambda task: self._preload(task, choices))
         else:
-            job = job_of(request)
+            job = job_of({"scheme": self._scheme, **request})
             task = Task(name, lambda task: self._segment(task, job, choices))
         with self._lock:
             if any(other.id == name for other in self._open):
