@@ -13,7 +13,10 @@ from flare_core.imaging.volume import Volume
 from flare_core.store.cases import CaseStore, LabelFacts, open_store
 from flare_core.train.config import TrainConfig
 from flare_core.train.rounds_settings import RoundSettings
-from tiny_training import ORGANS, SHAPE, SPACING_MM, tiny_config, write_config
+from tiny_training import ORGANS, SHAPE, tiny_config, write_config
+
+SPACING_MM = (8.0, 6.0, 6.0)
+"""Makes the blocks as large as a liver and a spleen."""
 
 LABELLED = ("anna", "bert")
 HELD_OUT = ("hans", "hugo")
@@ -60,7 +63,7 @@ def scan(number: int) -> tuple[Volume, Volume]:
 
 def student(folder: Path, **changes: object) -> Path:
     """Write the student's configuration."""
-    phase = replace(tiny_config(folder).phases[0], steps=40)
+    phase = replace(tiny_config(folder).phases[0], steps=40, spacing_mm=SPACING_MM)
     fields: dict[str, object] = {"held_out_patients": (), "phases": (phase,), "validate_every": 20}
     config: TrainConfig = tiny_config(folder, **(fields | changes))
     return write_config(folder / "student.json", config)

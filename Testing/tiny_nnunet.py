@@ -1,9 +1,10 @@
-"""Real nnU-Net models, trained by nnunetv2 in seconds on phantoms, and its own predictions.
+"""Real nnU-Net models, made by nnunetv2 itself, and its own predictions.
 
-Run as a program (`python -m tiny_nnunet train|predict ...`), because nnU-Net reads its folders from
+Run as a program (`python -m tiny_nnunet train|predict|fresh ...`), because nnU-Net reads its folders from
 the environment when it is imported; `train` and `predict` below call it that way.
 
-The models are small and little trained, but real: nnU-Net plans, preprocesses, trains and saves.
+Trained ones take minutes, as nnU-Net plans, preprocesses, trains on phantoms and saves. Untrained
+ones (`fresh`) take seconds, and are the harder to agree with: no class leads by much anywhere.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ SOURCES = {"liver": (1,), "spleen": (3,), "kidney_right": (2,), "kidney_left": (
 """Labels of the training set, 1 to 6, from our organ ids; the last is no organ of ours."""
 
 CASES = 4
+
+INTENSITIES = {"mean": 90.0, "std": 60.0, "percentile_00_5": -60.0, "percentile_99_5": 250.0}
+"""Of the foreground, for a network that was not trained."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,12 @@ def predict(folder: Path, model: Path, image: Path, output: Path, *folds: str) -
     _call(folder, "predict", str(model), str(image), str(output), *folds)
 
 
+def fresh(folder: Path, image: Path) -> None:
+    """Make an untrained model of every variant (`folder`/variant) and nnU-Net's labels of `image`
+    (`folder`/variant.npy)."""
+    _call(folder, "fresh", str(folder), str(image))
+
+
 def _call(folder: Path, *arguments: str) -> None:
     places = {f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")}
     quiet = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": "1"}
@@ -94,12 +104,35 @@ def _call(folder: Path, *arguments: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Run one of the two programs."""
+    """Run one of the three programs."""
     if arguments[0] == "train":
         _train(VARIANTS[arguments[1]], int(arguments[2]))
+    elif arguments[0] == "fresh":
+        _fresh(Path(arguments[1]), Path(arguments[2]))
     else:
         model, image, output, *folds = arguments[1:]
         np.save(output, _predicted(Path(model), Path(image), folds or ["0"]))
+
+
+def _fresh(folder: Path, image: Path) -> None:
+    """Let nnU-Net make a network of every variant, save it untrained, and predict an image."""
+    for name, variant in VARIANTS.items():
+        dataset = {"channel_names": {"0": "CT"}, "numTraining": CASES, "file_ending": ".nii.gz"}
+        dataset["labels"], order = _labels(variant)
+        if order:
+            dataset["regions_class_order"] = order
+        facts = {"foreground_intensity_properties_per_channel": {"0": INTENSITIES}}
+        plans = {**_plans(variant, facts), "continue_training": False}
+        for fold in range(variant.folds):
+            trainer = _trainer(plans, dataset, fold)
+            trainer.output_folder = str(folder / name / f"fold_{fold}")
+            Path(trainer.output_folder).mkdir(parents=True)
+            trainer.initialize()
+            trainer.save_checkpoint(str(folder / name / f"fold_{fold}" / "checkpoint_final.pth"))
+        for file, content in (("plans", _plans(variant, facts)), ("dataset", dataset)):
+            (folder / name / f"{file}.json").write_text(json.dumps(content), encoding="utf-8")
+        folds = [str(fold) for fold in range(variant.folds)]
+        np.save(folder / f"{name}.npy", _predicted(folder / name, image, folds))
 
 
 def _train(variant: Variant, epochs: int) -> None:
@@ -128,20 +161,24 @@ def _train(variant: Variant, epochs: int) -> None:
         _train_fold(plans, dataset, fold, epochs)
 
 
-def _train_fold(plans: dict[str, Any], dataset: dict[str, Any], fold: int, epochs: int) -> None:
+def _trainer(plans: dict[str, Any], dataset: dict[str, Any], fold: int) -> Any:
     import torch
-    from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as trainers
+    from nnunetv2.training.nnUNetTrainer.variants.data_augmentation import nnUNetTrainerNoDA
 
     torch.manual_seed(fold)
     np.random.seed(fold)  # nnU-Net draws from it
-    trainer = trainers.nnUNetTrainer(
-        {**json.loads(json.dumps(plans)), "continue_training": False},
-        "3d_fullres", fold, dataset, device=torch.device("cpu"),
-    )  # fmt: skip
-    trainer.num_epochs, trainer.num_iterations_per_epoch = epochs, 16
+    copied = json.loads(json.dumps({**plans, "continue_training": False}))
+    return nnUNetTrainerNoDA.nnUNetTrainerNoDA(
+        copied, "3d_fullres", fold, dataset, device=torch.device("cpu")
+    )
+
+
+def _train_fold(plans: dict[str, Any], dataset: dict[str, Any], fold: int, epochs: int) -> None:
+    trainer = _trainer(plans, dataset, fold)
+    trainer.num_epochs, trainer.num_iterations_per_epoch = epochs, 100
+    trainer.oversample_foreground_percent = 0.9
     trainer.num_val_iterations_per_epoch = 1
-    trainer.disable_checkpointing = False
-    trainer.do_split = lambda: (["case0", "case1", "case2", "case3"],) * 2
+    trainer.do_split = lambda: ([f"case{i}" for i in range(CASES)],) * 2
     trainer.run_training()
 
 
@@ -192,7 +229,6 @@ def _labels(variant: Variant) -> tuple[dict[str, Any], list[int]]:
 
 
 def _plans(variant: Variant, fingerprint: dict[str, Any]) -> dict[str, Any]:
-    depth = "n_conv_per_stage" if variant.architecture == "PlainConvUNet" else "n_blocks_per_stage"
     resampling = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
     chosen: dict[str, Any] = {
         "data_identifier": "nnUNetPlans_3d_fullres",
@@ -211,31 +247,7 @@ def _plans(variant: Variant, fingerprint: dict[str, Any]) -> dict[str, Any]:
         "resampling_fn_probabilities_kwargs": {**resampling, "order": 1},
         "batch_dice": False,
     }
-    stages, strides = len(variant.strides), [list(s) for s in variant.strides]
-    kernels = [list(k) for k in variant.kernels]
-    if variant.old_plans:
-        chosen |= {
-            "UNet_class_name": variant.architecture, "UNet_base_num_features": 8,
-            "unet_max_num_features": 24, "num_pool_per_axis": [2, 2, 2],
-            "pool_op_kernel_sizes": strides, "conv_kernel_sizes": kernels,
-            "n_conv_per_stage_encoder": [2] * stages,
-            "n_conv_per_stage_decoder": [2] * (stages - 1),
-        }  # fmt: skip
-    else:
-        chosen["architecture"] = {
-            "network_class_name": "dynamic_network_architectures.architectures.unet."
-            + variant.architecture,
-            "arch_kwargs": {
-                "n_stages": stages, "features_per_stage": [8, 16, 24],
-                "conv_op": "torch.nn.modules.conv.Conv3d", "kernel_sizes": kernels,
-                "strides": strides, depth: [1, 2, 2], "n_conv_per_stage_decoder": [1, 1],
-                "conv_bias": True, "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-                "norm_op_kwargs": {"eps": 1e-05, "affine": True}, "dropout_op": None,
-                "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU",
-                "nonlin_kwargs": {"inplace": True},
-            },
-            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-        }  # fmt: skip
+    chosen |= _architecture(variant)
     order = list(variant.transpose)
     return {
         "dataset_name": NAME, "plans_name": "nnUNetPlans", "experiment_planner_used": "tests",
@@ -247,6 +259,36 @@ def _plans(variant: Variant, fingerprint: dict[str, Any]) -> dict[str, Any]:
         "foreground_intensity_properties_per_channel":
             fingerprint["foreground_intensity_properties_per_channel"],
     }  # fmt: skip
+
+
+def _architecture(variant: Variant) -> dict[str, Any]:
+    """Return how plans describe the network, the old way or the new."""
+    depth = "n_conv_per_stage" if variant.architecture == "PlainConvUNet" else "n_blocks_per_stage"
+    stages, strides = len(variant.strides), [list(s) for s in variant.strides]
+    kernels = [list(k) for k in variant.kernels]
+    if variant.old_plans:
+        return {
+            "UNet_class_name": variant.architecture, "UNet_base_num_features": 8,
+            "unet_max_num_features": 24, "num_pool_per_axis": [2, 2, 2],
+            "pool_op_kernel_sizes": strides, "conv_kernel_sizes": kernels,
+            "n_conv_per_stage_encoder": [2] * stages,
+            "n_conv_per_stage_decoder": [2] * (stages - 1),
+        }  # fmt: skip
+    described = {
+        "network_class_name": "dynamic_network_architectures.architectures.unet."
+        + variant.architecture,
+        "arch_kwargs": {
+            "n_stages": stages, "features_per_stage": [8, 16, 24],
+            "conv_op": "torch.nn.modules.conv.Conv3d", "kernel_sizes": kernels,
+            "strides": strides, depth: [1, 2, 2], "n_conv_per_stage_decoder": [1, 1],
+            "conv_bias": True, "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+            "norm_op_kwargs": {"eps": 1e-05, "affine": True}, "dropout_op": None,
+            "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }  # fmt: skip
+    return {"architecture": described}
 
 
 if __name__ == "__main__":

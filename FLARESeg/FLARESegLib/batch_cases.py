@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -133,9 +134,9 @@ def load_scans(case: BatchCase, scene: Any) -> list[Scan]:
 def _scans_of_scene(case: BatchCase, scene: Any) -> list[Scan]:
     from FLARESegLib.volumes import node_volume
 
-    read = scene.ReadFromMRB(str(case.path.absolute()), False)
+    _read_scene(case.path.absolute(), scene)
     found, others = [], []
-    for node in nodes_of(scene, "vtkMRMLScalarVolumeNode") if read else []:
+    for node in nodes_of(scene, "vtkMRMLScalarVolumeNode"):
         if node.GetClassName() != "vtkMRMLScalarVolumeNode":  # label maps are a sub-class
             continue
         try:
@@ -154,6 +155,21 @@ def _scans_of_scene(case: BatchCase, scene: Any) -> list[Scan]:
     if len(found) == 1:
         return [Scan(case.name, found[0], None)]
     return [Scan(name, node, None) for name, node in zip(_names(case, found), found, strict=True)]
+
+
+def _read_scene(path: Path, scene: Any) -> None:
+    """Read a scene file; one that cannot be read leaves the scene empty.
+
+    Files go through a cache folder, which Slicer has and a plain scene has to be given.
+    """
+    with tempfile.TemporaryDirectory(prefix="FLARESeg-scene-") as folder:
+        if scene.GetDataIOManager() is None:
+            cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
+            cache.SetRemoteCacheDirectory(folder)
+            manager.SetCacheManager(cache)
+            scene.SetCacheManager(cache)
+            scene.SetDataIOManager(manager)
+        scene.ReadFromMRB(str(path), False)
 
 
 def _names(case: BatchCase, nodes: Sequence[Any]) -> list[str]:

@@ -127,6 +127,7 @@ class QtChild:
     def _end(self, end: End) -> None:
         if not self._over:
             self._over = True
+            self._process.deleteLater()  # by Qt, in its thread; Python's collector may run in any
             self.on_end.emit(end)
 
 

@@ -21,7 +21,7 @@ from FLARESegLib.kept_output import KeptOutput, kept_output
 from FLARESegLib.organ_layer import Labels, layer_steps
 from FLARESegLib.result_segments import add_segment
 from FLARESegLib.segment_identity import organ_segment_ids, segment_ids
-from FLARESegLib.volumes import finish, ijk_to_ras, slabs
+from FLARESegLib.volumes import finish, grid_shape, ijk_to_ras, slabs
 
 IDS = 16
 """More than the largest organ id; two ids fit into one byte."""
@@ -147,7 +147,7 @@ def reset_organ(
     """
     volume = volumeNode or volume_of(segmentationNode)
     target = organ(key)
-    shape = volume.GetImageData().GetDimensions()[::-1]
+    shape = grid_shape(volume)
     kept = kept_for(segmentationNode, shape)
     mask = (kept.array == target.id).astype(np.uint8)
     box = Box.of_mask(mask)

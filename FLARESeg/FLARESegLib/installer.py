@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,8 @@ class SlicerInstaller:
 
     def has_torch_extension(self) -> bool:
         """Whether the module PyTorchUtils can be imported."""
+        if TORCH_MODULE in sys.modules:  # Slicer loads modules its own way, some without a spec
+            return True
         return importlib.util.find_spec(TORCH_MODULE) is not None
 
     def install_torch_extension(self) -> bool:

@@ -97,12 +97,13 @@ def kept_output(segmentationNode: slicer.vtkMRMLSegmentationNode) -> KeptOutput 
     if node is None or not node.GetAttribute(START_ATTRIBUTE):
         return None
     start, shape = _index(node, START_ATTRIBUTE), _index(node, SHAPE_ATTRIBUTE)
+    values = tuple(int(word) for word in (node.GetAttribute(VALUES_ATTRIBUTE) or "").split())
     image = node.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None:
-        return KeptOutput(_NO_VOXELS, Box(start, start), shape, ())
+        # Slicer's dialog for saving single files leaves hidden nodes out; then the voxels are lost.
+        return None if values else KeptOutput(_NO_VOXELS, Box(start, start), shape, ())
     array = image_voxels(image)
     z, y, x = (a + n for a, n in zip(start, array.shape, strict=True))
-    values = tuple(int(word) for word in node.GetAttribute(VALUES_ATTRIBUTE).split())
     return KeptOutput(array, Box(start, (z, y, x)), shape, values)
 
 

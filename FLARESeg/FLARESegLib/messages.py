@@ -123,7 +123,7 @@ def kind_of(error: BaseException | str) -> str:
     for kind, pattern in (("out_of_memory", OUT_OF_MEMORY), ("disk_full", DISK_FULL)):
         if pattern.search(words):
             return kind
-    argument = str(getattr(error, "argument", ""))
+    argument = str(getattr(error, "parts", ("",))[0])
     if MODEL.search(argument):
         return "model"
     if NETWORK.search(words):

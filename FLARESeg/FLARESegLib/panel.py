@@ -18,6 +18,7 @@ from FLARESegLib.result_measures import Measured, ResultMeasures
 from FLARESegLib.results import result_of
 from FLARESegLib.run_panel import Request, RunPanel
 from FLARESegLib.settings_box import SettingsBox
+from FLARESegLib.show_3d_button import Show3DButton
 from FLARESegLib.statistics_lines import rows_of
 from FLARESegLib.statistics_panel import StatisticsPanel
 from FLARESegLib.translation import _
@@ -41,6 +42,7 @@ class Panel:
         self.ui = ui
         self.settings = SettingsBox(ui)
         self.run = RunPanel(ui, logic, self.request)
+        self.show_3d = Show3DButton(ui.show3DButton, logic.workplace.loop)
         self.statistics = StatisticsPanel(ui)
         self.measures = ResultMeasures(logic.workplace.loop)
         self.correction = CorrectionPanel(ui, logic.workplace.loop)
@@ -88,13 +90,14 @@ class Panel:
         self.measures.forget()
         self.statistics.clear()
         self.correction.show(None, None)
-        self.ui.show3DButton.setSegmentationNode(None)
+        self.show_3d.set_segmentation(None)
         self.run.update()
 
     def cleanup(self) -> None:
         """End everything; the widgets are about to vanish."""
         self.run.cleanup()
         self.measures.forget()
+        self.show_3d.set_segmentation(None)
         self.correction.cleanup()
         self.settings.detach()
 
@@ -131,8 +134,7 @@ class Panel:
 
     def _show_result(self, segmentation: Any, volume: Any) -> None:
         """Point every section to a segmentation, or to none."""
-        self.ui.show3DButton.setSegmentationNode(segmentation)
-        self.ui.show3DButton.setEnabled(segmentation is not None)
+        self.show_3d.set_segmentation(segmentation)
         volume = volume or self._volume
         self.statistics.clear()
         self.correction.show(segmentation, volume)

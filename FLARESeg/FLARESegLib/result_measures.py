@@ -16,6 +16,7 @@ from flare_core.errors import FlareError
 from FLARESegLib.background import in_background
 from FLARESegLib.corrections import count_changes, kept_for, label_steps
 from FLARESegLib.event_loop import EventLoop
+from FLARESegLib.result_segments import BINARY
 from FLARESegLib.results import ASKED, result_facts
 from FLARESegLib.segment_identity import organ_segment_ids
 from FLARESegLib.signals import Signal
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 QUIET_S = 1.5
 """How long nothing may be edited before it is measured again."""
+
+
+State = tuple[tuple[str, int, int], ...]
+"""Of each segment: its ID, and when it and its voxels were last changed."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class ResultMeasures:
         self.measured = Signal()
         """Called with the segmentation node and what was `Measured`."""
         self._loop = loop
-        self._known: dict[str, tuple[int, Measured]] = {}  # with the time of the last edit
+        self._known: dict[str, tuple[State, Measured]] = {}
         self._segmentation: Any = None
         self._volume: Any = None
         self._observed: Any = None
@@ -76,8 +81,8 @@ class ResultMeasures:
         if segmentation is None:
             return
         self._observe(segmentation.GetSegmentation())
-        edited, known = self._known.get(segmentation.GetID(), (0, None))
-        if known is not None and edited == segmentation.GetSegmentation().GetMTime():
+        state, known = self._known.get(segmentation.GetID(), ((), None))
+        if known is not None and state == state_of(segmentation):
             self.measured.emit(segmentation, known)
         elif volume is not None and segmentation.GetSegmentation().GetNumberOfSegments():
             self._measure(self._edits)
@@ -89,8 +94,7 @@ class ResultMeasures:
             self._measure(self._edits)
 
     def _keep(self, segmentation: Any, measured: Measured) -> None:
-        edited = segmentation.GetSegmentation().GetMTime()
-        self._known[segmentation.GetID()] = (edited, measured)
+        self._known[segmentation.GetID()] = (state_of(segmentation), measured)
 
     def _observe(self, segmentation: Any) -> None:
         kind = slicer.vtkSegmentation
@@ -157,6 +161,17 @@ def measure(image: Volume, labels: Volume, organs: tuple[Organ, ...], kept: Any)
     if kept is None:
         return Measured(rows, None)
     return Measured(rows, count_changes(kept, labels.array, labels.geometry.voxel_ml))
+
+
+def state_of(segmentation: Any) -> State:
+    """Return what changes whenever a segment does; two equal ones mean that nothing was edited."""
+    source = segmentation.GetSegmentation()
+    found = []
+    for number in source.GetSegmentIDs():
+        segment = source.GetSegment(number)
+        image = segment.GetRepresentation(BINARY)
+        found.append((number, segment.GetMTime(), image.GetMTime() if image is not None else 0))
+    return tuple(found)
 
 
 def measured_organs(segmentation: Any) -> tuple[Organ, ...]:

@@ -14,6 +14,7 @@ import vtk
 import slicer
 from flare_core.anatomy.organs import Organ
 from flare_core.errors import InputError
+from FLARESegLib.organ_colours import use_organ_colours
 from FLARESegLib.segment_identity import organ_segment_ids, segment_ids, write_identity
 from FLARESegLib.subject_place import place_beside
 from FLARESegLib.volumes import image_voxels, slabs
@@ -74,6 +75,7 @@ def _prepare(node: Segmentation, volumeNode: CtVolume) -> None:
     segmentation.InvalidateNonSourceRepresentations()
     rule = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule
     segmentation.SetConversionParameter(rule.GetSmoothingFactorParameterName(), str(SMOOTHING))
+    use_organ_colours(node)
     place_beside(node, volumeNode)
 
 

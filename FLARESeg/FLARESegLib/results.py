@@ -6,6 +6,7 @@ again updates the same segments and leaves the person's own ones alone. The step
 1. look through the label map and copy the organs into one shared layer (`organ_layer`)
 2. make or find the segmentation; update, add or remove one organ at a time
 3. keep the model's output for comparison (`kept_output`)
+4. if there were surfaces, make them anew (`surfaces`)
 
 Stopped in between, a segmentation made here vanishes again; one that was there is finished first.
 """
@@ -16,6 +17,7 @@ import json
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 import slicer
@@ -23,10 +25,12 @@ from flare_core.anatomy.organs import ALL_TARGETS, Organ
 from flare_core.errors import Cancelled
 from flare_core.imaging.geometry import Box, Index
 from FLARESegLib.kept_output import KEPT_ROLE, forget_output, keep_steps
+from FLARESegLib.organ_colours import drop_unused_colours
 from FLARESegLib.organ_layer import Labels, check_labels, find_steps, layer_steps
 from FLARESegLib.result_segments import BINARY as BINARY
-from FLARESegLib.result_segments import check_editable, segment_changes
-from FLARESegLib.volumes import check_input, finish, ijk_to_ras
+from FLARESegLib.result_segments import SURFACE, check_editable, segment_changes
+from FLARESegLib.surfaces import surface_steps
+from FLARESegLib.volumes import check_ct_node, finish, grid_shape, ijk_to_ras
 
 FACT = "FLARESeg."
 """Start of the names of the node attributes that say where a result came from."""
@@ -34,6 +38,12 @@ NOT_FOUND = "not_found"
 """Fact: keys of the organs that were looked for and are not there, as a JSON list."""
 ASKED = "organs"
 """Fact: keys of the organs that were looked for."""
+DATE = "date"
+"""Fact: when the labels came into the scene, ISO 8601, UTC."""
+CASE, VERSION = "case", "case_version"
+"""Facts: where it was submitted (`submission`): the case's name and the version's number."""
+STAYING = (CASE, VERSION)
+"""Facts that a new run leaves as they are."""
 
 Done = Generator[float, None, slicer.vtkMRMLSegmentationNode]
 
@@ -84,7 +94,8 @@ def import_steps(
     Cancelled
         If volume or segmentation leave the scene meanwhile.
     """
-    shape = check_input(volumeNode).shape
+    check_ct_node(volumeNode)
+    shape = grid_shape(volumeNode)
     check_labels(labels, shape)
     if segmentationNode is not None:
         check_editable(segmentationNode)
@@ -92,6 +103,7 @@ def import_steps(
     layer = yield from _part(layer_steps(labels, boxes, ijk_to_ras(volumeNode)), 0.4, 0.6)
     _check_scene(volumeNode, segmentationNode)
     node = segmentationNode or _new_node(volumeNode)
+    had_surfaces = node.GetSegmentation().ContainsRepresentation(SURFACE)
     what = _Import(volumeNode, tuple(organs), boxes, layer, facts or {})
     work = _commit_steps(node, what, shape)
     complete = False
@@ -106,6 +118,10 @@ def import_steps(
             remove_result(node)
         elif not complete and node.GetScene() is not None:
             deque(work, maxlen=0)
+    if had_surfaces:
+        for _ in surface_steps(node):
+            _check_scene(volumeNode, node)
+            yield 0.98
     return node
 
 
@@ -125,9 +141,15 @@ def show_result(
 
 def remove_result(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
     """Remove a result and what was kept for it from the scene."""
+    scene = segmentationNode.GetScene()
+    if scene is None:
+        return
     forget_output(segmentationNode)
-    if segmentationNode.GetScene() is not None:
-        segmentationNode.GetScene().RemoveNode(segmentationNode)
+    for node in (segmentationNode.GetDisplayNode(), segmentationNode.GetStorageNode()):
+        if node is not None:
+            scene.RemoveNode(node)
+    scene.RemoveNode(segmentationNode)
+    drop_unused_colours(scene)
 
 
 def remove_leftovers(scene: slicer.vtkMRMLScene) -> int:
@@ -195,9 +217,14 @@ def _commit_steps(
 
 def _write_facts(node: slicer.vtkMRMLSegmentationNode, what: _Import) -> None:
     """Write where a result came from, and what is not there, into the node's attributes."""
+    for name in node.GetAttributeNames():
+        if name.startswith(FACT) and name.removeprefix(FACT) not in STAYING:
+            node.RemoveAttribute(name)
     absent = [target.key for target in what.organs if target.id not in what.boxes]
     keys = [target.key for target in what.organs]
-    for name, value in {**what.facts, ASKED: keys, NOT_FOUND: absent}.items():
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    facts = {DATE: now, **what.facts, ASKED: keys, NOT_FOUND: absent}
+    for name, value in facts.items():
         node.SetAttribute(FACT + name, json.dumps(value, default=str))
 
 

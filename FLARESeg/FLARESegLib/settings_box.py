@@ -10,7 +10,8 @@ from typing import Any
 
 import vtk
 
-from FLARESegLib.model_box import ModelBox, ModelChoice, model_choices
+from FLARESegLib.model_box import ModelBox
+from FLARESegLib.model_choices import ModelChoice, model_choices
 from FLARESegLib.organ_box import OrganBox
 from FLARESegLib.parameters import FLARESegParameterNode
 from FLARESegLib.signals import Signal

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from FLARESegLib import dialogs, views
 from FLARESegLib.highlight import Highlight
+from FLARESegLib.segment_identity import organ_segment_ids
 from FLARESegLib.statistics_lines import lines_of, tab_separated
+from FLARESegLib.statistics_nodes import organ_centre, statistics_table, volume_chart
 from FLARESegLib.statistics_table import StatisticsTable
 from FLARESegLib.translation import _
 
@@ -37,6 +39,7 @@ class StatisticsPanel:
         if segmentation is not self.segmentation:
             self.show_all()
         self.segmentation, self.rows = segmentation, tuple(rows)
+        statistics_table(segmentation, self.rows)
         self._table.fill(lines_of(self.rows))
         self.say(
             _(
@@ -60,9 +63,6 @@ class StatisticsPanel:
 
     def select(self, key: str) -> None:
         """Jump to an organ and let it stand out; an organ without a segment is only named."""
-        from FLARESegLib.segment_identity import organ_segment_ids
-        from FLARESegLib.statistics_nodes import organ_centre
-
         node = self.segmentation
         if node is None or node.GetScene() is None:
             return
@@ -82,8 +82,6 @@ class StatisticsPanel:
 
     def show_chart(self, checked: bool = False) -> None:
         """Show the volumes against the usual ranges in a plot view."""
-        from FLARESegLib.statistics_nodes import volume_chart
-
         if self.segmentation is not None and self.segmentation.GetScene() is not None:
             views.show_chart(volume_chart(self.segmentation, self.rows))
 

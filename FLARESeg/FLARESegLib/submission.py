@@ -33,14 +33,14 @@ from flare_core.store.cases_names import key_of, safe_name
 from flare_core.store.integrity import sha256_of
 from FLARESegLib.corrections import count_changes, label_steps, volume_of
 from FLARESegLib.kept_output import KeptOutput, kept_output
+from FLARESegLib.results import CASE as CASE
 from FLARESegLib.results import FACT, result_facts
+from FLARESegLib.results import VERSION as VERSION
 from FLARESegLib.subject_place import ancestor_attribute
 from FLARESegLib.volumes import copy_steps, finish
 
 PATIENT_ID = "DICOM.PatientID"
 SERIES_UIDS = "DICOM.instanceUIDs"
-CASE, VERSION = "case", "case_version"
-"""Facts of a submitted segmentation: the case's name in the store and the version's number."""
 SOURCE = "corrected in 3D Slicer"
 """What the store says about where such a case comes from."""
 READABLE = (*READERS, ".nii", ".nii.gz")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,9 @@ from FLARESegLib.segment_identity import segment_ids
 from FLARESegLib.volumes import image_voxels, slabs
 
 Layer = slicer.vtkOrientedImageData
+
+PAUSE_S = 0.005
+"""How long a step waits for a surface at most; Qt's thread can do something else in between."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +165,7 @@ def _one_surface_steps(
     factor = smoothing_of(segmentationNode)
     future = pool.submit(surface_of, piece.mask, piece.start, piece.matrix, factor)
     while not future.done():
+        wait([future], timeout=PAUSE_S)
         yield
     if piece.layer.GetMTime() == piece.made:
         _add(segmentation, number, future.result())

@@ -88,10 +88,15 @@ def node_geometry(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Geometry:
     InputError
         If the node is no CT volume, or lies under a transform that bends or shears it.
     """
-    _check_kind_of_node(volumeNode)
-    return _geometry(
-        _named(volumeNode), to_world(volumeNode) @ ijk_to_ras(volumeNode), voxels(volumeNode).shape
-    )
+    check_ct_node(volumeNode)
+    matrix = to_world(volumeNode) @ ijk_to_ras(volumeNode)
+    return _geometry(_named(volumeNode), matrix, grid_shape(volumeNode))
+
+
+def grid_shape(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Index:
+    """Return the shape (z, y, x) of a volume node's array."""
+    x, y, z = volumeNode.GetImageData().GetDimensions()
+    return z, y, x
 
 
 def voxels(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Array:
@@ -235,14 +240,14 @@ def nifti_type(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
     return np.dtype(np.int64) if dtype == np.dtype(np.uint64) else dtype
 
 
-def _geometry(name: str, ijk_to_world: Matrix4, shape: tuple[int, ...]) -> Geometry:
+def _geometry(name: str, ijk_to_world: Matrix4, shape: Index) -> Geometry:
     """Return the LPS grid of a matrix from indices (x, y, z) to world RAS."""
     lps = RAS_TO_LPS @ ijk_to_world
     steps = lps[:3, 2::-1].T  # rows: the step along z, y, x
     lengths = np.linalg.norm(steps, axis=1)
     z, y, x = (float(mm) for mm in lengths)
     if not (np.isfinite(lengths).all() and lengths.min() > 0):
-        check_grid(name, _index(shape), (z, y, x))
+        check_grid(name, shape, (z, y, x))
     try:
         direction = orthonormal(name, steps / lengths[:, None])
     except InputError as error:
@@ -254,11 +259,17 @@ def _geometry(name: str, ijk_to_world: Matrix4, shape: tuple[int, ...]) -> Geome
             "Scalar/Vector/DWI Volume') onto a straight grid.",
         ) from error
     left, posterior, superior = (float(mm) for mm in lps[:3, 3])
-    return Geometry(_index(shape), (z, y, x), (left, posterior, superior), direction)
+    return Geometry(shape, (z, y, x), (left, posterior, superior), direction)
 
 
-def _check_kind_of_node(node: slicer.vtkMRMLNode) -> None:
-    """Refuse what is no CT volume, or has no voxels."""
+def check_ct_node(node: slicer.vtkMRMLNode) -> None:
+    """Refuse a node that is no CT volume, or has no voxels, wherever it is in space.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
     kind = node.GetClassName()
     if kind != CT_NODE:
         raise InputError(
@@ -280,9 +291,3 @@ def _check_kind_of_node(node: slicer.vtkMRMLNode) -> None:
 def _named(node: slicer.vtkMRMLNode) -> str:
     """Return what to call a node in a message."""
     return f"volume {node.GetName()!r}"
-
-
-def _index(shape: tuple[int, ...]) -> Index:
-    """Return three plain integers."""
-    z, y, x = (int(n) for n in shape)
-    return z, y, x

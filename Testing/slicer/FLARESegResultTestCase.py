@@ -37,7 +37,7 @@ class FLARESegResultTestCase(PanelTestCase):
             self.assertEqual([round(255 * part) for part in segment.GetColor()],
                              list(target.colour))  # fmt: skip
             self.assertEqual(segment.GetLabelValue(), target.id)
-            self.assertIn(target.type_code.value, terminology_of(segment))
+            self.assertIn(target.type_code.value, segment.GetTerminology())
 
     def test_it_lies_beside_its_ct_and_knows_its_grid(self) -> None:
         volume, node = self.segmented()
@@ -66,12 +66,3 @@ class FLARESegResultTestCase(PanelTestCase):
         self.apply()
         self.assertIsNotNone(node.GetSegmentation().GetSegment("mine"))
         self.assertEqual(node.GetSegmentation().GetNumberOfSegments(), 5)
-
-
-def terminology_of(segment: object) -> str:
-    """The terminology text of a segment, in Slicer 5.10 and before too."""
-    if hasattr(segment, "GetTerminology"):
-        return str(segment.GetTerminology())
-    value = slicer.mutable("") if hasattr(slicer, "mutable") else None
-    segment.GetTag(segment.GetTerminologyEntryTagName(), value)
-    return str(value)

@@ -72,8 +72,8 @@ class FLARESegRunTestCase(PanelTestCase):
         library("parameters").parameter_node().organs = ["liver"]
         pump(0.05)
         self.apply()
-        self.assertEqual([s.GetName() for s in segments_of(self.nodes("vtkMRMLSegmentationNode")[0])],
-                         ["Liver"])  # fmt: skip
+        (node,) = self.nodes("vtkMRMLSegmentationNode")
+        self.assertEqual([segment.GetName() for segment in segments_of(node)], ["Liver"])
 
     def test_while_it_runs_the_bar_moves_and_apply_is_cancel(self) -> None:
         add_ct()

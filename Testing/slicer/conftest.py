@@ -5,26 +5,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from scene_nodes import fill
+
 HERE = Path(__file__).resolve().parent
 MODULE = HERE.parents[1] / "FLARESeg"
-SCENE_TESTS = (
-    "test_volumes.py",
-    "test_results.py",
-    "test_kept_output.py",
-    "test_segment_identity.py",
-    "test_corrections.py",
-    "test_submission.py",
-    "test_statistics_nodes.py",
-    "test_surfaces.py",
-    "test_scene_files.py",
-)
-"""Tests of scene code; the other ones run without Slicer's node classes."""
+NEEDS_SCENE = re.compile(r"^\s*import slicer$|\b(scene|add_volume)\b", re.MULTILINE)
+"""In a test file: it needs Slicer's node classes."""
 
 for folder in (str(MODULE), str(HERE)):
     if folder not in sys.path:
@@ -48,7 +41,12 @@ def import_slicer() -> bool:
     return True
 
 
-collect_ignore = [] if import_slicer() else list(SCENE_TESTS)
+HAS_SLICER = import_slicer()
+collect_ignore = [
+    path.name
+    for path in HERE.glob("test_*.py")
+    if not HAS_SLICER and NEEDS_SCENE.search(path.read_text("utf-8"))
+]
 
 
 @pytest.fixture
@@ -73,21 +71,6 @@ def add_volume(scene):
         return node
 
     return add
-
-
-def fill(node, array, ijk_to_ras) -> None:
-    """Give a volume node voxels (Z, Y, X) and a matrix from indices to RAS."""
-    import vtk
-    from vtk.util import numpy_support
-
-    image = vtk.vtkImageData()
-    image.SetDimensions(*array.shape[::-1])
-    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True)
-    image.GetPointData().SetScalars(scalars)
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(np.asarray(ijk_to_ras, float).ravel().tolist())
-    node.SetIJKToRASMatrix(matrix)
-    node.SetAndObserveImageData(image)
 
 
 @pytest.fixture
@@ -122,19 +105,31 @@ def small_ct():
     return array, labels
 
 
-def mask_of(node, organ_key):
-    """The voxels of an organ in world RAS, rounded to 0.01 mm: a set of points."""
-    import vtk
-    from FLARESegLib.results import BINARY
-    from FLARESegLib.segment_identity import organ_segment_ids
-    from FLARESegLib.volumes import as_array, image_voxels, to_world
+@pytest.fixture
+def draw():
+    """A function that gives a segment voxels, as the Segment Editor does: ``(node, id, mask)``.
 
-    segment = node.GetSegmentation().GetSegment(organ_segment_ids(node)[organ_key])
-    image = segment.GetRepresentation(BINARY)
-    matrix = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    x0, _, y0, _, z0, _ = image.GetExtent()
-    found = np.argwhere(image_voxels(image) == segment.GetLabelValue()) + (z0, y0, x0)
-    points = np.column_stack([found[:, ::-1], np.ones(len(found))])
-    world = points @ (to_world(node) @ as_array(matrix)).T
-    return {tuple(point) for point in np.round(world[:, :3], 2) + 0.0}
+    The mask (Z, Y, X) is on the grid of the segmentation's volume; `over` are the IDs of segments
+    that lose these voxels, None for all others.
+    """
+
+    def paint(node, segment_id, mask, over=None):
+        import vtk
+        from FLARESegLib.corrections import volume_of
+        from FLARESegLib.segment_identity import segment_ids
+        from FLARESegLib.volumes import as_vtk, ijk_to_ras, image_voxels
+
+        import slicer
+
+        image = slicer.vtkOrientedImageData()
+        image.SetGeometryFromImageToWorldMatrix(as_vtk(ijk_to_ras(volume_of(node))))
+        image.SetExtent(0, mask.shape[2] - 1, 0, mask.shape[1] - 1, 0, mask.shape[0] - 1)
+        image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+        image_voxels(image)[:] = mask
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        others = [n for n in segment_ids(node) if n != segment_id] if over is None else list(over)
+        assert logic.SetBinaryLabelmapToSegment(
+            image, node, segment_id, logic.MODE_REPLACE, None, False, others
+        )
+
+    return paint

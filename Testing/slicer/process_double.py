@@ -63,17 +63,9 @@ def worker_of(command, loop):
 
 def node_of(scene, volume, name="CT"):
     """A volume node with the voxels and the place of a `Volume`."""
-    import numpy as np
+    from FLARESegLib.batch_cases import volume_node
 
-    from conftest import fill
-
-    geometry = volume.geometry
-    steps = np.asarray(geometry.direction) * np.asarray(geometry.spacing_mm)[:, None]
-    lps = np.eye(4)
-    lps[:3, :3], lps[:3, 3] = steps[::-1].T, geometry.origin_mm
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    fill(node, volume.array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)
-    return node
+    return volume_node(scene, volume, name)
 
 
 def main(kind: str) -> int:

@@ -136,19 +136,19 @@ def test_cancelling_frees_a_worker_that_listens(start, loop):
     assert worker.running
 
 
-def test_cancelling_ends_a_worker_that_does_not_let_go(start, loop, monkeypatch):
+@pytest.mark.parametrize("kind", ["deaf", "mute"])
+def test_cancelling_ends_a_worker_that_does_not_let_go(start, loop, monkeypatch, kind):
     monkeypatch.setattr(worker_process, "RELEASE_S", 0.5)
-    for kind in ("deaf", "mute"):
-        worker = start(bad_command(kind))
-        heard, freed = [], []
-        number = worker.request({"command": "segment"}, heard.append)
-        until(loop, lambda worker=worker: worker.ready)
-        pid = worker.pid
-        worker.cancel(number, lambda freed=freed: freed.append(alive(pid)))
-        until(loop, lambda freed=freed: freed)
-        assert freed == [False]
-        assert heard[-1]["event"] == "cancelled"
-        until(loop, lambda worker=worker: not worker.running)
+    worker = start(bad_command(kind))
+    heard, freed = [], []
+    number = worker.request({"command": "segment"}, heard.append)
+    until(loop, lambda: worker.ready)
+    pid = worker.pid
+    worker.cancel(number, lambda: freed.append(alive(pid)))
+    until(loop, lambda: freed)
+    assert freed == [False]
+    assert heard[-1]["event"] == "cancelled"
+    until(loop, lambda: not worker.running)
 
 
 def test_a_worker_that_somebody_else_waits_for_is_not_ended(start, loop, monkeypatch):

@@ -13,7 +13,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn, Protocol
 
-from flare_core.cli import dataset, evaluate, measure, models, phantom, rank, rounds, segment, train
+from flare_core.cli import (
+    cases,
+    dataset,
+    evaluate,
+    measure,
+    models,
+    phantom,
+    rank,
+    rounds,
+    segment,
+    train,
+)
 from flare_core.cli.engine import settle
 from flare_core.cli.failure import failure_of, json_line, log_traceback
 from flare_core.cli.outputs import RESEARCH_USE
@@ -44,6 +55,7 @@ COMMANDS: dict[str, Command] = {
     rounds.NAME: rounds,
     evaluate.NAME: evaluate,
     models.NAME: models,
+    cases.NAME: cases,
 }
 """★ Add a command: one file, one entry here."""
 

@@ -17,7 +17,6 @@ import csv
 import io
 import shutil
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from flare_core import atomic
 from flare_core.cli.failure import EXIT_INTERNAL
 from flare_core.cli.outputs import make_folder
-from flare_core.cli.progress import Display, Nothing, Step, display_for
+from flare_core.cli.watch import Watch
 from flare_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def list_cases(arguments: argparse.Namespace) -> int:
         raise InputError(
             "--labels", str(arguments.labels), "together with -o cases.json", "Add -o cases.json."
         )
-    with _Watch(arguments.progress, "reading labels") as watch:
+    with Watch(arguments.progress, "reading labels") as watch:
         dataset = look_into_labels(dataset, workers=_workers(arguments), on_done=watch.tell)
     _print_parts(dataset)
     for finding in dataset.findings:
@@ -98,7 +97,7 @@ def check(arguments: argparse.Namespace) -> int:
     from flare_core.datasets.flare_check import check_dataset
 
     dataset = _dataset(arguments)
-    with _Watch(arguments.progress, "checking") as watch:
+    with Watch(arguments.progress, "checking") as watch:
         findings = check_dataset(dataset, workers=_workers(arguments), on_done=watch.tell)
     for finding in findings:
         print(f"{finding.kind}: {finding.where}: {finding.what}")
@@ -120,7 +119,7 @@ def summary(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         make_folder(arguments.output)
         parts = arguments.output / PARTS
-    with _Watch(arguments.progress, "measuring") as watch:
+    with Watch(arguments.progress, "measuring") as watch:
         found = summarise(dataset, workers=_workers(arguments), keep_in=parts, on_done=watch.tell)
     tables = tables_of(found)
     print(to_markdown(found.title, tables), end="")
@@ -159,27 +158,6 @@ def _workers(arguments: argparse.Namespace) -> int:
     from flare_core.segment.runtime import available_cores
 
     return arguments.workers or available_cores()
-
-
-class _Watch:
-    """Shows how far a run over many cases is."""
-
-    def __init__(self, progress: str, stage: str) -> None:
-        self._display: Display = Nothing() if progress == "none" else display_for(sys.stderr)
-        self._stage = stage
-        self._started = time.monotonic()
-
-    def __enter__(self) -> _Watch:
-        self._display.start("data set")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._display.clear()
-
-    def tell(self, done: int, count: int) -> None:
-        """Show that `done` of `count` cases are done."""
-        left = (time.monotonic() - self._started) * (count - done) / done
-        self._display.show(Step(f"{self._stage} {count} cases", done / count, left))
 
 
 def _print_parts(dataset: FlareDataset) -> None:
@@ -227,7 +205,7 @@ def _converted(cases: Sequence[FlareCase], arguments: argparse.Namespace) -> dic
 
     make_folder(arguments.labels)
     done = {}
-    with _Watch(arguments.progress, "converting labels") as watch:
+    with Watch(arguments.progress, "converting labels") as watch:
         for number, case in enumerate(cases, 1):
             path = arguments.labels / f"{case.name}.nii.gz"
             write_organ_labels(case, path)

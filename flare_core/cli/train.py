@@ -2,6 +2,9 @@
 
 Start the same command again after a stop, a crash or a power cut: it goes on from the checkpoint in
 OUT. Progress lines go to standard error, or as JSON lines to standard output.
+
+On several GPUs or machines: ``torchrun --nproc-per-node 2 -m flare_core train CONFIG -o OUT``, with
+OUT and the cache in folders that all of them see; batch_size is dealt out among the processes.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, or go on where the run in OUT was stopped."""
     from flare_core.train.config import load_config
     from flare_core.train.loop import WEIGHTS, Trainer
+    from flare_core.train.processes import leave
 
     reports = {"bar": _print_line, "json": _print_json, "none": _print_nothing}
     trainer = Trainer(
@@ -42,8 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
         report=reports[arguments.progress],
     )
     scores = trainer.run()
+    leave()
     weights = arguments.output / WEIGHTS
-    if arguments.progress == "json":
+    if not trainer.processes.first:
+        pass
+    elif arguments.progress == "json":
         _print_json({"event": "done", "weights": str(weights), "dsc": scores})
     else:
         print(f"weights: {weights}")

@@ -13,6 +13,7 @@ from flare_core import atomic
 from flare_core.anatomy.label_schemes import scheme
 from flare_core.anatomy.organs import ORGANS, organ
 from flare_core.errors import InputError
+from flare_core.store.cases_records import KINDS
 from flare_core.store.json_fields import read_json
 
 ALL_ORGANS = tuple(o.key for o in ORGANS)
@@ -22,9 +23,6 @@ IMAGE_FOLDERS = ("ct", "images", "imagesTr")
 """Where a folder of cases may keep its scans."""
 
 SUFFIX = ".nii.gz"
-
-LABEL_KINDS = ("expert", "corrected", "pseudo", "soft")
-"""Made by a person; by a person from a prediction; predicted; predicted, with its doubt."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Case:
     weight: float = 1.0
     """How often the case is drawn, relative to the others; at least 0."""
     kind: str = "expert"
-    """Who made the labels: ``expert``, ``corrected``, ``pseudo`` or ``soft`` (`LABEL_KINDS`)."""
+    """Who made the labels: ``expert``, ``corrected``, ``pseudo`` or ``soft`` (`store.cases`)."""
     before: Path | None = None
     """The label map that a person corrected; where `labels` differ from it was edited."""
     soft: Path | None = None
@@ -65,11 +63,11 @@ class Case:
                 "a finite number, 0 or more",
                 "0 leaves the case out, 1 is usual, 2 draws it twice as often.",
             )
-        if self.kind not in LABEL_KINDS:
+        if self.kind not in KINDS:
             raise InputError(
                 f"case {self.name}: kind",
                 repr(self.kind),
-                ", ".join(LABEL_KINDS),
+                ", ".join(KINDS),
                 "Say who made the labels.",
             )
 

@@ -4,8 +4,10 @@ As FLARE23's winner: draw an organ evenly, then a case that has it, then a patch
 voxels. Small organs are then seen as often as the liver. Some patches lie anywhere, so that the
 network also learns what is no organ at all.
 
-Labels may be partial: an organ is only looked for in the cases that annotate it. Cases without any
-annotation are drawn apart, as often as asked, anywhere in the scan.
+Labels may be partial: an organ is only looked for in the cases that annotate it. (FLARE23's second
+team drew batches of one labelled set, for their loss was one for the batch; here every patch has its
+own, so sets may be mixed.) Cases without any annotation are drawn apart, as often as asked, anywhere
+in the scan.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def rounds_page(view: View, following: Sequence[View] = ()) -> str:
     message = f" {view['message']}" if view["message"] else ""
     return page(
         f"Self-training: {view['name']}",
-        f"<p>{escape(state)}.{escape(message)} Strategy: {escape(str(view['strategy']))}. "
+        f"<p>{escape(state)}.{escape(message)} Strategy: {escape(_strategy(view))}. "
         f"Started {escape(view['created'])}.</p>",
         *parts,
     )
@@ -77,6 +77,14 @@ METHOD = (
     "over its size.",
     "Border band: one voxel of the network's grid to either side of the organ's surface.",
 )
+
+
+def _strategy(view: View) -> str:
+    """Return the strategy with its settings, in words."""
+    rest = {name: value for name, value in view["strategy"].items() if name != "kind"}
+    texts = [f"{name.replace('_', ' ')} {value}" for name, value in rest.items()]
+    kind = view["strategy"].get("kind", "as the student's configuration says")
+    return f"{kind} ({', '.join(texts)})" if texts else str(kind)
 
 
 def _rounds(view: View) -> str:

@@ -141,7 +141,10 @@ def _curve(line: Line, number: int, plot: _Plot) -> str:
         if y is not None:
             run.append(f"{plot.x(x):.1f},{plot.y(y):.1f}")
             continue
-        if run:
+        if len(run) == 1:
+            px, py = run[0].split(",")
+            parts.append(f'<circle cx="{px}" cy="{py}" r="3" fill="{colour}"/>')
+        elif run:
             parts.append(
                 f'<polyline points="{" ".join(run)}" fill="none" stroke="{colour}" '
                 f'stroke-width="2"{dash}><title>{escape(line.name)}</title></polyline>'

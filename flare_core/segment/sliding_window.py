@@ -64,12 +64,20 @@ class Tiling:
         """Return the weight of each voxel of a tile (Z, Y, X), from the patch in network's axes."""
         return self.back(nnunet_weights(patch)) if self.nnunet else tile_weights(self.patch(patch))
 
+    @property
+    def sum_type(self) -> torch.dtype:
+        """Return the type of the sums: nnU-Net v2 adds in float16, and so its tails are rounded."""
+        return torch.float16 if self.nnunet and not self.probabilities else torch.float32
+
     def averaged(self, logits: Tensor) -> Tensor:
         """Return what is averaged, from logits (C, ...)."""
         if not self.probabilities:
             return logits
         return logits.sigmoid() - 0.5 if self.regions else logits.softmax(dim=0)
 
+
+SMALLEST = 5e-8
+"""Least sum of weights to divide by; not 0 in float16, and below any tile's weights."""
 
 OWN = Tiling()
 """This project's way, axes as they are."""
@@ -135,14 +143,14 @@ def predict_scores(
 
     Returns
     -------
-    float32 (C, Z, Y, X) on the CPU
+    float32 (C, Z, Y, X) on the CPU, as nnU-Net float16
         Weighted mean of the logits.
     """
     here = tiling.patch(patch)
     padded, inner = _pad(image, here, tiling)
     tiles = list(product(*tiling.starts(padded.shape, here, step)))
     if len(tiles) == 1:
-        scores = _run(networks, padded, runtime, tiling)
+        scores = _run(networks, padded, runtime, tiling).to(tiling.sum_type)
         _tell(notify, 1.0)
         return scores[(slice(None), *inner)]
     weights = tiling.weights(patch)
@@ -166,36 +174,44 @@ def _blend(
     Tiles of air alone are not run, except as nnU-Net: what only they cover is background.
     """
     total: Tensor | None = None
-    mass = torch.zeros(image.shape)
+    kept = tiling.sum_type
+    mass = torch.zeros(image.shape, dtype=kept)
     empty = -torch.inf if tiling.nnunet else image.min()
     for done, start in enumerate(tiles, 1):
         place = tuple(slice(a, a + n) for a, n in zip(start, weights.shape, strict=True))
         tile = image[place]
         air = bool((tile <= empty).all())
-        scores = None if air else _run(networks, tile, runtime, tiling)
+        scores = None if air else _run(networks, tile, runtime, tiling, weights)
         if total is None and scores is not None:
-            total = torch.zeros(scores.shape[0], *image.shape)
+            total = torch.zeros(scores.shape[0], *image.shape, dtype=kept)
         if total is not None and scores is not None:
-            total[(slice(None), *place)].addcmul_(scores, weights[None])
+            total[(slice(None), *place)] += scores
             mass[place] += weights
         _tell(notify, done / len(tiles))
     if total is None:  # nothing but air: one tile is run to learn how many classes there are
         place = tuple(slice(a, a + n) for a, n in zip(tiles[0], weights.shape, strict=True))
         classes = _run(networks, image[place], runtime, tiling).shape[0]
-        total = torch.zeros(classes, *image.shape)
+        total = torch.zeros(classes, *image.shape, dtype=kept)
     total[0] += mass == 0
-    return total.div_(mass.clamp_(min=1e-9))
+    return total.div_(mass.clamp_(min=SMALLEST))
 
 
-def _run(networks: Sequence[nn.Module], tile: Tensor, runtime: Runtime, tiling: Tiling) -> Tensor:
-    """Return mean scores (C, Z, Y, X) float32 of one tile on the CPU."""
+def _run(
+    networks: Sequence[nn.Module],
+    tile: Tensor,
+    runtime: Runtime,
+    tiling: Tiling,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Return mean scores (C, Z, Y, X) float32 of one tile on the CPU, perhaps times weights."""
     batch = tiling.into(tile)[None, None].to(runtime.device, runtime.dtype)  # (1, 1, Z, Y, X)
     batch = batch.contiguous(memory_format=runtime.layout)
     with torch.inference_mode():
         scores = tiling.averaged(networks[0](batch)[0])
         for network in networks[1:]:
             scores = scores + tiling.averaged(network(batch)[0])
-        return tiling.back((scores / len(networks)).float().cpu())
+        found = tiling.back((scores / len(networks)).float().cpu())
+        return found if weights is None else found.mul_(weights)
 
 
 def _pad(image: Tensor, patch: Index, tiling: Tiling) -> tuple[Tensor, tuple[slice, slice, slice]]:

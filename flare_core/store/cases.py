@@ -119,7 +119,7 @@ class CaseStore(CaseReader):
             If it is no scan, it is there under another name, the name is taken or not legal, the
             disk is full, or the store is open for reading.
         """
-        self._refuse_if_read_only()
+        self.refuse_if_read_only()
         path = Path(image)
         given = check_name(name) if name is not None else _name_of(path)
         values = {
@@ -156,7 +156,7 @@ class CaseStore(CaseReader):
             If the grid is another, a value is unknown, an annotated organ has no voxel and is not
             named as absent, or a voxel's organ is not annotated; see also `add_case`.
         """
-        self._refuse_if_read_only()
+        self.refuse_if_read_only()
         record, path = self.case(case), Path(labels)
         checks.check_labels(path, record.image, facts)
         facts = self._completed(record, path, facts)
@@ -259,11 +259,18 @@ class CaseStore(CaseReader):
 
     @contextmanager
     def _writing(self) -> Iterator[Writing]:
-        self._refuse_if_read_only()
+        self.refuse_if_read_only()
         with writing(self._db, self.folder) as write:
             yield write
 
-    def _refuse_if_read_only(self) -> None:
+    def refuse_if_read_only(self) -> None:
+        """Raise the error that every write would raise, before work is put into one.
+
+        Raises
+        ------
+        InputError
+            If the store is open for reading.
+        """
         if self.read_only:
             raise InputError(
                 "case store",

@@ -229,7 +229,8 @@ ACTIONS: dict[str, Callable[[RoundWork], None]] = {
 
 def _jobs(work: RoundWork) -> list[Job]:
     """Return the scans to label: none where nobody would look at the labels."""
-    if work.teacher is None or type(work.strategy).select is Supervised.select:
+    bare = work.strategy.uses_unlabelled or type(work.strategy).select is Supervised.select
+    if work.teacher is None or bare:
         return []
     known = {key for stage in work.teacher.card.stages for _, key in stage.organ_channels}
     with work.store() as store:

@@ -267,3 +267,64 @@ def test_none_means_none() -> None:
     draw = Draw(noise(), np.array([14.5, 29.5, 39.5]))
     patches = [cut_patch(draw, PATCH, NO_AUGMENTATION, random, CPU).image for _ in range(3)]
     assert torch.equal(patches[0], patches[1]) and torch.equal(patches[0], patches[2])
+
+
+def with_maps() -> Sample:
+    """The organ's voxels were edited, and may be a spleen by a fifth."""
+    which = organ_block()
+    organ = which.labels == 6
+    return replace(which, edited=organ, soft=np.where(organ, 256 * 3 + 204, 255).astype(np.int16))
+
+
+@pytest.mark.parametrize("what", MOVING)
+def test_edits_and_soft_labels_move_with_the_labels(what: str) -> None:
+    centre = np.array((15.0, 29.5, 39.5))
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        made = cut_patch(Draw(with_maps(), centre), (34, 48, 64), MOVING[what], random, CPU)
+        assert made.edited is not None and made.soft is not None
+        organ = made.labels == 6
+        assert bool(organ.any()) and torch.equal(made.edited == 1, organ)
+        expected = torch.where(organ, 256 * 3 + 204, 255)
+        assert torch.equal(made.soft.int(), expected.int())  # also outside the scan
+
+
+def test_the_plain_view_is_moved_but_keeps_its_intensities() -> None:
+    settings = replace(Augmentation(), noise_probability=1.0)
+    which, changed = organ_block(), 0
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        made = cut_patch(Draw(which, np.array((14.5, 29.5, 42.5))), PATCH, settings, random, CPU)
+        organ = made.labels == 6
+        edged = torch.nn.functional.pad(organ.float(), (2,) * 6)
+        deep = -torch.nn.functional.max_pool3d(-edged, 5, 1) == 1  # away from the organ's edge
+        assert int(deep.sum()) > 100 and float((made.plain[deep] - 500).abs().max()) < 1
+        changed += float((made.image - made.plain)[deep].abs().mean()) > 5
+    assert changed >= 4
+
+
+def test_a_short_scan_is_short_in_every_view() -> None:
+    settings = replace(NO_AUGMENTATION, window_probability=1.0, window_mm=2 * SPACING[0])
+    blank = 0
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        made = cut_patch(
+            Draw(with_maps(), np.array((14.5, 29.5, 39.5))), PATCH, settings, random, CPU
+        )
+        assert made.edited is not None and made.soft is not None
+        air = [(view == AIR_HU).all(-1).all(-1) for view in (made.image, made.plain)]
+        assert torch.equal(*air)
+        rest = air[0].flatten()
+        assert not made.labels[:, :, rest].any() and not made.edited[:, :, rest].any()
+        assert bool((made.soft[:, :, rest] == 255).all())
+        blank += int(rest.sum())
+    assert blank > 6
+
+
+def test_without_edits_or_soft_labels_there_are_none() -> None:
+    random = np.random.default_rng(0)
+    made = cut_patch(
+        Draw(noise(), np.array((15.0, 29.5, 39.5))), PATCH, NO_AUGMENTATION, random, CPU
+    )
+    assert made.edited is None and made.soft is None
+    assert torch.allclose(made.image, made.plain, atol=0.01)

@@ -139,3 +139,57 @@ def test_places_are_voxels_of_the_organ_and_not_too_many(voxels: int) -> None:
     assert len(np.unique(places, axis=0)) == len(places)
     flat = np.ravel_multi_index(tuple(places.astype(int).T), labels.shape) - 100
     assert flat.mean() == pytest.approx((voxels - 1) / 2, abs=0.01 * voxels + 1)  # all over it
+
+
+def corrected(folder: Path, annotated: tuple[str, ...]) -> Case:
+    """A case whose liver was one slice higher before a person corrected it; a spleen was added."""
+    case = write_case(folder)
+    now = np.zeros(GRID.shape, np.uint8)
+    now[4:16, 12:24, 10:20] = 1
+    now[4:8, 12:24, 30:36] = 3
+    before = np.zeros(GRID.shape, np.uint8)
+    before[5:17, 12:24, 10:20] = 1
+    write_labels(case.labels or folder, Volume(now, GRID))
+    write_labels(folder / "before.nii.gz", Volume(before, GRID))
+    return replace(case, kind="corrected", before=folder / "before.nii.gz", annotated=annotated)
+
+
+def test_where_a_person_edited_is_known(tmp_path: Path) -> None:
+    sample = load_sample(corrected(tmp_path, ("liver", "spleen")), SPACING, tmp_path / "cache")
+    assert sample.edited is not None and sample.edited.dtype == bool
+    assert np.all(sample.edited[sample.labels == 3])
+    liver = sample.edited & (sample.labels == 1)
+    assert np.flatnonzero(liver.any(axis=(1, 2))).tolist() == [4]
+    assert sample.edited[16].any() and not sample.edited[10][sample.labels[10] == 1].any()
+
+
+def test_organs_that_the_correction_does_not_annotate_are_not_edited(tmp_path: Path) -> None:
+    case = corrected(tmp_path, ("liver", "spleen"))
+    load_sample(case, SPACING, tmp_path / "cache")
+    sample = load_sample(replace(case, annotated=("liver",)), SPACING, tmp_path / "cache")
+    assert sample.edited is not None and not sample.edited[sample.labels == 3].any()
+    assert sample.edited.any()
+
+
+def test_soft_labels_come_along(tmp_path: Path) -> None:
+    case = write_case(tmp_path)
+    soft = np.full(GRID.shape, 255, np.int16)
+    soft[4:16, 12:24, 10:20] = 256 * 3 + 180
+    write_volume(tmp_path / "soft.nii.gz", Volume(soft, GRID))
+    plain = load_sample(case, SPACING, tmp_path / "cache")
+    sample = load_sample(replace(case, soft=tmp_path / "soft.nii.gz"), SPACING, tmp_path / "cache")
+    assert plain.soft is None and plain.edited is None
+    assert sample.soft is not None and sample.soft.dtype == np.int16
+    assert np.all(sample.soft[sample.labels == 1] == 256 * 3 + 180)
+    assert np.all(sample.soft[sample.labels == 0] == 255)
+
+
+def test_volumes_are_those_of_the_labels(tmp_path: Path) -> None:
+    sample = load_sample(write_case(tmp_path), SPACING, tmp_path / "cache")
+    expected = (sample.labels == 1).sum() * np.prod(sample.spacing_mm) / 1000
+    assert sample.volumes_ml == {1: pytest.approx(expected)}
+    again = sample_of_arrays(sample.case, sample.image, sample.labels, sample.spacing_mm)
+    assert again.volumes_ml == sample.volumes_ml
+    assert {k: v.tolist() for k, v in again.places.items()} == {
+        k: v.tolist() for k, v in sample.places.items()
+    }

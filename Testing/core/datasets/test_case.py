@@ -119,3 +119,20 @@ def test_a_file_that_is_no_list_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_missing_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         load_cases(tmp_path / "x.json")
+
+
+def test_who_made_the_labels_goes_along(tmp_path: Path) -> None:
+    case = Case(
+        "a",
+        tmp_path / "a.nii.gz",
+        tmp_path / "a2.nii.gz",
+        kind="corrected",
+        before=tmp_path / "a1.nii.gz",
+        soft=tmp_path / "soft.nii.gz",
+    )
+    save_cases(tmp_path / "x.json", [case, Case("b", tmp_path / "b.nii.gz")])
+    assert json.loads((tmp_path / "x.json").read_text())[0]["before"] == "a1.nii.gz"
+    again, other = load_cases(tmp_path / "x.json")
+    assert again == case and (other.kind, other.before, other.soft) == ("expert", None, None)
+    with pytest.raises(InputError, match="guessed"):
+        Case("a", Path("a"), kind="guessed")

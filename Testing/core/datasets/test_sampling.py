@@ -145,3 +145,40 @@ def test_the_seed_decides() -> None:
         return [(d.sample.case.name, *d.centre) for d in (sampler.draw(random) for _ in range(20))]
 
     assert draws(4) == draws(4) != draws(5)
+
+
+def test_organs_that_the_network_does_not_learn_draw_nothing() -> None:
+    cases = [sample("a", BLOCKS, ALL_THREE)]
+    random = np.random.default_rng(1)
+    sampler = PatchSampler(cases, (1, 1, 1), organs=("spleen", "lesion"), centred=1.0)
+    seen = {nearest_organ(sampler.draw(random).centre) for _ in range(100)}
+    assert seen == {SPLEEN}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_unlabelled_scans_are_drawn_as_often_as_asked_and_anywhere(share: float) -> None:
+    """Whatever is written in their label array: nobody annotated it."""
+    cases = [sample("a", BLOCKS, ALL_THREE), sample("bare", BLOCKS, ())]
+    random = np.random.default_rng(4)
+    sampler = PatchSampler(cases, (1, 1, 1), centred=1.0, unlabelled_share=share)
+    draws = [sampler.draw(random) for _ in range(800)]
+    bare = np.array([d.centre for d in draws if d.sample.case.name == "bare"])
+    assert len(bare) / 800 == pytest.approx(share, abs=0.05)
+    if len(bare):
+        assert np.all(bare.std(axis=0) > 0.25 * np.array(SHAPE))
+
+
+def test_a_case_with_other_organs_only_counts_as_unlabelled() -> None:
+    cases = [sample("a", BLOCKS, ("liver",)), sample("b", BLOCKS, ("spleen",))]
+    sampler = PatchSampler(cases, PATCH, organs=("liver",))
+    assert [s.case.name for s in sampler.unlabelled] == ["b"]
+
+
+def test_a_small_lesion_is_no_remnant() -> None:
+    large = {LESION: BLOCKS[LIVER]}
+    small = {LESION: BLOCKS[ADRENAL]}
+    cases = [sample(name, blocks, ("lesion",)) for name, blocks in (("a", large), ("b", small))]
+    random = np.random.default_rng(2)
+    sampler = PatchSampler(cases, PATCH, centred=1.0)
+    seen = Counter(sampler.draw(random).sample.case.name for _ in range(200))
+    assert seen["b"] > 60

@@ -10,8 +10,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from core.store.small_cases import GRID, LESION, LIVER, RIGHT_KIDNEY, SPLEEN, labels, scan
 
+from core.store.small_cases import GRID, LESION, LIVER, RIGHT_KIDNEY, SPLEEN, labels, scan
 from flare_core.errors import InputError
 from flare_core.store import cases_checks
 from flare_core.store.cases import CaseStore, LabelFacts, open_store

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from core.store.small_cases import LIVER, labels, scan
-
 from flare_core.store.cases import open_store
 
 WRITERS, TURNS = 4, 8

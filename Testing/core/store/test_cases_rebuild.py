@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from core.store.small_cases import LIVER, SPLEEN, labels, scan
 
+from core.store.small_cases import LIVER, SPLEEN, labels, scan
 from flare_core.errors import InputError
 from flare_core.store.cases import LabelFacts, open_store
 from flare_core.store.cases_rebuild import rebuild

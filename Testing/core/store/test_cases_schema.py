@@ -4,8 +4,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from core.store.small_cases import scan
 
+from core.store.small_cases import scan
 from flare_core.errors import InputError
 from flare_core.store import cases_schema as schema
 from flare_core.store.cases import open_store

@@ -14,7 +14,8 @@ from flare_core.datasets.case import Case
 from flare_core.store.models import Normalisation
 from flare_core.train.batches import Patch, PatchSource, channels_of
 from flare_core.train.config import Phase, TrainConfig
-from tiny_training import tiny_config
+from flare_core.train.processes import Processes
+from tiny_training import NETWORK, tiny_config
 
 CPU = torch.device("cpu")
 PHASE = Phase((5.0, 4.0, 4.0), (16, 10, 12), steps=1)
@@ -92,3 +93,101 @@ def test_the_same_start_draws_the_same_patches_and_another_draws_others() -> Non
         images(replace(config, seed=1), (0, 0)),
     ):
         assert not torch.equal(first, other)
+
+
+def equal(a: Patch, b: Patch) -> bool:
+    return torch.equal(a.image, b.image) and torch.equal(a.classes, b.classes)
+
+
+def test_patches_made_ahead_are_those_made_when_needed() -> None:
+    config = tiny_config(Path(), batch_size=2)
+    made = {}
+    for prefetch in (0, 3):
+        settings = replace(config, prefetch=prefetch)
+        with PatchSource(settings, PHASE, [big_sample()], (0, 5), CPU) as source:
+            made[prefetch] = [patch for _ in range(4) for patch in source.draw()]
+    assert all(equal(a, b) for a, b in zip(made[0], made[3], strict=True))
+
+
+def test_a_run_that_goes_on_sees_what_it_would_have_seen() -> None:
+    config = tiny_config(Path(), batch_size=2)
+    whole = PatchSource(config, PHASE, [big_sample()], (0, 0), CPU)
+    parts = PatchSource(config, PHASE, [big_sample()], (0, 3), CPU)
+    batches = [whole.draw() for _ in range(5)]
+    assert all(equal(a, b) for a, b in zip(batches[3], parts.draw(), strict=True))
+    assert not equal(batches[3][0], batches[4][0])
+
+
+def test_processes_share_a_batch() -> None:
+    config = tiny_config(Path(), batch_size=4, prefetch=0)
+    alone = PatchSource(config, PHASE, [big_sample()], (0, 0), CPU).batch(7)
+    for rank in (0, 1):
+        part = PatchSource(
+            config, PHASE, [big_sample()], (0, 0), CPU, processes=Processes(rank, 2)
+        ).batch(7)
+        assert len(part) == 2
+        assert all(equal(a, b) for a, b in zip(alone[rank::2], part, strict=True))
+
+
+def test_an_error_in_the_thread_is_told() -> None:
+    broken = replace(sample(), places={LIVER: np.empty((0, 3), np.int16)})
+    config = tiny_config(Path(), centred=1.0)
+    with PatchSource(config, PHASE, [broken], (0, 0), CPU) as source, pytest.raises(ValueError):
+        source.draw()
+
+
+def test_edited_voxels_weigh_more() -> None:
+    one = sample()
+    edited = one.labels == LIVER
+    (patch,) = draw(still(edited_weight=4.0), replace(one, edited=edited))
+    assert patch.weights is not None
+    assert patch.weights[0, 0, MIDDLES, 5, 5].tolist() == [1, 4, 1, 1]
+    assert draw(still(edited_weight=1.0), replace(one, edited=edited))[0].weights is None
+    assert draw(still(), one)[0].weights is None
+
+
+def test_a_network_without_lesions_leaves_them_out() -> None:
+    """A lesion lies in an organ; called background, it would teach holes."""
+    one = sample(("liver", "spleen", "lesion"))
+    labels = one.labels.copy()
+    labels[12:] = organ("lesion").id
+    case = replace(one.case, annotated=("liver", "spleen", "lesion"))
+    one = sample_of_arrays(case, one.image, labels, PHASE.spacing_mm)
+    (patch,) = draw(still(), one)
+    assert patch.weights is not None
+    assert patch.weights[0, 0, MIDDLES, 5, 5].tolist() == [1, 1, 1, 0]
+    network = replace(NETWORK, output_channels=4)
+    (patch,) = draw(still(organs=("liver", "spleen", "lesion"), network=network), one)
+    assert patch.weights is None and patch.classes[0, 0, MIDDLES, 5, 5].tolist() == [0, 1, 2, 3]
+
+
+def test_soft_labels_become_channels_too() -> None:
+    one = sample()
+    soft = np.where(one.labels == LIVER, 256 * SPLEEN + 204, 255).astype(np.int16)
+    (patch,) = draw(still(), replace(one, soft=soft))
+    assert patch.second is not None and patch.share is not None
+    assert patch.second[0, 0, MIDDLES, 5, 5].tolist() == [0, 2, 0, 0]
+    assert patch.share[0, 0, MIDDLES, 5, 5].tolist() == pytest.approx([1, 0.8, 1, 1])
+
+
+def test_what_is_known_of_a_patch() -> None:
+    (full,), (part,) = draw(still(), sample()), draw(still(), sample(("liver",)))
+    (bare,) = draw(still(), sample(()))
+    assert [p.fully_labelled for p in (full, part, bare)] == [True, False, False]
+    assert [p.unlabelled for p in (full, part, bare)] == [False, False, True]
+    assert not bare.classes.any() and bare.plain is not None
+
+
+def test_lesions_are_pasted_as_often_as_asked() -> None:
+    donor, host = big_sample(), replace(big_sample(), case=Case("host", Path("h")))
+    labels = donor.labels.copy()
+    labels[13:16, 18:22, 18:22] = organ("lesion").id
+    case = Case("donor", Path("d"), annotated=("liver", "lesion"))
+    donor = sample_of_arrays(case, donor.image, labels, PHASE.spacing_mm)
+    config = replace(tiny_config(Path()), organs=("liver", "lesion"), prefetch=0, centred=0.0)
+    phase = replace(PHASE, patch=(20, 24, 24))
+    for share, least, most in ((0.0, 0, 0), (1.0, 30, 40)):
+        source = PatchSource(replace(config, lesion_mix=share), phase, [donor, host], (0, 0), CPU)
+        hosts = [p for p in (source.patch(i) for i in range(40)) if not p.fully_labelled or share]
+        shown = sum(bool((p.classes == 2).any()) for p in hosts)
+        assert least <= shown <= most

@@ -17,6 +17,7 @@ from flare_core.train.losses import (
     level_targets,
     merge_unannotated,
     segmentation_loss,
+    soft_loss,
 )
 
 ALL = (True, True, True, True)
@@ -244,3 +245,81 @@ def test_coarser_levels_weigh_half_as_much() -> None:
     assert float(both) == pytest.approx((fine + 0.5 * low) / 1.5, rel=1e-6)
     only = deep_supervision_loss([logits], [labels], ALL)
     assert float(only) == pytest.approx(fine, rel=1e-6)
+
+
+def test_weights_multiply_the_point_term_only() -> None:
+    logits, labels = draw()
+    logits.requires_grad_()
+    weights = torch.rand(labels.shape, generator=torch.Generator().manual_seed(3)) + 0.5
+    loss = segmentation_loss(logits, labels, ALL, weights=weights)
+    p = functional.softmax(logits.double(), dim=1).gather(1, labels.long())
+    plain = by_definition(logits, labels, 0.0)
+    expected = plain + ((weights - 1) * -p.log()).mean()
+    assert torch.allclose(loss.double(), expected, rtol=1e-5)
+    assert torch.allclose(gradient(loss, logits), gradient(expected, logits).float(), atol=1e-6)
+
+
+def test_an_edited_voxel_pulls_harder() -> None:
+    logits, labels = draw()
+    logits.requires_grad_()
+    weights = torch.ones(labels.shape)
+    weights[0, 0, 2, 3, 4] = 3.0
+    pulls = [
+        gradient(segmentation_loss(logits, labels, ALL, weights=w), logits)[0, :, 2, 3, 4].norm()
+        for w in (torch.ones(labels.shape), weights)
+    ]
+    assert pulls[1] > 2 * pulls[0]
+
+
+@pytest.mark.parametrize("annotated", [ALL, (True, True, False, True)])
+def test_a_voxel_of_no_weight_counts_in_no_term(annotated: tuple[bool, ...]) -> None:
+    logits, labels = draw()
+    labels[labels == 2] = 0
+    weights = torch.ones(labels.shape)
+    weights[:, :, 2:] = 0
+    logits.requires_grad_()
+    loss = segmentation_loss(logits, labels, annotated, balance=0.5, weights=weights)
+    cut = segmentation_loss(logits[:, :, :2], labels[:, :, :2], annotated, balance=0.5)
+    assert torch.allclose(loss, cut, rtol=1e-6)
+    assert not gradient(loss, logits)[:, :, 2:].any()
+    nothing = segmentation_loss(logits, labels, annotated, weights=torch.zeros(labels.shape))
+    assert float(nothing) == 0 and not gradient(nothing, logits).any()
+
+
+def test_weights_reach_every_resolution_in_its_own_order() -> None:
+    spec = NetworkSpec(
+        "plain_unet",
+        output_channels=3,
+        features_per_stage=(4, 8, 8),
+        strides=((1, 1, 1), (1, 2, 2), (2, 2, 2)),
+        kernel_sizes=((3, 3, 3),) * 3,
+        convolutions_per_stage_encoder=(1, 1, 1),
+        convolutions_per_stage_decoder=(1, 1),
+        space_to_depth=(1, 2, 2),
+        deep_supervision=True,
+    )
+    labels = torch.randint(0, 3, (1, 1, 4, 16, 16), dtype=torch.uint8)
+    weights = labels.float()
+    for a, b in zip(level_targets(labels, spec, 2), level_targets(weights, spec, 2), strict=True):
+        assert torch.equal(a.float(), b)
+
+
+def test_soft_labels_by_hand() -> None:
+    logits = torch.tensor([1.0, 2.0, 0.0]).reshape(1, 3, 1, 1, 1)
+    first, second = (torch.full((1, 1, 1, 1, 1), k, dtype=torch.uint8) for k in (1, 0))
+    log_p = logits.log_softmax(dim=1).flatten()
+    for share in (1.0, 0.75):
+        expected = -(share * log_p[1] + (1 - share) * log_p[0])
+        got = soft_loss(logits, first, second, torch.full((1, 1, 1, 1, 1), share), (True,) * 3)
+        assert float(got) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_soft_labels_say_nothing_of_what_is_not_annotated() -> None:
+    logits, _ = draw()
+    logits.requires_grad_()
+    zeros = torch.zeros(1, 1, 5, 6, 7, dtype=torch.uint8)
+    annotated = (True, False, False, False)
+    share = torch.full(zeros.shape, 0.6)
+    loss = soft_loss(logits, zeros, zeros, share, annotated)
+    assert float(loss) == pytest.approx(0.0, abs=1e-6)
+    assert gradient(loss, logits).abs().max() < 1e-6

@@ -28,6 +28,7 @@ def torchrun(config: TrainConfig, folder: Path, cache: Path) -> None:
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("weights: ") == 1  # the first process alone reports
 
 
 def far_apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:

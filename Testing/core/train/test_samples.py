@@ -8,8 +8,9 @@ import pytest
 from flare_core.datasets import phantom_cohort
 from flare_core.datasets.case import Case, cases_of_folder, save_cases
 from flare_core.errors import InputError
+from flare_core.train.config import TrainConfig
 from flare_core.train.samples import gather_samples, phantom_cases
-from tiny_training import SPACING_MM, tiny_config
+from tiny_training import SPACING_MM, make_cases, tiny_config
 
 
 def test_held_out_patients_are_apart(cases: Path, cache: Path) -> None:
@@ -71,3 +72,50 @@ def test_phantoms_are_drawn_as_often_as_the_configuration_says(
 def test_no_phantoms_cost_nothing(tmp_path: Path) -> None:
     assert phantom_cases(tiny_config(tmp_path), tmp_path) == []
     assert not list(tmp_path.iterdir())
+
+
+def semi(data: Path, **changes: object) -> TrainConfig:
+    return tiny_config(data, strategy={"kind": "mean_teacher"}, **changes)
+
+
+def test_bare_scans_join_where_the_strategy_reads_them(
+    cases: Path, cache: Path, tmp_path: Path
+) -> None:
+    """Each scan once, without its labels; never one of a held-out patient."""
+    a, b, c = cases_of_folder(cases)
+    save_cases(tmp_path / "list.json", [a, replace(b, labels=None), c])
+    other = [replace(each, patient="dora") for each in cases_of_folder(make_cases(tmp_path / "x"))]
+    save_cases(tmp_path / "bare.json", [a, c, *other, other[0]])
+    config = semi(tmp_path / "list.json", unlabelled=(str(tmp_path / "bare.json"),))
+    training, held_out = gather_samples(config, SPACING_MM, cache)
+    assert [s.case.image.resolve() for s in training] == [
+        each.image.resolve() for each in (a, b, *other)
+    ]
+    assert [len(s.case.annotated) for s in training] == [2, 0, 0, 0, 0]
+    assert not any(s.labels.any() or s.places for s in training[1:])
+    assert [s.case.patient for s in held_out] == ["carl"]
+    plain = tiny_config(tmp_path / "list.json")
+    assert len(gather_samples(plain, SPACING_MM, cache)[0]) == 1
+
+
+def test_a_case_without_any_of_the_organs_teaches_no_supervised_run(
+    cases: Path, cache: Path, tmp_path: Path
+) -> None:
+    a, b, c = cases_of_folder(cases)
+    save_cases(tmp_path / "list.json", [a, replace(b, annotated=("aorta",)), c])
+    training, _ = gather_samples(tiny_config(tmp_path / "list.json"), SPACING_MM, cache)
+    assert [s.case.patient for s in training] == ["anna"]
+    training, _ = gather_samples(semi(tmp_path / "list.json"), SPACING_MM, cache)
+    assert [(s.case.patient, s.case.annotated == ()) for s in training] == [
+        ("anna", False),
+        ("bert", True),
+    ]
+
+
+def test_corrected_cases_are_drawn_more_often(cases: Path, cache: Path, tmp_path: Path) -> None:
+    a, b, c = cases_of_folder(cases)
+    kinds = [replace(a, kind="corrected", weight=1.5), replace(b, kind="pseudo"), c]
+    save_cases(tmp_path / "list.json", kinds)
+    config = tiny_config(tmp_path / "list.json", corrected_weight=4.0)
+    training, _ = gather_samples(config, SPACING_MM, cache)
+    assert [s.case.weight for s in training] == [6.0, 1.0]

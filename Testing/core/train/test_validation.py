@@ -89,3 +89,21 @@ def test_a_partial_overlap_by_hand(share: float) -> None:
     predicted[2 : 2 + keep, 5:15, 3:13] = 1
     expected = 2 * keep / (10 + keep)
     assert score_sample(predicted, one, CLASSES)["liver"] == pytest.approx(expected)
+
+
+def test_a_lesion_is_scored_however_small() -> None:
+    one = sample(both(), annotated=("liver", "lesion"))
+    labels = one.labels.copy()
+    labels[2, 5, 3] = organ("lesion").id
+    one = sample_of_arrays(one.case, one.image, labels, SPACING_MM)
+    scores = score_sample(np.zeros_like(labels), one, {"liver": 1, "lesion": 2})
+    assert scores == {"liver": 0.0, "lesion": 0.0}
+
+
+def test_lesions_count_neither_for_nor_against_a_network_without_them() -> None:
+    one = sample(both(), annotated=("liver", "lesion"))
+    predicted = (one.labels == LIVER).astype(np.uint8)
+    labels = one.labels.copy()
+    labels[2:6, 5:15, 3:13] = organ("lesion").id  # in the liver, as the network rightly says
+    one = sample_of_arrays(one.case, one.image, labels, SPACING_MM)
+    assert score_sample(predicted, one, {"liver": 1}) == {"liver": 1.0}

@@ -38,7 +38,7 @@ class CrossPseudo(Supervised):
 
     weight: float = 0.5
     """Weight of what the other decoder says, in full; Chen et al. took 1.5 for natural images."""
-    ramp_steps: int = 500
+    ramp_steps: int = 200
     """Steps in which that weight rises: at first the decoders know nothing."""
 
     uses_unlabelled: ClassVar[bool] = True

@@ -37,7 +37,7 @@ class MeanTeacher(Supervised):
     """Weight of patches whose other organs the teacher fills in (hmi306)."""
     unlabelled: float = 0.5
     """Weight of patches that the teacher alone labels (hmi306)."""
-    ramp_steps: int = 500
+    ramp_steps: int = 200
     """Steps in which the teacher's weight rises: at first it knows nothing."""
     least_probability: float = 0.0
     """Voxels of which the teacher is less sure are left out; hmi306 left none out."""

@@ -1,0 +1,102 @@
+"""``flare rounds``: each sub-command on a small run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flare_core.cli import main
+from flare_core.store.home import open_home
+from flare_core.store.in_use import model_in_use
+from flare_core.train.rounds_state import RunFolder
+from rounds_world import UNLABELLED, make_store, settings, student
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two short rounds, started by the command, that waits for a person to promote."""
+    folder = tmp_path_factory.mktemp("world")
+    make_store(folder)
+    student(folder)
+    chosen = settings(folder, steps=20, students_teach=True, promote=False)
+    (folder / "rounds.json").write_text(chosen.to_json(), encoding="utf-8")
+    words = ["rounds", "start", str(folder / "run"), "--settings", str(folder / "rounds.json")]
+    assert main([*words, "--progress", "none"]) == 0
+    return folder / "run"
+
+
+def flare(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = main(["rounds", *words])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_starting_again_is_refused_and_resuming_does_nothing_more(run, capsys):
+    place = str(run.parent / "rounds.json")
+    code, _, said = flare(capsys, "start", str(run), "--settings", place)
+    assert code == 2 and "holds a run" in said
+    code, out, _ = flare(capsys, "resume", str(run), "--progress", "json")
+    assert code == 0
+    assert json.loads(out.splitlines()[-1])["status"] == "done"
+
+
+def test_status_for_people_and_programs(run, capsys):
+    code, text, _ = flare(capsys, "status", str(run))
+    assert code == 0 and text.startswith("tiny: done, round 2 of 2, 100 %")
+    code, text, _ = flare(capsys, "status", str(run), "--json")
+    assert code == 0 and json.loads(text)["details"][1]["predicted"] == len(UNLABELLED)
+
+
+def test_next_lists_every_predicted_case_with_a_reason(run, capsys):
+    code, text, _ = flare(capsys, "next", str(run), "--json")
+    rows = json.loads(text)
+    assert code == 0 and {row["case"] for row in rows} == set(UNLABELLED)
+    assert all(row["reason"] for row in rows)
+    code, text, _ = flare(capsys, "next", str(run), "--count", "1")
+    assert code == 0 and len(text.splitlines()) == 1
+
+
+def test_the_report_is_one_page(run, capsys, tmp_path):
+    code, text, _ = flare(capsys, "report", str(run), "-o", str(tmp_path / "page.html"))
+    assert code == 0 and text.strip() == str(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert page.startswith("<!DOCTYPE html>") and "Round 2: decisions" in page
+
+
+def test_promoting_and_rolling_back(run, capsys):
+    folder = RunFolder(run)
+    home = open_home(folder.settings.home)
+    assert model_in_use(home, "tiny") is None
+    code, text, _ = flare(capsys, "promote", str(run), "--round", "1")
+    assert code == 0 and text.strip() == "in use: tiny@1.0.0"
+    code, _, said = flare(capsys, "rollback", "tiny", "--home", folder.settings.home)
+    assert code == 2 and "Nothing to go back to" in said
+
+
+def test_a_worse_model_is_promoted_only_if_insisted_upon(run, capsys):
+    folder = RunFolder(run).round(1)
+    verdict = folder.read("verdict")
+    folder.write("verdict", verdict | {"promote": False, "reason": "liver fell"})
+    code, _, said = flare(capsys, "promote", str(run), "--round", "1")
+    assert code == 2 and "liver fell" in said
+    assert flare(capsys, "promote", str(run), "--round", "1", "--anyway")[0] == 0
+    folder.write("verdict", verdict)
+    code, _, said = flare(capsys, "promote", str(run), "--round", "7")
+    assert code == 2 and "1, 2" in said
+
+
+def test_stopping_what_does_not_run_says_so(run, capsys):
+    code, text, _ = flare(capsys, "stop", str(run))
+    assert code == 0 and "No process" in text
+    with RunFolder(run).owned():
+        code, text, _ = flare(capsys, "stop", str(run))
+    assert code == 0 and "Asked to stop" in text and (run / "stop").exists()
+
+
+def test_a_folder_without_a_run_is_named(capsys, tmp_path):
+    for words in (["status"], ["resume"], ["next"], ["report"], ["stop"], ["promote"]):
+        code, _, said = flare(capsys, *words, str(tmp_path))
+        assert code == 2 and "flare rounds start" in said

@@ -1,0 +1,38 @@
+"""Nodes of a Slicer scene for tests: voxels into a volume, an organ's voxels as points."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def fill(node, array, ijk_to_ras) -> None:
+    """Give a volume node voxels (Z, Y, X) and a matrix from indices to RAS."""
+    import vtk
+    from vtk.util import numpy_support
+
+    image = vtk.vtkImageData()
+    image.SetDimensions(*array.shape[::-1])
+    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True)
+    image.GetPointData().SetScalars(scalars)
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(np.asarray(ijk_to_ras, float).ravel().tolist())
+    node.SetIJKToRASMatrix(matrix)
+    node.SetAndObserveImageData(image)
+
+
+def mask_of(node, organ_key):
+    """The voxels of an organ in world RAS, rounded to 0.01 mm: a set of points."""
+    import vtk
+    from FLARESegLib.results import BINARY
+    from FLARESegLib.segment_identity import organ_segment_ids
+    from FLARESegLib.volumes import as_array, image_voxels, to_world
+
+    segment = node.GetSegmentation().GetSegment(organ_segment_ids(node)[organ_key])
+    image = segment.GetRepresentation(BINARY)
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    x0, _, y0, _, z0, _ = image.GetExtent()
+    found = np.argwhere(image_voxels(image) == segment.GetLabelValue()) + (z0, y0, x0)
+    points = np.column_stack([found[:, ::-1], np.ones(len(found))])
+    world = points @ (to_world(node) @ as_array(matrix)).T
+    return {tuple(point) for point in np.round(world[:, :3], 2) + 0.0}

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from FLARESegLib import volumes
+from FLARESegLib.corrections import current_labels
+from FLARESegLib.kept_output import forget_output
+from FLARESegLib.results import result_facts, show_result
+from FLARESegLib.segment_identity import organ_segment_ids
+from FLARESegLib.submission import (
+    patient_key,
+    store_submission,
+    submission_steps,
+    submit,
+)
+from FLARESegLib.volumes import finish, node_volume
+
+import slicer
+from flare_core.errors import InputError
+from flare_core.imaging.files import read_labels, read_volume, write_volume
+from flare_core.store.cases import open_store
+
+PLACE = np.array(
+    [[-0.8, 0, 0, 100], [0, -0.9, 0, 120], [0, 0, 2.5, -40], [0, 0, 0, 1]], dtype=float
+)
+VOXEL_ML = 0.8 * 0.9 * 2.5 / 1000
+FACTS = {"model": "default", "model_version": "1.2.0", "settings": {"fast": False}}
+ALL = ("liver", "right_kidney", "spleen", "left_kidney")
+
+
+@pytest.fixture
+def result(add_volume, small_ct):
+    """A volume, its segmentation, the labels in it."""
+    array, labels = small_ct
+    volume = add_volume(array, PLACE, "Case 7")
+    return volume, show_result(volume, labels, facts=FACTS), labels
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Where the store is: a folder that is not there yet, with a blank and an umlaut."""
+    return tmp_path / "meine Fälle" / "store"
+
+
+def load(scene, path, name="loaded"):
+    """A volume read by Slicer's own storage node."""
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(path))
+    assert storage.ReadData(node)
+    node.SetAndObserveStorageNodeID(storage.GetID())
+    return node
+
+
+def test_image_labels_and_facts_are_stored(result, place, draw):
+    volume, node, labels = result
+    grown = ((labels == 3) | (np.roll(labels, 1, axis=2) == 3)).astype(np.uint8)
+    draw(node, organ_segment_ids(node)["spleen"], grown)
+    version = submit(place, node, ALL, author=" Dr. Ada ", note="spleen was too small")
+    facts = version.facts
+    assert version.number == 1
+    assert (facts.kind, facts.author, facts.note) == (
+        "corrected",
+        "Dr. Ada",
+        "spleen was too small",
+    )
+    assert facts.annotated == ALL
+    assert facts.model == "default-1.2.0"
+    assert facts.settings == {"fast": False}
+    added = int(grown.sum() - (labels == 3).sum())
+    assert facts.edited_ml["spleen"] == pytest.approx(added * VOXEL_ML, abs=1e-3)
+    assert facts.edited_ml["liver"] == 0
+    assert facts.parent is None
+    with open_store(place) as store:
+        record = store.case(version.case)
+        assert record.name == "Case 7"
+        image, stored = read_volume(record.image), read_labels(version.path)
+        assert record.status == "corrected"
+    assert np.array_equal(image.array, node_volume(volume).array)
+    assert image.geometry.same_grid(volumes.node_geometry(volume))
+    assert np.array_equal(stored.array, current_labels(node, volume).array)
+    assert stored.geometry.same_grid(image.geometry)
+
+
+def test_only_reviewed_organs_are_stored_and_absent_ones_are_named(result, place):
+    _, node, labels = result
+    version = submit(place, node, ["spleen", "gallbladder"], author="Ada")
+    assert version.facts.annotated == ("spleen", "gallbladder")
+    assert version.facts.absent == ("gallbladder",)
+    stored = read_labels(version.path).array
+    assert np.array_equal(stored, np.where(labels == 3, 3, 0))
+
+
+def test_twice_makes_two_versions_of_one_case(result, place, draw):
+    _, node, labels = result
+    first = submit(place, node, ALL, author="Ada")
+    draw(node, organ_segment_ids(node)["spleen"], (labels == 1).astype(np.uint8))
+    second = submit(place, node, ["spleen"], author="Bea")
+    assert (first.case, second.case) == ("Case 7", "Case 7")
+    assert (first.number, second.number) == (1, 2)
+    assert second.facts.parent == 1
+    assert result_facts(node)["case"] == "Case 7"
+    assert result_facts(node)["case_version"] == 2
+    with open_store(place) as store:
+        assert [version.number for version in store.versions("Case 7")] == [1, 2]
+        assert np.array_equal(read_labels(store.version("Case 7", 1).path).array, labels)
+
+
+def test_the_same_scan_in_another_scene_is_the_same_case(result, place, add_volume, small_ct):
+    _, node, _ = result
+    first = submit(place, node, ALL, author="Ada")
+    array, labels = small_ct
+    again = show_result(add_volume(array, PLACE, "another name"), labels)
+    second = submit(place, again, ALL, author="Ada")
+    assert (second.case, second.number) == (first.case, 2)
+
+
+def test_another_scan_of_the_same_name_is_another_case(result, place, add_volume, small_ct):
+    _, node, _ = result
+    submit(place, node, ALL, author="Ada")
+    array, labels = small_ct
+    other = show_result(add_volume(array + np.int16(5), PLACE, "case 7"), labels)
+    second = submit(place, other, ALL, author="Ada")
+    assert second.case.startswith("case 7-")
+    assert second.number == 1
+
+
+def test_a_name_can_be_given(result, place):
+    _, node, _ = result
+    assert submit(place, node, ALL, author="Ada", case="trial 12").case == "trial 12"
+    assert submit(place, node, ALL, author="Ada").case == "trial 12"
+
+
+def test_a_scan_from_a_file_is_copied_bit_by_bit_or_linked(
+    scene, place, small_ct, tmp_path, result
+):
+    volume, _, labels = result
+    source = tmp_path / "scan.nii.gz"
+    write_volume(source, node_volume(volume))
+    node = show_result(load(scene, source, "scan"), labels)
+    version = submit(place, node, ALL, author="Ada")
+    with open_store(place) as store:
+        record = store.case(version.case)
+        assert not record.linked
+        assert record.image.read_bytes() == source.read_bytes()
+    linked = submit(place.with_name("linked"), node, ALL, author="Ada", link=True)
+    with open_store(place.with_name("linked")) as store:
+        assert store.case(linked.case).linked
+        assert store.case(linked.case).image == source
+    assert np.array_equal(read_labels(linked.path).array, labels)
+
+
+def test_a_scan_that_was_moved_or_edited_is_written_as_it_is_now(
+    scene, place, tmp_path, result, add_transform
+):
+    volume, _, labels = result
+    source = tmp_path / "scan.nrrd"
+    write_volume(source, node_volume(volume))
+    loaded = load(scene, source, "scan")
+    shift = np.eye(4)
+    shift[:3, 3] = 10, 0, 0
+    add_transform(loaded, shift)
+    moved = submit(place, show_result(loaded, labels), ALL, author="Ada", link=True)
+    edited = load(scene, source, "edited")
+    voxels = volumes.voxels(edited)
+    voxels[0, 0, 0] = 77
+    slicer.util.arrayFromVolumeModified(edited)
+    second = submit(place, show_result(edited, labels), ALL, author="Ada", link=True)
+    with open_store(place) as store:
+        assert not store.case(moved.case).linked
+        here = read_volume(store.case(moved.case).image).geometry
+        assert here.same_grid(volumes.node_geometry(loaded))
+        image = read_volume(store.case(second.case).image)
+        assert image.array[0, 0, 0] == 77
+    assert second.case != moved.case
+
+
+def test_a_dicom_patient_is_a_pseudonym_and_never_in_the_store(scene, add_volume, small_ct, place):
+    array, labels = small_ct
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "DOE^JANE")
+    hierarchy.SetItemAttribute(patient, "DICOM.PatientID", "MRN-4711")
+    hierarchy.SetItemAttribute(patient, "DICOM.PatientName", "DOE^JANE")
+    study = hierarchy.CreateStudyItem(patient, "Study")
+    versions = []
+    for number in (1, 2):
+        volume = add_volume(array + np.int16(number), PLACE, "DOE JANE abdomen")
+        volume.SetAttribute("DICOM.instanceUIDs", f"1.2.{number}.1 1.2.{number}.2")
+        hierarchy.CreateItem(study, volume)
+        versions.append(submit(place, show_result(volume, labels), ALL, author="Ada"))
+    with open_store(place) as store:
+        records = [store.case(version.case) for version in versions]
+    assert records[0].name != records[1].name
+    assert records[0].patient == records[1].patient
+    assert records[0].patient.startswith("patient-")
+    for path in place.rglob("*"):
+        assert "DOE" not in path.name
+        if path.is_file():
+            content = path.read_bytes()
+            assert b"DOE" not in content
+            assert b"4711" not in content
+
+
+def test_a_volume_without_dicom_has_no_patient(result):
+    volume, _, _ = result
+    assert patient_key(volume) == ""
+
+
+def test_labels_that_no_model_made_are_an_experts(result, place):
+    _, node, _ = result
+    forget_output(node)
+    facts = submit(place, node, ALL, author="Ada").facts
+    assert (facts.kind, facts.model, facts.settings) == ("expert", "", {})
+
+
+def test_what_is_missing_is_told_before_anything_is_written(result, place):
+    _, node, _ = result
+    with pytest.raises(InputError, match="author"):
+        submit(place, node, ALL, author=" ")
+    with pytest.raises(InputError, match="at least one organ"):
+        submit(place, node, [], author="Ada")
+    with pytest.raises(InputError, match="organ"):
+        submit(place, node, ["livver"], author="Ada")
+    assert not place.exists()
+
+
+def test_values_come_from_names_whatever_was_done_to_the_segments(result, place, draw):
+    _, node, labels = result
+    segmentation = node.GetSegmentation()
+    ids = organ_segment_ids(node)
+    segmentation.RemoveSegment(ids["spleen"])
+    for key in ("liver", "right_kidney"):
+        segmentation.SeparateSegmentLabelmap(ids[key])
+    again = segmentation.AddEmptySegment("", "Spleen")
+    draw(node, again, (labels == 3).astype(np.uint8))
+    segmentation.ReorderSegments([again], segmentation.GetNthSegmentID(0))
+    version = submit(place, node, ALL, author="Ada")
+    assert np.array_equal(read_labels(version.path).array, labels)
+
+
+def test_writing_needs_no_scene(result, place, scene):
+    _, node, labels = result
+    submission = finish(submission_steps(node, ALL, author="Ada"))
+    scene.Clear(1)
+    version = store_submission(place, replace(submission, note="later"))
+    assert np.array_equal(read_labels(version.path).array, labels)
+    assert version.facts.note == "later"
+    assert json.loads(json.dumps(version.facts.settings)) == {"fast": False}

@@ -1,0 +1,13 @@
+"""Tests that make many small files do not wait for the disk; that nothing is lost is tested apart."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `os.fsync` return at once."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)

@@ -1,0 +1,275 @@
+"""``flare cases``: the case store: scans, versions of their labels, who made them, the hold-out.
+
+    flare cases list [--status pseudo] [--organ liver] [--text WORD]
+    flare cases add SCAN... [--labels FILE --organs liver,spleen] [--patient P]
+    flare cases import FOLDER [--kind pseudo]
+    flare cases verify [--quick] [--rebuild]
+    flare cases export nnunet|flare22|list -o OUT
+    flare cases history [CASE]
+    flare cases restore CASE VERSION
+    flare cases status CASE [accepted|rejected|pseudo|corrected] [--reason TEXT]
+    flare cases hold-out [PATIENT... | --share 0.2]
+
+Labels never overwrite one another: each comes as a new version, and `restore` makes an old one
+count again. The hold-out is chosen once; its scans are never learnt from. `import` reads the
+folders of FLARE21 to 24, plain images/ with labels/, and nnU-Net's raw data sets. Exit codes: 0
+done, 1 `verify` or `import` found something wrong, 2 the arguments or a file cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flare_core.cli.cases_files import FORMATS, Told, add, export, import_folder
+from flare_core.cli.cases_text import (
+    case_values,
+    cases_table,
+    history_text,
+    problems_text,
+    versions_text,
+)
+from flare_core.cli.failure import EXIT_INTERNAL
+from flare_core.cli.outputs import plain
+from flare_core.cli.watch import Watch
+from flare_core.errors import InputError
+from flare_core.store.home import open_home
+
+if TYPE_CHECKING:
+    from flare_core.store.cases import CaseStore
+
+NAME = "cases"
+HELP = "the case store: list, add, import, verify, export; history, status, hold-out"
+
+Do = Callable[["CaseStore", argparse.Namespace], Told]
+Options = tuple[tuple[str, dict[str, Any]], ...]
+
+MAKES_STORE = ("add", "import")
+"""Actions that make the store if there is none."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the sub-commands and their options."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, do, text, options in ACTIONS:
+        one = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for words, facts in (*options, *EVERYWHERE):
+            one.add_argument(*words.split(","), **facts)
+        one.set_defaults(do=do)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked; return the exit code.
+
+    Raises
+    ------
+    InputError
+        If the store, a case or an argument cannot be used.
+    """
+    from flare_core.store.cases import open_store
+
+    folder = arguments.store or open_home().cases
+    if arguments.action == "verify" and arguments.rebuild:
+        _rebuild(folder)
+    with open_store(folder, create=arguments.action in MAKES_STORE) as store:
+        do: Do = arguments.do
+        code, text, values = do(store, arguments)
+    if arguments.json:
+        sys.stdout.write(json.dumps(plain(values), indent=1) + "\n")
+    elif text:
+        print(text)
+    return code
+
+
+def list_cases(store: CaseStore, arguments: argparse.Namespace) -> Told:
+    """Return the cases that fit."""
+    records = store.cases(
+        status=arguments.status,
+        organ=arguments.organ,
+        kind=arguments.kind,
+        text=arguments.text,
+        held_out=arguments.held_out,
+        limit=arguments.limit,
+        offset=arguments.offset,
+    )
+    scores = store.score_table()
+    values = [case_values(each, scores.get(each.name, {})) for each in records]
+    return 0, cases_table(records, scores), values
+
+
+def verify(store: CaseStore, arguments: argparse.Namespace) -> Told:
+    """Compare files and catalogue; exit code 1 if something is wrong."""
+    with Watch(arguments.progress, "verifying", title="case store") as watch:
+        problems = store.verify(hashes=not arguments.quick, on_done=watch.tell)
+    wrong = [problem for problem in problems if problem.wrong]
+    count = len(store.cases())
+    end = f"{len(wrong)} problems" if wrong else "No problem"
+    lines = [problems_text(problems)] if problems else []
+    text = "\n".join([*lines, f"{end} in {count} cases ({store.folder})"])
+    return EXIT_INTERNAL if wrong else 0, text, [plain(each) for each in problems]
+
+
+def history(store: CaseStore, arguments: argparse.Namespace) -> Told:
+    """Return what happened to a case, or to all; of one case also the label versions."""
+    events = store.history(arguments.case)
+    values: dict[str, Any] = {"events": [plain(each) for each in events]}
+    text = history_text(events)
+    if arguments.case is not None:
+        record, versions = store.case(arguments.case), store.versions(arguments.case)
+        values |= {"case": plain(record), "versions": [plain(each) for each in versions]}
+        text += "\n\n" + versions_text(versions, record.chosen) if versions else ""
+    return 0, text, values
+
+
+def restore(store: CaseStore, arguments: argparse.Namespace) -> Told:
+    """Make an old version count again."""
+    version = store.restore(arguments.case, arguments.version, arguments.author, arguments.note)
+    text = f"{version.case}: version {version.number} is version {arguments.version} again"
+    return 0, text, plain(version)
+
+
+def status(store: CaseStore, arguments: argparse.Namespace) -> Told:
+    """Show the status of a case, or change it."""
+    record = store.case(arguments.case)
+    if arguments.status is not None:
+        record = store.set_status(
+            arguments.case, arguments.status, author=arguments.author, reason=arguments.reason
+        )
+    return 0, f"{record.name}: {record.status}", plain(record)
+
+
+def hold_out(store: CaseStore, arguments: argparse.Namespace) -> Told:
+    """Show the frozen hold-out, or choose it, once."""
+    patients = list(arguments.patients)
+    if arguments.share is not None:
+        patients += _drawn(store, arguments.share, arguments.seed)
+    if patients:
+        store.freeze_hold_out(patients, author=arguments.author)
+    frozen = store.hold_out()
+    cases = [record.name for record in store.cases(held_out=True)]
+    text = f"{len(frozen)} patients with {len(cases)} scans: {', '.join(frozen)}"
+    return 0, text if frozen else "no hold-out yet", {"patients": frozen, "cases": cases}
+
+
+def _drawn(store: CaseStore, share: float, seed: int) -> list[str]:
+    """Draw a share of the patients whose scans a person has labelled."""
+    from flare_core.datasets.split import patient_folds
+    from flare_core.datasets.stored import cases_of_store
+    from flare_core.store.cases import BY_PEOPLE
+
+    if not 0 < share <= 0.5:
+        raise InputError("--share", str(share), "more than 0, at most 0.5", "0.2 is usual.")
+    cases = cases_of_store(store, kinds=BY_PEOPLE, held_out=None)
+    count = len({case.patient for case in cases})
+    if count < 2:
+        raise InputError(
+            "--share", f"{share} of {count} patients",
+            "2 or more patients whose scans people have labelled",
+            "Add expert or corrected labels first, or name the patients.",
+        )  # fmt: skip
+    return list(patient_folds(cases, min(count, round(1 / share)), seed=seed)[0])
+
+
+def _rebuild(folder: str | Path) -> None:
+    from flare_core.store.cases_rebuild import rebuild
+
+    count = rebuild(Path(folder).expanduser().absolute())
+    print(f"new catalogue of {count} cases; the old one lies beside", file=sys.stderr)
+
+
+def _me() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user without a name
+        return ""
+
+
+EVERYWHERE: Options = (
+    ("--store", {"type": Path, "metavar": "FOLDER", "help": "the store (~/.flareseg/cases)"}),
+    ("--json", {"action": "store_true", "help": "for programs"}),
+    ("--debug", {"action": "store_true", "default": argparse.SUPPRESS,
+                 "help": "show the traceback of an error"}),
+)  # fmt: skip
+
+_CASE = ("case", {"metavar": "CASE", "help": "its name"})
+_AUTHOR = ("--author", {"default": _me(), "metavar": "NAME", "help": "who does it (you)"})
+_PROGRESS = ("--progress", {"choices": ("bar", "none"), "default": "bar", "help": "show it or not"})
+_LINK = ("--link", {"action": "store_true", "help": "leave scans where they are"})
+_MODEL = ("--model", {"default": "", "metavar": "NAME-VERSION", "help": "which made the labels"})
+_KIND = ("--kind", {"metavar": "KIND", "help": "of the labels: expert, corrected, pseudo, soft"})
+_STATUS = ("--status", {"nargs": "+", "metavar": "STATUS", "help": "only with one of these"})
+
+ACTIONS: tuple[tuple[str, Do, str, Options], ...] = (
+    ("list", list_cases, "cases with status, labels and scores", (
+        _STATUS,
+        ("--kind", {"nargs": "+", "metavar": "KIND", "help": "of their labels"}),
+        ("--organ", {"metavar": "ORGAN", "help": "that their labels annotate"}),
+        ("--text", {"metavar": "WORD", "help": "in name, patient or source"}),
+        ("--hold-out", {"dest": "held_out", "action": "store_true", "default": None,
+                        "help": "the hold-out only"}),
+        ("--training", {"dest": "held_out", "action": "store_false", "default": None,
+                        "help": "without the hold-out"}),
+        ("--limit", {"type": int, "metavar": "N", "help": "at most so many"}),
+        ("--offset", {"type": int, "default": 0, "metavar": "N", "help": "after so many"}),
+    )),
+    ("add", add, "add scans, copied or linked, and the labels of one", (
+        ("images", {"nargs": "+", "type": Path, "metavar": "SCAN", "help": "file or DICOM folder"}),
+        ("--name", {"metavar": "NAME", "help": "of the case (made from the file's)"}),
+        ("--patient", {"default": "", "metavar": "P", "help": "who was scanned"}),
+        ("--source", {"default": "", "metavar": "TEXT", "help": "collection it is from"}),
+        ("--labels", {"type": Path, "metavar": "FILE", "help": "a label map on its grid"}),
+        ("--organs", {"metavar": "ORGANS", "help": "that the label map annotates, by comma"}),
+        ("--absent", {"metavar": "ORGANS", "help": "of these, which are not in the scan"}),
+        ("--note", {"default": "", "metavar": "TEXT", "help": "kept with the labels"}),
+        _KIND, _MODEL, _LINK, _AUTHOR,
+    )),
+    ("import", import_folder, "bring in a data set of FLARE21 to 24, nnU-Net or plain folders", (
+        ("folder", {"type": Path, "metavar": "FOLDER", "help": "the data set"}),
+        ("--edition", {"metavar": "NAME", "help": "flare21, flare22 ... (default: found out)"}),
+        ("--numbers", {"metavar": "SCHEME", "help": "what label values mean (the edition's)"}),
+        ("--pseudo", {"metavar": "TEAM", "help": "whose predictions unlabelled scans get"}),
+        _KIND, _MODEL, _LINK, _AUTHOR, _PROGRESS,
+    )),
+    ("verify", verify, "compare every file with the catalogue", (
+        ("--quick", {"action": "store_true", "help": "sizes only, no hashes"}),
+        ("--rebuild", {"action": "store_true", "help": "make the catalogue again from the files"}),
+        _PROGRESS,
+    )),
+    ("export", export, "write cases in another program's folders", (
+        ("format", {"choices": FORMATS, "help": "nnU-Net raw, FLARE22, or a list to train from"}),
+        ("-o,--output", {"type": Path, "required": True, "metavar": "OUT", "help": "where to"}),
+        ("--status", {"nargs": "+", "metavar": "STATUS", "help": "(corrected accepted)"}),
+        ("--organs", {"metavar": "ORGANS", "help": "nnunet: the labels, by comma"}),
+        ("--unlabelled", {"action": "store_true", "help": "also scans without labels"}),
+        ("--with-hold-out", {"action": "store_true", "help": "as test cases"}),
+        _PROGRESS,
+    )),
+    ("history", history, "what happened, and the label versions of a case", (
+        ("case", {"nargs": "?", "metavar": "CASE", "help": "its name; all if left out"}),
+    )),
+    ("restore", restore, "make an old label version count again", (
+        _CASE,
+        ("version", {"type": int, "metavar": "VERSION", "help": "its number"}),
+        ("--note", {"default": "", "metavar": "TEXT", "help": "why"}),
+        _AUTHOR,
+    )),
+    ("status", status, "show a case's status, accept or reject its labels", (
+        _CASE,
+        ("status", {"nargs": "?", "metavar": "STATUS", "help": "accepted, rejected, ..."}),
+        ("--reason", {"default": "", "metavar": "TEXT", "help": "why"}),
+        _AUTHOR,
+    )),
+    ("hold-out", hold_out, "show or freeze the patients that are never learnt from", (
+        ("patients", {"nargs": "*", "metavar": "PATIENT", "help": "chosen once, for ever"}),
+        ("--share", {"type": float, "metavar": "S", "help": "draw so many of the patients that"
+                     " people have labelled, such as 0.2"}),
+        ("--seed", {"type": int, "default": 0, "metavar": "N", "help": "of the draw (0)"}),
+        _AUTHOR,
+    )),
+)  # fmt: skip
+"""Name, what does it, help, options."""

@@ -1,0 +1,160 @@
+"""Scans, labels and whole data sets in and out of a case store: add, import, export."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flare_core.anatomy.organs import parse_organs
+from flare_core.cli.failure import EXIT_INTERNAL
+from flare_core.cli.outputs import plain
+from flare_core.cli.watch import Watch
+from flare_core.errors import InputError
+
+if TYPE_CHECKING:
+    from flare_core.datasets.case import Case
+    from flare_core.datasets.exchange import Exported, Imported
+    from flare_core.store.cases import CaseRecord, CaseStore
+
+FORMATS = ("nnunet", "flare22", "list")
+"""What can be exported."""
+
+Told = tuple[int, str, object]
+"""Exit code, what a person reads, what a program reads."""
+
+
+def add(store: CaseStore, arguments: argparse.Namespace) -> Told:
+    """Add scans, and the labels of one."""
+    _check_add(arguments)
+    found = []
+    for image in arguments.images:
+        record = store.add_case(
+            image,
+            name=arguments.name,
+            patient=arguments.patient,
+            source=arguments.source,
+            link=arguments.link,
+            author=arguments.author,
+        )
+        found.append(_with_labels(store, record, arguments))
+    text = "\n".join(f"{record.name}: {record.status}" for record in found)
+    return 0, text, [plain(record) for record in found]
+
+
+def import_folder(store: CaseStore, arguments: argparse.Namespace) -> Told:
+    """Bring a data set in; exit code 1 if something of it could not be."""
+    from flare_core.datasets.exchange import ImportSettings, import_dataset
+    from flare_core.segment.runtime import available_cores
+
+    settings = ImportSettings(
+        kind=arguments.kind,
+        link=arguments.link,
+        author=arguments.author,
+        edition=arguments.edition,
+        numbers=arguments.numbers,
+        pseudo=arguments.pseudo,
+        model=arguments.model,
+        workers=available_cores(),
+    )
+    with Watch(arguments.progress, "importing", title="case store") as watch:
+        found = import_dataset(store, arguments.folder, settings, watch.tell)
+    wrong = any(finding.wrong for finding in found.findings)
+    return EXIT_INTERNAL if wrong else 0, _imported_text(found), plain(found)
+
+
+def export(store: CaseStore, arguments: argparse.Namespace) -> Told:
+    """Write cases in another program's folders."""
+    from flare_core.datasets.case import save_cases
+    from flare_core.datasets.exchange import export_flare22, export_nnunet
+
+    training = _chosen(store, arguments, held_out=False)
+    testing = _chosen(store, arguments, held_out=True) if arguments.with_hold_out else ()
+    target: Path = arguments.output
+    if arguments.format == "list":
+        cases = (*training, *testing)
+        save_cases(target, cases)
+        names = [case.name for case in cases]
+        return 0, f"{len(cases)} cases: {target}", {"list": str(target), "names": names}
+    with Watch(arguments.progress, "writing", title="case store") as watch:
+        done = _Counter(watch, len(training) + len(testing))
+        if arguments.format == "nnunet":
+            organs = (
+                [each.key for each in parse_organs(arguments.organs)] if arguments.organs else []
+            )
+            found = export_nnunet(target, training, testing, organs=organs, on_done=done)
+        else:
+            found = export_flare22(target, training, testing, on_done=done)
+    return 0, _exported_text(found), plain(found)
+
+
+class _Counter:
+    """Tells a watch of one more case each time it is called."""
+
+    def __init__(self, watch: Watch, count: int) -> None:
+        self._watch = watch
+        self._count = count
+        self._done = 0
+
+    def __call__(self) -> None:
+        self._done = min(self._count, self._done + 1)
+        self._watch.tell(self._done, self._count)
+
+
+def _chosen(store: CaseStore, arguments: argparse.Namespace, *, held_out: bool) -> tuple[Case, ...]:
+    """Return the cases to export: all that have labels to learn from, or the statuses asked for."""
+    from flare_core.datasets.stored import LEARNT_FROM, cases_of_store
+
+    statuses = tuple(arguments.status or LEARNT_FROM)
+    if arguments.unlabelled:
+        statuses = (*statuses, "unlabelled")
+    return cases_of_store(store, statuses=statuses, held_out=held_out)
+
+
+def _check_add(arguments: argparse.Namespace) -> None:
+    several = len(arguments.images) > 1
+    if several and (arguments.name or arguments.labels):
+        raise InputError(
+            "--name and --labels",
+            f"for {len(arguments.images)} scans",
+            "one scan",
+            "Add the scans one by one, or `flare cases import FOLDER`.",
+        )
+    if arguments.labels and not arguments.organs:
+        raise InputError(
+            "--organs", "nothing", "the organs that the label map annotates, by comma",
+            "For example --organs liver,spleen; where the map is 0, these are not.",
+        )  # fmt: skip
+
+
+def _with_labels(store: CaseStore, record: CaseRecord, arguments: argparse.Namespace) -> CaseRecord:
+    from flare_core.store.cases import LabelFacts
+
+    if arguments.labels is None:
+        return record
+    absent = parse_organs(arguments.absent) if arguments.absent else ()
+    kind = arguments.kind or "expert"
+    facts = LabelFacts(
+        kind,
+        tuple(each.key for each in parse_organs(arguments.organs)),
+        author=arguments.author,
+        model=arguments.model,
+        parent=record.chosen if kind == "corrected" else None,
+        note=arguments.note,
+        absent=tuple(each.key for each in absent),
+    )
+    store.add_labels(record.name, arguments.labels, facts)
+    return store.case(record.name)
+
+
+def _imported_text(found: Imported) -> str:
+    lines = [f"{finding.kind}: {finding.where}: {finding.what}" for finding in found.findings]
+    told = f"{len(found.added)} cases added, {len(found.known)} were there"
+    return "\n".join([*lines, f"{told}; {len(found.labelled)} label maps added"])
+
+
+def _exported_text(found: Exported) -> str:
+    for finding in found.findings:
+        print(f"{finding.where}: {finding.what}", file=sys.stderr)
+    return f"{len(found.names)} cases with {len(found.organs)} organs: {found.folder}"
