@@ -116,7 +116,7 @@ class FLARESegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndClose(self, caller: Any = None, event: Any = None) -> None:
         """Begin anew with the scene that is there now."""
-        if self.panel and self.parent.isEntered:
+        if self.panel and getattr(self.parent, "isEntered", True):
             self.panel.enter()
 
     def cleanup(self) -> None:

@@ -74,6 +74,7 @@ def parser() -> Parser:
     made.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     made.add_argument("--fast", action="store_true", help="faster, a little less exact")
     made.add_argument("--home", metavar="FOLDER", help="where installed models are")
+    made.add_argument("--install", action="store_true", help="first install what is missing")
     made.add_argument("--overwrite", action="store_true", help="do cases again that are done")
     return made
 
@@ -100,6 +101,9 @@ def main(words: Sequence[str], logic: FLARESegLogic | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return UNUSABLE
+    except FlareError as error:  # installing did not work
+        print(error, file=sys.stderr)
+        return FAILED
     except SystemExit as end:  # --help
         return int(end.code or 0)
 
@@ -121,6 +125,7 @@ def run(arguments: argparse.Namespace, logic: FLARESegLogic | None = None) -> in
     own = logic is None
     logic = logic or FLARESegLogic()
     tally = Tally()
+    _check_packages(arguments, logic)
     try:
         for number, case in enumerate(cases, start=1):
             print(f"[{number}/{len(cases)}] {case.name}: {case.path}", flush=True)
@@ -194,6 +199,20 @@ def _do_scan(
     for note in run.result.notes:
         print(f"  {scan.name}: note: {note}", flush=True)
     write_results(outputs, (scan.node, run.segmentationNode), run.result.rows, scan.like)
+
+
+def _check_packages(arguments: argparse.Namespace, logic: FLARESegLogic) -> None:
+    """Find out before the first case, not at every one, that Python packages are missing."""
+    if arguments.install:
+        logic.installDependencies()
+    missing = logic.missingDependencies()
+    if missing:
+        raise InputError(
+            "Python packages",
+            f"{', '.join(missing)} missing",
+            "a Slicer in which FLARESeg has been set up",
+            "Run this again with --install, or press Apply in the module FLARESeg once.",
+        )
 
 
 def _make_folder(folder: Path) -> None:

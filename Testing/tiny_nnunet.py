@@ -1,7 +1,7 @@
 """Real nnU-Net models, made by nnunetv2 itself, and its own predictions.
 
-Run as a program (`python -m tiny_nnunet train|predict|fresh ...`), because nnU-Net reads its folders from
-the environment when it is imported; `train` and `predict` below call it that way.
+Run as a program (`python -m tiny_nnunet train|predict|fresh ...`), because nnU-Net reads its
+folders from the environment; `train`, `predict` and `fresh` below call it that way.
 
 Trained ones take minutes, as nnU-Net plans, preprocesses, trains on phantoms and saves. Untrained
 ones (`fresh`) take seconds, and are the harder to agree with: no class leads by much anywhere.
@@ -116,6 +116,11 @@ def main(arguments: list[str]) -> None:
 
 def _fresh(folder: Path, image: Path) -> None:
     """Let nnU-Net make a network of every variant, save it untrained, and predict an image."""
+    from nnunetv2.paths import nnUNet_preprocessed
+
+    prepared = Path(str(nnUNet_preprocessed)) / NAME / "nnUNetPlans_3d_fullres"
+    prepared.mkdir(parents=True)
+    (prepared / "none.b2nd").touch()  # tells nnU-Net how its training data would be stored
     for name, variant in VARIANTS.items():
         dataset = {"channel_names": {"0": "CT"}, "numTraining": CASES, "file_ending": ".nii.gz"}
         dataset["labels"], order = _labels(variant)
@@ -167,6 +172,8 @@ def _trainer(plans: dict[str, Any], dataset: dict[str, Any], fold: int) -> Any:
 
     torch.manual_seed(fold)
     np.random.seed(fold)  # nnU-Net draws from it
+    # nnU-Net looks for the trainer by name, and on its way imports what is not installed here
+    nnUNetTrainerNoDA.nnUNetTrainerNoDA.__name__ = "nnUNetTrainer"
     copied = json.loads(json.dumps({**plans, "continue_training": False}))
     return nnUNetTrainerNoDA.nnUNetTrainerNoDA(
         copied, "3d_fullres", fold, dataset, device=torch.device("cpu")

@@ -207,9 +207,9 @@ class ThreadedChild:
         """Deliver what came; look whether the process has ended."""
         if self._over or self._process is None:
             return
-        self._deliver()
         if self._process.poll() is None:
-            self._loop.call_later(POLL_S, self._poll)
+            self._loop.call_later(POLL_S, self._poll)  # first: a listener may fail
+            self._deliver()
         else:
             self._finish()
 
@@ -226,14 +226,20 @@ class ThreadedChild:
         assert self._process is not None
         for thread in self._readers:
             thread.join(LAST_WORDS_S)
-        self._deliver()
-        self.close_input()
-        for stream, thread in zip(
-            (self._process.stdout, self._process.stderr), self._readers, strict=True
-        ):
+        try:
+            self._deliver()
+        finally:
+            self.close_input()
+            self._close_outputs()
+            self._end(End(self._process.returncode))
+
+    def _close_outputs(self) -> None:
+        """Close what nobody reads any more."""
+        assert self._process is not None
+        streams = (self._process.stdout, self._process.stderr)
+        for stream, thread in zip(streams, self._readers, strict=True):
             if stream is not None and not thread.is_alive():
                 stream.close()
-        self._end(End(self._process.returncode))
 
     def _end(self, end: End) -> None:
         if not self._over:

@@ -45,8 +45,7 @@ class Editor:
         self._widget.setSourceVolumeNode(volume)
         if segment_id:
             self._widget.setCurrentSegmentID(segment_id)
-        self._widget.setupViewObservations()
-        self._widget.installKeyboardShortcuts()
+        self._take_up()
         self._frame.setVisible(True)
 
     def leave(self) -> None:
@@ -59,8 +58,7 @@ class Editor:
     def resume(self) -> None:
         """Take the tools up again."""
         if self.open_:
-            self._widget.setupViewObservations()
-            self._widget.installKeyboardShortcuts()
+            self._take_up()
             self._widget.updateWidgetFromMRML()
 
     def close(self) -> None:
@@ -69,6 +67,12 @@ class Editor:
         if self._widget is not None:
             self._widget.setSegmentationNode(None)
         self._frame.setVisible(False)
+
+    def _take_up(self) -> None:
+        """Let clicks in the views and keys belong to the editor."""
+        self._widget.setupViewObservations()
+        if slicer.util.mainWindow() is not None:
+            self._widget.installKeyboardShortcuts()
 
     def _make(self) -> Any:
         widget = slicer.qMRMLSegmentEditorWidget()

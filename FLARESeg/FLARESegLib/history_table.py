@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import qt
 
+from FLARESegLib.table_style import fit, set_titles
 from FLARESegLib.translation import _
 
 if TYPE_CHECKING:
@@ -29,14 +30,12 @@ class HistoryTable:
             _("Changed (mL)"),
             _("Note"),
         )
-        self.table.setColumnCount(len(titles))
-        self.table.setHorizontalHeaderLabels(titles)
+        set_titles(self.table, titles)
         self.table.setRowCount(len(versions))
-        self.table.verticalHeader().setVisible(False)
         for row, version in enumerate(versions):
             for column, text in enumerate(texts_of(version)):
                 self.table.setItem(row, column, qt.QTableWidgetItem(text))
-        self.table.resizeColumnsToContents()
+        fit(self.table)
 
 
 def texts_of(version: LabelVersion) -> tuple[str, ...]:

@@ -43,6 +43,8 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
         for row in logic.statistics(segmentationNode):
             print(row["organ"], row["measure"], row["value"], row["unit"])
 
+    (``slicer.util.getModuleLogic("FLARESeg")`` is not this class but Slicer's wrapper of it.)
+
     Without waiting::
 
         run = logic.segmentAsync(volumeNode, onFinished=lambda node: print(node.GetName()))
@@ -162,7 +164,6 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
         )
         tools = Tools(place.worker, place.loop, place.temporary, load_scene_code)
         run = Run(volumeNode, segmentationNode, options, tools)
-        self._runs = [each for each in self._runs if not each.over] + [run]
         for signal, listener in (
             (run.progressed, onProgress),
             (run.finished, onFinished),
@@ -170,7 +171,8 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
         ):
             if listener is not None:
                 signal.connect(listener)
-        run.start()
+        self._runs = [each for each in self._runs if not each.over] + [run]
+        place.begin(run)
         return run
 
     def waitFor(self, run: Run) -> None:
@@ -253,10 +255,11 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
             run.cancel()
 
     def shutdown(self) -> None:
-        """End the worker and every run; for a reload and for the end of Slicer. Blocks briefly."""
-        self.workplace.worker.close()
-        for run in self._runs:
-            run.stop_now()
+        """End the worker and every run; for a reload and for the end of Slicer. Blocks briefly.
+
+        The worker is shared: runs of other logics end as well. The next run starts a new one.
+        """
+        self.workplace.close()
         self._runs = []
 
 

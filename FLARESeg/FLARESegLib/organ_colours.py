@@ -58,6 +58,7 @@ def _made(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
         if hasattr(table, "SetTerminologyFromString"):  # newer than Slicer 5.8
             table.SetTerminologyFromString(target.id, terminology_text(target))
     table.GetLookupTable().SetRange(0, len(ALL_TARGETS))
-    table.SetNamesInitialised(True)
+    if not hasattr(table, "SetColorDefined"):  # Slicer 5.10 and older; newer ones know by names
+        table.SetNamesInitialised(True)
     scene.AddNode(table)
     return table

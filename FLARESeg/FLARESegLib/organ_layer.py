@@ -2,7 +2,7 @@
 
 All organs lie in one image, cropped to them, with organ ids as voxel values; each segment points to
 it. That is how Slicer itself keeps segments that do not overlap, and why importing 13 organs costs
-one copy: a 512 x 512 x 200 label map takes 0.4 s in steps of at most some 30 ms (2 slow cores).
+one copy: a 512 x 512 x 200 label map takes 0.3 s, no step of it more than some 10 ms.
 """
 
 from __future__ import annotations

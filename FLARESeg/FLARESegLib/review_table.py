@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import qt
 
 from FLARESegLib.signals import Signal
+from FLARESegLib.table_style import fit, set_titles
 from FLARESegLib.translation import _
 
 if TYPE_CHECKING:
@@ -33,15 +34,22 @@ class ReviewTable:
         organs, ticked = tuple(organs), set(reviewed)
         self._filling = True
         self.keys = tuple(target.key for target in organs)
-        titles = (_("Reviewed"), _("Organ"), _("Changed (voxels)"), _("(mL)"), _("DSC"))
-        self.table.setColumnCount(len(titles))
-        self.table.setHorizontalHeaderLabels(titles)
+        set_titles(
+            self.table,
+            (_("Reviewed"), _("Organ"), _("voxels"), _("mL"), _("DSC")),
+            (
+                _("Tick what you have looked at from end to end."),
+                "",
+                _("Voxels that differ from the model's output"),
+                _("Their volume"),
+                _("Overlap with the model's output: 1 is unchanged"),
+            ),
+        )
         self.table.setRowCount(len(organs))
-        self.table.verticalHeader().setVisible(False)
         for row, target in enumerate(organs):
             self._put_tick(row, target.key, target.key in ticked)
             self.table.setItem(row, 1, qt.QTableWidgetItem(target.name))
-        self.table.resizeColumnsToContents()
+        fit(self.table)
         self._filling = False
 
     def show_changes(self, changes: Sequence[OrganChange] | None, there: Iterable[str]) -> None:
@@ -64,7 +72,7 @@ class ReviewTable:
                 item = qt.QTableWidgetItem(text)
                 item.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
                 self.table.setItem(row, column, item)
-        self.table.resizeColumnsToContents()
+        fit(self.table)
         self._filling = False
 
     @property

@@ -87,6 +87,7 @@ class Run:
         self._code: SceneCode | None = None
         self._volume: Volume | None = None
         self._reason = ""
+        self._fraction = 0.0
         self._applies = False  # a segmentation that was there before is being changed
         self._clock = {"start": time.perf_counter()}
 
@@ -116,9 +117,8 @@ class Run:
         """
         if not self.active or (reason == "cancelled" and self._applies):
             return False
-        self._reason = reason
+        self._reason, self.state = reason, STOPPING
         request, self._request = self._request, None
-        self._enter(STOPPING, 1.0)
         self._stop.set()
         self._close_steps()
         self._watch.stop()
@@ -126,10 +126,11 @@ class Run:
             self._tools.worker.cancel(request, self._stopped)
         elif self._threads == 0:
             self._tools.loop.call_later(0, self._stopped)
+        self._enter(STOPPING)
         return True
 
     def stop_now(self, reason: str = "shutdown") -> None:
-        """Stop at once, for the end of Slicer; the worker must have been closed before."""
+        """Stop at once, once the worker has ended or never knew of this run."""
         self.cancel(reason)
         self._stopped()
 
@@ -176,7 +177,8 @@ class Run:
             return
         event = answer.get("event")
         if event == "progress":
-            self._pass_on(answer)
+            if answer["stage"] != DONE:  # the worker is; the result follows
+                self._pass_on(answer)
             return
         self._request = None
         if event == "result":
@@ -184,13 +186,13 @@ class Run:
         elif event == "error":
             self._fail(error_of(answer))
         else:
-            self.cancel("shutdown")  # somebody has closed the worker
+            self.stop_now()  # somebody has closed the worker
 
     def _pass_on(self, answer: Answer) -> None:
         """Tell the worker's progress as a part of the whole run's."""
         share = EXPORT_SHARE + (1 - EXPORT_SHARE - IMPORT_SHARE) * float(answer["fraction"])
         left, words = answer.get("seconds_left"), str(answer.get("message", ""))
-        self.progressed.emit(RunProgress(str(answer["stage"]), share, left, words))
+        self._tell(RunProgress(str(answer["stage"]), share, left, words))
 
     def _read(self, answer: Answer) -> None:
         """Read the labels that the worker wrote."""
@@ -245,17 +247,19 @@ class Run:
             return
         self._clean_up()
         self.error = Stopped(self._reason)
-        self._enter(CANCELLED, 1.0)
+        self._enter(CANCELLED)
         self.failed.emit(self.error)
 
     def _fail(self, error: BaseException) -> None:
+        if self.over:  # somebody who was told of the end has failed
+            return
         request, self._request = self._request, None
         if request is not None:
             self._tools.worker.cancel(request, lambda: None)
         self._stop.set()
         self._clean_up()
         self.error = error
-        self._enter(FAILED, 1.0)
+        self._enter(FAILED)
         self.failed.emit(error)
 
     def _clean_up(self) -> None:
@@ -275,9 +279,14 @@ class Run:
 
     # How steps are taken.
 
-    def _enter(self, state: str, fraction: float) -> None:
+    def _enter(self, state: str, fraction: float | None = None) -> None:
+        """Go into a state; without a fraction, the work goes no further."""
         self.state = state
-        self.progressed.emit(RunProgress(state, fraction))
+        self._tell(RunProgress(state, self._fraction if fraction is None else fraction))
+
+    def _tell(self, progress: RunProgress) -> None:
+        self._fraction = progress.fraction
+        self.progressed.emit(progress)
 
     def _guard(self, step: Callable[[], None]) -> None:
         """Do a step; whatever goes wrong ends the run, and a defect is not hidden either."""
@@ -309,7 +318,7 @@ class Run:
                 then(finish.value)
                 return
             self._tools.loop.call_later(0, lambda: self._guard(some))
-            self.progressed.emit(RunProgress(self.state, low + (high - low) * share))
+            self._tell(RunProgress(self.state, low + (high - low) * share))
 
         some()
 

@@ -41,11 +41,10 @@ class Line:
 
 
 def column_titles() -> tuple[str, ...]:
-    """Return the titles of the columns, with units."""
+    """Return the titles of the columns, with units; short, as a panel is narrow."""
     return (
-        _("Organ"), _("Volume (mL)"), _("Remark"), _("Usual (mL)"), _("Mean (HU)"),
-        _("Median (HU)"), _("SD (HU)"), _("5 % (HU)"), _("95 % (HU)"), _("Surface (cm2)"),
-        _("Pieces"),
+        _("Organ"), _("mL"), _("Remark"), _("usual mL"), _("mean HU"), _("median HU"), _("SD HU"),
+        _("5 % HU"), _("95 % HU"), _("surface cm2"), _("pieces"),
     )  # fmt: skip
 
 

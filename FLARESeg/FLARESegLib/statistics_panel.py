@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from FLARESegLib import dialogs, views
 from FLARESegLib.highlight import Highlight
+from FLARESegLib.messages import error_text
 from FLARESegLib.segment_identity import organ_segment_ids
 from FLARESegLib.statistics_lines import lines_of, tab_separated
 from FLARESegLib.statistics_nodes import organ_centre, statistics_table, volume_chart
@@ -99,13 +100,14 @@ class StatisticsPanel:
     def write_csv(self, path: Path) -> None:
         """Write the library's CSV; the note above the table says whether it worked."""
         from flare_core.atomic import write_text
+        from flare_core.errors import InputError
         from flare_core.segment.statistics import rows_to_csv
 
         path = path if path.suffix else path.with_suffix(".csv")
         try:
             write_text(path, rows_to_csv(self.rows))
-        except OSError as error:
-            self.say(_("{path} was not written: {why}.").format(path=path, why=error.strerror))
+        except InputError as error:
+            self.say(_("Not written. {why}").format(why=error_text(error)))
         else:
             self.say(_("Written: {path}").format(path=path))
 

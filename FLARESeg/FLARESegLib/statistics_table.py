@@ -8,6 +8,7 @@ from typing import Any
 import qt
 
 from FLARESegLib.statistics_lines import Line, cells_of, column_titles
+from FLARESegLib.table_style import fit, set_titles
 
 COLOURS = {
     "high": (255, 214, 153),
@@ -34,22 +35,20 @@ class StatisticsTable:
     def fill(self, lines: Sequence[Line]) -> None:
         """Show these lines; the order a person chose stays."""
         self.lines = tuple(lines)
-        titles = column_titles()
         self.table.setSortingEnabled(False)  # or rows would move while they are filled
-        self.table.setColumnCount(len(titles))
-        self.table.setHorizontalHeaderLabels(titles)
+        set_titles(self.table, column_titles())
         self.table.setRowCount(len(self.lines))
-        self.table.verticalHeader().setVisible(False)
         for row, line in enumerate(self.lines):
             for column, cell in enumerate(cells_of(line)):
                 self.table.setItem(row, column, _item(cell, line, column))
         self.table.setSortingEnabled(True)
-        self.table.resizeColumnsToContents()
+        fit(self.table)
 
     def clear(self) -> None:
         """Show nothing."""
         self.lines = ()
         self.table.setRowCount(0)
+        fit(self.table)
 
     def key_at(self, row: int) -> str:
         """Return the key of the organ in a row; empty if there is no such row."""

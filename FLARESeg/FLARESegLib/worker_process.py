@@ -71,8 +71,8 @@ class WorkerProcess:
         self._wanted: set[int] = set()  # open requests for whose result somebody waits
         self._unsent: dict[int, bytes] = {}
         self._stopping = False
-        self._output = LineReader()
-        self._errors = LineReader()
+        self._output, self._errors = LineReader(), LineReader()
+        self._lines: deque[str] = deque()  # of its standard output, not yet looked at
 
     @property
     def running(self) -> bool:
@@ -88,15 +88,17 @@ class WorkerProcess:
         """Start the process, if there is none."""
         if self._child is not None:
             return
+        program, arguments = self._command()
         self.log.clear()
         self._stopping = False
         self._output, self._errors = LineReader(), LineReader()
+        self._lines.clear()
         child = self._child = self._new_child()
         child.on_output.connect(lambda data: self._hear(child, data))
         child.on_errors.connect(self._keep_log)
         child.on_end.connect(lambda end: self._ended(child, end))
         self._loop.call_later(START_S, lambda: self._check_started(child))
-        child.start(*self._command())
+        child.start(program, arguments)
 
     def request(self, fields: Answer, on_answer: OnAnswer) -> int:
         """Send a request, starting the process if need be; return the request's id.
@@ -165,9 +167,9 @@ class WorkerProcess:
             self._unsent[number] = line
 
     def _hear(self, child: Child, data: bytes) -> None:
-        for line in self._output.feed(data):
-            if child is self._child:
-                self._take(line)
+        self._lines.extend(self._output.feed(data))
+        while self._lines and child is self._child:  # a listener may fail: the rest comes next time
+            self._take(self._lines.popleft())
 
     def _take(self, line: str) -> None:
         """Hand an answer to whoever asked."""
@@ -220,6 +222,7 @@ class WorkerProcess:
         """Forget the process; tell everybody who still waits for an answer."""
         if child is not self._child:
             return
+        self._hear(child, b"")
         for line in self._output.rest():
             self._take(line)
         for line in self._errors.rest():

@@ -9,9 +9,10 @@ from __future__ import annotations
 import atexit
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from FLARESegLib import temporary_folder
 from FLARESegLib.child_process import Child, QtChild, ThreadedChild
@@ -19,6 +20,9 @@ from FLARESegLib.core_path import flare_arguments
 from FLARESegLib.event_loop import EventLoop, default_loop, in_slicer
 from FLARESegLib.failures import RunFailed
 from FLARESegLib.worker_process import Command, WorkerProcess
+
+if TYPE_CHECKING:
+    from FLARESegLib.run import Run
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,20 @@ class Workplace:
     """Segments."""
     temporary: Path
     """In which folder temporary folders are made."""
+    runs: list[Run] = field(default_factory=list)
+    """The runs that have begun here; those that are over may be among them."""
+
+    def begin(self, run: Run) -> None:
+        """Start a run, and see to its end when this process ends."""
+        self.runs[:] = [each for each in self.runs if not each.over] + [run]
+        run.start()
+
+    def close(self) -> None:
+        """End the worker and every run. Blocks briefly; afterwards nothing is left behind."""
+        self.worker.close()
+        for run in self.runs:
+            run.stop_now()
+        self.runs.clear()
 
 
 @cache
@@ -42,13 +60,14 @@ def shared_workplace() -> Workplace:
         return QtChild() if in_slicer() else ThreadedChild(loop)
 
     worker = WorkerProcess(worker_command, new_child, loop)
+    place = Workplace(loop, worker, temporary_folder.parent_folder())
     if in_slicer():
         import slicer
 
-        slicer.app.connect("aboutToQuit()", worker.close)
+        slicer.app.connect("aboutToQuit()", place.close)
     else:
-        atexit.register(worker.close)
-    return Workplace(loop, worker, temporary_folder.parent_folder())
+        atexit.register(place.close)
+    return place
 
 
 def worker_command() -> Command:

@@ -148,7 +148,7 @@ class FLARESegPanelTestCase(PanelTestCase):
         self.ui.copyButton.click()
         lines = slicer.app.clipboard().text().splitlines()
         self.assertEqual(len(lines), 14)
-        self.assertTrue(lines[0].startswith("Organ\tVolume (mL)"))
+        self.assertTrue(lines[0].startswith("Organ\tmL"))
         path = self.folder / "numbers.csv"
         self.panel.statistics.write_csv(path)
         with path.open(newline="", encoding="utf-8") as stream:
@@ -157,7 +157,7 @@ class FLARESegPanelTestCase(PanelTestCase):
                          {line.key for line in self.panel.statistics._table.lines})  # fmt: skip
         self.assertIn(str(path), self.ui.statisticsNote.text)
         self.panel.statistics.write_csv(self.folder / "missing" / "x.csv")
-        self.assertIn("not written", self.ui.statisticsNote.text)
+        self.assertIn("Not written", self.ui.statisticsNote.text)
 
     def test_chart_makes_a_plot_and_a_second_click_no_second_one(self) -> None:
         add_ct()

@@ -39,15 +39,18 @@ class FLARESegResultTestCase(PanelTestCase):
             self.assertEqual(segment.GetLabelValue(), target.id)
             self.assertIn(target.type_code.value, segment.GetTerminology())
 
-    def test_it_lies_beside_its_ct_and_knows_its_grid(self) -> None:
-        volume, node = self.segmented()
+    def test_it_lies_in_its_patients_study_and_knows_its_grid(self) -> None:
+        volume = add_ct()
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "patient")
+        study = hierarchy.CreateStudyItem(patient, "study")
+        hierarchy.CreateItem(study, volume)  # as loading from the DICOM database does
+        self.open_panel()
+        self.apply()
+        node = self.ui.outputSelector.currentNode()
         role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
         self.assertEqual(node.GetNodeReference(role), volume)
-        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-        parents = {
-            hierarchy.GetItemParent(hierarchy.GetItemByDataNode(each)) for each in (volume, node)
-        }
-        self.assertEqual(len(parents), 1)
+        self.assertEqual(hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)), study)
 
     def test_show_3d_makes_smooth_surfaces(self) -> None:
         _, node = self.segmented()

@@ -27,9 +27,9 @@ def stub_scan():
     return scene()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def warm_place(tmp_path_factory):
-    """A workplace with the real worker; shared by the tests of a module, so that it is warm."""
+    """A workplace with the real worker; shared by all tests, so that it is warm."""
     loop = PlainLoop()
     place = Workplace(
         loop, worker_of(stub_command(), loop), tmp_path_factory.mktemp("temporary files ü")

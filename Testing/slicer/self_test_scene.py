@@ -19,7 +19,7 @@ import qt
 import slicer
 
 HERE = Path(__file__).resolve().parent
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 BLOCKS = {  # label value -> slices (Z, Y, X) of a block of 100 times as many HU
     1: (slice(4, 20), slice(6, 30), slice(4, 26)),
     3: (slice(8, 16), slice(10, 24), slice(34, 44)),

@@ -173,6 +173,7 @@ def test_running_again_updates_the_same_segments(add_volume, small_ct, scene):
     before = organ_segment_ids(node)
     node.GetSegmentation().GetSegment(before["liver"]).SetName("Leber")
     node.GetDisplayNode().SetSegmentOpacity3D(before["liver"], 0.25)
+    node.GetSegmentation().SeparateSegmentLabelmap(before["right_kidney"])  # its value is 1 now
     other = np.roll(labels, 1, axis=0)
     other[other == 3] = 0
     other[1, 10, 3:6] = 9
@@ -186,6 +187,8 @@ def test_running_again_updates_the_same_segments(add_volume, small_ct, scene):
     assert set(after) == {"liver", "right_kidney", "left_kidney", "gallbladder"}
     assert node.GetSegmentation().GetSegment(after["liver"]).GetName() == "Leber"
     assert node.GetDisplayNode().GetSegmentOpacity3D(after["liver"]) == 0.25
+    for key, number in after.items():
+        assert node.GetSegmentation().GetSegment(number).GetLabelValue() == organ(key).id
     assert np.array_equal(current_labels(node, volume).array, other)
     assert np.array_equal(kept_output(node).whole(), other)
 

@@ -304,6 +304,34 @@ def test_shutdown_in_the_middle_of_a_run_leaves_nothing(bad_place, ct):
     assert observers_of(ct.GetScene()) == (False, False)
 
 
+def test_the_end_of_the_process_ends_runs_at_any_stage(bad_place, ct):
+    place = bad_place("mute")
+    for stage in STAGES[:3]:
+        run = FLARESegLogic(workplace=place).segmentAsync(ct)
+        until(place.loop, lambda run=run, stage=stage: run.state == stage)
+        place.close()
+        assert run.state == "cancelled"
+        assert list(place.temporary.iterdir()) == []
+
+
+def test_a_listener_that_fails_does_not_stop_the_cleaning_up(place, ct, stub_model):
+    def broken(progress):
+        if progress.stage in ("stopping", "done"):
+            raise ValueError("a widget is gone")
+
+    logic = FLARESegLogic(workplace=place)
+    run = logic.segmentAsync(ct, model=stub_model, onProgress=broken)
+    in_state(place, run, "running")
+    with pytest.raises(ValueError, match="widget"):
+        run.cancel()
+    until(place.loop, lambda: run.over)
+    assert run.state == "cancelled"
+    run = logic.segmentAsync(ct, model=stub_model, onProgress=broken)
+    with pytest.raises(ValueError, match="widget"):
+        until(place.loop, lambda: run.over)
+    assert run.state == "done"
+
+
 def test_no_step_holds_the_main_thread(place, scene, stub_scan, stub_model):
     """Every call from the event loop is timed while a larger volume goes through."""
     image, _ = stub_scan

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from flare_core.store.cases import CaseStore
 
 NAME = "cases"
-HELP = "the case store: list, add, import, verify, export; history, status, hold-out"
+HELP = "the case store: scans, label versions, hold-out"
 
 Do = Callable[["CaseStore", argparse.Namespace], Told]
 Options = tuple[tuple[str, dict[str, Any]], ...]

@@ -147,11 +147,11 @@ def write_report(arguments: argparse.Namespace) -> int:
     """Write the page of a run."""
     from flare_core import atomic
     from flare_core.report.rounds_page import rounds_page
-    from flare_core.train.rounds_next import next_of_run
+    from flare_core.train.rounds_next import ranked_cases
     from flare_core.train.rounds_view import view_of_run
 
     path = arguments.output or arguments.run / "report.html"
-    rows = [vars(each) for each in next_of_run(arguments.run)[:SHOWN]]
+    rows = [vars(each) for each in ranked_cases(arguments.run)[:SHOWN]]
     atomic.write_text(path, rounds_page(view_of_run(arguments.run), rows))
     print(path)
     return 0

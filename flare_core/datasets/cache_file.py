@@ -22,7 +22,7 @@ NAMES_AT, CONTENT_AT = 26, 30
 """Where a zip member's header says how long its name and extras are, and where these begin."""
 
 SMALL = 2**16
-"""Bytes up to which an array is read at once: a mapping costs more."""
+"""Bytes up to which an array is read at once."""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -34,23 +34,23 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
 def map_arrays(path: Path) -> dict[str, Array]:
     """Return the arrays that `write_arrays` wrote; they cannot be written to."""
     with zipfile.ZipFile(path) as archive, path.open("rb") as stream:
+        whole = np.memmap(path, np.uint8, "r")  # one mapping: systems allow some ten thousands
         return {
-            member.filename.removesuffix(".npy"): _array(path, stream, member.header_offset)
+            member.filename.removesuffix(".npy"): _array(whole, stream, member.header_offset)
             for member in archive.infolist()
         }
 
 
-def _array(path: Path, stream: BinaryIO, start: int) -> Array:
+def _array(whole: npt.NDArray[np.uint8], stream: BinaryIO, start: int) -> Array:
     """Return the array of the member whose header begins at `start`."""
     stream.seek(start + NAMES_AT)
     name, extra = np.frombuffer(stream.read(4), "<u2").tolist()
     stream.seek(start + CONTENT_AT + name + extra)
     np.lib.format.read_magic(stream)
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    order = "F" if fortran else "C"
-    count = int(np.prod(shape))
-    if count * dtype.itemsize <= SMALL:
-        flat = np.frombuffer(stream.read(count * dtype.itemsize), dtype)
-        return flat.reshape(shape, order=order)
-    mapped = np.memmap(path, dtype, "r", stream.tell(), shape, order)
-    return np.asarray(mapped)
+    mapped = np.ndarray(shape, dtype, whole, stream.tell(), order="F" if fortran else "C")
+    if mapped.nbytes > SMALL:
+        return mapped
+    read = mapped.copy()
+    read.flags.writeable = False
+    return read

@@ -5,14 +5,14 @@ voxels. Small organs are then seen as often as the liver. Some patches lie anywh
 network also learns what is no organ at all.
 
 Labels may be partial: an organ is only looked for in the cases that annotate it. (FLARE23's second
-team drew batches of one labelled set, for their loss was one for the batch; here every patch has its
-own, so sets may be mixed.) Cases without any annotation are drawn apart, as often as asked, anywhere
-in the scan.
+team drew batches of one labelled set, for a batch had one loss; here every patch has its own, so
+sets may be mixed.) Cases without any annotation are drawn apart, as often as asked, anywhere in the
+scan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,16 @@ class Draw:
     even number of them."""
 
 
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Samples that are drawn from together."""
+
+    samples: list[Sample]
+    """For patches anywhere."""
+    holders: dict[int, list[Sample]]
+    """Organ id -> those of the samples that hold it, for patches around it."""
+
+
 class PatchSampler:
     """Draws patches; holds no state, so any patch of a run can be drawn again, in any order.
 
@@ -56,6 +66,9 @@ class PatchSampler:
         Share of class-centred patches among those of labelled cases, 0 to 1.
     unlabelled_share : float
         Share of patches from unlabelled cases, 0 to 1, if there are both kinds.
+    full_share : float
+        Share, among patches of labelled cases, of those that annotate all `organs`, 0 to 1; 0
+        makes no difference between them and partly labelled ones.
 
     Raises
     ------
@@ -71,6 +84,7 @@ class PatchSampler:
         organs: Sequence[str] = ALL_KEYS,
         centred: float = 0.8,
         unlabelled_share: float = 0.5,
+        full_share: float = 0.0,
     ) -> None:
         drawable = [s for s in samples if s.case.weight > 0]
         if not drawable:
@@ -80,31 +94,48 @@ class PatchSampler:
                 "at least one case to draw from",
                 "Add cases, or raise their weights.",
             )
-        self.labelled = [s for s in drawable if set(s.case.annotated) & set(organs)]
-        self.unlabelled = [s for s in drawable if not set(s.case.annotated) & set(organs)]
+        known = {id(s): set(organs) & set(s.case.annotated) for s in drawable}
+        labelled = [s for s in drawable if known[id(s)]]
+        full = {id(s) for s in labelled if len(known[id(s)]) == len(set(organs))}
+        holders = _holders(labelled, organs)
+        self.labelled = Pool(labelled, holders)
+        self.unlabelled = Pool([s for s in drawable if not known[id(s)]], {})
+        self.full = _part(self.labelled, lambda sample: id(sample) in full)
+        self.partly = _part(self.labelled, lambda sample: id(sample) not in full)
         self.patch = np.asarray(patch, float)
         self.centred, self.unlabelled_share = centred, unlabelled_share
-        self._holders = _holders(self.labelled, organs)
+        self.full_share = full_share
 
     def draw(self, random: np.random.Generator) -> Draw:
         """Return a patch; all chance comes from `random`."""
-        among = self._side(random)
-        if among is self.labelled and self._holders and random.random() < self.centred:
-            organ_id = int(random.choice(sorted(self._holders)))
-            sample = pick(self._holders[organ_id], random)
+        pool = self._pool(random)
+        if pool.holders and random.random() < self.centred:
+            organ_id = int(random.choice(sorted(pool.holders)))
+            sample = pick(pool.holders[organ_id], random)
             centre = random.choice(sample.places[organ_id]).astype(float)
             centre += random.uniform(-0.25, 0.25, 3) * self.patch
         else:
-            sample = pick(among, random)
+            sample = pick(pool.samples, random)
             size = np.asarray(sample.image.shape, float)
             centre = random.uniform(0.0, 1.0, 3) * size - 0.5
         return Draw(sample, pull_inside(centre, sample.image.shape, self.patch))
 
-    def _side(self, random: np.random.Generator) -> list[Sample]:
-        """Return the labelled or the unlabelled cases."""
-        if not (self.labelled and self.unlabelled):
-            return self.labelled or self.unlabelled
-        return self.unlabelled if random.random() < self.unlabelled_share else self.labelled
+    def _pool(self, random: np.random.Generator) -> Pool:
+        """Return the unlabelled, the fully labelled, the partly labelled or all labelled cases."""
+        if not self.labelled.samples:
+            return self.unlabelled
+        if self.unlabelled.samples and random.random() < self.unlabelled_share:
+            return self.unlabelled
+        if self.full_share and self.full.samples and self.partly.samples:
+            return self.full if random.random() < self.full_share else self.partly
+        return self.labelled
+
+
+def _part(pool: Pool, belongs: Callable[[Sample], bool]) -> Pool:
+    """Return the part of a pool that belongs."""
+    holders = {k: [s for s in rows if belongs(s)] for k, rows in pool.holders.items()}
+    samples = [s for s in pool.samples if belongs(s)]
+    return Pool(samples, {k: rows for k, rows in holders.items() if rows})
 
 
 def pick(samples: Sequence[Sample], random: np.random.Generator) -> Sample:

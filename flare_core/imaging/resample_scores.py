@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 UNSURE = 255
 """In place of a class: the source voxels around do not agree on the best one."""
 
+HALF = 2.0**-9
+"""Of a score: a lead larger than this outlasts the rounding of both to float16."""
+
 CHUNK = 1 << 15
 """Voxels interpolated at a time; their scores then stay in a core's own cache."""
 
@@ -35,6 +38,7 @@ def streamed_argmax(
     slab: int = 4,
     weights: Weights | None = None,
     regions: bool = False,
+    half: bool = False,
 ) -> npt.NDArray[np.uint8]:
     """Interpolate class scores onto `target` and return the best class of each voxel.
 
@@ -54,6 +58,8 @@ def streamed_argmax(
         Another interpolation than the linear one of `grid_weights`; no weight below 0.
     regions : bool
         Channels do not exclude one another: the last channel above 0 counts, see `last_above_zero`.
+    half : bool
+        Interpolated scores are rounded to float16 before they are compared, as nnU-Net's are.
 
     Returns
     -------
@@ -61,7 +67,7 @@ def streamed_argmax(
     """
     import torch
 
-    grid = _ScoreGrid(scores, source, target, weights, regions=regions)
+    grid = _ScoreGrid(scores, source, target, weights, regions=regions, half=half)
     labels = grid.sure_classes()  # (Z, Y * X)
     for rows in _slabs(target, slab):
         mixes = grid.mixed_slices(rows)
@@ -106,9 +112,10 @@ class _ScoreGrid:
         weights: Weights | None = None,
         *,
         regions: bool = False,
+        half: bool = False,
     ) -> None:
         self.scores = scores.detach()
-        self.regions = regions
+        self.regions, self.half = regions, half
         weights = grid_weights(source, target) if weights is None else weights
         self.z, self.y, self.x = (_taps(w).to(scores.device) for w in weights)
         self.plane = target.shape[1] * target.shape[2]
@@ -152,7 +159,9 @@ class _ScoreGrid:
 
     def classes(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the class (uint8) of each voxel of (C, ...)."""
-        return last_above_zero(scores) if self.regions else _best_classes(scores)[0]
+        if self.regions:
+            return last_above_zero(scores)
+        return _best_classes(scores.half().float() if self.half else scores)[0]
 
     def sure_classes(self) -> torch.Tensor:
         """Return the best class where it needs no interpolation, else UNSURE; uint8 (Z, Y * X).
@@ -165,7 +174,7 @@ class _ScoreGrid:
         import torch
 
         taps = [axis.weights.shape[1] for axis in (self.z, self.y, self.x)]
-        least = (taps[0] + taps[1] * taps[2] + 2) * 2.0**-22
+        least = HALF if self.half else (taps[0] + taps[1] * taps[2] + 2) * 2.0**-22
         codes = []
         for k in range(self.scores.shape[1]):
             scores = self.scores[:, k].float()  # (C, y, x)

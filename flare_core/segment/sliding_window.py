@@ -60,6 +60,12 @@ class Tiling:
             found.append([size - n - a for a in reversed(starts)] if mirrored else starts)
         return found
 
+    def in_order(self, tiles: list[Index]) -> list[Index]:
+        """Return the tiles in the order in which nnU-Net runs them: float16 sums depend on it."""
+        signs = [-1 if flip else 1 for flip in self.axes.flips]
+        order = self.axes.permutation
+        return sorted(tiles, key=lambda t: [s * t[a] for s, a in zip(signs, order, strict=True)])
+
     def weights(self, patch: Index) -> Tensor:
         """Return the weight of each voxel of a tile (Z, Y, X), from the patch in network's axes."""
         return self.back(nnunet_weights(patch)) if self.nnunet else tile_weights(self.patch(patch))
@@ -148,7 +154,7 @@ def predict_scores(
     """
     here = tiling.patch(patch)
     padded, inner = _pad(image, here, tiling)
-    tiles = list(product(*tiling.starts(padded.shape, here, step)))
+    tiles = tiling.in_order(list(product(*tiling.starts(padded.shape, here, step))))
     if len(tiles) == 1:
         scores = _run(networks, padded, runtime, tiling).to(tiling.sum_type)
         _tell(notify, 1.0)

@@ -97,6 +97,7 @@ class Scores:
                 target.crop(box),
                 weights=weights,
                 regions=self.card.regions,
+                half=self.logits.dtype == torch.float16,
             )
             np.take(organ_table(self.card), best, out=labels[box.slices])
         return Volume(labels, target)

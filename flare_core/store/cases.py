@@ -84,10 +84,10 @@ class CaseStore(CaseReader):
             files.make_folders(folder)
         super().__init__(folder, schema.connect(folder, read_only=read_only), read_only=read_only)
         if not self.read_only:
-            files.sweep_pending(folder)
             if files.intents(folder):
-                with self._writing():
+                with self._writing():  # settles them
                     pass
+            files.sweep_pending(folder)
 
     def add_case(
         self,

@@ -26,7 +26,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -134,31 +134,27 @@ def sync_folder(folder: Path) -> None:
             os.close(number)
 
 
-@dataclass
 class Placing:
     """The files of one write: all put in place, or taken away again."""
 
-    folder: Path
-    """The store."""
-    intent: Path | None = None
-    """The note of intent, if one was made."""
-    placed: list[Path] = field(default_factory=list)
-    """Files and folders made, in order."""
-    journal_size: int | None = None
-    """Bytes of the journal before this write."""
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._intent: Path | None = None
+        self._placed: list[Path] = []  # in order
+        self._journal_size: int | None = None  # bytes before this write
 
     def announce(self, case: str) -> None:
         """Leave a note that something of `case` is being written ("" for the store itself)."""
-        self.intent = self.folder / PENDING / f"{uuid.uuid4().hex}.json"
+        self._intent = self.folder / PENDING / f"{uuid.uuid4().hex}.json"
         # Not flushed: it outlives a killed process as it is, and after a power cut `verify` finds
         # by looking what the note would have told
-        self.intent.write_text(json.dumps({"case": case}), "utf-8")
+        self._intent.write_text(json.dumps({"case": case}), "utf-8")
 
     def make_folder(self, place: Path) -> None:
         """Make a folder and its parents below the store."""
         for each in (*reversed(place.parents), place):
             if self.folder in each.parents and not each.exists():
-                self.placed.append(each)
+                self._placed.append(each)
                 each.mkdir()
                 sync_folder(each.parent)
 
@@ -166,12 +162,12 @@ class Placing:
         """Give a staged file its final name, which must be new; `write` flushes the folder."""
         if target.exists():
             raise FileExistsError(0, "a file of the store is already there", str(target))
-        self.placed.append(target)
+        self._placed.append(target)
         os.rename(file.path, target)
 
     def write(self, target: Path, text: str) -> None:
         """Write a small file, read-only, under a new name."""
-        self.placed.append(target)
+        self._placed.append(target)
         atomic.write_text(target, text)
         target.chmod(0o444)
         sync_folder(target.parent)
@@ -181,8 +177,8 @@ class Placing:
         path = self.folder / JOURNAL
         with path.open("a+b") as stream:
             size = stream.seek(0, os.SEEK_END)
-            if self.journal_size is None:
-                self.journal_size = size
+            if self._journal_size is None:
+                self._journal_size = size
             torn = size and _byte_at(stream, size - 1) != b"\n"  # a killed writer's last line
             text = json.dumps(line, ensure_ascii=False)
             stream.write((b"\n" if torn else b"") + text.encode("utf-8") + b"\n")
@@ -192,18 +188,18 @@ class Placing:
     def undo(self) -> None:
         """Take everything away again."""
         with suppress(OSError):
-            if self.journal_size is not None:
-                os.truncate(self.folder / JOURNAL, self.journal_size)
-        for path in reversed(self.placed):
+            if self._journal_size is not None:
+                os.truncate(self.folder / JOURNAL, self._journal_size)
+        for path in reversed(self._placed):
             with suppress(OSError):
                 path.rmdir() if path.is_dir() else remove(path)
         self.done()
 
     def done(self) -> None:
         """Take the note of intent away; everything is in the catalogue, or nothing is there."""
-        if self.intent is not None:
+        if self._intent is not None:
             with suppress(OSError):  # the next writer finds it and sees that all is settled
-                self.intent.unlink(missing_ok=True)
+                self._intent.unlink(missing_ok=True)
 
 
 def _byte_at(stream: Any, place: int) -> bytes:

@@ -11,7 +11,7 @@ import sqlite3
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -136,16 +136,15 @@ def told(folder: Path) -> Iterator[None]:
 
 
 def _for_writing(folder: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(folder / CATALOGUE, timeout=BUSY_S, isolation_level=None)
-    try:
+    with ExitStack() as on_failure:
+        db = sqlite3.connect(folder / CATALOGUE, timeout=BUSY_S, isolation_level=None)
+        on_failure.callback(db.close)
         _check_version(db, folder)
         set_journal(db, folder)
         if version_of(db) < SCHEMA_VERSION:
             _migrate(db, folder)
-    except BaseException:
-        db.close()
-        raise
-    return db
+        on_failure.pop_all()
+        return db
 
 
 def _for_reading(folder: Path) -> sqlite3.Connection:
@@ -189,14 +188,13 @@ def _migrate(db: sqlite3.Connection, folder: Path) -> None:
 
 def _upgrade(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")  # whoever waited here may find the work done
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(db.execute, "ROLLBACK")
         for version in range(version_of(db), SCHEMA_VERSION):
             MIGRATIONS[version](db)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
+        on_failure.pop_all()
 
 
 def _check_version(db: sqlite3.Connection, folder: Path) -> None:

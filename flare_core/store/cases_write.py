@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 
 from flare_core.store import cases_files as files
 from flare_core.store.cases_rows import Values, add_event, next_event
@@ -14,16 +15,14 @@ from flare_core.store.cases_schema import told
 from flare_core.store.cases_settle import settle
 
 
-@dataclass
 class Writing:
     """A write that is under way: the locked catalogue and the files put in place so far."""
 
-    db: sqlite3.Connection
-    """Within a transaction."""
-    files: files.Placing
-    """What was put in place."""
-    notes: list[Path] = field(default_factory=list)
-    """Notes of killed writers that were settled on the way."""
+    def __init__(self, db: sqlite3.Connection, folder: Path) -> None:
+        self.db = db
+        self.files = files.Placing(folder)
+        self.committing = False
+        self.settled: list[Path] = []  # notes of killed writers, to be removed at the end
 
     def tell(self, event: Values) -> None:
         """Put an event into journal and catalogue."""
@@ -43,20 +42,14 @@ def writing(db: sqlite3.Connection, folder: Path) -> Iterator[Writing]:
     """
     with told(folder):
         db.execute("BEGIN IMMEDIATE")
-        write = Writing(db, files.Placing(folder))
-        committing = False
-        try:
+        write = Writing(db, folder)
+        with ExitStack() as on_failure:
+            on_failure.push(partial(_take_back, write))
             _settle_left(write, folder)
             yield write
-            committing = True
+            write.committing = True
             db.execute("COMMIT")
-        except BaseException as error:
-            # Ctrl-C that arrives during the commit is raised after it
-            if committing and not db.in_transaction and not isinstance(error, sqlite3.Error):
-                _finish(write)
-            else:
-                _take_back(write)
-            raise
+            on_failure.pop_all()
         _finish(write)
 
 
@@ -64,7 +57,7 @@ def _settle_left(write: Writing, folder: Path) -> None:
     for note, case in files.intents(folder).items():
         for name, what, number in settle(write.db, folder, case):
             tell_found(write, name, what, number)
-        write.notes.append(note)
+        write.settled.append(note)
 
 
 def tell_found(write: Writing, case: str, what: str, number: int | None) -> None:
@@ -77,12 +70,23 @@ def tell_found(write: Writing, case: str, what: str, number: int | None) -> None
 
 def _finish(write: Writing) -> None:
     write.files.done()
-    for note in write.notes:
+    for note in write.settled:
         with suppress(OSError):
             note.unlink(missing_ok=True)
 
 
-def _take_back(write: Writing) -> None:
+def _take_back(
+    write: Writing,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+) -> None:
+    """Make everything as it was before, unless the commit had been done when the error came."""
+    # Ctrl-C that arrives during the commit is raised after it
+    done = write.committing and not write.db.in_transaction and not isinstance(error, sqlite3.Error)
+    if done:
+        _finish(write)
+        return
     write.files.undo()
     if write.db.in_transaction:
         with suppress(sqlite3.Error):

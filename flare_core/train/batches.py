@@ -92,6 +92,7 @@ class PatchSource:
             organs=config.organs,
             centred=config.centred,
             unlabelled_share=config.unlabelled_share,
+            full_share=phase.full_share,
         )
         self.lesions = LesionMix(samples, phase.patch) if config.lesion_mix else None
         self.config, self.phase, self.device = config, phase, device

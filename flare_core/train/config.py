@@ -36,6 +36,10 @@ class Phase:
     machine still gets a finished schedule."""
     learning_rate: float = 1.5e-3
     """Peak; warm-up before it, a cosine to a hundredth of it after it."""
+    full_share: float = 0.0
+    """Share of labelled patches from cases that annotate all of `organs`, where there are partly
+    labelled ones too: 1 begins with complete labels and .5 goes on with both (FLARE23's second
+    team). 0 draws by weight alone."""
 
     def __post_init__(self) -> None:
         """Refuse a phase that could not run, or never end."""
@@ -43,6 +47,7 @@ class Phase:
         _require(self.steps >= 1, "phases: steps", self.steps, "1 or more")
         _require(self.minutes >= 0, "phases: minutes", self.minutes, "0 (no limit) or more")
         _require(self.learning_rate > 0, "phases: learning_rate", self.learning_rate, "above 0")
+        _require(0 <= self.full_share <= 1, "phases: full_share", self.full_share, "0 to 1")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import secrets
 from contextlib import nullcontext
 from pathlib import Path
 
-from flare_core.errors import Cancelled, FlareError
+from flare_core.errors import Cancelled, FlareError, InputError
 from flare_core.segment.runtime import choose_runtime
 from flare_core.store.cases import open_store
 from flare_core.store.home import open_home
@@ -72,6 +72,7 @@ def run_rounds(folder: Path, *, report: Report = lambda _: None) -> RoundsState:
     run = RunFolder(folder)
     device = choose_runtime(run.settings.device, "auto", run.settings.threads).device
     processes = join(device)
+    require_even(run.settings, processes.count)
     with run.owned() if processes.first else nullcontext():
         # The same number in all processes of this launch, another one in the next.
         launch = f"{int(processes.agree(float(secrets.randbits(48)))):012x}"
@@ -87,8 +88,27 @@ def run_rounds(folder: Path, *, report: Report = lambda _: None) -> RoundsState:
             raise
         finally:
             if processes.first:
-                run.change(status=ended[0], message=ended[1])
+                run.end(*ended)
     return run.state
+
+
+def require_even(settings: RoundSettings, processes: int) -> None:
+    """Refuse a batch that so many processes cannot share, before hours of prediction.
+
+    Raises
+    ------
+    InputError
+        If a student's batch cannot be dealt out evenly.
+    """
+    for path in filter(None, (settings.student, settings.last_student)):
+        size = load_config(path).batch_size
+        if size % processes:
+            raise InputError(
+                f"{path}: batch_size",
+                f"{size} patches for {processes} processes",
+                f"a multiple of {processes}",
+                "Start fewer processes, or start a new run with another batch_size.",
+            )
 
 
 def _all_rounds(run: RunFolder, processes: Processes, launch: str, report: Report) -> str:
@@ -118,7 +138,7 @@ def _one_round(work: RoundWork) -> None:
         if processes.agree(float(run.is_done(number, step))):
             continue
         if processes.first:
-            run.change(round=number, step=step)
+            run.begin(number, step)
         work.tell({"event": "begin", "round": number, "of": run.settings.rounds, "step": step})
         if processes.first or step in SHARED:
             ACTIONS[step](work)

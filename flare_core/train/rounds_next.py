@@ -19,6 +19,20 @@ def next_of_run(path: Path) -> tuple[NextCase, ...]:
     InputError
         If there is no run, or none of its rounds has gathered evidence yet.
     """
+    found = ranked_cases(path)
+    if not found:
+        raise InputError(
+            "folder of the run",
+            f"{path}: no round has labelled scans yet",
+            "a run whose teacher has predicted",
+            "Wait for the first round's evidence, or go on with flare rounds resume. (Strategies "
+            "that learn from bare scans predict none.)",
+        )
+    return found
+
+
+def ranked_cases(path: Path) -> tuple[NextCase, ...]:
+    """Return what `next_of_run` does; nothing where there is no evidence yet."""
     run = RunFolder(path)
     for number in range(run.state.round, 0, -1):
         rows = run.round(number).read("candidates")
@@ -26,9 +40,4 @@ def next_of_run(path: Path) -> tuple[NextCase, ...]:
             with open_store(run.settings.store) as store:
                 seen = seen_cases(store)
             return rank_cases([CaseEvidence.from_json(row) for row in rows], seen)
-    raise InputError(
-        "folder of the run",
-        f"{path}: no round has labelled scans yet",
-        "a run whose teacher has predicted",
-        "Wait for the first round's evidence, or go on with flare rounds resume.",
-    )
+    return ()

@@ -109,10 +109,10 @@ def predict_all(
         Keep the model's doubt as well (`datasets.soft_map`).
     """
     claims = ensure_folder(folder.path / "claims" / launch)
-    for job in jobs:
+    for number, job in enumerate(jobs, 1):
         if not folder.evidence_of(job.case).exists() and claim(claims / job.case, processes.rank):
             predict_one(predictor, job, folder, earlier, tell, soft=soft)
-        tell({"event": "predict", "done": _count(folder), "total": len(jobs)})
+        tell({"event": "predict", "done": number, "total": len(jobs)})
 
 
 def predict_one(
@@ -160,7 +160,3 @@ def claim(path: Path, rank: int) -> bool:
     os.write(number, f"rank {rank}, process {os.getpid()}\n".encode())
     os.close(number)
     return True
-
-
-def _count(folder: RoundFolder) -> int:
-    return sum(1 for path in folder.predictions.iterdir() if path.suffix == ".json")

@@ -138,15 +138,23 @@ class RunFolder:
         """How far it is, as the file says now."""
         return decode(RoundsState, self._json("state"), str(self.path / "state.json"))
 
-    def change(self, **changes: Any) -> None:
-        """Write the state with some fields changed."""
-        atomic.write_json(self.path / "state.json", encode(replace(self.state, **changes)))
+    def save(self, state: RoundsState) -> None:
+        """Write how far it is."""
+        atomic.write_json(self.path / "state.json", encode(state))
+
+    def begin(self, number: int, step: str) -> None:
+        """Note that a step of a round is at work."""
+        self.save(replace(self.state, round=number, step=step))
+
+    def end(self, status: str, message: str) -> None:
+        """Note that its process is done with it."""
+        self.save(replace(self.state, status=status, message=message))
 
     def finish(self, number: int, step: str) -> None:
         """Note that a step of a round is done."""
         done = self.state.done
         done.setdefault(str(number), {})[step] = now()
-        self.change(done=done)
+        self.save(replace(self.state, done=done))
 
     def is_done(self, number: int, step: str) -> bool:
         """Whether a step of a round is done."""
@@ -206,7 +214,8 @@ class RunFolder:
                     "Wait for it, or ask it to stop with flare rounds stop.",
                 )
             (self.path / "stop").unlink(missing_ok=True)
-            self.change(status="running", message="", pid=os.getpid(), host=socket.gethostname())
+            pid, host = os.getpid(), socket.gethostname()
+            self.save(replace(self.state, status="running", message="", pid=pid, host=host))
             yield
 
     def is_running(self) -> bool:

@@ -41,7 +41,7 @@ SHARED = ("predict", "train", "score")
 """Steps that all processes do together; the first one alone does the others."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class RoundWork:
     """One round of a run, and who works on it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flare_core.datasets.case import Case, save_cases
 from flare_core.datasets.split import patient_folds
@@ -20,7 +21,11 @@ from flare_core.train.rounds_settings import RoundSettings, with_budget
 from flare_core.train.rounds_state import RoundFolder
 from flare_core.train.strategies import build_strategy
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MODELS = ("pseudo", "soft")
+"""Kinds of labels that a model made."""
 
 INTENDED = "For research use; not a medical device. Made by self-training on the user's own cases."
 
@@ -166,7 +171,7 @@ def student_package(
         Gives the weights of the stages that were not trained.
     """
     mine = configs[0].stage
-    tensors = {}
+    tensors: dict[str, dict[str, Tensor]] = {}
     for stage in card.stages:
         if stage.name == mine:
             files = [folder.student(fold) / WEIGHTS for fold in range(len(configs))]

@@ -171,7 +171,7 @@ def test_unlabelled_scans_are_drawn_as_often_as_asked_and_anywhere(share: float)
 def test_a_case_with_other_organs_only_counts_as_unlabelled() -> None:
     cases = [sample("a", BLOCKS, ("liver",)), sample("b", BLOCKS, ("spleen",))]
     sampler = PatchSampler(cases, PATCH, organs=("liver",))
-    assert [s.case.name for s in sampler.unlabelled] == ["b"]
+    assert [s.case.name for s in sampler.unlabelled.samples] == ["b"]
 
 
 def test_a_small_lesion_is_no_remnant() -> None:
@@ -182,3 +182,17 @@ def test_a_small_lesion_is_no_remnant() -> None:
     sampler = PatchSampler(cases, PATCH, centred=1.0)
     seen = Counter(sampler.draw(random).sample.case.name for _ in range(200))
     assert seen["b"] > 60
+
+
+@pytest.mark.parametrize(("share", "expected"), [(1.0, 1.0), (0.5, 0.5), (0.0, 0.25)])
+def test_complete_labels_are_drawn_as_often_as_asked(share: float, expected: float) -> None:
+    """Without being asked, by weight: here liver and spleen are as often drawn as each other."""
+    cases = [sample("full", BLOCKS, ("liver", "spleen"))]
+    cases += [sample(str(n), BLOCKS, (key,)) for n, key in enumerate(("liver", "spleen") * 3)]
+    random = np.random.default_rng(4)
+    organs = ("liver", "spleen")
+    sampler = PatchSampler(cases, PATCH, organs=organs, centred=1.0, full_share=share)
+    seen = [sampler.draw(random).sample.case.name == "full" for _ in range(800)]
+    assert np.mean(seen) == pytest.approx(expected, abs=0.05)
+    alone = PatchSampler(cases[1:], PATCH, organs=organs, full_share=share)
+    assert {alone.draw(random).sample.case.name for _ in range(200)} == set("012345")

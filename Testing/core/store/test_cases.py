@@ -13,6 +13,7 @@ from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume
 from flare_core.store.cases import CaseStore, LabelFacts, open_store
 from flare_core.store.integrity import sha256_of
+from unsynced import unsynced as unsynced
 
 ORGANS = ("liver", "spleen")
 

@@ -16,6 +16,7 @@ from flare_core.errors import InputError
 from flare_core.store import cases_checks
 from flare_core.store.cases import CaseStore, LabelFacts, open_store
 from flare_core.store.cases_checks import organs_in
+from unsynced import unsynced as unsynced
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ PSEUDO = LabelFacts("pseudo", ("liver", "spleen"))
 KILLS = 12
 
 DEADLY = {
-    "open", "rename", "replace", "fsync", "mkdir", "unlink", "chmod", "write", "truncate",
+    "rename", "replace", "fsync", "mkdir", "unlink", "chmod", "write", "truncate",
     "execute", "executemany",
 }  # fmt: skip
 """C functions after or before which a writer is killed: all that leave something on the disk."""
@@ -68,8 +68,13 @@ def test_killed_at_random_moments_loses_nothing(tmp_path: Path):
         ours, theirs = multiprocessing.Pipe(duplex=False)
         process = _forked(_write_until_killed, folder, images, truth, theirs)
         theirs.close()
-        assert ours.poll(30), "the writer works"
-        time.sleep(random.Random(kill).uniform(0, 0.12))
+        chance = random.Random(kill)
+        for _ in range(chance.randint(1, 5)):
+            start = time.monotonic()
+            assert ours.poll(60), "the writer works"
+            promised.append(ours.recv())
+            pause_s = time.monotonic() - start
+        time.sleep(chance.uniform(0, 2 * pause_s))  # somewhere in the next two writes
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()
         while ours.poll():
@@ -89,7 +94,6 @@ def test_killed_at_random_moments_loses_nothing(tmp_path: Path):
         for what, case, number in promised:
             assert what == "end" or (what, case, number or None) in told
         assert [p for p in store.verify() if p.wrong] == []
-        assert len(promised) > KILLS, "much was written before the kills"
 
 
 class Killer:
@@ -133,8 +137,9 @@ def _every_kill(
             found = check(store)
             assert [p for p in store.verify() if p.kind != "repaired"] == [], number
             assert intents(copy) == {}, "notes are settled"
-            write(store)  # the same once more: works whatever happened before
-            assert check(store)
+            if not found:
+                write(store)  # the same once more: works whatever happened before
+                assert check(store)
         there, absent = there + found, absent + (not found)
         for path in copy.rglob("*"):
             path.chmod(0o755)

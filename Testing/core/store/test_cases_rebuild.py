@@ -8,6 +8,7 @@ from core.store.small_cases import LIVER, SPLEEN, labels, scan
 from flare_core.errors import InputError
 from flare_core.store.cases import LabelFacts, open_store
 from flare_core.store.cases_rebuild import rebuild
+from unsynced import unsynced as unsynced
 
 ORGANS = ("liver", "spleen")
 

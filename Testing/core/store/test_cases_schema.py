@@ -10,6 +10,7 @@ from flare_core.errors import InputError
 from flare_core.store import cases_schema as schema
 from flare_core.store.cases import open_store
 from flare_core.store.cases_place import is_network_system, is_on_network, is_writable, system_of
+from unsynced import unsynced as unsynced
 
 
 @pytest.fixture

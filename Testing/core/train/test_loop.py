@@ -10,23 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from flare_core.errors import InputError
-from flare_core.imaging.files import read_labels, read_volume, write_labels, write_volume
 from flare_core.networks import build_network
 from flare_core.segment.runtime import cpu_has_bf16
-from flare_core.store.stage_card import Normalisation
 from flare_core.train import loop
 from flare_core.train.batches import Patch
 from flare_core.train.checkpoint import load_checkpoint
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.log import read_log
 from flare_core.train.loop import CHECKPOINT, LOG, MOST_SKIPPED, WEIGHTS, Trainer
-from tiny_training import NETWORK, SPACING_MM, make_cases, tiny_config, write_config
+from tiny_training import NETWORK, SPACING_MM, tiny_config, write_config
 
 Facts = list[dict[str, Any]]
 
@@ -294,45 +291,6 @@ def test_bf16_learns_as_float32_does(cases: Path, cache: Path, tmp_path: Path) -
         assert told[-1]["skipped"] == 0 and found[precision][1] < 0.9 * found[precision][0]
         assert {p.dtype for p in trainer.network.parameters()} == {torch.float32}
     assert found["bf16"] == pytest.approx(found["float32"], rel=0.05)
-
-
-def test_partial_labels_focal_loss_and_batches_train_too(cache: Path, tmp_path: Path) -> None:
-    data = make_cases(tmp_path / "cases", {"anna": ("liver",), "bert": ("spleen",)})
-    config = tiny_config(data, focal_gamma=2.0, batch_size=2, validate_every=0)
-    told: Facts = []
-    Trainer(short(config, 40), tmp_path / "run", cache, report=told.append).run()
-    assert told[1]["loss"] < told[0]["loss"] and told[1]["skipped"] == 0
-
-
-def with_lesions(folder: Path) -> Path:
-    """Cases of which only the lesions are annotated: one in every liver, 60 HU below it."""
-    make_cases(folder, dict.fromkeys(("anna", "bert", "carl"), ("lesion",)))
-    for number in range(3):
-        name = f"case{number}.nii.gz"
-        image, labels = read_volume(folder / "ct" / name), read_labels(folder / "labels" / name)
-        lesion = np.zeros(labels.array.shape, np.uint8)
-        lesion[7 + number : 11 + number, 12:18, 8:13] = 14
-        hu = np.where(lesion > 0, image.array - 80, image.array).astype(np.int16)
-        write_volume(folder / "ct" / name, image.with_array(hu))
-        write_labels(folder / "labels" / name, labels.with_array(lesion))
-    return folder
-
-
-def test_a_lesion_stage_trains_from_cases_that_annotate_nothing_else(
-    cache: Path, tmp_path: Path
-) -> None:
-    """The smallest of them has less than the least volume of an organ's remnant."""
-    config = tiny_config(
-        with_lesions(tmp_path / "cases"),
-        organs=("lesion",),
-        network=replace(NETWORK, output_channels=2),
-        normalisation=Normalisation("window", -100, 200, 80.0, 60.0),
-        lesion_mix=0.2,
-    )
-    told: Facts = []
-    scores = Trainer(config, tmp_path / "run", cache, report=told.append).run()
-    losses = [each["loss"] for each in steps(told)]
-    assert losses[-1] < 0.75 * losses[0] and set(scores) == {"lesion"} and scores["lesion"] > 0.2
 
 
 def test_without_held_out_scans_nothing_is_validated(
