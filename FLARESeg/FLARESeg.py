@@ -26,7 +26,12 @@ from slicer.util import VTKObservationMixin
 import slicer
 
 LIBRARY = "FLARESegLib"
-TESTS = ("FLARESegPanelTestCase", "FLARESegRunTestCase", "FLARESegResultTestCase")
+TESTS = (
+    "FLARESegModuleTestCase",
+    "FLARESegPanelTestCase",
+    "FLARESegRunTestCase",
+    "FLARESegResultTestCase",
+)
 """The self-tests, in Testing/slicer."""
 
 

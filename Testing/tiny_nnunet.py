@@ -62,11 +62,13 @@ FLAT = {
 }
 VARIANTS = {
     "plain": Variant(folds=2),
-    "old plans": Variant(old_plans=True, spacing=(5.0, 3.5, 3.5)),
-    "residual": Variant("ResidualEncoderUNet"),
     "flat": Variant("ResidualEncoderUNet", **FLAT),
     "transposed": Variant(
-        spacing=(3.5, 5.0, 4.0), patch=(48, 24, 32), transpose=(1, 0, 2), regions=True
+        spacing=(3.5, 5.0, 4.0),
+        patch=(48, 24, 32),
+        transpose=(1, 0, 2),
+        regions=True,
+        old_plans=True,
     ),
 }
 

@@ -73,18 +73,15 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(arguments: argparse.Namespace, precision: str) -> dict[str, float]:
-    """Return the medians of one precision."""
-    from flare_core.train.batches import PatchSource
+def settings(arguments: argparse.Namespace, precision: str) -> Any:
+    """Return CONFIG with its last phase alone, on phantoms alone."""
     from flare_core.train.config import load_config
-    from flare_core.train.loop import Trainer
-    from flare_core.train.samples import gather_samples
 
     config = load_config(arguments.config)
     phase = config.phases[-1]
     if arguments.patch:
         phase = replace(phase, patch=tuple(arguments.patch))
-    config = replace(
+    return replace(
         config,
         data=(),
         init_from="",
@@ -97,31 +94,46 @@ def measure(arguments: argparse.Namespace, precision: str) -> dict[str, float]:
         device=arguments.device,
         threads=arguments.threads,
     )
+
+
+def measure(arguments: argparse.Namespace, precision: str) -> dict[str, float]:
+    """Return the medians of one precision."""
+    from flare_core.train.batches import PatchSource
+    from flare_core.train.loop import Trainer
+    from flare_core.train.samples import gather_samples
+
+    config = settings(arguments, precision)
+    phase = config.phases[0]
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, Path(folder), arguments.cache)
         training, _ = gather_samples(config, phase.spacing_mm, arguments.cache)
-        make, place = [], trainer._device()
-        source = PatchSource(config, phase, training, (0, 0), place)
-        for step in range(6):
-            start = time.perf_counter()
-            source.batch(step)
-            synchronise(place.type)
-            make.append(time.perf_counter() - start)
+        place = trainer._device()
+        make = made_alone(PatchSource(config, phase, training, (0, 0), place), place.type)
         with PatchSource(config, phase, training, (0, 0), place) as source:
             rows = steps(trainer, source, arguments.steps, place.type)
     wait, compute, loss = (statistics.median(each) for each in zip(*rows, strict=True))
-    total = [sum(row[:2]) for row in rows]
-    alone = statistics.median(make[1:])
+    total = sum(sum(row[:2]) for row in rows)
     return {
         "wait s": wait,
-        "make s": alone,
-        "made %": 100 * alone / (alone + compute),
+        "make s": make,
+        "made %": 100 * make / (make + compute),
         "compute s": compute,
-        "data %": 100 * sum(row[0] for row in rows) / sum(total),
-        "steps/s": len(total) / sum(total),
+        "data %": 100 * sum(row[0] for row in rows) / total,
+        "steps/s": len(rows) / total,
         "GiB": peak_gib(place.type),
         "loss": loss,
     }
+
+
+def made_alone(source: Any, device: str) -> float:
+    """Return the median seconds of making a batch when nothing else runs."""
+    seconds = []
+    for step in range(8):
+        start = time.perf_counter()
+        source.batch(step)
+        synchronise(device)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[2:])
 
 
 def steps(trainer: Any, source: Any, count: int, device: str) -> list[tuple[float, float, float]]:

@@ -131,7 +131,13 @@ class RunPanel:
         self.view.say(self._summary(run.result, seconds), "good")
         for note in run.result.notes:
             self.view.log(note)
-        self.finished.emit(volume, segmentation, run.result)
+        # Later, as Qt's thread has just been busy with the last step of the run
+        result = run.result
+        self._logic.workplace.loop.call_later(0, lambda: self._tell(volume, segmentation, result))
+
+    def _tell(self, volume: Any, segmentation: Any, result: RunResult) -> None:
+        if not self._closed and segmentation.GetScene() is not None:
+            self.finished.emit(volume, segmentation, result)
 
     def _fail(self, error: BaseException) -> None:
         self._run = None

@@ -54,7 +54,7 @@ class Submission:
     image: Volume
     """The CT, HU, world LPS."""
     file: Path | None
-    """The file it was read from, if it is still the same image."""
+    """The file it was read from, if it has the same voxels; its grid may be another one."""
     labels: Volume
     """All organ ids, uint8, on the CT's grid."""
     kept: KeptOutput | None
@@ -251,11 +251,9 @@ def _model(made: Mapping[str, Any]) -> str:
 
 
 def _unchanged_file(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Path | None:
-    """Return the file a volume came from, if it is one file and still the same image."""
+    """Return the file a volume came from, if it is one file and has the same voxels."""
     storage = volumeNode.GetStorageNode()
-    if storage is None or volumeNode.GetParentTransformNode() is not None:
-        return None
-    name = storage.GetFileName()
+    name = storage.GetFileName() if storage is not None else None
     if not name or storage.GetNumberOfFileNames() > 1 or volumeNode.GetModifiedSinceRead():
         return None
     path = Path(name)

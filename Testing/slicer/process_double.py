@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PATIENCE_S = 120.0
 
+STAGES = ("starting", "exporting", "running", "importing")
+
 STUB_START = (
     "import sys; sys.path[:0] = sys.argv.pop(1).split('|'); "
     "import stub_models; "
@@ -68,6 +70,25 @@ def node_of(scene, volume, name="CT"):
     from FLARESegLib.batch_cases import volume_node
 
     return volume_node(scene, volume, name)
+
+
+def kinds(scene) -> list[str]:
+    """Classes of all nodes of a scene, sorted."""
+    return sorted(scene.GetNthNode(n).GetClassName() for n in range(scene.GetNumberOfNodes()))
+
+
+def observers_of(scene) -> tuple[bool, bool]:
+    """Whether somebody watches for the scene's end, and for the removal of nodes."""
+    return (
+        bool(scene.HasObserver(scene.StartCloseEvent)),
+        bool(scene.HasObserver(scene.NodeAboutToBeRemovedEvent)),
+    )
+
+
+def in_state(place, run, *states):
+    """Handle events until a run is in one of these states."""
+    until(place.loop, lambda: run.state in states or run.over)
+    assert run.state in states
 
 
 def main(kind: str) -> int:

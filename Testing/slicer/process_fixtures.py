@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import pytest
 from FLARESegLib.event_loop import PlainLoop
+from FLARESegLib.logic import FLARESegLogic
 from FLARESegLib.workplace import Workplace
-from process_double import node_of, stub_command, worker_of
+from process_double import bad_command, node_of, stub_command, until, worker_of
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +51,44 @@ def place(warm_place):
 def ct(scene, stub_scan):
     """The scan as a node in the scene."""
     return node_of(scene, stub_scan[0])
+
+
+@pytest.fixture
+def logic(place):
+    return FLARESegLogic(workplace=place)
+
+
+@pytest.fixture
+def follow(logic, place):
+    """A function that starts a run and keeps what it tells."""
+
+    def start(node, **options):
+        told = {"progress": [], "finished": [], "failed": []}
+        run = logic.segmentAsync(
+            node,
+            onProgress=told["progress"].append,
+            onFinished=told["finished"].append,
+            onFailed=told["failed"].append,
+            **options,
+        )
+        return run, told
+
+    return start
+
+
+@pytest.fixture
+def bad_place(tmp_path):
+    """A function that makes a workplace whose worker misbehaves."""
+    loop = PlainLoop()
+    made = []
+
+    def make(kind):
+        folder = tmp_path / kind
+        folder.mkdir()
+        made.append(Workplace(loop, worker_of(bad_command(kind), loop), folder))
+        return made[-1]
+
+    yield make
+    for place in made:
+        place.worker.kill()
+        until(loop, lambda place=place: not place.worker.running)

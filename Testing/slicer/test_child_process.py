@@ -6,7 +6,8 @@ import pytest
 from FLARESegLib.child_process import QtChild, ThreadedChild
 from FLARESegLib.event_loop import PlainLoop
 from FLARESegLib.worker_process import WorkerProcess
-from process_double import alive, bad_command, stub_command, until
+from FLARESegLib.workplace import worker_command
+from process_double import alive, bad_command, until
 from qt_process_double import SIGNALS, qt_with
 
 ECHO = (
@@ -89,7 +90,7 @@ def test_waiting_delivers_the_last_words_first(new_child, loop):
 
 
 def test_the_worker_through_either(new_child, loop):
-    worker = WorkerProcess(stub_command, new_child, loop)
+    worker = WorkerProcess(worker_command, new_child, loop)
     heard = []
     worker.request({"command": "ping"}, heard.append)
     until(loop, lambda: heard)

@@ -25,11 +25,6 @@ from flare_core.errors import Cancelled, InputError
 pytest_plugins = ["process_fixtures"]
 
 
-@pytest.fixture
-def logic(place):
-    return FLARESegLogic(workplace=place)
-
-
 def quiet(progress):
     """Take no notice."""
     del progress

@@ -6,7 +6,8 @@ import time
 import pytest
 from FLARESegLib import worker_process
 from FLARESegLib.event_loop import PlainLoop
-from process_double import alive, bad_command, stub_command, until, worker_of
+from FLARESegLib.workplace import worker_command
+from process_double import alive, bad_command, until, worker_of
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def answers_of(worker, loop, **fields):
 
 
 def test_the_real_worker_answers_and_stays(start, loop):
-    worker = start(stub_command())
+    worker = start(worker_command())
     assert not worker.running
     assert answers_of(worker, loop, command="ping")[-1]["event"] == "pong"
     pid = worker.pid
@@ -49,7 +50,7 @@ def test_the_real_worker_answers_and_stays(start, loop):
 
 
 def test_close_ends_the_process_and_its_files(start, loop):
-    worker = start(stub_command())
+    worker = start(worker_command())
     answers_of(worker, loop, command="ping")
     pid = worker.pid
     worker.close()
@@ -179,13 +180,11 @@ def test_the_environment_of_this_process_is_left_alone(start, loop, monkeypatch)
     import os
 
     before = dict(os.environ)
-    answers_of(start(stub_command()), loop, command="ping")
+    answers_of(start(worker_command()), loop, command="ping")
     assert dict(os.environ) == before
 
 
 def test_the_worker_of_the_product_starts_anywhere(start, loop, tmp_path, monkeypatch):
-    from FLARESegLib.workplace import worker_command
-
     (tmp_path / "numpy.py").write_text("raise RuntimeError('the wrong numpy')")
     monkeypatch.chdir(tmp_path)
     program, arguments = worker_command()

@@ -76,11 +76,11 @@ MILD = Augmentation(rotation_degrees=(8.0, 4.0, 4.0), zoom=0.08, bend_probabilit
 ROWS: dict[str, tuple[int, dict[str, object]]] = {
     "few": (1, {"kind": "supervised"}),
     "full": (1, {"kind": "supervised"}),
-    "iterative": (3, {"kind": "iterative"}),
-    "confident": (1, {"kind": "confident"}),
-    "mean_teacher": (1, {"kind": "mean_teacher"}),
-    "cross_pseudo": (1, {"kind": "cross_pseudo"}),
-    "soft_labels": (1, {"kind": "soft_labels"}),
+    "iterative": (2, {"kind": "iterative", "keep": 0.8, "most_organ": 0.5, "weight": 0.2}),
+    "confident": (1, {"kind": "confident", "least_confidence": 0.85, "weight": 0.2}),
+    "mean_teacher": (1, {"kind": "mean_teacher", "ramp_steps": 150}),
+    "cross_pseudo": (1, {"kind": "cross_pseudo", "ramp_steps": 150}),
+    "soft_labels": (1, {"kind": "soft_labels", "weight": 0.2}),
 }
 """Row -> rounds, strategy."""
 
@@ -155,6 +155,7 @@ def student(steps: int) -> TrainConfig:
         normalisation=Normalisation("window", -200, 300, 50, 125),
         phases=(replace(PHASE, steps=steps),),
         organs=ORGANS,
+        class_balance=0.2,  # strong class weights dilate organs, and students of students more so
         warm_up_steps=20,
         ema_decay=0.97,
         augmentation=MILD,

@@ -89,7 +89,7 @@ def _strategy(view: View) -> str:
 
 def _rounds(view: View) -> str:
     heads = "".join(f"<th>{escape(text)}</th>" for text in ("Round", "Scans labelled", "Accepted"))
-    heads += '<th class="text">Old against new</th><th class="text">In use</th>'
+    heads += '<th class="text">Old against new</th><th style="white-space:nowrap">In use</th>'
     lines = []
     for each in view["details"]:
         verdict, promotion = each["verdict"], each["promotion"]
@@ -98,7 +98,8 @@ def _rounds(view: View) -> str:
         used = promotion["model"] if promotion else ""
         lines.append(
             f"<tr><td>{each['round']}</td><td>{each['candidates']}</td><td>{each['accepted']}</td>"
-            f'<td class="{kind}">{escape(reason)}</td><td class="text">{escape(used)}</td></tr>'
+            f'<td class="{kind}">{escape(reason)}</td>'
+            f'<td style="white-space:nowrap">{escape(used)}</td></tr>'
         )
     return table(heads, lines)
 

@@ -73,16 +73,6 @@ def test_only_the_wanted_outputs_are_written_and_count_as_done(scans, tmp_path, 
     assert "some of labels, statistics, png" in capsys.readouterr().err
 
 
-def test_a_batch_has_a_page_that_leads_to_its_cases(scans, tmp_path):
-    out = tmp_path / "out"
-    words = ("segment", scans("a", "bad", "b"), "-o", out, "--outputs")
-    assert flare(*words, "labels,statistics,png,page") == 1
-    page = (out / "all_cases.html").read_text("utf-8")
-    assert 'href="a.html"' in page and 'href="b_statistics.csv"' in page
-    assert "1 without a result" in page and "is truncated" in page
-    assert {"a.html", "b.html"} <= set(os.listdir(out))
-
-
 @pytest.mark.parametrize(("name", "code"), [("bad", 2), ("empty", 2), ("crash", 1)])
 def test_a_single_failure_has_its_own_exit_code(scans, tmp_path, name, code):
     out = tmp_path / "out"

@@ -13,7 +13,7 @@ from file_server import Site, serving
 from flare_core.errors import Cancelled, InputError
 from flare_core.store import download as module
 from flare_core.store.download import Watch, download
-from flare_core.store.remote_file import RemoteFile, remote_size
+from flare_core.store.remote_file import RemoteFile
 
 BODY = np.random.default_rng(7).bytes(600_000)
 HASH = hashlib.sha256(BODY).hexdigest()
@@ -166,14 +166,6 @@ def test_a_mirror_has_the_same_file_under_its_name(site: Site, tmp_path: Path) -
     assert site.asked == [("/hospital/m.zip", "")]
 
 
-def test_plain_http_is_only_for_files_whose_hash_is_known(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="https"):
-        download(RemoteFile("http://example.invalid/m.zip"), tmp_path / "m.zip")
-    RemoteFile("http://example.invalid/m.zip", 1, HASH).check_address()
-    with pytest.raises(InputError, match="https"):
-        RemoteFile("file:///etc/passwd", 1, HASH).check_address()
-
-
 def test_the_proxy_of_the_system_is_asked(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,9 +186,3 @@ def test_a_full_disk_is_said(site: Site, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(InputError, match=r"(?s)No space left.*Free space"):
         download(known(site), tmp_path / "m.zip")
     assert not (tmp_path / "m.zip").exists()
-
-
-def test_sizes_can_be_asked_for(site: Site) -> None:
-    assert remote_size(known(site, size_bytes=0)) == len(BODY)
-    assert remote_size(RemoteFile(f"{site.url}/other.zip")) is None
-    assert remote_size(RemoteFile("http://127.0.0.1:9/m.zip")) is None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from stub_models import model_card, stub_package
 
 from flare_core.errors import InputError
 from flare_core.store.home import Home
 from flare_core.store.in_use import model_in_use, put_in_use, read_in_use, roll_back
 from flare_core.store.package import installed_models, load_package
+from stub_models import model_card, stub_package
 
 
 def installed(home: Home, *versions: str) -> None:

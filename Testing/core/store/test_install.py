@@ -13,10 +13,8 @@ from flare_core.errors import InputError
 from flare_core.segment.runtime import choose_runtime
 from flare_core.segment.stage import load_stage
 from flare_core.store.catalogue import PUBLIC, Part, PublicModel, public_model
-from flare_core.store.combine import Chosen, Facts, combine
 from flare_core.store.home import Home
 from flare_core.store.install import KNOWN_FILE, Wish, downloads, install_public
-from flare_core.store.listing import all_models, installed_folder
 from flare_core.store.package import load_package
 from flare_core.store.remote_file import RemoteFile
 from nnunet_zips import nnunet_zip
@@ -143,53 +141,3 @@ def test_a_wrong_archive_leaves_nothing(site: Site, home: Home) -> None:
 def test_a_model_without_an_address_says_where_to_get_it(home: Home) -> None:
     with pytest.raises(InputError, match=r"(?s)by hand from https://github.com.*--from FILE"):
         install_public(public_model("stunet"), home=home)
-    with pytest.raises(InputError, match="totalsegmentator_3mm"):
-        public_model("totalsegmentater")
-
-
-def test_every_public_model_says_what_a_person_must_know() -> None:
-    for key, entry in PUBLIC.items():
-        assert key == entry.key and entry.licence and entry.citation and entry.organs
-        assert entry.page.startswith("https://")
-        names = [part.stage for part in entry.parts]
-        assert "organs" in names and len(set(names)) == len(names)
-        for part in entry.parts:
-            if part.file.url:
-                part.file.check_address()
-
-
-def test_a_localiser_of_one_family_with_organs_of_another(site: Site, home: Home) -> None:
-    theirs = install_public(model(site), home=home)
-    ours = load_package("default")
-    chosen = (Chosen(theirs, "organs_2", "organs"), Chosen(ours, "localiser"))
-    made = combine(chosen, home=home, name="mixed", version="1.0.0", facts=Facts("Mixed."))
-    card = load_package("mixed", home=home).card
-    assert [stage.name for stage in card.stages] == ["localiser", "organs"]
-    assert made.card.training_data == ours.card.training_data
-    first, second = card.provenance["combined_from"]
-    assert (first["model"], second["model"]) == (
-        "parts@2.0.0",
-        f"{ours.card.name}@{ours.card.version}",
-    )
-    with pytest.raises(InputError, match="localiser, organs"):
-        combine((Chosen(ours, "lesions"),), home=home, name="x", version="1.0.0", facts=Facts(""))
-    twice = (Chosen(ours, "organs"), Chosen(theirs, "organs"))
-    with pytest.raises(InputError, match="each name once"):
-        combine(twice, home=home, name="x", version="1.0.0", facts=Facts(""))
-    assert not (home.models / "x").exists()
-
-
-def test_the_list_has_everything_once(site: Site, home: Home) -> None:
-    install_public(model(site), home=home)
-    rows = {row.name: row for row in all_models(home)}
-    assert rows["default"].state == "built in" and rows["default"].in_use
-    assert rows["parts@2.0.0"].state == "installed" and rows["parts@2.0.0"].in_use
-    assert rows["parts@2.0.0"].organs == ("spleen", "right_kidney", "liver", "aorta")
-    assert rows["totalsegmentator"].state == "installable"
-    assert rows["totalsegmentator"].folder is None
-    folder = installed_folder(home, "parts@2.0.0")
-    (folder / "card.json").write_text("{", encoding="utf-8")
-    damaged = {row.name: row for row in all_models(home)}["parts@2.0.0"]
-    assert damaged.summary.startswith("damaged")
-    with pytest.raises(InputError, match="parts@2.0.0"):
-        installed_folder(home, "parts")

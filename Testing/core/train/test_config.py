@@ -30,9 +30,15 @@ def test_the_examples_of_the_default_model_load(repository: Path, tmp_path: Path
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     folder = tmp_path / "configs"
     folder.mkdir()
-    config = tiny_config(Path("../data"), init_from="start.safetensors")
+    config = tiny_config(
+        Path("../data"),
+        init_from="start.safetensors",
+        strategy={"kind": "mean_teacher"},
+        unlabelled=("bare.json",),
+    )
     loaded = load_config(write_config(folder / "c.json", config))
     assert loaded.data == (str(tmp_path / "data"),)
+    assert loaded.unlabelled == (str(folder / "bare.json"),)
     assert loaded.init_from == str(folder / "start.safetensors")
     empty = load_config(write_config(folder / "d.json", replace(config, init_from="")))
     assert empty.init_from == ""
@@ -56,6 +62,11 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"seed": -1}, "seed"),
         ({"phantoms": -1}, "phantoms"),
+        ({"unlabelled_share": 1.5}, "unlabelled_share"),
+        ({"corrected_weight": -1.0}, "corrected_weight"),
+        ({"edited_weight": -1.0}, "edited_weight"),
+        ({"lesion_mix": 2.0}, "lesion_mix"),
+        ({"prefetch": -1}, "prefetch"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(changes: dict, part: str, tmp_path: Path) -> None:
@@ -70,6 +81,7 @@ def test_what_cannot_be_trained_is_refused(changes: dict, part: str, tmp_path: P
         ({"steps": 0}, "phases: steps"),
         ({"minutes": -1.0}, "phases: minutes"),
         ({"learning_rate": 0.0}, "phases: learning_rate"),
+        ({"full_share": 1.1}, "phases: full_share"),
         ({"spacing_mm": (1.0, 0.0, 1.0)}, "phases: spacing_mm"),
     ],
 )

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from flare_core.imaging.geometry import AxisMap, Box, Geometry
+from flare_core.imaging.resize import resize_weights
+from flare_core.imaging.volume import Volume
+from flare_core.segment.nnunet_grid import (
+    flat_axis,
+    network_axes,
+    network_input,
+    nnunet_way,
+    spacing_here,
+)
+from flare_core.store.stage_card import NnunetGrids, Normalisation
+from stub_models import stage_card
+
+GRIDS = NnunetGrids()
+CARD = stage_card(
+    "organs", ("background", "liver"), interpolation="cubic", nnunet=GRIDS,
+    normalisation=Normalisation("ct", -100.0, 300.0, 50.0, 80.0), spacing_mm=(4.0, 3.0, 2.0),
+)  # fmt: skip
+
+
+def scan(shape: tuple[int, int, int] = (20, 30, 40), spacing: float = 2.0) -> Volume:
+    array = np.random.default_rng(0).integers(-900, 900, shape).astype(np.int16)
+    array[array == 0] = 1
+    return Volume(array, Geometry(shape, (spacing,) * 3))
+
+
+def test_network_axes_follow_orientation_and_transpose() -> None:
+    card = replace(CARD, orientation="SAR", transpose=(2, 0, 1))
+    assert network_axes(card) == AxisMap((2, 0, 1), (True, False, True))
+    assert spacing_here(card) == (3.0, 2.0, 4.0)
+    assert network_axes(CARD) == AxisMap((0, 1, 2), (False, False, False))
+
+
+def test_only_what_is_not_zero_is_looked_at() -> None:
+    image = scan()
+    image.array[:3] = 0
+    image.array[:, 25:] = 0
+    region = Box((1, 2, 0), (20, 30, 38))
+    way = nnunet_way(image, region, CARD, GRIDS)
+    assert way.box == Box((3, 2, 0), (20, 25, 38))
+    assert way.geometry.shape == (8, 15, 38)  # 17 * 2 / 4 = 8.5 rounds to even, as in Python
+    assert [w.shape for w in way.weights] == [(17, 8), (23, 15), (38, 38)]
+
+
+def test_a_region_of_zeros_is_looked_at_whole() -> None:
+    image = scan()
+    image.array[:] = 0
+    region = Box((1, 2, 0), (20, 30, 38))
+    assert nnunet_way(image, region, CARD, GRIDS).box == region
+
+
+def test_the_input_is_clipped_then_resampled_then_normalised() -> None:
+    image = scan()
+    way = nnunet_way(image, Box.of_shape((20, 30, 40)), CARD, GRIDS)
+    pixels = network_input(image, way, CARD, GRIDS).array
+    assert pixels.shape == way.geometry.shape and pixels.dtype == np.float32
+    assert pixels.min() >= (-100 - 50) / 80 and pixels.max() <= (300 - 50) / 80
+    same = replace(CARD, spacing_mm=(2.0, 2.0, 2.0))
+    way = nnunet_way(image, Box.of_shape((20, 30, 40)), same, GRIDS)
+    expected = (np.clip(image.array, -100, 300) - 50.0) / 80.0
+    assert np.allclose(network_input(image, way, same, GRIDS).array, expected, atol=1e-5)
+
+
+def test_version_1_clips_behind_the_resampling() -> None:
+    image = scan()
+    image.array[:] = -1000
+    image.array[:, :, 20:] = 1000
+    whole = Box.of_shape((20, 30, 40))
+    for clip_first in (True, False):
+        grids = NnunetGrids(image_order=1, clip_first=clip_first)
+        card = replace(CARD, spacing_mm=(2.0, 2.0, 2.3), interpolation="linear", nnunet=grids)
+        way = nnunet_way(image, whole, card, grids)
+        values = network_input(image, way, card, grids).array[0, 0] * 80 + 50
+        share = resize_weights(40, way.geometry.shape[2], 1)[:, 20:].sum(axis=1)  # of +1000
+        assert np.any((share > 0.2) & (share < 0.8))
+        v2, v1 = -100 + 400 * share, np.clip(-1000 + 2000 * share, -100, 300)
+        assert np.allclose(values, v2 if clip_first else v1, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "grids", "axis"),
+    [
+        ((5.0, 1.0, 1.0), (1.0, 1.0, 1.0), GRIDS, 0),
+        ((1.0, 1.0, 1.0), (1.0, 1.0, 4.0), GRIDS, 2),
+        ((5.0, 5.0, 1.0), (1.0, 1.0, 4.0), GRIDS, None),  # two axes are coarse: the first decides
+        ((3.0, 1.0, 1.0), (1.0, 1.0, 1.0), GRIDS, None),
+        ((5.0, 1.0, 1.0), (1.0, 1.0, 1.0), NnunetGrids(slices_apart=False), None),
+        ((2.0, 1.0, 1.0), (1.0, 1.0, 1.0), NnunetGrids(slices_apart=True), 0),
+    ],
+)
+def test_when_slices_are_apart(
+    source: tuple[float, ...], target: tuple[float, ...], grids: NnunetGrids, axis: int | None
+) -> None:
+    assert flat_axis(source, target, grids) == axis
