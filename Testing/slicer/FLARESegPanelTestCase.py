@@ -121,6 +121,8 @@ class FLARESegPanelTestCase(PanelTestCase):
         display = node.GetDisplayNode()
         ids = library("segment_identity").organ_segment_ids(node)
         before = {key: display.GetSegmentOpacity2DFill(ids[key]) for key in ids}
+        if not self.nodes("vtkMRMLSliceNode"):  # an application without views
+            slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode").SetLayoutName("Red")
         self.panel.statistics.select("spleen")
         self.assertEqual(display.GetSegmentOpacity2DFill(ids["spleen"]), before["spleen"])
         self.assertLess(display.GetSegmentOpacity2DFill(ids["liver"]), before["liver"])
@@ -133,6 +135,15 @@ class FLARESegPanelTestCase(PanelTestCase):
             self.assertLess(abs(away), 2.0)  # mm: the slice goes through the organ
         self.ui.showAllButton.click()
         self.assertEqual({key: display.GetSegmentOpacity2DFill(ids[key]) for key in ids}, before)
+
+    def test_the_scene_has_the_numbers_as_a_table_once(self) -> None:
+        add_ct()
+        self.open_panel()
+        self.apply()
+        self.apply()
+        shown = [node for node in self.nodes("vtkMRMLTableNode") if not node.GetHideFromEditors()]
+        self.assertEqual(len(shown), 1)
+        self.assertEqual(shown[0].GetNumberOfRows(), 13)
 
     def test_an_organ_that_was_not_found_can_be_clicked_too(self) -> None:
         add_ct()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from self_test_scene import BLOCKS, PanelTestCase, add_ct, blocks, library
+from self_test_scene import BLOCKS, PanelTestCase, add_ct, blocks, library, pump, until
 
 import slicer
 
@@ -62,6 +62,27 @@ class FLARESegResultTestCase(PanelTestCase):
         surface = vtk.vtkPolyData()
         node.GetClosedSurfaceRepresentation(number, surface)
         self.assertGreater(surface.GetNumberOfPoints(), 100)
+
+    def test_the_button_shows_and_drops_surfaces(self) -> None:
+        _, node = self.segmented()
+        name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+        self.ui.show3DButton.click()
+        until(lambda: not self.panel.show_3d.busy, "the surfaces")
+        self.assertTrue(node.GetSegmentation().ContainsRepresentation(name))
+        self.assertTrue(node.GetDisplayNode().GetVisibility3D())
+        self.assertEqual(self.ui.show3DButton.text, "Show 3D")
+        self.ui.show3DButton.click()
+        self.assertFalse(node.GetSegmentation().ContainsRepresentation(name))
+        self.assertFalse(node.GetDisplayNode().GetVisibility3D())
+
+    def test_removing_the_result_while_surfaces_are_made_is_no_trouble(self) -> None:
+        _, node = self.segmented()
+        self.ui.show3DButton.click()
+        slicer.mrmlScene.RemoveNode(node)
+        until(lambda: not self.panel.show_3d.busy, "the end of it")
+        pump(0.1)
+        self.assertFalse(self.ui.show3DButton.enabled)
+        self.assertEqual(self.ui.statisticsTable.rowCount, 0)
 
     def test_what_the_person_drew_survives_a_second_run(self) -> None:
         _, node = self.segmented()

@@ -66,7 +66,7 @@ def score_case(predictor: Predictor, case: Case, tell: Tell) -> CaseScores:
     An organ that neither the model nor the person found scores 1, one that only one of them found
     scores 0, as in FLARE.
     """
-    found, _ = predictor.label(case.image, tell)
+    _, found = predictor.segment(case.image, tell)
     assert case.labels is not None
     return CaseScores(
         case.name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
 from flare_core.imaging.checks import check_ct
 from flare_core.imaging.files import read_labels, read_volume, write_labels, write_volume
+from flare_core.imaging.volume import Volume
 from flare_core.segment.runtime import choose_runtime
 from flare_core.segment.scored import Scored, load_teacher, segment_scored
 from flare_core.store.home import ensure_folder
@@ -70,8 +71,8 @@ class Predictor:
         self.model = f"{package.card.name}-{package.card.version}"
         self.teacher = load_teacher(package, runtime)
 
-    def label(self, image: Path, stop: Tell) -> tuple[Scored, CaseEvidence]:
-        """Label one scan; return its labels and scores, and the evidence for them.
+    def segment(self, image: Path, stop: Tell) -> tuple[Volume, Scored]:
+        """Read and label one scan; return it with its labels and scores.
 
         Raises
         ------
@@ -80,8 +81,18 @@ class Predictor:
         """
         volume = read_volume(image)
         check_ct(volume)
-        found = segment_scored(volume, self.teacher, notify=lambda *_: stop({}))
-        return found, case_evidence(image.name, self.model, volume, found, self.teacher.known)
+        return volume, segment_scored(volume, self.teacher, notify=lambda *_: stop({}))
+
+    def label(self, job: Job, stop: Tell) -> tuple[Scored, CaseEvidence]:
+        """Label one scan; return its labels and scores, and the evidence for them.
+
+        Raises
+        ------
+        InputError
+            If the scan cannot be read or is no CT.
+        """
+        volume, found = self.segment(job.image, stop)
+        return found, case_evidence(job.case, self.model, volume, found, self.teacher.known)
 
 
 def predict_all(
@@ -126,12 +137,11 @@ def predict_one(
 ) -> None:
     """Label one scan; a scan that cannot be read gets evidence that says why."""
     try:
-        found, evidence = predictor.label(job.image, tell)
+        found, evidence = predictor.label(job, tell)
     except InputError as error:
         left = CaseEvidence(job.case, predictor.model, notes=(" ".join(str(error).split()),))
         write_evidence(folder.evidence_of(job.case), left)
         return
-    evidence = replace(evidence, case=job.case)
     maps = [*earlier_maps(job.case, earlier), found.labels.array]
     ids = {key: organ(key).id for key in evidence.organs}
     if all(each.shape == maps[-1].shape for each in maps):

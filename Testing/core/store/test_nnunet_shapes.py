@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from core.networks.small_specs import SPECS
+from flare_core.networks import build_network
+from flare_core.store.nnunet_shapes import first_misfit, shapes_of
+
+MORE = {
+    "other decoder kernels": replace(
+        SPECS["plain isotropic"],
+        decoder_kernel_sizes=((1, 3, 3),) * len(SPECS["plain isotropic"].strides[1:]),
+    ) if "plain isotropic" in SPECS else next(iter(SPECS.values())),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", [*SPECS, *MORE])
+def test_they_are_the_networks(what: str) -> None:
+    spec = (SPECS | MORE)[what]
+    if spec.space_to_depth != (1, 1, 1):
+        pytest.skip("not a network of nnU-Net's")
+    state = build_network(spec).state_dict()
+    assert {name: tuple(t.shape) for name, t in state.items()} == shapes_of(spec)
+
+
+def test_the_first_difference_is_named() -> None:
+    spec = next(iter(SPECS.values()))
+    weights = dict(build_network(spec).state_dict())
+    assert first_misfit(spec, weights) is None
+    name = list(weights)[5]
+    for change, came in (
+        (torch.zeros(2, 3), f"tensor {name} of shape (2, 3)"),
+        (torch.full_like(weights[name], torch.nan), f"tensor {name} with NaN"),
+        (None, f"no tensor {name}"),
+    ):
+        changed = {**weights, name: change} if change is not None else dict(weights)
+        if change is None:
+            del changed[name]
+        wrong = first_misfit(spec, changed)
+        assert wrong is not None and wrong[0].startswith(came)
+    wrong = first_misfit(spec, {**weights, "left.over": torch.zeros(1)})
+    assert wrong is not None and "left.over too many" in wrong[0]
