@@ -7,7 +7,7 @@
 
 NAME is, in order: organs-fold-a, organs-fold-b, localiser-fold-a, localiser-fold-b, the two
 organs-fold-*-balanced, -last and -phantoms, localiser,
-localiser-windows, organs.
+localiser-windows, organs, organs-continued.
 
 The scans are those of ../shared/data (its README names collections and licences); they are not in
 the repository. Labels there are pseudo labels of another network.
@@ -126,6 +126,7 @@ def main() -> None:
     configs.add_argument("--last-minutes", type=float, default=10.0)
     configs.add_argument("--phantom-minutes", type=float, default=9.5)
     configs.add_argument("--final-minutes", type=float, default=12.0)
+    configs.add_argument("--continued-minutes", type=float, default=115.0)
     configs.add_argument("--localiser-minutes", type=float, default=7.0)
     configs.add_argument("--phantoms", type=int, default=16)
     score = steps.add_parser("score", help="two-fold check: each half scored by the other's model")
@@ -152,7 +153,8 @@ def write_configs(arguments: argparse.Namespace) -> None:
     2. ``organs-fold-a-balanced``, ``-b-``: goes on with rare classes weighing more; ``-last`` once
        more, after remnants of organs no longer counted as places to centre a patch on;
        ``-phantoms`` with phantoms, whose gallbladders the few patients of a half lack.
-    3. no tag: goes on from fold a with all scans and phantoms; this is the default model.
+    3. no tag: goes on from fold a with all scans and phantoms; ``-continued`` for longer still:
+       this is the default model.
     """
     runs = arguments.runs
     for letter, held_out in fold_patients().items():
@@ -190,6 +192,16 @@ def _write_final(arguments: argparse.Namespace) -> None:
     last = (replace(FINE, minutes=arguments.final_minutes, learning_rate=8e-4),)
     init = str(runs / "organs-fold-a-phantoms" / WEIGHTS)
     _write("organs", "", last, init_from=init, phantoms=arguments.phantoms)
+    more = (replace(FINE, minutes=arguments.continued_minutes, learning_rate=1e-3),)
+    init = str(runs / "organs" / WEIGHTS)
+    _write(
+        "organs",
+        "-continued",
+        more,
+        init_from=init,
+        phantoms=arguments.phantoms,
+        ema_decay=0.998,
+    )
     init = str(runs / "localiser-fold-a" / WEIGHTS)
     whole = (replace(WHOLE, minutes=arguments.localiser_minutes),)
     _write("localiser", "", whole, init_from=init, phantoms=arguments.phantoms, class_balance=0.0)
@@ -256,8 +268,8 @@ def build(folder: Path, runs: Path, tag: str, card: ModelCard) -> None:
     """Write a package from two runs' weights."""
     shutil.rmtree(folder, ignore_errors=True)
     names = {"localiser": f"localiser{tag or '-windows'}", "organs": f"organs{tag}"}
-    for later in ("-balanced", "-last", "-phantoms"):
-        if tag and (runs / f"organs{tag}{later}" / WEIGHTS).exists():
+    for later in ("-balanced", "-last", "-phantoms") if tag else ("-continued",):
+        if (runs / f"organs{tag}{later}" / WEIGHTS).exists():
             names["organs"] = f"organs{tag}{later}"
     weights = {stage: read_weights(runs / name / WEIGHTS) for stage, name in names.items()}
     write_package(folder, card, weights)
