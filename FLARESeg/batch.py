@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 FOLDER = str(Path(__file__).resolve().parent)
 if FOLDER not in sys.path:
@@ -39,6 +39,14 @@ if TYPE_CHECKING:
 
 OK, FAILED, UNUSABLE = 0, 1, 2
 """Exit codes."""
+
+
+class batch:
+    """A hidden module: Slicer takes each file of this folder for one and wants its class."""
+
+    def __init__(self, parent: Any) -> None:
+        parent.title = "FLARESeg batch"
+        parent.hidden = True
 
 
 class Parser(argparse.ArgumentParser):

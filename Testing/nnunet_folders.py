@@ -136,8 +136,10 @@ def generic_unet_weights(spec: NetworkSpec, seed: int = 0) -> dict[str, torch.Te
         split = not encoder or stage == last  # two stacks: all but the last convolution, the last
         head = f"conv_blocks_{'context' if encoder else 'localization'}.{stage}"
         if split:
-            counts = spec.convolutions_per_stage_encoder if encoder else (
-                spec.convolutions_per_stage_decoder
+            counts = (
+                spec.convolutions_per_stage_encoder
+                if encoder
+                else (spec.convolutions_per_stage_decoder)
             )
             behind = block == counts[stage] - 1
             head, block = f"{head}.{int(behind)}", 0 if behind else block

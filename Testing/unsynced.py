@@ -1,4 +1,4 @@
-"""Tests that make many small files do not wait for the disk; that nothing is lost is tested apart."""
+"""Tests that make many small files do not wait for the disk; what survives is tested apart."""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ from FLARESegLib.signals import Signal
 CHUNK_BYTES = 65536
 POLL_S = 0.01
 """How often the pipes of a `ThreadedChild` are looked at."""
+SIGNALS = 128
+"""More than the largest number of a signal."""
 LAST_WORDS_S = 1.0
 """How long pipes are read after the process has ended; a grandchild may keep them open."""
 
@@ -31,7 +33,7 @@ class End:
     """How a child process ended."""
 
     code: int | None
-    """Exit code; negative or None after a crash, depending on the system."""
+    """Exit code, or minus the number of the signal that ended it; None if it never started."""
     reason: str = ""
     """Why it never started, in the system's words; empty if it did."""
 
@@ -117,7 +119,9 @@ class QtChild:
     def _finished(self, code: int, status: Any) -> None:
         self._read_output()
         self._read_errors()
-        self._end(End(None if int(status) == self._crashed else int(code)))
+        code = int(code)
+        ended_by_signal = int(status) == self._crashed and 0 < code < SIGNALS  # Windows: larger
+        self._end(End(-code if ended_by_signal else code))
 
     def _error(self, error: Any) -> None:
         """Take note of the one error after which `finished` does not come."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import slicer
+from FLARESegLib import views
 from FLARESegLib.event_loop import EventLoop
 from FLARESegLib.result_segments import SURFACE
 from FLARESegLib.surfaces import show_3d, surface_steps
@@ -74,7 +74,7 @@ class Show3DButton:
         else:
             self._stop()
             show_3d(self._segmentation)
-            slicer.util.resetThreeDViews()
+            views.reset_3d()
 
     def _stop(self) -> None:
         steps, self._steps = self._steps, None

@@ -34,6 +34,12 @@ def show_chart(chart_node: Any) -> None:
         slicer.modules.plots.logic().ShowChartInLayout(chart_node)
 
 
+def reset_3d() -> None:
+    """Have the 3D views look at all that is in them."""
+    if slicer.app.layoutManager() is not None:
+        slicer.util.resetThreeDViews()
+
+
 def copy_text(text: str) -> None:
     """Put a text into the clipboard."""
     slicer.app.clipboard().setText(text)

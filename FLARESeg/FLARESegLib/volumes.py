@@ -22,7 +22,6 @@ from vtk.util import numpy_support
 import slicer
 from flare_core.errors import Cancelled, InputError
 from flare_core.imaging.checks import check_grid, check_kind, orthonormal
-from flare_core.imaging.files import write_volume
 from flare_core.imaging.geometry import Geometry, Index
 from flare_core.imaging.volume import Volume
 
@@ -220,6 +219,8 @@ def write_input(path: Path, volume: Volume) -> None:
     InputError
         If the folder cannot be written or the disk is full.
     """
+    from flare_core.imaging.files import write_volume  # SimpleITK; a run does without it
+
     array = volume.array.astype(nifti_type(volume.array.dtype), copy=False)
     write_volume(path, volume.with_array(array), compressed=False)
 

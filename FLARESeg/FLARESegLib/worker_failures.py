@@ -52,7 +52,7 @@ def ended_answer(end: End, log: Iterable[str]) -> dict[str, Any]:
             "Restart Slicer; if it happens again, install the Python packages of FLARESeg again.",
             lines,
         )
-    code = "after a crash" if end.code is None else f"with code {end.code}"
+    code = f"with code {end.code}" if (end.code or 0) >= 0 else f"by signal {-(end.code or 0)}"
     return _answer(f"The worker program has ended unexpectedly, {code}.", AGAIN, lines)
 
 

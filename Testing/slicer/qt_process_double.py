@@ -91,11 +91,11 @@ class QProcess:
             self._error = end.reason
             self._slots["errorOccurred(QProcess::ProcessError)"](self.FailedToStart)
             return
-        crashed = end.code is None or end.code < 0
+        crashed = end.code < 0
         if crashed:
             self._slots["errorOccurred(QProcess::ProcessError)"](1)
         status = self.CrashExit if crashed else self.NormalExit
-        self._slots["finished(int,QProcess::ExitStatus)"](0 if crashed else end.code, status)
+        self._slots["finished(int,QProcess::ExitStatus)"](abs(end.code), status)
 
 
 def qt_with(loop, known=SIGNALS):

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 import unittest
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,15 @@ class PanelTestCase(unittest.TestCase):
         self.addCleanup(self.restore_settings)
         self.temporary = self.folder / "temporary"
         self.temporary.mkdir()
+        self.unseen: list[str] = []
+        hook = mock.patch.object(sys, "excepthook", self.keep_error)
+        hook.start()
+        self.addCleanup(hook.stop)
         self.panel: Any = None
         self.logic: Any = None
+
+    def keep_error(self, kind: type, error: BaseException, where: Any) -> None:
+        self.unseen.append("".join(traceback.format_exception(kind, error, where)))
 
     def tearDown(self) -> None:
         if self.panel is not None:
@@ -123,6 +131,7 @@ class PanelTestCase(unittest.TestCase):
         pump(0.1)
         slicer.mrmlScene.Clear()
         gc.collect()
+        self.assertEqual(self.unseen, [])
 
     def keys(self) -> tuple[str, str]:
         remembered = library("remembered")

@@ -45,7 +45,7 @@ ORGANS = (
 )  # fmt: skip
 """Those that have more than a few dozen voxels at this voxel size."""
 
-FEW, OTHERS, HELD_OUT = 3, 27, 12
+FEW, OTHERS, HELD_OUT = 6, 24, 12
 """Scans that are labelled in every row, that are labelled in ``full`` only, and of the hold-out."""
 
 SCAN_MM = (5.0, 4.0, 4.0)

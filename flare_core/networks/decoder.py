@@ -47,15 +47,21 @@ class Decoder(nn.Module):
         self.deep_supervision = spec.deep_supervision
 
     def forward(self, features: list[Tensor]) -> Tensor | list[Tensor]:
-        """Map encoder features, finest first, to logits; a list, finest first, if supervised."""
+        """Map encoder features, finest first, to logits; a list, finest first, if supervised.
+
+        `features` is emptied on the way: each is freed as soon as it is joined, and what was joined
+        as soon as it is convolved. At the finest level that is a third of a network's memory.
+        """
         supervised = self.deep_supervision and self.training
-        x = features[-1]
+        x = features.pop()
         logits: list[Tensor] = []
         last = len(self.stages) - 1
         for i, (up, stage, head) in enumerate(
             zip(self.transpconvs, self.stages, self.seg_layers, strict=True)
         ):
-            x = stage(torch.cat((up(x), features[-i - 2]), dim=1))
+            x = torch.cat((up(x), features.pop()), dim=1)
+            for block in stage.convs:
+                x = block(x)
             if i == last or supervised:
                 logits.insert(0, head(x))
         return logits if supervised else logits[0]

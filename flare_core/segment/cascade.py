@@ -28,7 +28,7 @@ from flare_core.imaging.crop import body_box, box_of_world
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
-from flare_core.segment.stage import LoadedStage, Scores, run_stage
+from flare_core.segment.stage import LoadedStage, Scores, first_region, run_stage
 from flare_core.store.stage_card import StageCard
 
 Notify = Callable[[str, float], None]
@@ -119,7 +119,7 @@ def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Vo
     if stages.localiser is not None:
         region = locate(image, stages.localiser, stages.organs.card, plan.organs, notify)
     else:
-        region = body_box(image) or Box.of_shape(image.geometry.shape)
+        region = first_region(image, stages.organs.card)
     labels = _organ_labels(image, stages.organs, region, plan, notify)
     for part in stages.parts:
         more = _organ_labels(image, part, region, plan, notify)

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
+from flare_core.imaging.crop import body_box
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.intensity import normalise
 from flare_core.imaging.resample import covered, resample_intensity, streamed_argmax
 from flare_core.imaging.resample_scores import last_above_zero
 from flare_core.imaging.volume import Volume
 from flare_core.networks import build_network
+from flare_core.segment.memory import require_memory
 from flare_core.segment.nnunet_grid import (
     Way,
     network_axes,
@@ -145,9 +147,14 @@ def run_stage(
         Distance of tiles as a fraction of the patch; the card's if None.
     notify : callable, optional
         Told the share done, 0 to 1; may raise to stop.
+
+    Raises
+    ------
+    InputError
+        If there is too little memory for it.
     """
     card = stage.card
-    pixels, way = _input_of(image, region, card)
+    pixels, way = _input_of(image, region, stage)
     averages = card.nnunet is not None and card.nnunet.average == "probabilities"
     logits = predict_scores(
         stage.networks,
@@ -161,16 +168,25 @@ def run_stage(
     return Scores(logits, pixels.geometry, card, way)
 
 
-def _input_of(image: Volume, region: Box, card: StageCard) -> tuple[Volume, Way | None]:
+def _input_of(image: Volume, region: Box, stage: LoadedStage) -> tuple[Volume, Way | None]:
     """Return what the network sees of `region`, and in the compatible mode how to come back."""
+    card = stage.card
     if card.nnunet is not None:
         way = nnunet_way(image, region, card, card.nnunet)
+        require_memory(card, way.geometry.shape, stage.runtime)
         return network_input(image, way, card, card.nnunet), way
     target = image.geometry.crop(region).with_spacing(spacing_here(card))
+    require_memory(card, target.shape, stage.runtime)
     part = resample_intensity(image, target)
     n = card.normalisation
     pixels = normalise(part.array, (n.lower_hu, n.upper_hu), n.mean, n.std)  # type: ignore[type-var]
     return part.with_array(pixels), None
+
+
+def first_region(image: Volume, card: StageCard) -> Box:
+    """Return where a stage looks that nobody points to a region: the body, as nnU-Net all of it."""
+    whole = Box.of_shape(image.geometry.shape)
+    return whole if card.nnunet is not None else body_box(image) or whole
 
 
 def organ_table(card: StageCard) -> np.ndarray:

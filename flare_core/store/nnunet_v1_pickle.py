@@ -105,6 +105,20 @@ def _scalar(kind: _Type, data: Any = b"") -> Any:
     return kind.numbers(data)[0] if isinstance(data, bytes) else data
 
 
+def _from_buffer(data: bytes, kind: _Type, shape: tuple[int, ...], order: str) -> _Array:
+    """In place of numpy's way of reading an array in pickle protocol 5."""
+    made = _Array()
+    made.__setstate__((1, shape, kind, order == "F", bytes(data)))
+    return made
+
+
+def _no_bytes(*arguments: object) -> bytes:
+    """In place of bytes: old pickles write none at all so; with a number it would be a bomb."""
+    if arguments:
+        raise _Refused("bytes with arguments")
+    return b""
+
+
 def _encoded(text: str, coding: str = "latin1") -> bytes:
     """In place of _codecs.encode, by which old pickles write bytes."""
     if coding not in ("latin1", "latin-1"):
@@ -115,13 +129,13 @@ def _encoded(text: str, coding: str = "latin1") -> bytes:
 KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("builtins", "set"): set,
-    ("builtins", "slice"): slice,
-    ("builtins", "complex"): complex,
+    ("builtins", "bytes"): _no_bytes,
     ("_codecs", "encode"): _encoded,
     ("numpy", "dtype"): _Type,
     ("numpy", "ndarray"): _Array,
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _array for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
 }
 """Everything that a pickle may name, and what it gets."""
 

@@ -7,7 +7,14 @@ import pytest
 from flare_core.errors import InputError
 from flare_core.store.nnunet_plans import plan_of
 from flare_core.store.stage_card import NnunetGrids, Normalisation
-from nnunet_folders import INTENSITIES, NETWORK, RESAMPLING, new_architecture, old_architecture, plans
+from nnunet_folders import (
+    INTENSITIES,
+    NETWORK,
+    RESAMPLING,
+    new_architecture,
+    old_architecture,
+    plans,
+)
 
 
 @pytest.mark.parametrize("architecture", [new_architecture(), old_architecture()])

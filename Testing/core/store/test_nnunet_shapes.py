@@ -5,29 +5,26 @@ from dataclasses import replace
 import pytest
 import torch
 
-from core.networks.small_specs import SPECS
+from core.networks.small_specs import ISOTROPIC, SPECS
 from flare_core.networks import build_network
 from flare_core.store.nnunet_shapes import first_misfit, shapes_of
 
-MORE = {
-    "other decoder kernels": replace(
-        SPECS["plain isotropic"],
-        decoder_kernel_sizes=((1, 3, 3),) * len(SPECS["plain isotropic"].strides[1:]),
-    ) if "plain isotropic" in SPECS else next(iter(SPECS.values())),
-}  # fmt: skip
+ALL = {
+    **SPECS,
+    "other decoder kernels": replace(ISOTROPIC, decoder_kernel_sizes=((3, 3, 3), (1, 3, 3))),
+    "stunet": replace(ISOTROPIC, kind="stunet"),
+}
 
 
-@pytest.mark.parametrize("what", [*SPECS, *MORE])
+@pytest.mark.parametrize("what", ALL)
 def test_they_are_the_networks(what: str) -> None:
-    spec = (SPECS | MORE)[what]
-    if spec.space_to_depth != (1, 1, 1):
-        pytest.skip("not a network of nnU-Net's")
+    spec = ALL[what]
     state = build_network(spec).state_dict()
     assert {name: tuple(t.shape) for name, t in state.items()} == shapes_of(spec)
 
 
 def test_the_first_difference_is_named() -> None:
-    spec = next(iter(SPECS.values()))
+    spec = ISOTROPIC
     weights = dict(build_network(spec).state_dict())
     assert first_misfit(spec, weights) is None
     name = list(weights)[5]

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flare_core.errors import InputError
+from flare_core.imaging.geometry import Box
+from flare_core.segment import memory
+from flare_core.segment.memory import needed_gib, require_memory
+from flare_core.segment.runtime import Runtime
+from flare_core.segment.stage import run_stage
+from flare_core.store.stage_card import NetworkSpec, NnunetGrids
+from stub_models import ORGANS, loaded, scene
+
+LARGE = NetworkSpec(
+    "plain_unet", output_channels=25, features_per_stage=(32, 64),
+    strides=((1, 1, 1), (2, 2, 2)), kernel_sizes=((3, 3, 3),) * 2,
+    convolutions_per_stage_encoder=(2, 2), convolutions_per_stage_decoder=(2,),
+)  # fmt: skip
+CARD = replace(
+    ORGANS, network=LARGE, labels=("background", *(f"other:{i}" for i in range(24))),
+    patch=(128, 128, 128), nnunet=NnunetGrids(), interpolation="cubic",
+)  # fmt: skip
+RUNTIME = Runtime("cpu", "float32", 2)
+
+
+def test_the_need_grows_with_classes_grid_and_precision() -> None:
+    need = needed_gib(CARD, (200, 260, 260), RUNTIME)
+    scores = 25 * 200 * 260 * 260 * 2 / 2**30
+    activations = 7 * 32 * 128**3 * 4 / 2**30
+    assert scores + activations < need < scores + activations + 0.7
+    assert needed_gib(CARD, (400, 260, 260), RUNTIME) > need + scores
+    assert needed_gib(CARD, (200, 260, 260), Runtime("cpu", "bf16", 2)) < need
+    on_gpu = needed_gib(CARD, (200, 260, 260), Runtime("cuda", "fp16", 2))
+    assert on_gpu == pytest.approx(need - activations)
+
+
+def test_too_little_is_said_with_the_number() -> None:
+    with pytest.raises(InputError) as error:
+        require_memory(CARD, (900, 400, 400), RUNTIME, free_gib=2.0)
+    assert error.value.parts[1] == "2.0 GiB free"
+    assert f"about {needed_gib(CARD, (900, 400, 400), RUNTIME):.1f} GiB" in error.value.parts[2]
+    require_memory(CARD, (900, 400, 400), RUNTIME, free_gib=64.0)
+
+
+def test_a_stage_does_not_start_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, _ = scene()
+    monkeypatch.setattr(memory, "free_memory_gib", lambda: 1e-3)
+    told: list[float] = []
+    with pytest.raises(InputError, match="GiB free"):
+        run_stage(loaded(ORGANS), image, Box.of_shape(image.geometry.shape), notify=told.append)
+    assert not told
+    monkeypatch.setattr(memory, "free_memory_gib", lambda: None)  # nothing tells: it is tried
+    run_stage(loaded(ORGANS), image, Box.of_shape(image.geometry.shape))

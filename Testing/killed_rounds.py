@@ -1,0 +1,59 @@
+"""Run a self-training run in processes that kill themselves, each at another moment.
+
+    python -m killed_rounds RUN "inside predict" "after train" ...
+
+Prints a JSON line for each: moment, how the process ended, what the run's status says. One process
+imports PyTorch and is forked before it computes anything, so ten kills cost one start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from flare_core.train import rounds, rounds_steps
+from flare_core.train.rounds_status import run_status
+
+
+def strike() -> None:
+    """End this process as a power cut would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_until(run: Path, moment: str) -> None:
+    """Run, and die at a moment."""
+    when, _, step = moment.partition(" ")
+    action = rounds_steps.ACTIONS[step]
+
+    def struck(work: rounds_steps.RoundWork) -> None:
+        action(work)
+        strike()
+
+    def inside(facts: dict[str, Any]) -> None:
+        if when == "inside" and facts.get("event") == step:
+            strike()
+
+    if when == "after":
+        rounds_steps.ACTIONS[step] = struck
+    rounds.run_rounds(run, report=inside)
+
+
+def main() -> None:
+    """Kill a process at each moment."""
+    run = Path(sys.argv[1])
+    for moment in sys.argv[2:]:
+        child = os.fork()
+        if not child:
+            run_until(run, moment)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        end = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "ended"
+        print(json.dumps([moment, end, run_status(run)["status"]]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
