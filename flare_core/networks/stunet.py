@@ -92,6 +92,7 @@ class STUNet(nn.Module):
         for stage in self.conv_blocks_context:
             x = stage(x)
             features.append(x)
+        x = features.pop()
         supervised = self.deep_supervision and self.training
         logits: list[Tensor] = []
         last = len(self.seg_outputs) - 1
@@ -103,7 +104,7 @@ class STUNet(nn.Module):
                 strict=True,
             )
         ):
-            x = stage(torch.cat((up(x), features[-i - 2]), dim=1))
+            x = stage(torch.cat((up(x), features.pop()), dim=1))
             if i == last or supervised:
                 logits.insert(0, head(x))
         return logits if supervised else logits[0]

@@ -25,22 +25,28 @@ def features_for(spec: NetworkSpec, finest: tuple[int, int, int]) -> list[torch.
 def test_deep_supervision_gives_every_level_finest_first(spec: NetworkSpec) -> None:
     features = features_for(spec, (8, 16, 16))
     decoder = Decoder(replace(spec, deep_supervision=True))
-    levels = decoder.train()(features)
+    levels = decoder.train()(list(features))
     assert [level.shape for level in levels] == [
         (1, spec.output_channels, *f.shape[2:]) for f in features[:-1]
     ]
-    assert torch.equal(decoder.eval()(features), levels[0])
+    assert torch.equal(decoder.eval()(list(features)), levels[0])
 
 
 def test_without_it_there_is_one_level_and_the_same_names() -> None:
     features = features_for(ISOTROPIC, (8, 16, 16))
     decoder = Decoder(ISOTROPIC)
-    assert torch.equal(decoder.train()(features), decoder.eval()(features))
+    assert torch.equal(decoder.train()(list(features)), decoder.eval()(list(features)))
     deep = Decoder(replace(ISOTROPIC, deep_supervision=True))
     assert deep.state_dict().keys() == decoder.state_dict().keys()
 
 
 def test_every_level_reaches_the_finest_logits() -> None:
     features = [f.requires_grad_() for f in features_for(ANISOTROPIC, (8, 16, 16))]
-    Decoder(ANISOTROPIC)(features).square().sum().backward()
+    Decoder(ANISOTROPIC)(list(features)).square().sum().backward()
     assert all(bool(f.grad.any()) for f in features)
+
+
+def test_features_are_freed_on_the_way() -> None:
+    features = features_for(ISOTROPIC, (8, 16, 16))
+    Decoder(ISOTROPIC)(features)
+    assert not features
