@@ -5,7 +5,7 @@
 Same network, same weights, same tiles (step .5), no mirroring, one scan, from voxels to labels on
 the scan's grid. Weights are drawn at random: they cost the same as trained ones. `large` has the
 shape of TotalSegmentator's 1.5 mm models. Each side runs alone in a process of its own; peak is its
-resident memory, imports included. CPU seconds tell more than the clock on a busy machine.
+resident memory, imports included. On a busy machine take --threads 1 and read the CPU seconds.
 
 Needs nnunetv2 (`pip install nnunetv2`; without its torchvision: `pip install --no-deps`).
 """
@@ -36,6 +36,8 @@ SIZES: dict[str, dict[str, Any]] = {
         "spacing": [1.5, 1.5, 1.5], "classes": 25,
     },
 }  # fmt: skip
+BACKGROUND = 1.5
+"""Added to the background's logits."""
 SIDES = ("nnunet", "float32", "bf16")
 QUIET = {"nnUNet_raw": "", "nnUNet_preprocessed": "", "nnUNet_results": ""}
 
@@ -175,6 +177,8 @@ def _make(model: Path, size: dict[str, Any]) -> None:
         architecture["network_class_name"], architecture["arch_kwargs"],
         architecture["_kw_requires_import"], 1, size["classes"], deep_supervision=True,
     )  # fmt: skip
+    # As in a scan, most is background: where labels were noise, each voxel would be interpolated
+    network.decoder.seg_layers[-1].bias.data[0] = BACKGROUND
     (model / "fold_0").mkdir(parents=True)
     for name, content in (("plans", plans), ("dataset", dataset)):
         (model / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")

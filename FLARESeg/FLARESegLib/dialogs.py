@@ -27,6 +27,21 @@ def agree(text: str) -> bool:
     return bool(slicer.util.confirmYesNoDisplay(text, windowTitle=_("FLARESeg")))
 
 
+def open_file(title: str) -> str:
+    """Ask for a model's file; empty if the person changed their mind or nobody is there."""
+    if not allowed():
+        return ""
+    kinds = _("Models (*.zip);;All files (*)")
+    return str(qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, "", kinds) or "")
+
+
+def open_folder(title: str) -> str:
+    """Ask for a folder; empty if the person changed their mind or nobody is there."""
+    if not allowed():
+        return ""
+    return str(qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title) or "")
+
+
 def save_path(suggested: str) -> str:
     """Ask where to save a CSV file; empty if the person changed their mind or nobody is there."""
     if not allowed():

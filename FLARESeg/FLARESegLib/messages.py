@@ -17,6 +17,9 @@ STAGES: dict[str, Callable[[], str]] = {
     "exporting": lambda: _("Preparing the CT"),
     "load image": lambda: _("Reading the CT"),
     "load model": lambda: _("Loading the model"),
+    "reading the scan": lambda: _("Reading the CT"),
+    "loading the model": lambda: _("Loading the model"),
+    "writing": lambda: _("Writing the labels"),
     "localise": lambda: _("Finding the abdomen"),
     "organs": lambda: _("Segmenting the organs"),
     "lesions": lambda: _("Looking for lesions"),
@@ -165,6 +168,10 @@ _ADVICE: dict[str, Callable[[], str]] = {
     ),
     "declined": lambda: _(
         "FLARESeg needs the packages it asked for. Press Apply and accept the installation."
+    ),
+    "missing": lambda: _(
+        "Python packages that FLARESeg needs are missing. Press Apply and accept the installation; "
+        "the log below names them."
     ),
     "restart": lambda: _("Restart Slicer to finish the installation, then press Apply again."),
     "install": lambda: _(

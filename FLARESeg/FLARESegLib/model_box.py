@@ -11,11 +11,7 @@ from FLARESegLib.translation import _
 
 
 class ModelBox:
-    """Fills a QComboBox with models and tells which one is chosen.
-
-    Models from a catalogue (downloads) become further choices here; what `fill` needs of one is a
-    `ModelChoice`.
-    """
+    """Fills a QComboBox with models and tells which one is chosen."""
 
     def __init__(self, combo: Any) -> None:
         self.combo = combo

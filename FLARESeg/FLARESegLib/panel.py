@@ -1,7 +1,7 @@
 """START HERE: the panel, put together of its parts.
 
-settings_box (choices <-> parameter node) -> run_panel (Apply, Cancel) -> statistics_panel and
-correction_panel, which show the segmentation that is chosen as output.
+settings_box (choices <-> parameter node; model_menu brings models in) -> run_panel (Apply, Cancel)
+-> statistics_panel and correction_panel, which show the segmentation that is chosen as output.
 
 Invariant: between `exit` or `scene_closes` and the next `enter` the panel holds no node and
 observes nothing, but a run goes on.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from FLARESegLib import views
 from FLARESegLib.correction_panel import CorrectionPanel
+from FLARESegLib.model_menu import ModelMenu, tools_of
 from FLARESegLib.parameters import parameter_node
 from FLARESegLib.result_measures import Measured, ResultMeasures
 from FLARESegLib.results import result_of
@@ -24,6 +25,7 @@ from FLARESegLib.statistics_panel import StatisticsPanel
 from FLARESegLib.translation import _
 
 if TYPE_CHECKING:
+    from FLARESegLib.model_installer import ModelTools
     from FLARESegLib.run import RunResult
 
 
@@ -36,11 +38,16 @@ class Panel:
         Widgets of FLARESeg.ui by name.
     logic : FLARESegLogic
         Runs.
+    tools : ModelTools, optional
+        What installing models needs; Slicer's own by default.
     """
 
-    def __init__(self, ui: Any, logic: Any) -> None:
+    def __init__(self, ui: Any, logic: Any, tools: ModelTools | None = None) -> None:
+        tools = tools or tools_of(logic)
         self.ui = ui
-        self.settings = SettingsBox(ui)
+        self.home = tools.home
+        self.settings = SettingsBox(ui, self.home)
+        self.models = ModelMenu(ui, tools)
         self.run = RunPanel(ui, logic, self.request)
         self.show_3d = Show3DButton(ui.show3DButton, logic.workplace.loop)
         self.statistics = StatisticsPanel(ui)
@@ -48,6 +55,8 @@ class Panel:
         self.correction = CorrectionPanel(ui, logic.workplace.loop)
         self._volume: Any = None
         self._segmentation: Any = None
+        self.models.installer.installed.connect(self.settings.choose_model)
+        self.models.installer.removed.connect(self.settings.forget_model)
         self.settings.changed.connect(self._choices_changed)
         self.run.finished.connect(self._run_finished)
         self.measures.measured.connect(self._measured)
@@ -66,6 +75,7 @@ class Panel:
             tuple(chosen.organs),
             chosen.device.value,
             fast=chosen.fast,
+            home=str(self.home.path),
         )
 
     def enter(self) -> None:
@@ -96,6 +106,7 @@ class Panel:
     def cleanup(self) -> None:
         """End everything; the widgets are about to vanish."""
         self.run.cleanup()
+        self.models.close()
         self.measures.forget()
         self.show_3d.set_segmentation(None)
         self.correction.cleanup()

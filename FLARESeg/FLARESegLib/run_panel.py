@@ -34,6 +34,8 @@ class Request:
     """``auto``, ``cpu`` or ``cuda``."""
     fast: bool
     """Quicker and a little less exact."""
+    home: str | None = None
+    """Folder of installed models; None: the default one."""
 
     @property
     def why_not(self) -> str:
@@ -104,6 +106,7 @@ class RunPanel:
                 model=request.model,
                 device=request.device,
                 fast=request.fast,
+                home=request.home,
                 onProgress=self._progress,
                 onFinished=lambda node: self._end(request.volume, node),
                 onFailed=self._fail,
@@ -166,4 +169,6 @@ class RunPanel:
 def is_puzzling(error: BaseException) -> bool:
     """Whether the log says more than the message does, so that it should be open."""
     kind = getattr(error, "kind", "")
-    return kind in ("worker_died", "internal", "install") or error_text(error) == str(error)
+    return kind in ("worker_died", "internal", "install", "missing") or error_text(error) == str(
+        error
+    )

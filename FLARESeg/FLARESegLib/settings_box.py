@@ -6,7 +6,7 @@ have no binding of Slicer's and are kept alike here.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import vtk
 
@@ -16,15 +16,28 @@ from FLARESegLib.organ_box import OrganBox
 from FLARESegLib.parameters import FLARESegParameterNode
 from FLARESegLib.signals import Signal
 
+if TYPE_CHECKING:
+    from flare_core.store.home import Home
+
 
 class SettingsBox:
-    """Connects the widgets with one parameter node at a time."""
+    """Connects the widgets with one parameter node at a time.
 
-    def __init__(self, ui: Any) -> None:
+    Parameters
+    ----------
+    ui : object
+        Widgets of FLARESeg.ui by name.
+    home : Home
+        Where models are installed.
+    """
+
+    def __init__(self, ui: Any, home: Home) -> None:
         self.changed = Signal()
         """Called when any choice has changed, by a person or a program."""
         self.parameters: FLARESegParameterNode | None = None
         self._ui = ui
+        self._home = home
+        self._wanted = ""  # a model installed while no node was there to keep the choice
         self._models = ModelBox(ui.modelBox)
         self._organs = OrganBox(ui.organBox)
         self._gui_tag: Any = None
@@ -40,12 +53,31 @@ class SettingsBox:
     def attach(self, parameters: FLARESegParameterNode) -> None:
         """Show what this node holds, and keep it alike from now on."""
         self.detach()
+        if self._wanted:
+            parameters.model, self._wanted = self._wanted, ""
         self._fill_models(parameters)
         self.parameters = parameters
         self._gui_tag = parameters.connectGui(self._ui)
         self._observer = parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, self._modified)
         self._show()
         self.changed.emit()
+
+    def choose_model(self, name: str) -> None:
+        """Choose a model that has just been installed."""
+        if self.parameters is None:
+            self._wanted = name
+            return
+        self._models.fill(model_choices(self._home))
+        self._models.choose(name)
+        self._keep_model()
+
+    def forget_model(self, name: str) -> None:
+        """Choose the default if this model, which is gone now, was chosen."""
+        if self._wanted == name:
+            self._wanted = ""
+        if self.parameters is not None:
+            self._models.fill(model_choices(self._home))
+            self._keep_model()
 
     def detach(self) -> None:
         """Let go of the node."""
@@ -55,7 +87,7 @@ class SettingsBox:
             parameters.RemoveObserver(self._observer)
 
     def _fill_models(self, parameters: FLARESegParameterNode) -> None:
-        self._models.fill(model_choices())
+        self._models.fill(model_choices(self._home))
         self._models.choose(parameters.model)
         known = self._models.choice.organs if self._models.choice else ()
         self._organs.fill(known, tuple(parameters.organs))
@@ -79,8 +111,12 @@ class SettingsBox:
             self._organs.fill(known, self._organs.chosen)
 
     def _model_chosen(self, row: int) -> None:
-        """Keep the person's choice; organs the model does not know are chosen no more."""
+        """Keep the person's choice."""
         self._models.choose(self._models.name)  # its card on the box itself
+        self._keep_model()
+
+    def _keep_model(self) -> None:
+        """Put the model into the node; organs that it does not know are chosen no more."""
         self._show_organs_of_model()
         if self.parameters is not None:
             self.parameters.model = self._models.name

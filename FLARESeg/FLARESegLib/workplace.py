@@ -56,10 +56,7 @@ def shared_workplace() -> Workplace:
     """Return the workplace of this process; nothing is started before the first request."""
     loop = default_loop()
 
-    def new_child() -> Child:
-        return QtChild() if in_slicer() else ThreadedChild(loop)
-
-    worker = WorkerProcess(worker_command, new_child, loop)
+    worker = WorkerProcess(worker_command, lambda: new_child(loop), loop)
     place = Workplace(loop, worker, temporary_folder.parent_folder())
     if in_slicer():
         import slicer
@@ -68,6 +65,11 @@ def shared_workplace() -> Workplace:
     else:
         atexit.register(place.close)
     return place
+
+
+def new_child(loop: EventLoop) -> Child:
+    """Return a process that is not started yet, of the kind that suits where we are."""
+    return QtChild() if in_slicer() else ThreadedChild(loop)
 
 
 def worker_command() -> Command:

@@ -14,15 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-import slicer
-from flare_core.anatomy.organs import ALL_TARGETS, organ
-from flare_core.errors import InputError
-from flare_core.imaging.files import write_labels, write_volume
-from flare_core.imaging.itk import compact
-from flare_core.imaging.volume import Volume
-from flare_core.store.cases import LabelFacts, open_store
-from flare_core.store.cases_names import safe_name
 from FLARESegLib.corrections import label_steps
 from FLARESegLib.results import ASKED, result_facts
 from FLARESegLib.segment_identity import organ_segment_ids
@@ -33,6 +24,15 @@ from FLARESegLib.submission import (
     submission_steps,
 )
 from FLARESegLib.volumes import copy_steps
+
+import slicer
+from flare_core.anatomy.organs import ALL_TARGETS, organ
+from flare_core.errors import InputError
+from flare_core.imaging.files import write_labels, write_volume
+from flare_core.imaging.itk import compact
+from flare_core.imaging.volume import Volume
+from flare_core.store.cases import LabelFacts, open_store
+from flare_core.store.cases_names import safe_name
 
 SOURCE = "added in 3D Slicer"
 """What the store says about where such a case comes from."""
@@ -126,8 +126,6 @@ def store_addition(folder: Path, addition: Addition | Submission) -> str:
             write_labels(labels, addition.labels, like=record.image)
             store.add_labels(record.name, labels, _facts(addition))
     return record.name
-
-
 
 
 def _facts(addition: Addition) -> LabelFacts:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from flare_core.store.cases import CaseRecord, open_store
 from flare_core.store.cases_schema import CATALOGUE
@@ -19,7 +20,10 @@ PAGE = 100
 HELD_OUT = "held out"
 """A filter beside the statuses."""
 
-COLUMNS = ("name", "patient", "status", "kind", "organs", "confidence", "doubt", "held_out", "next")
+COLUMNS = (
+    "name", "next", "status", "kind", "organs", "confidence", "doubt", "patient", "held_out",
+    "reason",
+)  # fmt: skip
 """What a row can be sorted by, in the order of the table's columns."""
 
 
@@ -143,10 +147,10 @@ def _fits(row: CaseRow, wish: Wish) -> bool:
     return fits and (not text or any(text in word.casefold() for word in words))
 
 
-def _value(row: CaseRow, column: str) -> str | float | tuple[float, str] | None:
-    """Return what a row is sorted by; None if there is nothing."""
+def _value(row: CaseRow, column: str) -> Any:
+    """Return what a row is sorted by, text or a number; None if there is nothing."""
     record = row.record
-    if column == "next":
+    if column in ("next", "reason"):
         return row.place
     if column == "organs":
         return len(record.organs)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from flare_core.anatomy.organs import organ
 from FLARESegLib.translation import _
+
+from flare_core.anatomy.organs import organ
 from FLARETrainLib.case_rows import HELD_OUT, CaseRow
 
 
 def titles() -> tuple[str, ...]:
     """Return the titles of the columns, in the order of `case_rows.COLUMNS`."""
     return (
-        _("Case"), _("Patient"), _("Status"), _("Labels"), _("Organs"), _("Sure"), _("Doubt"),
-        _("Held out"), _("Look at next"),
+        _("Case"), _("Next"), _("Status"), _("Labels"), _("Organs"), _("Sure"), _("Doubt"),
+        _("Patient"), _("Held out"), _("Why to look at it"),
     )  # fmt: skip
 
 
@@ -22,14 +23,15 @@ def title_tips() -> tuple[str, ...]:
     """Return what the titles mean."""
     return (
         _("Click a title to sort."),
-        _("A pseudonym if the scan came from DICOM"),
+        _("Place in the list of scans to look at next, by the last training run"),
         _("What is known about its labels"),
         _("Who made the labels that count"),
         _("How many organs they annotate"),
         _("Mean probability that the model gave its own labels"),
-        _("How much is to be gained by looking at it, from 0 to 1"),
+        _("How doubtful the model's labels are, from 0 to 1"),
+        _("A pseudonym if the scan came from DICOM"),
         _("Kept aside to compare models; never learned from"),
-        _("Place in the list of the last training run, and why"),
+        _("Why the scan has this place in the list"),
     )
 
 
@@ -60,17 +62,17 @@ def kind_text(kind: str) -> str:
 def cells(row: CaseRow) -> tuple[str, ...]:
     """Return the cells of a row."""
     record = row.record
-    place = "" if row.place is None else f"{row.place}. {row.reason}"
     return (
         record.name,
-        "" if record.patient == record.name else record.patient,
+        "" if row.place is None else str(row.place),
         status_text(record.status),
         kind_text(record.kind),
         str(len(record.organs)) if record.organs else "",
         _number(row.scores.get("confidence")),
         _number(row.scores.get("doubt")),
+        "" if record.patient == record.name else record.patient,
         _("yes") if record.held_out else "",
-        place,
+        row.reason,
     )
 
 

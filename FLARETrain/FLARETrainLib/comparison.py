@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flare_core.anatomy.organs import organ
 from FLARESegLib.translation import _
+
+from flare_core.anatomy.organs import organ
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,18 @@ def cells(row: ComparedOrgan) -> tuple[str, ...]:
     Examples
     --------
     >>> cells(ComparedOrgan("Liver", 3, 0.9, 0.95, 0.01, 0.08, 0.8, 0.9))
-    ('Liver', '3', '0.900', '0.950', '+0.050', '+0.010 to +0.080', '0.800', '0.900', '')
+    ('Liver', '0.900', '0.950', '+0.050', '0.800', '0.900', '3', '+0.010 to +0.080', '')
     """
     span = "" if row.low is None or row.high is None else f"{row.low:+.3f} to {row.high:+.3f}"
     return (
         row.title,
-        "" if row.cases is None else str(row.cases),
         _number(row.old_dsc),
         _number(row.new_dsc),
         "" if row.change is None else f"{row.change:+.3f}",
-        span,
         _number(row.old_nsd),
         _number(row.new_nsd),
+        "" if row.cases is None else str(row.cases),
+        span,
         row.worse,
     )
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import vtk
+from FLARESegLib.results import nodes_of
+from FLARESegLib.translation import _
 
 import slicer
 from flare_core.anatomy.organs import organ
-from FLARESegLib.results import nodes_of
-from FLARESegLib.translation import _
 from FLARETrainLib.run_watch import Curve
 
 CHART = "FLARETrain.chart"
@@ -52,7 +52,7 @@ def draw_loss(
         return None
     points = {_network(curve): dict(thinned(curve.loss)) for curve in drawn}
     lines = [Line(name, COLOURS[n % len(COLOURS)]) for n, name in enumerate(points)]
-    chart = _chart_of(scene, f"{run} loss", f"{run}|loss")
+    chart = _made_chart(scene, run, "loss")
     chart.SetTitle(_("{run}: loss, round {round}").format(run=run, round=drawn[0].round))
     chart.SetYAxisTitle(_("Loss"))
     _draw(chart, columns_of(points), lines)
@@ -75,7 +75,7 @@ def draw_dsc(
     }
     lines = [Line(MEAN, (0.0, 0.0, 0.0), MEAN_WIDTH)]
     lines += [Line(organ(key).name, _colour(key)) for key in keys]
-    chart = _chart_of(scene, f"{run} DSC", f"{run}|dsc")
+    chart = _made_chart(scene, run, "dsc")
     chart.SetTitle(
         _("{run}: DSC on held-out scans, round {round}").format(run=run, round=drawn[0].round)
     )
@@ -156,17 +156,24 @@ def _drop_series(chart: slicer.vtkMRMLPlotChartNode) -> None:
         chart.GetScene().RemoveNode(node)
 
 
-def _chart_of(
-    scene: slicer.vtkMRMLScene, name: str, mark: str
-) -> slicer.vtkMRMLPlotChartNode:
-    """Return the chart with a mark, a new one with a table if there is none."""
+def chart_of(scene: slicer.vtkMRMLScene, run: str, what: str) -> slicer.vtkMRMLPlotChartNode | None:
+    """Return the chart of a run's ``loss`` or ``dsc``; None if it was never drawn."""
     for node in nodes_of(scene, "vtkMRMLPlotChartNode"):
-        if node.GetAttribute(CHART) == mark and node.GetNodeReference(DATA_ROLE) is not None:
+        if node.GetAttribute(CHART) == f"{run}|{what}" and node.GetNodeReference(DATA_ROLE):
             return node
-    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName(name))
+    return None
+
+
+def _made_chart(scene: slicer.vtkMRMLScene, run: str, what: str) -> slicer.vtkMRMLPlotChartNode:
+    """Return the chart of a run, a new one with a table if there is none."""
+    there = chart_of(scene, run, what)
+    if there is not None:
+        return there
+    name = scene.GenerateUniqueName(f"{run} {what}")
+    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", name)
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{chart.GetName()} (data)")
     chart.SetNodeReferenceID(DATA_ROLE, table.GetID())
-    chart.SetAttribute(CHART, mark)
+    chart.SetAttribute(CHART, f"{run}|{what}")
     chart.SetXAxisTitle(_("Step"))
     return chart
 

@@ -1,8 +1,8 @@
 """A process that goes on when Slicer is closed; what it says goes into files of the run's folder.
 
-    process.jsonl   what it prints: JSON lines of progress
-    process.log     what goes wrong
-    process.json    its number, when it was started, with which words
+process.jsonl   what it prints: JSON lines of progress
+process.log     what goes wrong
+process.json    its number, when it was started, with which words
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from flare_core import atomic
 from FLARESegLib.core_path import flare_arguments
 from FLARESegLib.workplace import python_program
+
+from flare_core import atomic
 
 OUTPUT, LOG, FACTS = "process.jsonl", "process.log", "process.json"
 

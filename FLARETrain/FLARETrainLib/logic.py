@@ -19,11 +19,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from FLARESegLib.child_process import Child, QtChild, ThreadedChild
+from FLARESegLib.event_loop import EventLoop, default_loop, in_slicer
+
 from flare_core.errors import FlareError
 from flare_core.store.home import Home, open_home
 from flare_core.store.in_use import model_in_use, read_in_use, roll_back
-from FLARESegLib.child_process import Child, QtChild, ThreadedChild
-from FLARESegLib.event_loop import EventLoop, default_loop, in_slicer
 from FLARETrainLib.detached import Command, flare_command, last_words, start_detached
 from FLARETrainLib.run_request import REQUEST, RunRequest, write_request
 from FLARETrainLib.run_state import RunState, known_runs, read_state
@@ -100,7 +101,7 @@ class FLARETrainLogic:
 
     def state(self, folder: Path) -> RunState:
         """Return how far a run is."""
-        self._reap()
+        self.reap()
         return read_state(folder)
 
     def runs(self, store: Path | None = None) -> tuple[Path, ...]:
@@ -175,14 +176,14 @@ class FLARETrainLogic:
         for process in self._children:
             process.stop()
         self._children.clear()
-        self._reap()
+        self.reap()
 
     def _launch(self, folder: Path, words: list[str]) -> None:
         command = self._command([*words, "--progress", "json"])
         self._launched[folder] = start_detached(folder, command)
 
-    def _reap(self) -> None:
-        """Let the system forget processes that have ended."""
+    def reap(self) -> None:
+        """Let the system forget runs whose process has ended; it would count as alive."""
         ended = [folder for folder, process in self._launched.items() if process.poll() is not None]
         for folder in ended:
             del self._launched[folder]

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from FLARESegLib.batch_cases import volume_node
+from FLARESegLib.results import CASE, FACT, VERSION, import_steps, nodes_of, result_facts, result_of
+from FLARESegLib.subject_place import place_beside
 
 import slicer
 from flare_core.anatomy.organs import organ
@@ -21,9 +24,6 @@ from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume
 from flare_core.imaging.volume import Volume
 from flare_core.store.cases import CaseRecord, LabelVersion, open_store
-from FLARESegLib.batch_cases import volume_node
-from FLARESegLib.results import CASE, FACT, VERSION, import_steps, nodes_of, result_facts, result_of
-from FLARESegLib.subject_place import place_beside
 
 SCAN = "FLARETrain.scan"
 """Attribute of a volume node: SHA-256 of the scan it shows."""

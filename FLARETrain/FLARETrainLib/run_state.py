@@ -6,9 +6,10 @@ Read from the files, not by ``flare rounds status``: that would load torch anew 
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Callable
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ STEPS = ("predict", "evidence", "select", "labels", "train", "package", "score",
 WEIGHTS = {step: 6.0 if step == "train" else 1.0 for step in STEPS}
 """How much of a round's work a step is."""
 MOST_BYTES = 64 * 2**20
+
+LONGEST_START = timedelta(minutes=15)
+"""From starting a process to its first sign of life; later its number says nothing."""
 
 ACTIVE = ("starting", "running")
 """Statuses in which a process is at work."""
@@ -63,7 +67,7 @@ class RunState:
         return min(1.0, total / (self.rounds * sum(WEIGHTS.values())))
 
 
-def read_state(folder: Path, alive: Callable[[int], bool] = is_alive) -> RunState:
+def read_state(folder: Path) -> RunState:
     """Return the state of a run; one that has not begun yet is ``starting`` or ``failed``."""
     state, settings = read_object(folder / "state.json"), read_object(folder / "settings.json")
     asked = settings or read_object(folder / "request.json")
@@ -73,16 +77,14 @@ def read_state(folder: Path, alive: Callable[[int], bool] = is_alive) -> RunStat
         "strategy": str((asked.get("strategy") or {}).get("kind", "")),
         "store": str(asked.get("store", "")),
     }
-    begun = started_process(folder)
-    launched = alive(int(begun.get("pid", 0)))
+    launched = is_launched(folder)
     if not state:
         return RunState(status="starting" if launched else "failed", **facts)
     status = str(state.get("status", "ready"))
-    here = state.get("host") == socket.gethostname()
-    if status == "running" and here and not alive(int(state.get("pid", 0))):
-        status = "starting" if launched else "interrupted"
-    elif status != "running" and status != "done" and launched:
-        status = "starting"  # resumed, and not at work yet
+    if status == "running" and not is_owned(folder):
+        status = "interrupted"
+    if status not in ("running", "done") and launched:
+        status = "starting"
     done = state.get("done") or {}
     return RunState(
         status=status,
@@ -92,6 +94,34 @@ def read_state(folder: Path, alive: Callable[[int], bool] = is_alive) -> RunStat
         done=tuple((int(number), step) for number, steps in done.items() for step in steps),
         **facts,
     )
+
+
+def is_launched(folder: Path) -> bool:
+    """Return whether a process was started for a run not long ago and has not ended."""
+    begun = started_process(folder)
+    try:
+        started = datetime.fromisoformat(str(begun.get("started", "")))
+    except ValueError:
+        return False
+    young = datetime.now(timezone.utc) - started < LONGEST_START
+    return young and is_alive(int(begun.get("pid", 0)))
+
+
+def is_owned(folder: Path) -> bool:
+    """Return whether a process holds the run's lock, on whatever machine.
+
+    Its number would not do: the system gives it to another process one day.
+    """
+    path = folder / "lock.sqlite"
+    if not path.is_file():
+        return False
+    try:
+        address = f"{path.resolve().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, timeout=0)) as db:
+            db.execute("SELECT 1 FROM sqlite_master").fetchall()
+    except sqlite3.OperationalError:
+        return True
+    return False
 
 
 def round_file(folder: Path, number: int, name: str) -> dict[str, Any]:

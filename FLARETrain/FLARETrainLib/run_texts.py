@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from FLARESegLib.messages import time_left_text
 from FLARESegLib.translation import _
+
 from FLARETrainLib.run_watch import RunView
 
 STEPS: dict[str, Callable[[], str]] = {

@@ -14,6 +14,7 @@ from typing import Any
 from FLARESegLib.background import in_background
 from FLARESegLib.event_loop import EventLoop
 from FLARESegLib.signals import Signal
+
 from FLARETrainLib.detached import OUTPUT, last_words
 from FLARETrainLib.log_tail import Facts, LogTail
 from FLARETrainLib.run_state import RunState, read_state, round_file

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from FLARESegLib.background import in_background
+from FLARESegLib.event_loop import EventLoop
+from FLARESegLib.signals import Signal
 
 from flare_core.atomic import atomic_path
 from flare_core.errors import FlareError
 from flare_core.imaging.files import read_volume
-from FLARESegLib.background import in_background
-from FLARESegLib.event_loop import EventLoop
-from FLARESegLib.signals import Signal
 
 SIZE = 112
 """Width and height of one plane's picture, pixels."""

@@ -15,11 +15,11 @@ import pytest
 from scene_nodes import fill
 
 HERE = Path(__file__).resolve().parent
-MODULE = HERE.parents[1] / "FLARESeg"
+MODULES = [HERE.parents[1] / name for name in ("FLARESeg", "FLARETrain")]
 NEEDS_SCENE = re.compile(r"^\s*import slicer$|\b(scene|add_volume)\b", re.MULTILINE)
 """In a test file: it needs Slicer's node classes."""
 
-for folder in (str(MODULE), str(HERE)):
+for folder in (*map(str, MODULES), str(HERE)):
     if folder not in sys.path:
         sys.path.insert(0, folder)
 

@@ -12,8 +12,9 @@
 
 `install NAME` says source, size and licence and asks before it downloads anything; `import` reads
 a model folder that nnU-Net trained (v1 or v2) without running anything of it; `export` makes one
-file that `install` takes elsewhere. Exit codes: 0 done, 1 `verify` found a damaged model, 2 the
-arguments or a file cannot be used, 130 stopped.
+file that `install` takes elsewhere. With ``--progress json``, `install`, `import` and `remove` tell
+everything in JSON lines on standard output (see `models_report`). Exit codes: 0 done, 1 `verify`
+found a damaged model, 2 the arguments or a file cannot be used, 130 stopped.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core.cli.failure import EXIT_INTERNAL, json_line
+from flare_core.cli.models_report import CONVERTING, REMOVING, UNPACKING, Report, reporting
 from flare_core.cli.models_text import card_text, mib, table, wish_text
-from flare_core.cli.progress import Display, Nothing, Step, display_for
 from flare_core.errors import Cancelled, InputError
 from flare_core.store.home import Home, open_home
 
@@ -93,22 +94,38 @@ def show(arguments: argparse.Namespace, home: Home) -> int:
 
 def install(arguments: argparse.Namespace, home: Home) -> int:
     """Install a package file, or a model of the catalogue after asking."""
-    from flare_core.store.catalogue import public_model
-
     given = Path(arguments.model)
-    if given.suffix == ".zip" or given.is_file():
-        from flare_core.store.archive import install as unpack
+    with reporting(arguments.progress) as report:
+        if given.suffix == ".zip" or given.is_file():
+            from flare_core.store.archive import install as unpack
 
-        return _installed(unpack(given, home=home))
+            report.stage(UNPACKING, given.name)
+            report.installed(unpack(given, home=home))
+        else:
+            report.installed(_install_public(arguments, home, report))
+    return 0
+
+
+def _install_public(arguments: argparse.Namespace, home: Home, report: Report) -> Package:
+    """Install a model of the catalogue, after asking if something is to be downloaded."""
+    from flare_core.store.catalogue import public_model
+    from flare_core.store.download import Watch
     from flare_core.store.install import Wish, install_public
 
     model = public_model(arguments.model)
     files = tuple(arguments.files or ())
-    if not files and model.downloadable:
+    for_program = arguments.progress == "json"
+    if not files and model.downloadable and not (for_program and arguments.yes):
         _ask(model, arguments, home)
-    with _Watch(arguments.progress) as watch:
-        wish = Wish(files, arguments.mirror, arguments.exact, watch.bytes())
-        return _installed(install_public(model, home=home, wish=wish))
+    report.expect(len(model.parts))
+    wish = Wish(
+        files,
+        arguments.mirror,
+        arguments.exact,
+        Watch(report.bytes, on_file=report.file),
+        lambda name: report.stage(CONVERTING, name),
+    )
+    return install_public(model, home=home, wish=wish)
 
 
 def import_folder(arguments: argparse.Namespace, home: Home) -> int:
@@ -122,15 +139,18 @@ def import_folder(arguments: argparse.Namespace, home: Home) -> int:
         exact=not arguments.quick,
         source=str(arguments.source.absolute()),
     )
-    package = import_nnunet(
-        arguments.source,
-        home=home,
-        name=arguments.name,
-        folds=arguments.folds,
-        label_map=_label_map(arguments.map or ()),
-        about=about,
-    )
-    return _installed(package)
+    with reporting(arguments.progress) as report:
+        report.stage(CONVERTING, arguments.source.name)
+        package = import_nnunet(
+            arguments.source,
+            home=home,
+            name=arguments.name,
+            folds=arguments.folds,
+            label_map=_label_map(arguments.map or ()),
+            about=about,
+        )
+        report.installed(package)
+    return 0
 
 
 def combine_models(arguments: argparse.Namespace, home: Home) -> int:
@@ -147,9 +167,11 @@ def combine_models(arguments: argparse.Namespace, home: Home) -> int:
             chosen.append(Chosen(package, own, stage))
     parts = ", ".join(f"{stage} of {model}" for stage, model in named.items() if model)
     facts = Facts(f"Combined: {parts}.")
-    return _installed(
-        combine(chosen, home=home, name=arguments.name, version=arguments.version, facts=facts)
-    )
+    version = arguments.version
+    package = combine(chosen, home=home, name=arguments.name, version=version, facts=facts)
+    with reporting("none") as report:
+        report.installed(package)
+    return 0
 
 
 def export(arguments: argparse.Namespace, home: Home) -> int:
@@ -183,16 +205,30 @@ def verify(arguments: argparse.Namespace, home: Home) -> int:
 
 
 def remove(arguments: argparse.Namespace, home: Home) -> int:
-    """Remove one version of an installed model."""
+    """Remove one version of an installed model.
+
+    Raises
+    ------
+    InputError
+        If it is not installed, or the system does not let go of its files.
+    """
     from flare_core.store.listing import installed_folder
 
-    folder = installed_folder(home, arguments.model)
-    _confirm(f"Remove {folder}?", arguments.yes)
-    doomed = folder.with_name(f".{folder.name}.removed")  # vanishes at once, then bit by bit
-    shutil.rmtree(doomed, ignore_errors=True)
-    folder.rename(doomed)
-    shutil.rmtree(doomed)
-    print(f"Removed: {folder}")
+    with reporting(arguments.progress) as report:
+        folder = installed_folder(home, arguments.model)
+        _confirm(f"Remove {folder}?", arguments.yes)
+        report.stage(REMOVING, arguments.model)
+        doomed = folder.with_name(f".{folder.name}.removed")  # vanishes at once, then bit by bit
+        try:
+            shutil.rmtree(doomed, ignore_errors=True)
+            folder.rename(doomed)
+            shutil.rmtree(doomed)
+        except OSError as error:
+            raise InputError(
+                str(folder), error.strerror or str(error), "a folder that this user may remove",
+                "End the programs that use this model (Slicer among them), then remove it again.",
+            ) from error  # fmt: skip
+        report.removed(folder.parent.name, folder.name, folder)
     return 0
 
 
@@ -219,12 +255,6 @@ def _confirm(question: str, yes: bool) -> None:
         raise Cancelled("Nothing was changed.")
 
 
-def _installed(package: Package) -> int:
-    print(f"Installed: {package.card.name}@{package.card.version} in {package.folder}")
-    print(card_text(package))
-    return 0
-
-
 def _label_map(pairs: tuple[str, ...]) -> dict[str, str | None] | None:
     """Return ``THEIRS=OURS`` pairs as a map; nothing behind the sign: none of our organs."""
     table_: dict[str, str | None] = {}
@@ -237,30 +267,6 @@ def _label_map(pairs: tuple[str, ...]) -> dict[str, str | None] | None:
     return table_ or None
 
 
-class _Watch:
-    """Shows how far a download is."""
-
-    def __init__(self, progress: str) -> None:
-        self._display: Display = Nothing() if progress == "none" else display_for(sys.stderr)
-
-    def __enter__(self) -> _Watch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._display.clear()
-
-    def bytes(self) -> Any:
-        """Return what a download reports to."""
-        from flare_core.store.download import Watch
-
-        self._display.start("download")
-        return Watch(self._tell)
-
-    def _tell(self, done: int, total: int | None) -> None:
-        share = done / total if total else 0.0
-        self._display.show(Step(f"download, {mib(done)}", min(share, 1.0)))
-
-
 EVERYWHERE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--home", {"metavar": "FOLDER", "help": "where installed models are"}),
     ("--debug", {"action": "store_true", "default": argparse.SUPPRESS,
@@ -270,7 +276,8 @@ EVERYWHERE: tuple[tuple[str, dict[str, Any]], ...] = (
 _MODEL = ("model", {"metavar": "MODEL", "help": "name, or name@version"})
 _YES = ("--yes", {"action": "store_true", "help": "do not ask"})
 _JSON = ("--json", {"action": "store_true", "help": "for programs"})
-_PROGRESS = ("--progress", {"choices": ("bar", "none"), "default": "bar", "help": "show it or not"})
+_PROGRESS = ("--progress", {"choices": ("bar", "json", "none"), "default": "bar",
+                            "help": "show it or not; json: for programs"})  # fmt: skip
 
 ACTIONS: tuple[tuple[str, Do, str, tuple[tuple[str, dict[str, Any]], ...]], ...] = (
     ("list", list_models, "models that are there or can be installed", (_JSON,)),
@@ -292,6 +299,7 @@ ACTIONS: tuple[tuple[str, Do, str, tuple[tuple[str, dict[str, Any]], ...]], ...]
         ("--stage", {"default": "organs", "help": "organs, localiser or lesions"}),
         ("--orientation", {"metavar": "SPL", "help": "axes of its training images"}),
         ("--quick", {"action": "store_true", "help": "our resampling: faster, nearly the same"}),
+        _PROGRESS,
     )),
     ("combine", combine_models, "one model out of the stages of several", (
         ("name", {"metavar": "NAME", "help": "name of the new model"}),
@@ -306,6 +314,6 @@ ACTIONS: tuple[tuple[str, Do, str, tuple[tuple[str, dict[str, Any]], ...]], ...]
     ("verify", verify, "check sizes and hashes", (
         ("model", {"nargs": "?", "metavar": "MODEL", "help": "default: all"}),
     )),
-    ("remove", remove, "remove one version of an installed model", (_MODEL, _YES)),
+    ("remove", remove, "remove one version of an installed model", (_MODEL, _YES, _PROGRESS)),
 )  # fmt: skip
 """Sub-command, what it does, help, and its own options."""

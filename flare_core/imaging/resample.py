@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from flare_core.imaging.geometry import NUDGE, Box, Geometry
 from flare_core.imaging.resample_scores import streamed_argmax, upsampled_slabs
@@ -82,8 +83,12 @@ def resample_intensity(
 
 
 def resample_labels(labels: Volume, target: Geometry) -> Volume:
-    """Take for each target voxel the label of the nearest source voxel (the later one if two are
-    equally near); where `covered` says that there is none, 0.
+    """Take for each target voxel the label of the nearest source voxel; where `covered` says that
+    there is none, 0.
+
+    Where two are equally near, the earlier and the later one take turns. On a grid of just twice
+    the spacing that is everywhere, and always the same one would move all labels by half a voxel:
+    students that learn from students' labels would drift.
 
     Returns
     -------
@@ -102,12 +107,25 @@ def resample_labels(labels: Volume, target: Geometry) -> Volume:
         last = labels.geometry.shape[a] - 1
         place = first[a] + scale * np.arange(target.shape[a])
         outside.append((place < -0.5 - NUDGE) | (place > last + 0.5 + NUDGE))
-        picks.append(np.clip(np.floor(place + 0.5 + NUDGE), 0, last).astype(np.int64))
+        picks.append(np.clip(_nearest(place), 0, last))
     array = labels.array[np.ix_(*picks)]
     array[outside[0]] = 0
     array[:, outside[1]] = 0
     array[:, :, outside[2]] = 0
     return Volume(array, target)
+
+
+def _nearest(place: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return the voxels nearest to places along an axis; halves go down and up in turn.
+
+    Examples
+    --------
+    >>> _nearest(np.array([0.4, 0.5, 2.5, 4.5, 5.6])).tolist()
+    [0, 1, 2, 5, 6]
+    """
+    later = np.floor(place + 0.5 + NUDGE)
+    halfway = np.abs(place + 0.5 - later) <= NUDGE
+    return (later - (halfway & (np.arange(place.size) % 2 == 0))).astype(np.int64)
 
 
 def class_fractions(labels: Volume, target: Geometry, classes: int) -> Float:

@@ -57,6 +57,8 @@ class Watch:
     """Called after every piece."""
     cancelled: Callable[[], bool] = lambda: False
     """Asked before every piece and every pause; what has come stays for the next time."""
+    on_file: Callable[[str], None] = lambda name: None
+    """Told the name of every file before it is fetched, or found to be here already."""
 
 
 class _TryAgain(Exception):
@@ -77,6 +79,7 @@ def download(file: RemoteFile, target: Path, watch: Watch | None = None) -> Path
         If `watch.cancelled` returned True.
     """
     watch = watch or Watch()
+    watch.on_file(file.name)
     file.check_address()
     ensure_folder(target.parent)
     if target.is_file() and not _fault(target, file):

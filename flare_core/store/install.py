@@ -8,7 +8,7 @@ is kept (`KNOWN_FILE`) and demanded ever after.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -43,6 +43,8 @@ class Wish:
     """Labels as nnU-Net's own predictor gives them, slower."""
     watch: Watch = field(default_factory=Watch)
     """Told of every piece downloaded."""
+    on_part: Callable[[str], None] = lambda name: None
+    """Told the name of every file before it is converted."""
 
 
 def install_public(model: PublicModel, *, home: Home, wish: Wish | None = None) -> Package:
@@ -63,15 +65,13 @@ def install_public(model: PublicModel, *, home: Home, wish: Wish | None = None) 
     files = _given(model, wish.files) if wish.files else _fetched(model, home, wish)
     ensure_folder(home.cache)
     with tempfile.TemporaryDirectory(dir=home.cache, prefix="import-") as scratch:
-        parts = [
-            import_nnunet(
-                file,
-                home=Home(Path(scratch)),
-                name=part.stage,
-                about=_about(model, part, wish.exact),
+        parts = []
+        for part, file in zip(model.parts, files, strict=True):
+            wish.on_part(file.name)
+            about = _about(model, part, wish.exact)
+            parts.append(
+                import_nnunet(file, home=Home(Path(scratch)), name=part.stage, about=about)
             )
-            for part, file in zip(model.parts, files, strict=True)
-        ]
         chosen = [Chosen(each, part.stage) for each, part in zip(parts, model.parts, strict=True)]
         facts = Facts(f"{model.title}. {model.summary}", licence=model.licence)
         return combine(chosen, home=home, name=model.key, version=model.version, facts=facts)

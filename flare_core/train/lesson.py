@@ -79,17 +79,3 @@ class Lesson(nn.Module):
             balance=self.config.class_balance,
             weights=() if weights is None else level_targets(weights, spec, len(levels)),
         )
-
-
-def ramp(steps: int, length: int) -> float:
-    """Return the weight of what another network says: near 0 while it is new, 1 after `length`.
-
-    exp(-5 (1 - t)^2), as Tarvainen and Valpola (2017) and Laine and Aila (2017).
-
-    Examples
-    --------
-    >>> [round(ramp(n, 100), 3) for n in (0, 50, 100, 200)]
-    [0.007, 0.287, 1.0, 1.0]
-    """
-    left = 1 - min(1.0, steps / length) if length else 0.0
-    return float(torch.exp(torch.tensor(-5.0 * left * left)))

@@ -8,7 +8,7 @@ import torch
 
 from flare_core.segment.runtime import Runtime
 from flare_core.train.batches import Patch
-from flare_core.train.lesson import Lesson, ramp
+from flare_core.train.lesson import Lesson
 from flare_core.train.strategies import build_strategy
 from tiny_training import NETWORK, tiny_config
 
@@ -52,7 +52,3 @@ def test_weights_reach_the_loss(deep: bool) -> None:
     alike = float(made(replace(patch, weights=torch.ones_like(IMAGE))).detach())
     heavy = float(made(replace(patch, weights=torch.full_like(IMAGE, 3.0))).detach())
     assert alike == pytest.approx(plain, rel=1e-5) and heavy > 1.5 * plain
-
-
-def test_a_ramp_of_no_length_is_no_ramp() -> None:
-    assert ramp(0, 0) == 1.0 and 0 < ramp(0, 10) < 0.01 < ramp(5, 10) < ramp(10, 10) == 1.0

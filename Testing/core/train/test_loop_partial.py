@@ -42,7 +42,7 @@ def with_lesions(folder: Path) -> Path:
 def test_a_lesion_stage_trains_from_cases_that_annotate_nothing_else(
     cache: Path, tmp_path: Path
 ) -> None:
-    """Organs around them are background to this network; lesions are pasted into other scans too."""
+    """Organs around them are background to this network; lesions are pasted elsewhere too."""
     config = tiny_config(
         with_lesions(tmp_path / "cases"),
         organs=("lesion",),

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from flare_core.networks import build_network
@@ -24,6 +23,7 @@ from flare_core.networks.space_to_depth import (
     unfold,
 )
 from flare_core.train.strategies.candidate import Candidate, Decision, refuse
+from flare_core.train.strategies.second_opinion import completed, ramp
 from flare_core.train.strategies.supervised import Limits, Supervised
 
 if TYPE_CHECKING:
@@ -40,10 +40,17 @@ class CrossPseudo(Supervised):
     """Weight of what the other decoder says, in full; Chen et al. took 1.5 for natural images."""
     ramp_steps: int = 200
     """Steps in which that weight rises: at first the decoders know nothing."""
+    least_probability: float = 0.9
+    """Voxels of which the other decoder is less sure are left out; Chen et al. left none out (0).
+    See `MeanTeacher.least_probability`."""
 
     uses_unlabelled: ClassVar[bool] = True
     """The decoders label them for each other."""
-    LIMITS: ClassVar[Limits] = {"weight": (0, math.inf), "ramp_steps": (0, math.inf)}
+    LIMITS: ClassVar[Limits] = {
+        "weight": (0, math.inf),
+        "ramp_steps": (0, math.inf),
+        "least_probability": (0, 1),
+    }
     """Least and greatest legal value."""
 
     def select(self, candidates: Sequence[Candidate]) -> tuple[Decision, ...]:
@@ -57,13 +64,12 @@ class CrossPseudo(Supervised):
 
     def step(self, patch: Patch, lesson: Lesson) -> Tensor:
         """Return the loss of both decoders."""
-        from flare_core.train.lesson import ramp
-
         one, other = self._answers(patch.image, lesson)
         if patch.fully_labelled:
             return (lesson.loss(one.levels, patch) + lesson.loss(other.levels, patch)) / 2
-        cross = lesson.loss(one.levels, self._labelled(patch, other.classes))
-        cross = cross + lesson.loss(other.levels, self._labelled(patch, one.classes))
+        least = self.least_probability
+        cross = lesson.loss(one.levels, completed(patch, other.finest, least))
+        cross = cross + lesson.loss(other.levels, completed(patch, one.finest, least))
         cross = self.weight * ramp(lesson.steps, self.ramp_steps) * cross / 2
         if patch.unlabelled:
             return cross
@@ -75,17 +81,10 @@ class CrossPseudo(Supervised):
         with lesson.autocast():
             folded = fold(image, block).contiguous(memory_format=layout_of(image))
             features = core.encoder(folded)
-            raw = [core.decoder(features), lesson.extra["decoder"](features)]
+            decoders = (core.decoder, lesson.extra["decoder"])
+            raw = [decoder(list(features)) for decoder in decoders]  # a decoder empties its list
         one, other = (_Answer.of(each, block) for each in raw)
         return one, other
-
-    def _labelled(self, patch: Patch, classes: Tensor) -> Patch:
-        """Return the patch with the other decoder's classes, the reference first."""
-        known = torch.tensor(patch.annotated, device=classes.device)
-        known[0] = False
-        classes = classes.masked_fill(known[classes.long()], 0)
-        classes = torch.where(patch.classes > 0, patch.classes, classes)
-        return replace(patch, classes=classes, annotated=(True,) * len(patch.annotated))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +93,14 @@ class _Answer:
 
     levels: list[Tensor]
     """Logits at every resolution, in the order of `blocks_along_x`, finest first."""
-    classes: Tensor
-    """uint8 (1, 1, Z, Y, X): the most likely class, in the voxels' own order."""
+    finest: Tensor
+    """Logits (1, K, Z, Y, X) in the voxels' own order, without gradient: a label for the other."""
 
     @classmethod
     def of(cls, raw: Tensor | list[Tensor], block: tuple[int, int, int]) -> _Answer:
         levels = raw if isinstance(raw, list) else [raw]
         finest = unfold(levels[0].detach(), block) if prod(block) > 1 else levels[0].detach()
-        classes = finest.argmax(dim=1, keepdim=True).to(torch.uint8)
-        return cls([blocks_along_x(each, block) for each in levels], classes)
+        return cls([blocks_along_x(each, block) for each in levels], finest)
 
 
 def _core(network: nn.Module) -> nn.Module:

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from flare_core.train.batches import Patch
-from flare_core.train.lesson import Lesson, ramp
+from flare_core.train.lesson import Lesson
+from flare_core.train.strategies.second_opinion import ramp
 
 LABELLED, PARTLY, BARE = (True, True, True), (True, True, False), (True, False, False)
 SETTINGS = {"kind": "mean_teacher", "ramp_steps": 0}
+EVERYWHERE = SETTINGS | {"least_probability": 0.0}
 
 
 def says(lesson: Lesson, channel: int, logit: float = 20.0) -> None:
@@ -54,8 +56,8 @@ def test_patches_weigh_what_is_known_of_them(
     made, one = lesson(SETTINGS), patch(annotated)
     says(made, 0)
     told = replace(one, annotated=LABELLED)  # the teacher finds nothing else
-    expected = made.loss(made.levels(one.image), told)
-    assert float(made(one)) == pytest.approx(weight * float(expected), rel=1e-6)
+    expected = float(made.loss(made.levels(one.image), told).detach())
+    assert float(made(one).detach()) == pytest.approx(weight * expected, rel=1e-6)
 
 
 def test_the_teachers_answer_is_the_target_of_a_bare_scan(
@@ -67,15 +69,13 @@ def test_the_teachers_answer_is_the_target_of_a_bare_scan(
     assert bool((completed.classes == 2).all()) and completed.annotated == LABELLED
 
 
-def test_the_reference_is_forced_in_and_its_organs_are_nowhere_else(
+def test_the_reference_is_forced_in(
     lesson: Callable[..., Lesson], patch: Callable[..., Patch]
 ) -> None:
     made, one = lesson(SETTINGS), patch(PARTLY)
     says(made, 2)
     expected = torch.where(one.classes == 1, 1, 2)
     assert torch.equal(made.strategy._completed(one, made).classes, expected.to(torch.uint8))
-    says(made, 1)
-    assert torch.equal(made.strategy._completed(one, made).classes, one.classes)
 
 
 def test_the_teacher_sees_the_scan_as_it_was(
@@ -89,21 +89,19 @@ def test_the_teacher_sees_the_scan_as_it_was(
     assert len(seen) == 1 and torch.equal(seen[0], one.plain)
 
 
-def test_doubtful_voxels_may_be_left_out(
+def test_what_the_teacher_doubts_is_left_out(
     lesson: Callable[..., Lesson], patch: Callable[..., Patch]
 ) -> None:
     made = lesson(SETTINGS | {"least_probability": 0.9})
     says(made, 2, logit=0.1)
     weights = made.strategy._completed(patch(PARTLY), made).weights
     assert torch.equal(weights > 0, patch(PARTLY).classes > 0)
-    says(made, 2)
-    assert bool((made.strategy._completed(patch(PARTLY), made).weights == 1).all())
 
 
 def test_at_first_the_teacher_is_hardly_listened_to(
     lesson: Callable[..., Lesson], patch: Callable[..., Patch]
 ) -> None:
-    made = lesson({"kind": "mean_teacher", "ramp_steps": 100})
+    made = lesson(EVERYWHERE | {"ramp_steps": 100})
     late = {}
     for steps in (0, 100):
         made.steps = steps

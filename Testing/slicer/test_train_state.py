@@ -1,0 +1,245 @@
+"""What the panel reads of a run's folder, against the folders that the rounds really write."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from FLARESegLib.event_loop import PlainLoop
+from FLARETrainLib import run_state
+from FLARETrainLib.detached import FACTS, start_detached
+from FLARETrainLib.log_tail import LogTail
+from FLARETrainLib.process_alive import is_alive
+from FLARETrainLib.run_state import is_owned, known_runs, read_state
+from FLARETrainLib.run_texts import STATUSES, numbers_line, status_line
+from FLARETrainLib.run_texts import STEPS as STEP_TEXTS
+from FLARETrainLib.run_watch import RunFiles, RunWatch
+
+from flare_core.train.log import RunLog
+from flare_core.train.rounds_settings import RoundSettings
+from flare_core.train.rounds_state import STEPS, create_run
+from flare_core.train.rounds_status import run_status
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of two rounds that has not begun."""
+    settings = RoundSettings(
+        "mine", str(tmp_path / "store"), "s.json", rounds=2, strategy={"kind": "confident"}
+    )
+    return create_run(tmp_path / "runs" / "mine-1", settings, "", {})
+
+
+def trained(run, number: int = 1) -> RunLog:
+    folder = run.round(number).student(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    return RunLog(folder / "log.jsonl", lambda facts: None)
+
+
+def step(log: RunLog, at: int, loss: float, **more: object) -> None:
+    facts = {"phase": 0, "phase_fraction": 0.25, "run_seconds_left": 90.0}
+    log.tell({"event": "step", "step": at, "loss": loss, **facts, **more})
+
+
+def test_steps_are_those_of_the_rounds_and_all_have_words():
+    assert run_state.STEPS == STEPS and set(STEP_TEXTS) == set(STEPS)
+
+
+def test_a_new_run_is_ready(run):
+    state = read_state(run.path)
+    assert (state.name, state.status, state.rounds) == ("mine", "ready", 2)
+    assert state.strategy == "confident" and state.fraction() == 0
+
+
+def test_status_follows_the_run_as_its_own_command_tells_it(run):
+    with run.owned():
+        run.begin(1, "predict")
+        state = read_state(run.path)
+        assert state.status == run_status(run.path)["status"] == "running" and state.active
+    assert read_state(run.path).status == run_status(run.path)["status"] == "interrupted"
+    run.end("stopped", "on request")
+    state = read_state(run.path)
+    assert (state.status, state.message) == ("stopped", "on request")
+    run.end("done", "All done.")
+    assert read_state(run.path).fraction() == 1.0
+
+
+def test_the_share_done_agrees_with_that_of_the_command(run):
+    with run.owned():
+        for name in STEPS[:4]:
+            run.begin(1, name)
+            run.finish(1, name)
+        run.begin(1, "train")
+        step(trained(run), 20, 0.7)
+        view = RunFiles(run.path).look()
+        assert view.fraction == pytest.approx(run_status(run.path)["fraction"], abs=1e-4)
+        assert 0 < view.fraction < 0.5
+
+
+def test_looking_takes_no_lock(run):
+    """Looking must never keep the run itself from starting."""
+    for _ in range(20):
+        assert not is_owned(run.path)
+        with run.owned():
+            assert is_owned(run.path)
+
+
+def test_a_process_that_is_only_starting_is_told_from_one_that_failed(run, tmp_path):
+    folder = tmp_path / "runs" / "new"
+    folder.mkdir()
+    (folder / "request.json").write_text(json.dumps({"name": "new", "rounds": 3}), "utf-8")
+    facts = {"pid": os.getpid(), "started": run_state.datetime.now(run_state.timezone.utc)}
+    (folder / FACTS).write_text(json.dumps(facts, default=lambda t: t.isoformat()), "utf-8")
+    assert read_state(folder).status == "starting" and read_state(folder).name == "new"
+    old = facts | {"started": "2020-01-01T00:00:00+00:00"}
+    (folder / FACTS).write_text(json.dumps(old), "utf-8")
+    assert read_state(folder).status == "failed"
+
+
+def test_runs_are_found_newest_first_and_other_folders_are_not(run, tmp_path):
+    newer = tmp_path / "runs" / "newer"
+    newer.mkdir()
+    (newer / "request.json").write_text("{}", encoding="utf-8")
+    os.utime(run.path / "settings.json", (1, 1))
+    (tmp_path / "runs" / "nothing").mkdir()
+    assert known_runs(tmp_path / "runs") == (newer, run.path)
+    assert known_runs(tmp_path / "nowhere") == ()
+
+
+def test_curves_grow_by_what_is_new(run):
+    run.begin(1, "train")
+    log, files = trained(run), RunFiles(run.path)
+    step(log, 20, 0.7)
+    log.tell({"event": "validation", "step": 20, "dsc": {"liver": 0.5, "spleen": None}})
+    first = files.look().curves
+    assert first[0].loss == [(20.0, 0.7)] and first[0].dsc == [(20.0, {"liver": 0.5})]
+    step(log, 40, 0.6)
+    assert files.look().curves[0].loss == [(20.0, 0.7), (40.0, 0.6)]
+
+
+def test_a_training_that_goes_on_from_its_checkpoint_loses_the_points_after_it(run):
+    run.begin(1, "train")
+    log, files = trained(run), RunFiles(run.path)
+    step(log, 20, 0.7)
+    step(log, 40, 0.6)
+    files.look()
+    log.tell({"event": "resume", "phase": 0, "step": 20, "total_steps": 20})
+    step(log, 40, 0.5)
+    assert files.look().curves[0].loss == [(20.0, 0.7), (40.0, 0.5)]
+
+
+def test_words_for_people(run):
+    with run.owned():
+        run.begin(1, "train")
+        log = trained(run)
+        step(log, 20, 0.7)
+        log.tell({"event": "validation", "step": 20, "dsc": {"liver": 0.5, "spleen": 0.7}})
+        view = RunFiles(run.path).look()
+    assert status_line(view) == "Round 1 of 2, Training the student, about 2 min left"
+    assert numbers_line(view) == "step 20: loss 0.700, mean DSC on held-out scans 0.600"
+    run.end("failed", "the disk is full")
+    assert status_line(RunFiles(run.path).look()) == "Failed. the disk is full"
+    assert {"ready", "running", "stopped", "interrupted", "failed", "done"} <= set(STATUSES)
+
+
+def test_scans_are_counted_from_what_the_process_prints(run):
+    (run.path / "process.jsonl").write_text(
+        '{"event": "begin", "round": 1}\n{"event": "predict", "done": 7, "total": 20}\n', "utf-8"
+    )
+    with run.owned():
+        run.begin(1, "predict")
+        assert "(7 of 20)" in status_line(RunFiles(run.path).look())
+
+
+def test_verdicts_and_promotions_are_read(run):
+    run.begin(1, "promote")
+    run.round(1).write("verdict", {"promote": True, "reason": "better", "changes": []})
+    run.round(1).write("promotion", {"model": "mine@1.0.0"})
+    view = RunFiles(run.path).look()
+    assert view.verdicts[0][0] == 1 and view.verdicts[0][1]["reason"] == "better"
+    assert dict(view.promotions)[1]["model"] == "mine@1.0.0"
+
+
+def test_half_a_line_waits_and_rubbish_is_left_out(tmp_path):
+    path = tmp_path / "log"
+    tail = LogTail(path)
+    assert tail.read() == []
+    path.write_bytes(b'{"a": 1}\nno json\n[1]\n{"b"')
+    assert tail.read() == [{"a": 1}]
+    with path.open("ab") as stream:
+        stream.write(b": 2}\n")
+    assert tail.read() == [{"b": 2}]
+    path.write_bytes(b'{"c": 3}\n')
+    assert tail.read() == [{"c": 3}]
+
+
+def test_damaged_files_do_not_end_the_watching(run):
+    (run.path / "state.json").write_text("{", encoding="utf-8")
+    assert read_state(run.path).status == "failed"
+    (run.path / "state.json").write_bytes(b"\xff\xfe")
+    assert RunFiles(run.path).look().state.status == "failed"
+
+
+def test_watching_tells_again_and_again_until_it_is_closed(run):
+    loop, seen = PlainLoop(), []
+    watch = RunWatch(loop, every_s=0.01)
+    watch.seen.connect(seen.append)
+    watch.watch(run.path)
+    for _ in range(200):
+        loop.pump(0.02)
+        if len(seen) > 2:
+            break
+    assert len(seen) > 2 and all(view.folder == run.path for view in seen)
+    watch.close()
+    count = len(seen)
+    loop.pump(0.1)
+    assert len(seen) == count and watch.folder is None
+
+
+def test_a_process_outlives_whoever_started_it(tmp_path):
+    """The starter ends at once; what it started goes on and writes into the run's folder."""
+    worker = 'import time,sys; time.sleep(1); print(\'{"event": "alive"}\', flush=True)'
+    code = (
+        "import sys; from pathlib import Path\n"
+        f"sys.path[:0] = {[str(p) for p in sys.path if p]!r}\n"
+        "from FLARETrainLib.detached import start_detached\n"
+        f"start_detached(Path({str(tmp_path)!r}), [sys.executable, '-c', {worker!r}])\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    pid = json.loads((tmp_path / FACTS).read_text("utf-8"))["pid"]
+    assert is_alive(pid)
+    tail = LogTail(tmp_path / "process.jsonl")
+    found = wait_for(tail.read)
+    assert found == [{"event": "alive"}]
+
+
+def test_a_process_is_no_more_once_it_has_ended(tmp_path):
+    process = start_detached(tmp_path, [sys.executable, "-c", "raise SystemExit('Oh no')"])
+    process.wait(60)
+    assert not is_alive(process.pid)
+    assert "Oh no" in (tmp_path / "process.log").read_text("utf-8")
+
+
+def wait_for(ask, seconds: float = 60):
+    loop = PlainLoop()
+    for _ in range(int(seconds / 0.05)):
+        if found := ask():
+            return found
+        loop.pump(0.05)
+    raise AssertionError("it never happened")
+
+
+def test_reading_needs_no_torch():
+    """Slicer's own process must never load it."""
+    code = (
+        f"import sys; sys.path[:0] = {[str(p) for p in sys.path if p]!r}\n"
+        "import FLARETrainLib.logic, FLARETrainLib.run_watch, FLARETrainLib.case_rows\n"
+        "import FLARETrainLib.comparison, FLARETrainLib.thumbnails, FLARETrainLib.run_texts\n"
+        "assert 'torch' not in sys.modules and 'flare_core.train' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    assert Path(run_state.__file__).is_file()
