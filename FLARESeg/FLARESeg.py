@@ -29,6 +29,7 @@ LIBRARY = "FLARESegLib"
 TESTS = (
     "FLARESegModuleTestCase",
     "FLARESegPanelTestCase",
+    "FLARESegModelTestCase",
     "FLARESegRunTestCase",
     "FLARESegResultTestCase",
 )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from FLARESegLib.background import in_background
-from FLARESegLib.messages import error_text
 from FLARESegLib.results import result_of
 from FLARESegLib.signals import Signal
 from FLARESegLib.stepwise import walk
@@ -16,6 +15,7 @@ from FLARESegLib.translation import _
 
 from flare_core.errors import FlareError
 from FLARETrainLib.adding import addition_steps, store_addition
+from FLARETrainLib.error_words import error_words
 
 
 class AddPanel:
@@ -82,7 +82,7 @@ class AddPanel:
         try:
             addition = reading.result()
         except FlareError as error:
-            self._end(error_text(error))
+            self._end(error_words(error))
             return
         in_background(self._loop, lambda: store_addition(folder, addition), self._written)
 
@@ -92,7 +92,7 @@ class AddPanel:
         try:
             name = writing.result()
         except (FlareError, OSError) as error:
-            self._end(error_text(error))
+            self._end(error_words(error))
             return
         self._ui.nameEdit.text = ""
         self._end(_("Added as case {name}.").format(name=name))

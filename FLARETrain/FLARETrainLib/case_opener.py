@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from FLARESegLib.background import in_background
-from FLARESegLib.messages import error_text
 from FLARESegLib.stepwise import walk
 from FLARESegLib.translation import _
 
 import slicer
 from flare_core.errors import FlareError
 from FLARETrainLib.case_changes import mark_seen
+from FLARETrainLib.error_words import error_words
 from FLARETrainLib.opening import Nodes, ReadCase, of_case, read_case, show_steps
 
 
@@ -64,7 +64,7 @@ class CaseOpener:
         try:
             case = reading.result()
         except (FlareError, OSError) as error:
-            self._end(error_text(error))
+            self._end(error_words(error))
             return
         steps = show_steps(slicer.mrmlScene, case)
         walk(
@@ -80,7 +80,7 @@ class CaseOpener:
         try:
             volume, segmentation = showing.result()
         except FlareError as error:
-            self._end(error_text(error))
+            self._end(error_words(error))
             return
         show_alone(volume, segmentation)
         text = _("{name} is in the scene.") if case.labels else _("{name} has no labels yet.")

@@ -10,7 +10,6 @@ from typing import Any
 
 from FLARESegLib import dialogs
 from FLARESegLib.background import in_background
-from FLARESegLib.messages import error_text
 from FLARESegLib.signals import Signal
 from FLARESegLib.translation import _
 
@@ -29,6 +28,7 @@ from FLARETrainLib.case_rows import (
 )
 from FLARETrainLib.case_table import CaseTable
 from FLARETrainLib.case_texts import status_text
+from FLARETrainLib.error_words import error_words
 from FLARETrainLib.thumbnails import Thumbnails
 
 FILTERS = ("", *STATUSES, HELD_OUT)
@@ -182,7 +182,7 @@ class CasesPanel:
             try:
                 self.say(text(future.result()))
             except (FlareError, OSError) as error:
-                self.say(error_text(error))
+                self.say(error_words(error))
             self.reload()
 
         self.set_busy(True)
@@ -200,7 +200,7 @@ class CasesPanel:
             self.listing = with_places(future.result(), self._following)
         except (FlareError, OSError) as error:
             self.listing = Listing(exists=False)
-            self.say(error_text(error))
+            self.say(error_words(error))
         self.refill()
         self.changed.emit(self.listing)
 

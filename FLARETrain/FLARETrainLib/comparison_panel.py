@@ -6,13 +6,13 @@ from typing import Any
 
 import qt
 from FLARESegLib import dialogs
-from FLARESegLib.messages import error_text
 from FLARESegLib.signals import Signal
 from FLARESegLib.table_style import fit, set_titles
 from FLARESegLib.translation import _
 
 from flare_core.errors import FlareError
 from FLARETrainLib.comparison import ComparedOrgan, cells, compared
+from FLARETrainLib.error_words import error_words
 from FLARETrainLib.run_watch import RunView
 from FLARETrainLib.short_process import Answer
 
@@ -104,7 +104,7 @@ class ComparisonPanel:
         try:
             model = self._logic.roll_back(self._view.state.name)
         except (FlareError, OSError) as error:
-            self._say(error_text(error))
+            self._say(error_words(error))
             return
         self._say(_("In use again: {model}").format(model=model))
         self.update()

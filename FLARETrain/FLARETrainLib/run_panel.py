@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from FLARESegLib import views
-from FLARESegLib.messages import error_text
 from FLARESegLib.signals import Signal
 from FLARESegLib.translation import _
 
 import slicer
 from flare_core.errors import FlareError
 from FLARETrainLib.curve_nodes import chart_of, draw_dsc, draw_loss
+from FLARETrainLib.error_words import error_words
 from FLARETrainLib.run_texts import numbers_line, status_line
 from FLARETrainLib.run_watch import RunView, RunWatch
 from FLARETrainLib.short_process import Answer
@@ -79,7 +79,7 @@ class RunPanel:
         try:
             self._logic.resume(folder)
         except (FlareError, OSError) as error:
-            self._ui.runLabel.setText(error_text(error))
+            self._ui.runLabel.setText(error_words(error))
             return
         self.watch.watch(folder)
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from FLARESegLib.messages import error_text
 from FLARESegLib.signals import Signal
 from FLARESegLib.translation import _
 
 from flare_core.errors import FlareError
 from FLARETrainLib.case_rows import Listing
 from FLARETrainLib.choices import Choices
+from FLARETrainLib.error_words import error_words
 
 BY_PEOPLE = ("expert", "corrected")
 """Kinds of labels that a person made."""
@@ -64,7 +64,7 @@ class TrainingPanel:
         try:
             folder = self._logic.start(request)
         except (FlareError, OSError) as error:
-            self.say(error_text(error))
+            self.say(error_words(error))
             return
         self.say(_("Started. You may close Slicer; the training goes on."))
         self.started.emit(folder)

@@ -12,7 +12,7 @@ from flare_core.segment.progress import SHARES
 def test_every_stage_of_a_run_has_words():
     for stage in (STARTING, EXPORTING, RUNNING, IMPORTING, STOPPING, *SHARES):
         assert stage_text(stage) != stage, stage
-    for stage in ("load image", "load model"):
+    for stage in ("load image", "load model", "reading the scan", "loading the model", "writing"):
         assert stage_text(stage) != stage
 
 
@@ -41,6 +41,7 @@ def test_progress_without_an_estimate_has_no_empty_part():
         (RunFailed("out_of_memory", "killed"), "out of memory"),
         (RunFailed("worker_died", "code -11"), "ended unexpectedly"),
         (RunFailed("declined", "no"), "Press Apply and accept"),
+        (RunFailed("missing", "torch>=2.4"), "packages that FLARESeg needs are missing"),
         (RunFailed("restart", "now"), "Restart Slicer"),
         (RunFailed("install", "pip exit 1"), "installation failed"),
         (NothingFound("no organ"), "No abdominal organ"),

@@ -10,6 +10,7 @@ from FLARESegLib.core_path import core_folder
 from FLARESegLib.event_loop import PlainLoop
 from FLARESegLib.failures import RunFailed
 from FLARESegLib.model_installer import ModelInstaller, ModelTools
+from FLARESegLib.model_offers import is_package
 from FLARESegLib.model_sizes import ask_sizes
 from process_double import alive, until
 
@@ -197,26 +198,28 @@ def test_closing_leaves_no_process(installer, person, site, children):
     assert not alive(pid) and len(person.told) == told
 
 
-def test_a_package_or_a_zip_of_a_model_folder(installer, person, tmp_path):
+def test_a_package_is_installed_once(installer, person, tmp_path):
     ready = load_package("default")
     person.path = str(pack(ready, tmp_path / "ours.zip"))
+    assert is_package(tmp_path / "ours.zip")
     installer.add_file()
     finish(installer)
-    assert person.installed == [f"{ready.card.name}@{ready.card.version}"]
-    (tmp_path / "theirs.zip").write_bytes(nnunet_zip("Dataset007_theirs", ["spleen"]))
-    person.path = str(tmp_path / "theirs.zip")
-    installer.add_file()
-    finish(installer)
-    assert len(installer.removable()) == 2 and person.asked == []  # nothing is downloaded
+    name = f"{ready.card.name}@{ready.card.version}"
+    assert person.installed == [name] and installer.removable() == (name,)
+    assert person.asked == []  # nothing is downloaded
     installer.add_file()
     finish(installer)
     text, how = person.told[-1]
     assert how == "bad" and "exists already" in text
 
 
-def test_a_file_that_is_no_model(installer, person, tmp_path):
-    person.path = str(tmp_path / "letter.zip")
-    (tmp_path / "letter.zip").write_bytes(b"Dear colleague")
+def test_files_that_are_no_package_are_imported(installer, person, tmp_path):
+    path = tmp_path / "theirs.zip"
+    path.write_bytes(CONTENT)
+    assert not is_package(path)
+    letter = tmp_path / "letter.zip"
+    letter.write_bytes(b"Dear colleague")
+    person.path = str(letter)
     installer.add_file()
     finish(installer)
     text, how = person.told[-1]
@@ -233,11 +236,15 @@ def test_a_file_that_is_no_model(installer, person, tmp_path):
 
 def test_a_model_that_is_downloaded_by_hand(installer, person, site, tmp_path):
     person.path = str(tmp_path / "saved.zip")
-    (tmp_path / "saved.zip").write_bytes(CONTENT)
+    (tmp_path / "saved.zip").write_bytes(b"not what it should be")
+    words = []
+    command = installer.tools.command
+    changed(installer, command=lambda these: command(words.append(these) or these))
     installer.install(tiny_catalogue.tiny_model(""))
     finish(installer)
     assert "by hand" in person.asked[0] and "github.com" in person.asked[0]
-    assert person.installed == ["tiny@2.0.0"] and site.asked == []
+    assert words[0][:5] == ["models", "install", "tiny", "--from", person.path]
+    assert "saved.zip" in person.told[-1][0] and site.asked == []
 
 
 def test_missing_packages_and_a_missing_program(installer, person):

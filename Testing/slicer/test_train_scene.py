@@ -46,7 +46,7 @@ def test_an_opened_case_lies_where_the_file_says_with_its_organs(scene, folder, 
     shown = node_volume(volume)
     assert np.array_equal(shown.array, image.array)
     assert shown.geometry.same_grid(image.geometry)
-    labels = current_labels(segmentation)
+    labels = current_labels(segmentation, volume)
     assert np.array_equal(labels.array, read_labels(record.labels).array)
     assert set(organ_segment_ids(segmentation)) == set(ORGANS)
     assert volume.GetDisplayNode().GetWindow() == 400
@@ -75,7 +75,7 @@ def test_a_newer_label_version_is_shown_beside_the_old_one(scene, folder):
 def test_a_correction_of_an_opened_case_is_a_version_of_that_case(scene, folder, draw):
     volume, segmentation = opened(scene, folder, "paul")
     assert of_case(segmentation) == "paul"
-    before = current_labels(segmentation).array == organ("liver").id
+    before = current_labels(segmentation, volume).array == organ("liver").id
     before[5, 8, 4:9] = False
     draw(segmentation, organ_segment_ids(segmentation)["liver"], before)
     version = submit(folder, segmentation, ["liver"], author="Ada", volumeNode=volume)
@@ -176,7 +176,7 @@ def test_a_segmentation_without_organs_is_refused(scene, folder, result):
 
 
 def result_labels(result) -> np.ndarray:
-    return current_labels(result[1]).array
+    return current_labels(result[1], result[0]).array
 
 
 # --- curves

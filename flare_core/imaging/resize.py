@@ -128,9 +128,9 @@ def _between(image: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torc
     return image.clamp(low[:, None, None], high[:, None, None])
 
 
-def _cubic(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _cubic(distance: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return the cubic B-spline at a distance in voxels (Unser 1999, equation 3)."""
-    d = np.abs(distance)
+    d = np.abs(distance).astype(np.float64)
     near = 2 / 3 - d**2 * (1 - d / 2)
     return np.where(d < 1, near, np.where(d < 2, (2 - d) ** 3 / 6, 0.0))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from flare_core.networks.normalisation import InstanceNorm
@@ -72,6 +73,16 @@ class ConvStack(nn.Module):
         return self.convs(x)
 
 
+class MeanPool(nn.AvgPool3d):
+    """Average pooling, in bf16 too: on CPUs torch has it for float32 alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, Z, Y, X) to (B, C, Z / stride, ...)."""
+        if x.device.type == "cpu" and x.dtype != torch.float32:
+            return super().forward(x.float()).to(x.dtype)
+        return super().forward(x)
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions beside a skip that pools and projects where shapes change (ResNet-D)."""
 
@@ -80,7 +91,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = ConvBlock(channels, kernel, stride, spec)
         self.conv2 = ConvBlock((channels[1], channels[1]), kernel, ONE, spec, activation=False)
         self.nonlin2 = nn.LeakyReLU(spec.negative_slope)
-        skip: list[nn.Module] = [] if stride == ONE else [nn.AvgPool3d(stride, stride)]
+        skip: list[nn.Module] = [] if stride == ONE else [MeanPool(stride, stride)]
         if channels[0] != channels[1]:
             skip.append(ConvBlock(channels, ONE, ONE, spec, activation=False, bias=False))
         self.skip = nn.Sequential(*skip)

@@ -27,7 +27,7 @@ def needed_gib(card: StageCard, shape: Sequence[int], runtime: Runtime) -> float
     """
     voxels = math.prod(max(n, p) for n, p in zip(sorted(shape), sorted(card.patch), strict=True))
     classes = card.network.output_channels
-    scores = voxels * classes * (2 if card.nnunet is not None else 4)
+    scores = voxels * classes * (4 if card.nnunet is None or card.folds else 2)
     image = voxels * 4 * 3  # the image, a copy with a border, the sum of weights
     tile = math.prod(card.patch) * classes * 4 * 2
     if runtime.device != "cpu":

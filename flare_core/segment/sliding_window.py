@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import torch
@@ -133,7 +134,8 @@ def predict_scores(
     Parameters
     ----------
     networks : sequence of nn.Module
-        Folds, already placed by `runtime`; their logits are averaged tile by tile.
+        Folds, already placed by `runtime`; their logits are averaged tile by tile (as nnU-Net v2:
+        one fold after the other).
     image : float32 (Z, Y, X), normalised
         Smaller volumes are padded with their lowest value, which is air (nnU-Net: with 0).
     patch : (int, int, int)
@@ -152,6 +154,8 @@ def predict_scores(
     float32 (C, Z, Y, X) on the CPU, as nnU-Net float16
         Weighted mean of the logits.
     """
+    if tiling.sum_type == torch.float16 and len(networks) > 1:
+        return _fold_by_fold(networks, image, patch, step, runtime, tiling, notify=notify)
     here = tiling.patch(patch)
     padded, inner = _pad(image, here, tiling)
     tiles = tiling.in_order(list(product(*tiling.starts(padded.shape, here, step))))
@@ -163,6 +167,31 @@ def predict_scores(
     return _blend(networks, padded, tiles, weights, runtime, tiling, notify=notify)[
         (slice(None), *inner)
     ]
+
+
+def _fold_by_fold(
+    networks: Sequence[nn.Module],
+    image: Tensor,
+    patch: Index,
+    step: float,
+    runtime: Runtime,
+    tiling: Tiling,
+    *,
+    notify: Notify | None,
+) -> Tensor:
+    """Average the folds' float16 scores, as nnU-Net: its rounding shows where two classes tie."""
+    total: Tensor | None = None
+    for i, network in enumerate(networks):
+        share = None if notify is None else partial(_tell_part, notify, i, len(networks))
+        one = predict_scores([network], image, patch, step, runtime, tiling=tiling, notify=share)
+        total = one if total is None else total.add_(one)
+    if total is None:
+        raise ValueError("no network")
+    return total.div_(len(networks))
+
+
+def _tell_part(notify: Notify, part: int, parts: int, done: float) -> None:
+    notify((part + done) / parts)
 
 
 def _blend(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
 
-from core.networks.small_specs import ANISOTROPIC, ISOTROPIC, shaken
+from core.networks.small_specs import ANISOTROPIC, ISOTROPIC, image_for, shaken
+from flare_core.networks import build_network
 from flare_core.networks.blocks import (
     ConvBlock,
     ConvStack,
@@ -83,3 +86,14 @@ def test_initialise_leaves_norms_alone() -> None:
         assert torch.equal(value, before[name]) == (".norm." in name)
         if name.endswith("conv.bias"):
             assert not value.any()
+
+
+def test_residual_networks_run_in_bf16() -> None:
+    spec = replace(ISOTROPIC, kind="residual_encoder_unet")
+    network = shaken(build_network(spec)).eval()
+    image = image_for(spec)
+    with torch.no_grad():
+        expected = network(image)
+        half = network.to(torch.bfloat16).to(memory_format=torch.channels_last_3d)
+        found = half(image.bfloat16().contiguous(memory_format=torch.channels_last_3d)).float()
+    assert float((found - expected).abs().mean()) < 0.05 * float(expected.abs().mean())

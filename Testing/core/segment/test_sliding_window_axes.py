@@ -86,3 +86,21 @@ def test_probabilities_are_averaged_if_asked_for() -> None:
     regions = Tiling(nnunet=True, probabilities=True, regions=True)
     scores = predict_scores([Half(0.0)], image, PATCH, 0.5, RUNTIME, tiling=regions)
     assert scores.abs().max() < 1e-6
+
+
+def test_folds_are_averaged_whichever_way_and_progress_goes_on() -> None:
+    torch.manual_seed(3)
+    folds = [Lopsided().eval(), Lopsided().eval()]
+    torch.nn.init.normal_(folds[1].conv.weight)
+    image = torch.randn(9, 17, 13)
+    found = {}
+    for nnunet in (False, True):
+        told: list[float] = []
+        tiling = Tiling(nnunet=nnunet)
+        mean = predict_scores(folds, image, PATCH, 0.5, RUNTIME, tiling=tiling, notify=told.append)
+        each = [predict_scores([f], image, PATCH, 0.5, RUNTIME, tiling=tiling) for f in folds]
+        assert told == sorted(told) and told[-1] == 1.0
+        expected = (each[0].float() + each[1].float()) / 2
+        assert (mean.float() - expected).abs().max() < (0.02 if nnunet else 1e-4)
+        found[nnunet] = mean.dtype
+    assert found == {False: torch.float32, True: torch.float16}

@@ -1,0 +1,41 @@
+"""Self-tests of the module as Slicer loads it: registration, logic by name, life cycle."""
+
+from __future__ import annotations
+
+import sys
+import unittest
+
+import slicer
+
+
+class FLARETrainModuleTestCase(unittest.TestCase):
+    """What Slicer itself does with the module."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+
+    def test_module_is_registered_with_title_category_icon_and_disclaimer(self) -> None:
+        module = slicer.modules.flaretrain
+        self.assertEqual(module.title, "FLARETrain")
+        self.assertEqual(list(module.categories), ["Segmentation"])
+        self.assertIn("not a medical device", module.helpText)
+        self.assertFalse(module.icon.isNull())
+
+    def test_logic_is_importable_and_torch_is_not_loaded(self) -> None:
+        import FLARETrain
+
+        logic = FLARETrain.FLARETrainLogic()
+        self.assertTrue(callable(logic.startRun))
+        self.assertNotIn("torch", sys.modules)
+        logic.shutdown()
+
+    def test_leaving_entering_and_closing_the_scene_keep_the_panel_alive(self) -> None:
+        slicer.modules.flaretrain.widgetRepresentation()
+        widget = slicer.modules.FLARETrainWidget
+        self.assertIsNotNone(widget.panel)
+        self.assertIn("not a medical device", widget.ui.disclaimerLabel.text)
+        widget.exit()
+        slicer.mrmlScene.Clear()
+        widget.enter()
+        slicer.app.processEvents()
+        self.assertIsNotNone(widget.panel.training.choices.parameters)
