@@ -158,7 +158,8 @@ def predict_scores(
         return _fold_by_fold(networks, image, patch, step, runtime, tiling, notify=notify)
     here = tiling.patch(patch)
     padded, inner = _pad(image, here, tiling)
-    tiles = tiling.in_order(list(product(*tiling.starts(padded.shape, here, step))))
+    z, y, x = tiling.starts(padded.shape, here, step)
+    tiles = tiling.in_order(list(product(z, y, x)))
     if len(tiles) == 1:
         scores = _run(networks, padded, runtime, tiling).to(tiling.sum_type)
         _tell(notify, 1.0)
