@@ -27,7 +27,7 @@ from slicer.util import VTKObservationMixin
 import slicer
 
 LIBRARY, SHARED = "FLARETrainLib", "FLARESegLib"
-TESTS = ("FLARETrainModuleTestCase", "FLARETrainPanelTestCase")
+TESTS = ("FLARETrainModuleTestCase", "FLARETrainPanelTestCase", "FLARETrainRunTestCase")
 """The self-tests, in Testing/slicer."""
 
 

@@ -68,16 +68,16 @@ def consent_text(
     home : Home
         Where it is going to be installed.
     """
-    sizes = [size for _url, size in files]
-    whole = None if None in sizes else sum(size for size in sizes if size is not None)
+    known = [size for _url, size in files if size is not None]
+    whole = size_text(sum(known) if known else None)
+    if known and len(known) < len(files):
+        whole = _("more than {size}").format(size=whole)
     addresses = "\n".join(f"- {url} ({size_text(size)})" for url, size in files)
     return _(
         "Download and install this model?\n\n{facts}\n\n"
         "It is downloaded from:\n{addresses}\nIn all: {whole}. It is kept in {folder}.\n\n"
         "No data of yours is sent anywhere. You can go on working meanwhile."
-    ).format(
-        facts=facts_text(model), addresses=addresses, whole=size_text(whole), folder=home.models
-    )
+    ).format(facts=facts_text(model), addresses=addresses, whole=whole, folder=home.models)
 
 
 def by_hand_text(model: PublicModel) -> str:

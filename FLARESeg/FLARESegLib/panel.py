@@ -43,10 +43,10 @@ class Panel:
     """
 
     def __init__(self, ui: Any, logic: Any, tools: ModelTools | None = None) -> None:
+        self.home = None if tools is None else str(tools.home.path)
         tools = tools or tools_of(logic)
         self.ui = ui
-        self.home = tools.home
-        self.settings = SettingsBox(ui, self.home)
+        self.settings = SettingsBox(ui, tools.home)
         self.models = ModelMenu(ui, tools)
         self.run = RunPanel(ui, logic, self.request)
         self.show_3d = Show3DButton(ui.show3DButton, logic.workplace.loop)
@@ -75,7 +75,7 @@ class Panel:
             tuple(chosen.organs),
             chosen.device.value,
             fast=chosen.fast,
-            home=str(self.home.path),
+            home=self.home,
         )
 
     def enter(self) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 from flare_core.store.cases import CaseRecord, open_store
 from flare_core.store.cases_schema import CATALOGUE
 
-PAGE = 100
-"""Rows that are shown at once."""
+PAGE = 50
+"""Rows that are shown at once: filling the table takes well below 100 ms."""
 
 HELD_OUT = "held out"
 """A filter beside the statuses."""

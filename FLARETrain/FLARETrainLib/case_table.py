@@ -16,6 +16,8 @@ from FLARETrainLib.thumbnails import Thumbnails
 ICON = 40
 """Pixels of a picture in the table; a row is a little higher."""
 MARGIN = 4
+TOLD = ("name", "next", "status", "reason")
+"""Columns where all that is known appears when the pointer rests on them."""
 SOMETIMES = ("next", "confidence", "doubt", "patient", "held_out", "reason")
 """Columns that are shown where they hold anything."""
 WIDEST = 220
@@ -111,7 +113,8 @@ class CaseTable:
         about = tip(row, self._thumbnails.wide(row.record.image_sha256))
         for column, text in enumerate(cells(row)):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(about)
+            if COLUMNS[column] in TOLD:
+                item.setToolTip(about)
             if COLUMNS[column] in RIGHT:
                 item.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
             self._table.setItem(number, column, item)
@@ -130,8 +133,8 @@ class CaseTable:
             if row.record.image_sha256 == sha256:
                 self._set_icon(number, self._thumbnails.small(sha256))
                 about = tip(row, self._thumbnails.wide(sha256))
-                for column in range(len(COLUMNS)):
-                    self._table.item(number, column).setToolTip(about)
+                for name in TOLD:
+                    self._table.item(number, COLUMNS.index(name)).setToolTip(about)
 
     def _fit(self) -> None:
         """Fit the columns to what is in them; those without anything are not shown."""

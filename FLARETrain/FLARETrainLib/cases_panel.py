@@ -101,6 +101,7 @@ class CasesPanel:
         rows, page, pages = page_of(found, self.wish.page)
         self.wish = replace(self.wish, page=page)
         self.table.show(rows, self.wish)
+        self._ui.caseTable.setVisible(bool(self.listing.rows))
         self._ui.pageLabel.setText(_("Page {page} of {pages}").format(page=page + 1, pages=pages))
         for name in ("previousButton", "nextButton", "pageLabel"):
             getattr(self._ui, name).setVisible(pages > 1)

@@ -58,8 +58,9 @@ class ComparisonPanel:
         newest = view.verdicts[-1] if view.verdicts else None
         if newest is not None and newest != self._shown:
             number, verdict = newest
-            head = _("Round {round}:").format(round=number)
-            self._ui.verdictLabel.setText(f"{head} {verdict.get('reason', '')}")
+            text = _("Round {round}: {reason}")
+            reason = verdict.get("reason", "")
+            self._ui.verdictLabel.setText(text.format(round=number, reason=reason))
             self._fill(compared(verdict))
         if newest != self._shown:
             self._shown = newest

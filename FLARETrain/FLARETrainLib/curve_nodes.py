@@ -26,6 +26,8 @@ STEP = "Step"
 MOST_POINTS = 400
 MEAN = "Mean"
 COLOURS = ((0.12, 0.47, 0.71), (1.0, 0.5, 0.05), (0.17, 0.63, 0.17), (0.84, 0.15, 0.16))
+LEGEND_SPACE = 0.4
+"""The axis is this much longer than the curves, so that the legend hides none of them."""
 MEAN_WIDTH, LINE_WIDTH = 4.0, 2.0
 
 Columns = Mapping[str, Sequence[float]]
@@ -80,6 +82,8 @@ def draw_dsc(
         _("{run}: DSC on held-out scans, round {round}").format(run=run, round=drawn[0].round)
     )
     chart.SetYAxisTitle(_("DSC"))
+    chart.SetYAxisRangeAuto(False)
+    chart.SetYAxisRange(0.0, 1.0)
     _draw(chart, columns_of(points), lines)
     return chart
 
@@ -121,6 +125,9 @@ def _draw(chart: slicer.vtkMRMLPlotChartNode, columns: Columns, lines: Sequence[
             numbers.InsertNextValue(value)
         table.AddColumn(numbers)
     table.EndModify(was_modifying)
+    first, last = columns[STEP][0], columns[STEP][-1]
+    chart.SetXAxisRangeAuto(False)
+    chart.SetXAxisRange(first, last + LEGEND_SPACE * max(last - first, 1.0))
     there = [
         chart.GetNthPlotSeriesNode(n).GetYColumnName()
         for n in range(chart.GetNumberOfPlotSeriesNodes())

@@ -19,11 +19,11 @@ def go_to_correction(volume: Any, segmentation: Any, folder: Path, author: str) 
     widget = slicer.util.getModuleWidget(MODULE)
     if getattr(widget, "panel", None) is None:
         return False
-    ui = widget.ui
-    ui.storeEdit.currentPath = str(folder)
+    theirs = widget.ui
+    theirs.storeEdit.currentPath = str(folder)
     if author:
-        ui.authorEdit.text = author
-    ui.inputSelector.setCurrentNode(volume)
-    ui.outputSelector.setCurrentNode(segmentation)
-    ui.correctionSection.collapsed = False
+        theirs.authorEdit.text = author
+    theirs.inputSelector.setCurrentNode(volume)
+    theirs.outputSelector.setCurrentNode(segmentation)
+    theirs.correctionSection.collapsed = False
     return True

@@ -317,17 +317,18 @@ def test_code_and_ui_speak_of_the_same_widgets(module):
     assert not idle, "widgets that nothing uses"
 
 
-def test_bound_parameters_exist():
+@pytest.mark.parametrize("module", MODULES)
+def test_bound_parameters_exist(module):
     """A SlicerParameterName without such a parameter raises only when the panel opens."""
-    parameters = ROOT / "FLARESeg" / "FLARESegLib" / "parameters.py"
+    parameters = ROOT / module / f"{module}Lib" / "parameters.py"
     declared = {
         node.target.id
         for cls in ast.parse(parameters.read_text("utf-8")).body
-        if isinstance(cls, ast.ClassDef) and cls.name == "FLARESegParameterNode"
+        if isinstance(cls, ast.ClassDef) and cls.name == f"{module}ParameterNode"
         for node in cls.body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
-    root = ElementTree.parse(ROOT / "FLARESeg" / "Resources" / "UI" / "FLARESeg.ui").getroot()
+    root = ElementTree.parse(ROOT / module / "Resources" / "UI" / f"{module}.ui").getroot()
     bound = [
         p.findtext("string")
         for p in root.iter("property")
@@ -336,9 +337,10 @@ def test_bound_parameters_exist():
     assert bound and set(bound) <= declared
 
 
-def test_texts_for_people_can_be_translated():
+@pytest.mark.parametrize("module", MODULES)
+def test_texts_for_people_can_be_translated(module):
     """A text that goes straight into a widget is one nobody can translate."""
     setters = r"\.(?:setText|setToolTip|setWindowTitle|say)\(\s*f?[\"']"
-    for path in (ROOT / "FLARESeg" / "FLARESegLib").glob("*.py"):
+    for path in (ROOT / module / f"{module}Lib").glob("*.py"):
         found = re.findall(setters + r"[^\"']*[A-Za-z]", path.read_text("utf-8"))
         assert not found, f"{path.name}: {found}"

@@ -105,7 +105,7 @@ def flat_axis(source: Sequence[float], target: Sequence[float], grids: NnunetGri
     --------
     >>> flat_axis((5.0, 0.8, 0.8), (2.5, 0.8, 0.8), NnunetGrids())
     0
-    >>> flat_axis((1.0, 1.0, 1.0), (2.5, 0.8, 0.8), NnunetGrids())
+    >>> flat_axis((1.0, 1.0, 1.0), (2.0, 0.8, 0.8), NnunetGrids())
     >>> flat_axis((1.0, 0.2, 1.0), (1.0, 0.2, 1.0), NnunetGrids())
     """
     if grids.slices_apart is not None:

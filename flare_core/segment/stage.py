@@ -101,7 +101,9 @@ class Scores:
                 regions=self.card.regions,
                 half=self.logits.dtype == torch.float16,
             )
-            np.take(organ_table(self.card), best, out=labels[box.slices])
+            table, inside = organ_table(self.card), labels[box.slices]
+            for k, row in enumerate(best):  # numpy widens all it looks up to eight bytes
+                np.take(table, row, out=inside[k])
         return Volume(labels, target)
 
 
