@@ -7,8 +7,11 @@ is kept (`KNOWN_FILE`) and demanded ever after.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,7 +23,7 @@ from flare_core.store.catalogue import Part, PublicModel
 from flare_core.store.combine import Chosen, Facts, combine
 from flare_core.store.download import Watch, download
 from flare_core.store.home import Home, ensure_folder
-from flare_core.store.integrity import exists_already, sha256_of
+from flare_core.store.integrity import STALE_S, exists_already, sha256_of
 from flare_core.store.json_fields import read_json
 from flare_core.store.nnunet_import import About, import_nnunet
 from flare_core.store.package import Package
@@ -28,6 +31,10 @@ from flare_core.store.remote_file import RemoteFile
 
 KNOWN_FILE = "downloads.json"
 """In the home folder: address -> size and SHA-256 at the first download."""
+
+
+SCRATCH = "import-"
+"""Beginning of the names of folders in the cache in which models are converted."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,8 @@ def install_public(model: PublicModel, *, home: Home, wish: Wish | None = None) 
         raise exists_already(target)
     files = _given(model, wish.files) if wish.files else _fetched(model, home, wish)
     ensure_folder(home.cache)
-    with tempfile.TemporaryDirectory(dir=home.cache, prefix="import-") as scratch:
+    _sweep(home.cache)
+    with tempfile.TemporaryDirectory(dir=home.cache, prefix=SCRATCH) as scratch:
         parts = []
         for part, file in zip(model.parts, files, strict=True):
             wish.on_part(file.name)
@@ -75,6 +83,14 @@ def install_public(model: PublicModel, *, home: Home, wish: Wish | None = None) 
         chosen = [Chosen(each, part.stage) for each, part in zip(parts, model.parts, strict=True)]
         facts = Facts(f"{model.title}. {model.summary}", licence=model.licence)
         return combine(chosen, home=home, name=model.key, version=model.version, facts=facts)
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what killed conversions left, a day later: another one may be running."""
+    for left in cache.glob(f"{SCRATCH}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE_S:
+                shutil.rmtree(left)
 
 
 def downloads(model: PublicModel, home: Home, mirror: str | None = None) -> list[RemoteFile]:

@@ -206,7 +206,9 @@ def _find(model: str | os.PathLike[str], home: Home | None) -> Path:
     versions = [known for known in installed_models(home) if known[0] == name]
     if versions and not asked:
         chosen = model_in_use(home, name)
-        return _find(chosen, home) if chosen else home.model(*versions[-1])
+        if chosen and (tuple(chosen.split("@")) in versions or os.path.isdir(chosen)):
+            return _find(chosen, home)
+        return home.model(*versions[-1])  # also where the one in use was removed since
     if (name, version) in versions:
         return home.model(name, version)
     if name in CATALOGUE and read_card(CATALOGUE[name].folder).version == version:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from flare_core.errors import InputError
 from flare_core.segment.pipeline import segment_ct
 from flare_core.store.combine import Chosen, Facts, combine
 from flare_core.store.home import Home
+from flare_core.store.in_use import put_in_use
 from flare_core.store.package import load_package
 from stub_models import scene, settings, stub_package
 
@@ -45,3 +47,13 @@ def test_a_combined_model_runs_as_its_parts_did(home: Home) -> None:
     image, _ = scene()
     one, other = (segment_ct(image, settings(each.folder)) for each in (theirs, made))
     assert (one.labels.array == other.labels.array).all() and one.labels.array.any()
+
+
+def test_the_newest_is_meant_where_the_one_in_use_is_gone(home: Home) -> None:
+    chosen = (Chosen(load_package("default"), "organs"),)
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        combine(chosen, home=home, name="twin", version=version, facts=Facts("Twin."))
+    put_in_use(home, "twin", "twin@1.0.0", reason="promoted")
+    assert load_package("twin", home=home).card.version == "1.0.0"
+    shutil.rmtree(home.model("twin", "1.0.0"))
+    assert load_package("twin", home=home).card.version == "1.2.0"

@@ -141,3 +141,12 @@ def test_a_wrong_archive_leaves_nothing(site: Site, home: Home) -> None:
 def test_a_model_without_an_address_says_where_to_get_it(home: Home) -> None:
     with pytest.raises(InputError, match=r"(?s)by hand from https://github.com.*--from FILE"):
         install_public(public_model("stunet"), home=home)
+
+
+def test_what_a_killed_conversion_left_goes_a_day_later(site: Site, home: Home) -> None:
+    old, new = (home.cache / f"import-{name}" for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    install_public(model(site), home=home)
+    assert not old.exists() and new.exists()
