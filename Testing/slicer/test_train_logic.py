@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import json
 import sys
 from dataclasses import replace
@@ -182,3 +184,20 @@ def test_old_against_new_has_the_means_first_and_says_what_fell():
 def test_a_first_model_has_nothing_to_be_compared_with():
     (means,) = compared({"changes": [], "old": None, "new": {"dsc": 0.8, "nsd": 0.7}})
     assert means.old_dsc is None and means.change is None and cells(means)[1] == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "case_rows",
+        "comparison",
+        "error_words",
+        "logic",
+        "process_alive",
+        "run_request",
+        "run_watch",
+    ],
+)
+def test_examples_in_the_documentation_are_true(name):
+    result = doctest.testmod(importlib.import_module(f"FLARETrainLib.{name}"))
+    assert result.attempted and not result.failed

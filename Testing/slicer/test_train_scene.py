@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import math
 
@@ -13,6 +14,7 @@ from FLARESegLib.results import FACT, remove_result, result_facts, result_of, sh
 from FLARESegLib.segment_identity import organ_segment_ids
 from FLARESegLib.submission import submit
 from FLARESegLib.volumes import finish, node_volume
+from FLARETrainLib import curve_nodes
 from FLARETrainLib.adding import addition_steps, store_addition
 from FLARETrainLib.curve_nodes import chart_of, draw_dsc, draw_loss, thinned
 from FLARETrainLib.opening import of_case, read_case, scan_node, show_steps
@@ -230,6 +232,11 @@ def test_an_organ_that_comes_later_is_nan_before(scene):
     late = Curve(1, 0, [], [(20.0, {"liver": 0.5}), (40.0, {"liver": 0.6, "spleen": 0.2})])
     chart = draw_dsc(scene, "run", [late])
     assert math.isnan(column(chart.GetNodeReference("FLARETrain.data"), "Spleen")[0])
+
+
+def test_examples_in_the_documentation_of_curves_are_true(scene):
+    result = doctest.testmod(curve_nodes)
+    assert result.attempted and not result.failed
 
 
 def test_long_curves_are_thinned_and_keep_their_end():

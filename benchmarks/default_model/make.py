@@ -7,7 +7,7 @@
 
 NAME is, in order: organs-fold-a, organs-fold-b, localiser-fold-a, localiser-fold-b, the two
 organs-fold-*-balanced, -last and -phantoms, localiser,
-localiser-windows, organs, organs-continued.
+localiser-windows, organs, organs-continued, organs-calibrated.
 
 The scans are those of ../shared/data (its README names collections and licences); they are not in
 the repository. Labels there are pseudo labels of another network.
@@ -70,6 +70,8 @@ FINE = Phase((3, 1.9, 1.9), (48, 128, 160), 20000, learning_rate=1.2e-3)
 WHOLE = Phase((6, 6, 6), (48, 64, 64), 20000, learning_rate=2e-3)
 SPLIT_SEED = 1
 """Deals the non-contrast scans and the partial one over both halves; chosen before training."""
+FINAL = ("-continued", "-calibrated")
+"""Later runs of the default organ model, the last one counts."""
 LEAST_ML = 1.0
 """A label smaller than this in a scan is left out of the mean."""
 FLOOR_AND_AIM = {
@@ -127,13 +129,14 @@ def main() -> None:
     configs.add_argument("--phantom-minutes", type=float, default=9.5)
     configs.add_argument("--final-minutes", type=float, default=12.0)
     configs.add_argument("--continued-minutes", type=float, default=115.0)
+    configs.add_argument("--calibrated-minutes", type=float, default=22.0)
     configs.add_argument("--localiser-minutes", type=float, default=7.0)
     configs.add_argument("--phantoms", type=int, default=16)
     score = steps.add_parser("score", help="two-fold check: each half scored by the other's model")
     score.add_argument("runs", type=Path)
     package = steps.add_parser("package", help="write the default model")
     package.add_argument("runs", type=Path)
-    package.add_argument("--version", default="0.1.0")
+    package.add_argument("--version", default="0.2.0")
     arguments = parser.parse_args()
     {"configs": write_configs, "score": score_folds, "package": make_package}[arguments.step](
         arguments
@@ -153,8 +156,9 @@ def write_configs(arguments: argparse.Namespace) -> None:
     2. ``organs-fold-a-balanced``, ``-b-``: goes on with rare classes weighing more; ``-last`` once
        more, after remnants of organs no longer counted as places to centre a patch on;
        ``-phantoms`` with phantoms, whose gallbladders the few patients of a half lack.
-    3. no tag: goes on from fold a with all scans and phantoms; ``-continued`` for longer still:
-       this is the default model.
+    3. no tag: goes on from fold a with all scans and phantoms; ``-continued`` for longer still;
+       ``-calibrated`` ends with rare classes weighing less, which were drawn too large: this is
+       the default model.
     """
     runs = arguments.runs
     for letter, held_out in fold_patients().items():
@@ -201,6 +205,17 @@ def _write_final(arguments: argparse.Namespace) -> None:
         init_from=init,
         phantoms=arguments.phantoms,
         ema_decay=0.998,
+    )
+    more = (replace(FINE, minutes=arguments.calibrated_minutes, learning_rate=5e-4),)
+    init = str(runs / "organs-continued" / WEIGHTS)
+    _write(
+        "organs",
+        "-calibrated",
+        more,
+        init_from=init,
+        phantoms=arguments.phantoms,
+        class_balance=0.2,
+        ema_decay=0.99,
     )
     init = str(runs / "localiser-fold-a" / WEIGHTS)
     whole = (replace(WHOLE, minutes=arguments.localiser_minutes),)
@@ -268,7 +283,7 @@ def build(folder: Path, runs: Path, tag: str, card: ModelCard) -> None:
     """Write a package from two runs' weights."""
     shutil.rmtree(folder, ignore_errors=True)
     names = {"localiser": f"localiser{tag or '-windows'}", "organs": f"organs{tag}"}
-    for later in ("-balanced", "-last", "-phantoms") if tag else ("-continued",):
+    for later in ("-balanced", "-last", "-phantoms") if tag else FINAL:
         if (runs / f"organs{tag}{later}" / WEIGHTS).exists():
             names["organs"] = f"organs{tag}{later}"
     weights = {stage: read_weights(runs / name / WEIGHTS) for stage, name in names.items()}
@@ -317,7 +332,8 @@ def make_package(arguments: argparse.Namespace) -> None:
             key: round(value, 3) for key, value in table["mean"].items()
         },
         "command": "python benchmarks/default_model/make.py score RUNS",
-        "note": "Models trained on half of the patients; the model here learned from all.",
+        "note": "Models trained on half of the patients, with less training (version 0.1.0's "
+        "recipe); the model here learned from all, and longer.",
     }
     build(RESOURCES, arguments.runs, "", model_card(arguments.version, metrics))
     size = sum(f.stat().st_size for f in RESOURCES.iterdir()) / 1e6
