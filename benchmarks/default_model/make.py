@@ -196,6 +196,28 @@ def _write_final(arguments: argparse.Namespace) -> None:
     last = (replace(FINE, minutes=arguments.final_minutes, learning_rate=8e-4),)
     init = str(runs / "organs-fold-a-phantoms" / WEIGHTS)
     _write("organs", "", last, init_from=init, phantoms=arguments.phantoms)
+    _write_longer(arguments)
+    init = str(runs / "localiser-fold-a" / WEIGHTS)
+    whole = (replace(WHOLE, minutes=arguments.localiser_minutes),)
+    _write("localiser", "", whole, init_from=init, phantoms=arguments.phantoms, class_balance=0.0)
+    init = str(runs / "localiser" / WEIGHTS)
+    windows = (replace(WHOLE, minutes=5.5, learning_rate=1.5e-3),)
+    _write(
+        "localiser",
+        "-windows",
+        windows,
+        init_from=init,
+        phantoms=arguments.phantoms,
+        phantom_weight=0.5,
+        centred=0.5,
+        class_balance=0.0,
+        augmentation=Augmentation(window_probability=0.5),
+    )
+
+
+def _write_longer(arguments: argparse.Namespace) -> None:
+    """Write the last two configurations of the organ model."""
+    runs = arguments.runs
     more = (replace(FINE, minutes=arguments.continued_minutes, learning_rate=1e-3),)
     init = str(runs / "organs" / WEIGHTS)
     _write(
@@ -216,22 +238,6 @@ def _write_final(arguments: argparse.Namespace) -> None:
         phantoms=arguments.phantoms,
         class_balance=0.2,
         ema_decay=0.99,
-    )
-    init = str(runs / "localiser-fold-a" / WEIGHTS)
-    whole = (replace(WHOLE, minutes=arguments.localiser_minutes),)
-    _write("localiser", "", whole, init_from=init, phantoms=arguments.phantoms, class_balance=0.0)
-    init = str(runs / "localiser" / WEIGHTS)
-    windows = (replace(WHOLE, minutes=5.5, learning_rate=1.5e-3),)
-    _write(
-        "localiser",
-        "-windows",
-        windows,
-        init_from=init,
-        phantoms=arguments.phantoms,
-        phantom_weight=0.5,
-        centred=0.5,
-        class_balance=0.0,
-        augmentation=Augmentation(window_probability=0.5),
     )
 
 
