@@ -43,7 +43,7 @@ def import_slicer() -> bool:
 
 HAS_SLICER = import_slicer()
 # for the application itself: they import qt
-collect_ignore_glob = ["*TestCase.py", "self_test_*.py", "*_double.py"]
+collect_ignore_glob = ["*TestCase.py", "*self_test*.py", "*_double.py"]
 collect_ignore = [
     path.name
     for path in HERE.glob("test_*.py")
