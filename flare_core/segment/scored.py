@@ -16,14 +16,14 @@ from torch import Tensor
 
 from flare_core.anatomy.organs import ALL_TARGETS, Organ, organ
 from flare_core.errors import InputError, NothingFound
-from flare_core.imaging.crop import body_box, box_of_world
+from flare_core.imaging.crop import box_of_world
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.segment.cascade import Plan, add_lesions, locate, run_organs
 from flare_core.segment.pipeline import further_organ_stages
 from flare_core.segment.postprocess import clean_up
 from flare_core.segment.runtime import Runtime
-from flare_core.segment.stage import LoadedStage, Scores, load_stage, run_stage
+from flare_core.segment.stage import LoadedStage, Scores, first_region, load_stage, run_stage
 from flare_core.store.package import Package
 
 Notify = Callable[[str, float], None]
@@ -155,7 +155,7 @@ def _fold_scores(
 def _region(image: Volume, teacher: Teacher, plan: Plan, notify: Notify) -> Box:
     if teacher.localiser is not None:
         return locate(image, teacher.localiser, teacher.organs.card, plan.organs, notify)
-    return body_box(image) or _whole(image.geometry)
+    return first_region(image, teacher.organs.card)
 
 
 def _run(stage: LoadedStage, image: Volume, region: Box, plan: Plan, notify: Notify) -> Scores:
