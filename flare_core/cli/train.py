@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         report=reports[arguments.progress],
     )
     scores = trainer.run()
-    leave()
+    shared = leave()
     weights = arguments.output / WEIGHTS
     if not trainer.processes.first:
         pass
@@ -54,6 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
         _print_json({"event": "done", "weights": str(weights), "dsc": scores})
     else:
         print(f"weights: {weights}")
+    if shared:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     return 0
 
 

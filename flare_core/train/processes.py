@@ -108,12 +108,18 @@ def join(device: str = "cpu") -> Processes:
     return Processes(dist.get_rank(), dist.get_world_size(), hosts.count(socket.gethostname()))
 
 
-def leave() -> None:
-    """Take leave of the other processes, if there are any."""
+def leave() -> bool:
+    """Wait for the other processes, if there are any; return whether there are.
+
+    A process that has others should then end at once (`os._exit`): the threads of gloo now and then
+    abort a process that is taken apart in the usual order, when all its work is done.
+    """
     import torch.distributed as dist
 
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
+    if not (dist.is_available() and dist.is_initialized()):
+        return False
+    dist.barrier()
+    return True
 
 
 def _take_gpu(place: int) -> None:
