@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core.cli.failure import json_line
-from flare_core.cli.train import progress_line
+from flare_core.cli.train import end_at_once, progress_line
 from flare_core.errors import InputError
 
 NAME = "rounds"
@@ -78,6 +78,7 @@ def begin(arguments: argparse.Namespace) -> int:
 
 def go_on(arguments: argparse.Namespace) -> int:
     """Run what is left of a run."""
+    from flare_core.train.processes import leave
     from flare_core.train.rounds import run_rounds
 
     reports = {"bar": _print_line, "json": _print_json, "none": _print_nothing}
@@ -86,6 +87,8 @@ def go_on(arguments: argparse.Namespace) -> int:
         _print_json({"event": "done", "status": state.status, "message": state.message})
     else:
         print(state.message)
+    if leave():
+        end_at_once()
     return 0
 
 
