@@ -116,10 +116,7 @@ def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Vo
     """
     if stages.organs is None:
         return whole_body_lesions(image, stages, plan, notify)
-    if stages.localiser is not None:
-        region = locate(image, stages.localiser, stages.organs.card, plan.organs, notify)
-    else:
-        region = first_region(image, stages.organs.card)
+    region = organ_region(image, stages.localiser, stages.organs.card, plan, notify)
     labels = _organ_labels(image, stages.organs, region, plan, notify)
     for part in stages.parts:
         more = _organ_labels(image, part, region, plan, notify)
@@ -129,6 +126,21 @@ def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Vo
     if stages.lesions is None:
         return labels
     return add_lesions(image, labels, stages.lesions, notify, step=plan.step)
+
+
+def organ_region(
+    image: Volume, localiser: LoadedStage | None, organ_card: StageCard, plan: Plan, notify: Notify
+) -> Box:
+    """Return where the organ stage looks first: the localiser's box, or without one the body's.
+
+    Raises
+    ------
+    NothingFound
+        If the localiser finds no abdominal organ.
+    """
+    if localiser is None:
+        return first_region(image, organ_card)
+    return locate(image, localiser, organ_card, plan.organs, notify)
 
 
 def locate(

@@ -19,11 +19,11 @@ from flare_core.errors import InputError, NothingFound
 from flare_core.imaging.crop import box_of_world
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.segment.cascade import Plan, add_lesions, locate, run_organs
+from flare_core.segment.cascade import Plan, add_lesions, organ_region, run_organs
 from flare_core.segment.pipeline import further_organ_stages
 from flare_core.segment.postprocess import clean_up
 from flare_core.segment.runtime import Runtime
-from flare_core.segment.stage import LoadedStage, Scores, first_region, load_stage, run_stage
+from flare_core.segment.stage import LoadedStage, Scores, load_stage, run_stage
 from flare_core.store.package import Package
 
 Notify = Callable[[str, float], None]
@@ -124,7 +124,7 @@ def segment_scored(
     canonical, axis_map = image.canonical()
     plan = Plan(teacher.known, step)
     try:
-        region = _region(canonical, teacher, plan, notify)
+        region = organ_region(canonical, teacher.localiser, teacher.organs.card, plan, notify)
         folds = _fold_scores(canonical, teacher.organs, region, plan, notify)
     except NothingFound as error:
         empty = np.zeros(image.geometry.shape, np.uint8)
@@ -150,12 +150,6 @@ def _fold_scores(
         return (found,)
     region = box_of_world(_whole(found.geometry), found.geometry, image.geometry)
     return tuple(_run(one, image, region, plan, notify) for one in (first, *others))
-
-
-def _region(image: Volume, teacher: Teacher, plan: Plan, notify: Notify) -> Box:
-    if teacher.localiser is not None:
-        return locate(image, teacher.localiser, teacher.organs.card, plan.organs, notify)
-    return first_region(image, teacher.organs.card)
 
 
 def _run(stage: LoadedStage, image: Volume, region: Box, plan: Plan, notify: Notify) -> Scores:

@@ -12,6 +12,7 @@ import re
 import sys
 import types
 from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from flare_core.errors import InputError
@@ -45,6 +46,22 @@ def read_json(text: str, where: str) -> Any:
             where, f"not readable as JSON: {error}", "one JSON object",
             "Restore the file from where it came, or correct it at the place named.",
         ) from error  # fmt: skip
+
+
+def read_json_file(file: Path, *, argument: str, legal: str, action: str) -> Any:
+    """Read a JSON file that a person names.
+
+    Raises
+    ------
+    InputError
+        With `argument`, `legal` and `action`, if the file cannot be read; or if it is not JSON.
+    """
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        came = f"{file}: {getattr(error, 'strerror', None) or error}"
+        raise InputError(argument, came, legal, action) from error
+    return read_json(text, str(file))
 
 
 def decode(cls: type[T], value: Any, where: str, *, note: str = "") -> T:

@@ -11,7 +11,7 @@ from flare_core.anatomy.organs import organ
 from flare_core.datasets.augment import Augmentation
 from flare_core.datasets.case import ALL_ORGANS
 from flare_core.errors import InputError
-from flare_core.store.json_fields import decode, read_json, to_text
+from flare_core.store.json_fields import decode, read_json_file, to_text
 from flare_core.store.stage_card import NetworkSpec, Normalisation
 from flare_core.train.strategies import build_strategy
 
@@ -199,16 +199,12 @@ def load_config(path: str | Path) -> TrainConfig:
         If the file is missing, not JSON, or a field is unknown, missing or illegal.
     """
     file = Path(path)
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            "configuration",
-            f"{file}: {getattr(error, 'strerror', None) or error}",
-            "a JSON file with the fields of TrainConfig",
-            "Check the path; benchmarks/default_model/ holds examples.",
-        ) from error
-    value = read_json(text, str(file))
+    value = read_json_file(
+        file,
+        argument="configuration",
+        legal="a JSON file with the fields of TrainConfig",
+        action="Check the path; benchmarks/default_model/ holds examples.",
+    )
     if isinstance(value, dict):
         _resolve_paths(value, file.parent)
     return decode(TrainConfig, value, str(file))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core.errors import InputError
-from flare_core.store.json_fields import decode, read_json, to_text
+from flare_core.store.json_fields import decode, read_json_file, to_text
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.promotion import Rule
 
@@ -98,16 +98,13 @@ def load_round_settings(path: str | Path) -> RoundSettings:
         If the file is missing, not JSON, or a field is unknown, missing or illegal.
     """
     file = Path(path)
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            "settings of the rounds",
-            f"{file}: {getattr(error, 'strerror', None) or error}",
-            "a JSON file with the fields of RoundSettings",
-            "Check the path; README shows an example.",
-        ) from error
-    found = decode(RoundSettings, read_json(text, str(file)), str(file))
+    value = read_json_file(
+        file,
+        argument="settings of the rounds",
+        legal="a JSON file with the fields of RoundSettings",
+        action="Check the path; README shows an example.",
+    )
+    found = decode(RoundSettings, value, str(file))
     return found.resolved(file.resolve().parent)
 
 
