@@ -7,13 +7,14 @@ Parameter names follow dynamic_network_architectures (Isensee et al., Apache-2.0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from flare_core.networks.normalisation import InstanceNorm
+from flare_core.networks.slabs import Ready, Source, add_and_activate, can_stream, run_blocks
 
 if TYPE_CHECKING:
     from flare_core.networks.spec import Index, Spec
@@ -70,7 +71,13 @@ class ConvStack(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, Z, Y, X) to (B, C', Z / stride, ...)."""
+        if can_stream(x):
+            return self.streamed(Ready(x))
         return self.convs(x)
+
+    def streamed(self, source: Source, into: Tensor | None = None) -> Tensor:
+        """Do the same slab by slab; `into` is overwritten with the first result."""
+        return run_blocks(_pairs(self.convs), source, into=into).finished()
 
 
 class MeanPool(nn.AvgPool3d):
@@ -98,7 +105,19 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, Z, Y, X) to (B, C', Z / stride, ...)."""
+        if can_stream(x):
+            main = run_blocks(_pairs((self.conv1, self.conv2)), Ready(x))
+            return add_and_activate(main, self._beside(x), self.nonlin2.negative_slope)
         return self.nonlin2(self.conv2(self.conv1(x)) + self.skip(x))
+
+    def _beside(self, x: Tensor) -> Source:
+        source: Source = Ready(x)
+        for module in self.skip:
+            if isinstance(module, ConvBlock):
+                source = run_blocks(_pairs((module,)), source)
+            else:
+                source = Ready(module(x))
+        return source
 
 
 class ResidualStack(nn.Module):
@@ -117,6 +136,13 @@ class ResidualStack(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, Z, Y, X) to (B, C', Z / stride, ...)."""
         return self.blocks(x)
+
+
+def _pairs(blocks: Iterable[nn.Module]) -> Iterator[tuple[nn.Conv3d, InstanceNorm]]:
+    for block in blocks:
+        if not isinstance(block, ConvBlock):
+            raise TypeError(type(block))
+        yield block.conv, block.norm
 
 
 def initialise(modules: Sequence[nn.Module], slope: float) -> None:

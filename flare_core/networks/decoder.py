@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flare_core.networks.blocks import ConvStack
+from flare_core.networks.slabs import Joined, can_stream
 
 if TYPE_CHECKING:
     from flare_core.networks.spec import Spec
@@ -59,9 +60,18 @@ class Decoder(nn.Module):
         for i, (up, stage, head) in enumerate(
             zip(self.transpconvs, self.stages, self.seg_layers, strict=True)
         ):
-            x = torch.cat((up(x), features.pop()), dim=1)
-            for block in stage.convs:
-                x = block(x)
+            x = self._joined(up, stage, x, features.pop())
             if i == last or supervised:
                 logits.insert(0, head(x))
         return logits if supervised else logits[0]
+
+    @staticmethod
+    def _joined(up: nn.Module, stage: ConvStack, below: Tensor, skip: Tensor) -> Tensor:
+        """Return a level's features; where nobody learns, in the memory of `skip`."""
+        if can_stream(skip) and can_stream(below):
+            return stage.streamed(Joined(up, up.stride[0], below, skip), into=skip)
+        x = torch.cat((up(below), skip), dim=1)
+        del below, skip
+        for block in stage.convs:
+            x = block(x)
+        return x

@@ -83,6 +83,45 @@ class _ChannelsLastNorm(torch.autograd.Function):
         return g_x, g_weight, g_bias, None, None
 
 
+class Moments:
+    """Mean and variance of every channel, gathered over the parts of an image."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[int, Tensor, Tensor]] = []
+
+    def add(self, part: Tensor) -> None:
+        """Take in some channels-last voxels (1, C, Z, Y, X)."""
+        self._parts.append((part[0, 0].numel(), *_moments(part)))
+
+    def pooled(self) -> tuple[Tensor, Tensor]:
+        """Return mean and variance over all parts, float32 (C,)."""
+        if len(self._parts) == 1:
+            return self._parts[0][1:]
+        counts = torch.tensor([n for n, _, _ in self._parts], dtype=torch.float32)
+        share = (counts / counts.sum())[:, None]
+        means, variances = (torch.stack(each) for each in tuple(zip(*self._parts, strict=True))[1:])
+        mean = (share * means).sum(dim=0)
+        return mean, (share * (variances + (means - mean).square())).sum(dim=0)
+
+
+def normalised(
+    x: Tensor, norm: InstanceNorm, mean: Tensor, variance: Tensor, *, out: Tensor
+) -> None:
+    """Write `x`, channels-last (1, C, Z, Y, X), normalised and activated to `out`, perhaps itself.
+
+    Parameters
+    ----------
+    mean, variance : float32 (C,)
+        Of the whole image.
+    """
+    weight, bias = norm.weight.float(), norm.bias.float()
+    y = functional.batch_norm(x, mean, variance, weight, bias, training=False, eps=norm.epsilon)
+    if norm.negative_slope is None:
+        out.copy_(y)
+    else:
+        torch.ops.aten.leaky_relu.out(y, norm.negative_slope, out=out)
+
+
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance of every channel of one channels-last image, float32 (C,).
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from flare_core.networks.blocks import initialise, same_padding
 from flare_core.networks.normalisation import InstanceNorm
+from flare_core.networks.slabs import Ready, add_and_activate, can_stream, run_blocks
 
 if TYPE_CHECKING:
     from flare_core.networks.spec import Index, Spec
@@ -36,6 +37,10 @@ class StuBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, Z, Y, X) to (B, C', Z / stride, ...)."""
+        if can_stream(x):
+            main = run_blocks(((self.conv1, self.norm1), (self.conv2, self.norm2)), Ready(x))
+            beside = Ready(x if self.conv3 is None else self.conv3(x))
+            return add_and_activate(main, beside, self.act2.negative_slope)
         y = self.norm2(self.conv2(self.norm1(self.conv1(x))))
         return self.act2(y + (x if self.conv3 is None else self.conv3(x)))
 

@@ -83,6 +83,9 @@ class Tiling:
         return logits.sigmoid() - 0.5 if self.regions else logits.softmax(dim=0)
 
 
+SLICES = 8
+"""Slices of a tile that are added at a time."""
+
 SMALLEST = 5e-8
 """Least sum of weights to divide by; not 0 in float16, and below any tile's weights."""
 
@@ -161,7 +164,7 @@ def predict_scores(
     z, y, x = tiling.starts(padded.shape, here, step)
     tiles = tiling.in_order(list(product(z, y, x)))
     if len(tiles) == 1:
-        scores = _run(networks, padded, runtime, tiling).to(tiling.sum_type)
+        scores = tiling.back(_run(networks, padded, runtime, tiling)).to(tiling.sum_type)
         _tell(notify, 1.0)
         return scores[(slice(None), *inner)]
     weights = tiling.weights(patch)
@@ -217,11 +220,11 @@ def _blend(
         place = tuple(slice(a, a + n) for a, n in zip(start, weights.shape, strict=True))
         tile = image[place]
         air = bool((tile <= empty).all())
-        scores = None if air else _run(networks, tile, runtime, tiling, weights)
-        if total is None and scores is not None:
-            total = torch.zeros(scores.shape[0], *image.shape, dtype=kept)
-        if total is not None and scores is not None:
-            total[(slice(None), *place)] += scores
+        scores = None if air else _run(networks, tile, runtime, tiling)
+        if scores is not None:
+            if total is None:
+                total = torch.zeros(scores.shape[0], *image.shape, dtype=kept)
+            _add(total[(slice(None), *place)], scores, weights, tiling)
             mass[place] += weights
         _tell(notify, done / len(tiles))
     if total is None:  # nothing but air: one tile is run to learn how many classes there are
@@ -232,22 +235,29 @@ def _blend(
     return total.div_(mass.clamp_(min=SMALLEST))
 
 
-def _run(
-    networks: Sequence[nn.Module],
-    tile: Tensor,
-    runtime: Runtime,
-    tiling: Tiling,
-    weights: Tensor | None = None,
-) -> Tensor:
-    """Return mean scores (C, Z, Y, X) float32 of one tile on the CPU, perhaps times weights."""
+def _run(networks: Sequence[nn.Module], tile: Tensor, runtime: Runtime, tiling: Tiling) -> Tensor:
+    """Return mean scores (C, network's axes) of one tile on the CPU, in the network's type."""
     batch = tiling.into(tile)[None, None].to(runtime.device, runtime.dtype)  # (1, 1, Z, Y, X)
     batch = batch.contiguous(memory_format=runtime.layout)
     with torch.inference_mode():
         scores = tiling.averaged(networks[0](batch)[0])
         for network in networks[1:]:
             scores = scores + tiling.averaged(network(batch)[0])
-        found = tiling.back((scores / len(networks)).float().cpu())
-        return found if weights is None else found.mul_(weights)
+        return scores.div_(len(networks)).cpu() if len(networks) > 1 else scores.cpu()
+
+
+def _add(total: Tensor, scores: Tensor, weights: Tensor, tiling: Tiling) -> None:
+    """Add a tile's scores (C, network's axes) times weights to sums (C, Z, Y, X), by slices.
+
+    Channels-last scores are read in their order, and float32 copies stay small.
+    """
+    axis, depth = tiling.axes.permutation[0], scores.shape[1]
+    for start in range(0, depth, SLICES):
+        stop = min(start + SLICES, depth)
+        here = (depth - stop, depth - start) if tiling.axes.flips[0] else (start, stop)
+        part = tiling.back(scores[:, start:stop]).float()
+        some = weights.narrow(axis, here[0], here[1] - here[0])
+        total.narrow(1 + axis, here[0], here[1] - here[0]).add_(part.mul_(some))
 
 
 def _pad(image: Tensor, patch: Index, tiling: Tiling) -> tuple[Tensor, tuple[slice, slice, slice]]:

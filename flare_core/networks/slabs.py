@@ -1,0 +1,253 @@
+"""Prediction on a CPU, slab by slab: convolutions and norms in little memory, and in the cache.
+
+An instance norm needs the mean of a whole channel, so a convolution's result has to be there before
+any of it can be normalised. But it can be normalised right before the next convolution reads it:
+here each convolution runs over slabs of slices, `Raw` results carry their moments, and a slab is
+normalised in place on its way into the next convolution. One image of the finest level is then held
+where there were four, no fresh memory is asked of the system for each step (which costs as much as
+the arithmetic of a norm), and what a step reads is still in the cache. The results are those of the
+modules called one after the other, but for the order of float32 sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from flare_core.networks.normalisation import InstanceNorm, Moments, normalised
+
+LAST = torch.channels_last_3d
+
+SLAB_BYTES = 4 * 2**20
+"""About as much of one image as is worked on at once; a few of these fit into a core's cache."""
+
+
+class Source(Protocol):
+    """What a convolution reads: an image (1, C, Z, Y, X), slices at a time, from low to high."""
+
+    shape: tuple[int, int, int]
+    """Z, Y, X."""
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return slices (1, C, stop - start, Y, X); may be overwritten by the next call.
+
+        `start` never goes down, nor by more than one slab up.
+        """
+        ...
+
+
+def can_stream(x: Tensor) -> bool:
+    """Whether `x` (B, C, Z, Y, X) is one channels-last image on a CPU and no gradient is kept."""
+    return (
+        not torch.is_grad_enabled()
+        and x.device.type == "cpu"
+        and len(x) == 1
+        and x.is_contiguous(memory_format=LAST)
+    )
+
+
+class Ready:
+    """An image as it is."""
+
+    def __init__(self, image: Tensor) -> None:
+        self.image = image
+        z, y, x = image.shape[2:]
+        self.shape = (z, y, x)
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return slices."""
+        return self.image[:, :, start:stop]
+
+
+class Raw:
+    """A convolution's result that is normalised, in place, when it is read."""
+
+    def __init__(self, image: Tensor, norm: InstanceNorm, moments: Moments) -> None:
+        self.image = image
+        z, y, x = image.shape[2:]
+        self.shape = (z, y, x)
+        self._norm = norm
+        self._mean, self._variance = moments.pooled()
+        self._done = 0
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return slices, normalised and activated."""
+        if stop > self._done:
+            part = self.image[:, :, self._done : stop]
+            normalised(part, self._norm, self._mean, self._variance, out=part)
+            self._done = stop
+        return self.image[:, :, start:stop]
+
+    def finished(self) -> Tensor:
+        """Return the whole image, normalised."""
+        for start in range(self._done, self.shape[0], n := thickness(self.image)):
+            self.read(start, min(start + n, self.shape[0]))
+        return self.image
+
+
+class Joined:
+    """What comes up from the level below beside what was skipped, made when it is read."""
+
+    def __init__(self, up: nn.Module, stride: int, below: Tensor, skip: Tensor) -> None:
+        self.skip = skip
+        z, y, x = skip.shape[2:]
+        self.shape = (z, y, x)
+        self._up, self._stride, self._below = up, stride, below
+        self._held = skip.new_empty((1, 0, 0, 0, 0))
+        self._from = self._to = 0
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return slices (1, C of below + C of skip, ...); those read before are not made again."""
+        if stop > self._to:
+            self._extend(start, stop)
+        return self._held[:, :, start - self._from : stop - self._from]
+
+    def _extend(self, start: int, stop: int) -> None:
+        """Hold slices from start to stop; those held already move to the front."""
+        first = max(start, self._to)
+        risen, skipped = self._risen(first, stop), self.skip[:, :, first:stop]
+        channels, old = risen.shape[1], first - start
+        kept = self._held[:, :, start - self._from : self._to - self._from].clone()
+        if self._held.shape[2] < stop - start:
+            size = (channels + skipped.shape[1], stop - start, *self.shape[1:])
+            self._held = _empty(risen, size)
+        if old:
+            self._held[:, :, :old] = kept
+        self._held[:, :channels, old : stop - start] = risen
+        self._held[:, channels:, old : stop - start] = skipped
+        self._from, self._to = start, stop
+
+    def _risen(self, start: int, stop: int) -> Tensor:
+        below = slice(start // self._stride, -(-stop // self._stride))
+        begins = below.start * self._stride
+        return self._up(self._below[:, :, below])[:, :, start - begins : stop - begins]
+
+
+def convolve(
+    conv: nn.Conv3d, norm: InstanceNorm, source: Source, *, into: Tensor | None = None
+) -> Raw:
+    """Return the result of a convolution, not yet normalised.
+
+    Parameters
+    ----------
+    into : Tensor (1, C', Z', Y', X'), optional
+        Where the result goes; may be the memory that `source` reads from if the convolution keeps
+        the size: a slab is written when the next one has been read.
+    """
+    size = out_shape(conv, source.shape)
+    late: tuple[slice, Tensor] | None = None
+    moments = Moments()
+    result = into
+    for slices in _cut(conv, source.shape, size):
+        slab = _convolved(conv, source, slices)
+        moments.add(slab)
+        if result is None:
+            result = _empty(slab, (conv.out_channels, *size))
+        if late is not None:
+            result[:, :, late[0]] = late[1]
+        late = slices, slab
+    if result is None or late is None:
+        raise ValueError("an image without slices")
+    result[:, :, late[0]] = late[1]
+    return Raw(result, norm, moments)
+
+
+def run_blocks(
+    blocks: Iterable[tuple[nn.Conv3d, InstanceNorm]], source: Source, *, into: Tensor | None = None
+) -> Raw:
+    """Return the result of convolutions and norms one after the other, the last norm outstanding.
+
+    Parameters
+    ----------
+    into : Tensor, optional
+        For the first convolution's result, as in `convolve`.
+    """
+    result: Raw | None = None
+    for conv, norm in blocks:
+        if result is not None:
+            source, into = result, result.image if _keeps_size(conv) else None
+        result = convolve(conv, norm, source, into=into)
+    if result is None:
+        raise ValueError("no blocks")
+    return result
+
+
+def add_and_activate(main: Raw, beside: Source, slope: float) -> Tensor:
+    """Return leaky ReLU of the sum of a block's two branches, in the memory of `main`."""
+    depth = main.shape[0]
+    for start in range(0, depth, n := thickness(main.image)):
+        stop = min(start + n, depth)
+        total = main.read(start, stop).add_(beside.read(start, stop))
+        nn.functional.leaky_relu(total, slope, inplace=True)
+    return main.image
+
+
+def thickness(image: Tensor) -> int:
+    """Return the slices of a slab of an image (1, C, Z, Y, X)."""
+    return max(1, SLAB_BYTES // max(1, image[:, :, :1].numel() * image.element_size()))
+
+
+def out_shape(conv: nn.Conv3d, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return the size (Z', Y', X') of a convolution's result."""
+    z, y, x = (
+        (n + 2 * int(p) - k) // s + 1
+        for n, p, k, s in zip(shape, conv.padding, conv.kernel_size, conv.stride, strict=True)
+    )
+    return z, y, x
+
+
+def _cut(
+    conv: nn.Conv3d, shape: tuple[int, int, int], size: tuple[int, int, int]
+) -> Iterable[slice]:
+    """Return slabs of the result so that neither what is read nor what is written is large."""
+    width = conv.weight.element_size()
+    written = conv.out_channels * size[1] * size[2] * width
+    read = conv.in_channels * shape[1] * shape[2] * width * conv.stride[0]
+    n = max(1, conv.kernel_size[0] - 1, SLAB_BYTES // max(1, written, read))
+    return [slice(start, min(start + n, size[0])) for start in range(0, size[0], n)]
+
+
+def _convolved(conv: nn.Conv3d, source: Source, slices: slice) -> Tensor:
+    """Return some slices of a convolution's result, channels-last."""
+    (kernel, stride, border), depth = (conv.kernel_size[0], conv.stride[0], int(conv.padding[0])), 0
+    depth = source.shape[0]
+    first = slices.start * stride - border
+    stop = (slices.stop - 1) * stride - border + kernel
+    part = source.read(max(0, first), min(stop, depth))
+    if first < 0 or stop > depth:
+        part = _bordered(part, max(0, -first), max(0, stop - depth))
+    flat = (0, *conv.padding[1:])
+    if torch.backends.mkldnn.is_available():
+        # conv3d itself gives slabs of few float32 voxels to a kernel that is ten times slower
+        found = torch.mkldnn_convolution(
+            part, conv.weight, conv.bias, flat, conv.stride, conv.dilation, conv.groups
+        )
+    else:
+        found = nn.functional.conv3d(part, conv.weight, conv.bias, conv.stride, flat, conv.dilation)
+    return found.contiguous(memory_format=LAST)
+
+
+def _bordered(part: Tensor, before: int, after: int) -> Tensor:
+    """Return slices with some of zeros before and behind them."""
+    channels, depth, *plane = part.shape[1:]
+    whole = _empty(part, (channels, before + depth + after, *plane))
+    whole[:, :, :before] = 0
+    whole[:, :, before : before + depth] = part
+    whole[:, :, before + depth :] = 0
+    return whole
+
+
+def _empty(like: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return uninitialised channels-last memory for one image (C, Z, Y, X)."""
+    return torch.empty((1, *size), dtype=like.dtype, memory_format=LAST)
+
+
+def _keeps_size(conv: nn.Conv3d) -> bool:
+    return (
+        conv.in_channels == conv.out_channels
+        and set(conv.stride) == {1}
+        and all(2 * int(p) == k - 1 for p, k in zip(conv.padding, conv.kernel_size, strict=True))
+    )
