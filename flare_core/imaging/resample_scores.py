@@ -177,7 +177,7 @@ class _ScoreGrid:
         least = HALF if self.half else (taps[0] + taps[1] * taps[2] + 2) * 2.0**-22
         codes = []
         for k in range(self.scores.shape[1]):
-            scores = self.scores[:, k].float()  # (C, y, x)
+            scores = self.scores[:, k].contiguous().float()  # (C, y, x)
             codes.append(_sure_region(scores) if self.regions else _sure_class(scores, least))
         cells = torch.stack(codes)
         for axis, count in enumerate(taps):

@@ -10,9 +10,12 @@ from flare_core.imaging.checks import free_memory_gib
 from flare_core.segment.runtime import Runtime
 from flare_core.store.stage_card import StageCard
 
-ACTIVATIONS = 7
-"""Tensors of the finest level's width that a U-Net holds at once: its skip, what comes up, both
-together (two), a convolution's result, the normalised one, and one for the library."""
+ACTIVATIONS = {"plain_unet": 3, "residual_encoder_unet": 4}
+"""Tensors of the finest level's width that a network run slab by slab (`networks.slabs`) holds at
+once: what a block reads and writes, its branches, and slabs of them with the coarser levels."""
+
+MOST_ACTIVATIONS = 6
+"""Of networks of another kind."""
 
 BYTES = {"float32": 4, "bf16": 2, "fp16": 2}
 
@@ -29,12 +32,13 @@ def needed_gib(card: StageCard, shape: Sequence[int], runtime: Runtime) -> float
     classes = card.network.output_channels
     scores = voxels * classes * (4 if card.nnunet is None or card.folds else 2)
     image = voxels * 4 * 3  # the image, a copy with a border, the sum of weights
-    tile = math.prod(card.patch) * classes * 4 * 2
+    tile = math.prod(card.patch) * classes * 4 * (2 if card.folds else 1)
     if runtime.device != "cpu":
         return (scores + image + tile) / 2**30
     folded = math.prod(card.network.space_to_depth)
+    held = ACTIVATIONS.get(card.network.kind, MOST_ACTIVATIONS)
     width = max(card.network.features_per_stage[0], 1) * BYTES[runtime.precision]
-    return (scores + image + tile + ACTIVATIONS * width * math.prod(card.patch) // folded) / 2**30
+    return (scores + image + tile + held * width * math.prod(card.patch) // folded) / 2**30
 
 
 def require_memory(

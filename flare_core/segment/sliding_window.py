@@ -83,7 +83,7 @@ class Tiling:
         return logits.sigmoid() - 0.5 if self.regions else logits.softmax(dim=0)
 
 
-SLICES = 8
+SLICES = 4
 """Slices of a tile that are added at a time."""
 
 SMALLEST = 5e-8
@@ -223,16 +223,21 @@ def _blend(
         scores = None if air else _run(networks, tile, runtime, tiling)
         if scores is not None:
             if total is None:
-                total = torch.zeros(scores.shape[0], *image.shape, dtype=kept)
+                total = _sums(scores.shape[0], image, kept)
             _add(total[(slice(None), *place)], scores, weights, tiling)
             mass[place] += weights
         _tell(notify, done / len(tiles))
     if total is None:  # nothing but air: one tile is run to learn how many classes there are
         place = tuple(slice(a, a + n) for a, n in zip(tiles[0], weights.shape, strict=True))
         classes = _run(networks, image[place], runtime, tiling).shape[0]
-        total = torch.zeros(classes, *image.shape, dtype=kept)
+        total = _sums(classes, image, kept)
     total[0] += mass == 0
     return total.div_(mass.clamp_(min=SMALLEST))
+
+
+def _sums(classes: int, image: Tensor, kind: torch.dtype) -> Tensor:
+    """Return zeros (C, Z, Y, X) in which a voxel's classes lie side by side, as tiles have them."""
+    return torch.zeros(*image.shape, classes, dtype=kind).permute(3, 0, 1, 2)
 
 
 def _run(networks: Sequence[nn.Module], tile: Tensor, runtime: Runtime, tiling: Tiling) -> Tensor:
@@ -257,7 +262,8 @@ def _add(total: Tensor, scores: Tensor, weights: Tensor, tiling: Tiling) -> None
         here = (depth - stop, depth - start) if tiling.axes.flips[0] else (start, stop)
         part = tiling.back(scores[:, start:stop]).float()
         some = weights.narrow(axis, here[0], here[1] - here[0])
-        total.narrow(1 + axis, here[0], here[1] - here[0]).add_(part.mul_(some))
+        sums = total.narrow(1 + axis, here[0], here[1] - here[0])
+        sums.copy_(part.mul_(some).add_(sums))  # float16 += float32 would be four times slower
 
 
 def _pad(image: Tensor, patch: Index, tiling: Tiling) -> tuple[Tensor, tuple[slice, slice, slice]]:
