@@ -52,6 +52,7 @@ class Decoder(nn.Module):
 
         `features` is emptied on the way: each is freed as soon as it is joined, and what was joined
         as soon as it is convolved. At the finest level that is a third of a network's memory.
+        Without gradients the features themselves are overwritten (`networks.slabs`).
         """
         supervised = self.deep_supervision and self.training
         x = features.pop()
