@@ -25,6 +25,8 @@ class Site:
     """Path -> address."""
     tag: str = '"v1"'
     """ETag; empty: none, and ranges are then ignored."""
+    says_length: bool = True
+    """Whether it tells how much will come; else the end of the connection is the end."""
     asked: list[tuple[str, str]] = field(default_factory=list)
     """(path, Range) of every GET."""
     url: str = ""
@@ -78,7 +80,11 @@ class Handler(BaseHTTPRequestHandler):
             shown = start + (fault == "wrong-range")
             self.send_header("Content-Range", f"bytes {shown}-{len(body) - 1}/{len(body)}")
         said = len(body) - start + {"long": 100, "short": -100}.get(fault, 0)
-        self.send_header("Content-Length", str(said))
+        if self.site.says_length:
+            self.send_header("Content-Length", str(said))
+        else:
+            self.send_header("Connection", "close")
+            self.close_connection = True
         if self.site.tag:
             self.send_header("ETag", self.site.tag)
         self.end_headers()

@@ -22,7 +22,7 @@ from flare_core.store import cases_files as files
 from flare_core.store import cases_rows as rows
 from flare_core.store import cases_schema as schema
 from flare_core.store.cases_add import insert_labels, insert_restored, insert_scan, same_image
-from flare_core.store.cases_change import change_hold_out, change_status, change_weight, put_scores
+from flare_core.store.cases_change import change_hold_out, change_status, change_weight
 from flare_core.store.cases_names import check_name, safe_name
 from flare_core.store.cases_place import is_writable
 from flare_core.store.cases_read import CaseReader
@@ -34,9 +34,13 @@ from flare_core.store.cases_records import Event as Event
 from flare_core.store.cases_records import LabelFacts as LabelFacts
 from flare_core.store.cases_records import LabelVersion as LabelVersion
 from flare_core.store.cases_records import Problem as Problem
+from flare_core.store.cases_scores import change_scores
 from flare_core.store.cases_verify import Look, verify_store
 from flare_core.store.cases_write import Writing, writing
 from flare_core.store.integrity import sha256_of
+
+AT_ONCE = 200
+"""Cases whose scores are written while others wait; a second or two of a slow disk."""
 
 
 def open_store(folder: str | os.PathLike[str], *, create: bool = False) -> CaseStore:
@@ -198,15 +202,25 @@ class CaseStore(CaseReader):
     def set_scores(self, case: str, scores: Mapping[str, float]) -> None:
         """Keep numbers about a case by name; a name that is there gets the new value.
 
-        Scores can be computed again, so they live in the catalogue alone.
-
         Raises
         ------
         InputError
             If one is not finite.
         """
-        with self._writing():
-            put_scores(self._db, rows.find_case(self._db, case)["id"], scores)
+        self.set_scores_of({case: scores})
+
+    def set_scores_of(self, table: Mapping[str, Mapping[str, float]]) -> None:
+        """Keep numbers about many cases, name of the case -> scores, as `set_scores` does.
+
+        Raises
+        ------
+        InputError
+            If a case is unknown or a score is not finite.
+        """
+        names = list(table)
+        for start in range(0, len(names), AT_ONCE):  # others may write in between
+            with self._writing() as write:
+                change_scores(write, {name: table[name] for name in names[start:][:AT_ONCE]})
 
     def freeze_hold_out(self, patients: Sequence[str], *, author: str = "") -> tuple[str, ...]:
         """Choose the patients whose scans are never learnt from, once and for all.

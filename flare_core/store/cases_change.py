@@ -1,10 +1,8 @@
-"""What changes about a case that is there: its status, weight and scores, and the hold-out."""
+"""What changes about a case that is there: its status and weight, and the hold-out."""
 
 from __future__ import annotations
 
 import json
-import math
-import sqlite3
 from collections.abc import Mapping, Sequence
 
 from flare_core.errors import InputError
@@ -54,23 +52,6 @@ def change_weight(write: Writing, case: str, weight: float, author: str) -> None
     row = find_case(write.db, case)
     write.db.execute("UPDATE cases SET weight = ? WHERE id = ?", (weight, row["id"]))
     write.tell(next_event(write.db, row, author, "weight", repr(weight)))
-
-
-def put_scores(db: sqlite3.Connection, case_id: int, scores: Mapping[str, float]) -> None:
-    """Keep scores of a case.
-
-    Raises
-    ------
-    InputError
-        If one is no finite number.
-    """
-    bad = [name for name, value in scores.items() if not math.isfinite(value)]
-    if bad:
-        raise InputError(
-            f"score {bad[0]}", str(scores[bad[0]]), "a finite number", "Leave it out instead."
-        )
-    rows = [(case_id, name, float(value)) for name, value in scores.items()]
-    db.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", rows)
 
 
 def change_hold_out(write: Writing, patients: Sequence[str], author: str) -> None:

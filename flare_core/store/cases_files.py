@@ -6,6 +6,7 @@
     hold_out.json                     patients of the frozen hold-out
     cases/NAME/image.nii.gz           the scan (not if it is linked)
     cases/NAME/case.json              patient, source, hash
+    cases/NAME/scores.json            numbers about it; the only file that is ever replaced
     cases/NAME/labels/v0001-1f3a6c02.nii.gz and .json    a label map and its facts
     pending/                          what is being written; empty when nobody writes
 
@@ -33,12 +34,14 @@ from typing import Any
 from flare_core import atomic
 from flare_core.errors import InputError
 from flare_core.store.integrity import STALE_S
+from flare_core.store.json_fields import read_json
 
 MARK = "store.json"
 JOURNAL = "history.jsonl"
 HOLD_OUT = "hold_out.json"
 CASES = "cases"
 CASE_FACTS = "case.json"
+SCORES = "scores.json"
 LABELS = "labels"
 PENDING = "pending"
 
@@ -141,14 +144,15 @@ class Placing:
         self.folder = folder
         self._intent: Path | None = None
         self._placed: list[Path] = []  # in order
+        self._replaced: list[tuple[Path, bytes | None]] = []  # and what they held before
         self._journal_size: int | None = None  # bytes before this write
 
-    def announce(self, case: str) -> None:
-        """Leave a note that something of `case` is being written ("" for the store itself)."""
+    def announce(self, *cases: str) -> None:
+        """Leave a note that something of cases is being written ("" for the store itself)."""
         self._intent = self.folder / PENDING / f"{uuid.uuid4().hex}.json"
         # Not flushed: it outlives a killed process as it is, and after a power cut `verify` finds
         # by looking what the note would have told
-        self._intent.write_text(json.dumps({"case": case}), "utf-8")
+        self._intent.write_text(json.dumps({"case": cases[0], "cases": cases}), "utf-8")
 
     def make_folder(self, place: Path) -> None:
         """Make a folder and its parents below the store."""
@@ -172,6 +176,22 @@ class Placing:
         target.chmod(0o444)
         sync_folder(target.parent)
 
+    def replace(self, target: Path, text: str) -> None:
+        """Give a small file another content."""
+        old = target.read_bytes() if target.exists() else None
+        self._replaced.append((target, old))
+        self._put(target, text.encode("utf-8"))
+
+    def _put(self, target: Path, data: bytes) -> None:
+        part = self.folder / PENDING / f"{uuid.uuid4().hex}.part"  # swept if this is killed
+        # Not flushed, which would take most of the time of scoring ten thousand cases: what a power
+        # cut damages is still in the catalogue, and `verify` writes it again
+        try:
+            part.write_bytes(data)
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+
     def journal(self, line: dict[str, Any]) -> None:
         """Append one line to the history."""
         path = self.folder / JOURNAL
@@ -190,6 +210,9 @@ class Placing:
         with suppress(OSError):
             if self._journal_size is not None:
                 os.truncate(self.folder / JOURNAL, self._journal_size)
+        for path, data in reversed(self._replaced):
+            with suppress(OSError):
+                path.unlink(missing_ok=True) if data is None else self._put(path, data)
         for path in reversed(self._placed):
             with suppress(OSError):
                 path.rmdir() if path.is_dir() else remove(path)
@@ -226,12 +249,13 @@ def journal_lines(folder: Path) -> list[dict[str, Any]]:
     return [events[number] for number in sorted(events)]
 
 
-def intents(folder: Path) -> dict[Path, str]:
-    """Return the notes of intent that lie about, and the case each speaks of."""
+def intents(folder: Path) -> dict[Path, list[str]]:
+    """Return the notes of intent that lie about, and the cases each speaks of."""
     found = {}
     for path in sorted((folder / PENDING).glob("*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # just removed, or cut short:
-            found[path] = str(json.loads(path.read_text("utf-8"))["case"])  # nothing was placed yet
+            note = json.loads(path.read_text("utf-8"))  # nothing was placed yet
+            found[path] = list(note["cases"] if "cases" in note else [note["case"]])
     return found
 
 
@@ -244,6 +268,15 @@ def sweep_pending(folder: Path, older_s: float = STALE_S) -> int:
                 remove(path)
                 count += 1
     return count
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Return a small JSON file of the store; None if it is missing or damaged."""
+    try:
+        value = read_json(path.read_text("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, InputError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def set_aside(path: Path, place: Path) -> None:

@@ -121,9 +121,7 @@ class CaseReader:
     def scores(self, case: str) -> dict[str, float]:
         """Return the scores of a case by name."""
         with schema.told(self.folder):
-            row = rows.find_case(self._db, case)
-            query = "SELECT name, value FROM scores WHERE case_id = ? ORDER BY name"
-            return {each["name"]: each["value"] for each in self._db.execute(query, (row["id"],))}
+            return rows.scores_of(self._db, rows.find_case(self._db, case)["id"])
 
     def score_table(self) -> dict[str, dict[str, float]]:
         """Return the scores of all cases that have some: case -> name -> value."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 from flare_core.errors import InputError
@@ -10,15 +11,20 @@ from flare_core.store import cases_files as files
 from flare_core.store import cases_schema as schema
 from flare_core.store.cases_place import is_writable
 from flare_core.store.cases_rows import Values, add_event, choose, facts_of
+from flare_core.store.cases_scores import put_scores, write_file
 from flare_core.store.cases_settle import settle
-from flare_core.store.cases_write import tell_found, writing
+from flare_core.store.cases_write import Writing, tell_found, writing
+
+Table = dict[str, dict[str, float]]
+"""Case -> name -> score."""
 
 
 def rebuild(folder: Path) -> int:
     """Set the catalogue aside and make a new one; return the number of cases.
 
-    Nobody else may use the store meanwhile. Scores are not in the files and have to be computed
-    again; everything else comes back: cases, versions, facts, events, statuses, the hold-out.
+    Nobody else may use the store meanwhile. Everything comes back: cases, versions, facts, scores,
+    events, statuses, the hold-out. Scores that an older program kept in the catalogue alone come
+    from there, if it can still be read.
 
     Raises
     ------
@@ -32,27 +38,46 @@ def rebuild(folder: Path) -> int:
             f"a folder with {files.CASES}/ that can be written to",
             "Check the path and its permissions.",
         )
-    _set_aside(folder)
+    old = _set_aside(folder)
     files.make_folders(folder)
     schema.create(folder)
     db = schema.connect(folder, read_only=False)
     try:
         with schema.told(folder):
-            return _fill(db, folder)
+            return _fill(db, folder, _scores_in(old) if old else {})
     finally:
         db.close()
 
 
-def _set_aside(folder: Path) -> None:
-    """Rename the old catalogue and its logs together; they are never deleted."""
+def _set_aside(folder: Path) -> Path | None:
+    """Rename the old catalogue and its logs together, never deleting them; return its place."""
     stamp = schema.now()[:23].replace(":", "").replace(".", "")
     for end in ("", "-wal", "-shm", "-journal"):
         old = folder / f"{schema.CATALOGUE}{end}"
         if old.exists():
             files.set_aside(old, folder / f"catalogue-{stamp}.old.sqlite{end}")
+    aside = folder / f"catalogue-{stamp}.old.sqlite"
+    return aside if aside.exists() else None
 
 
-def _fill(db: sqlite3.Connection, folder: Path) -> int:
+def _scores_in(catalogue: Path) -> Table:
+    """Return case -> name -> value of the scores in an old catalogue, as far as it can be read."""
+    query = "SELECT c.name, s.name, s.value FROM scores s JOIN cases c ON c.id = s.case_id"
+    table: Table = {}
+    with suppress(sqlite3.Error), closing(sqlite3.connect(catalogue)) as db:
+        for case, name, value in db.execute(query):
+            table.setdefault(case, {})[name] = value
+    return table
+
+
+def _put_back(write: Writing, scores: Table) -> None:
+    """Put scores back that are not in the files."""
+    for row in write.db.execute("SELECT * FROM cases").fetchall():
+        put_scores(write.db, row["id"], scores.get(row["name"], {}), newer=False)
+        write_file(write, row)
+
+
+def _fill(db: sqlite3.Connection, folder: Path, scores: Table) -> int:
     with writing(db, folder) as write:
         names = sorted(p.name for p in (folder / files.CASES).iterdir() if p.is_dir())
         told = [found for name in ["", *names] for found in settle(db, folder, name, keep=True)]
@@ -67,6 +92,7 @@ def _fill(db: sqlite3.Connection, folder: Path) -> int:
         for found in told:
             if found not in known:
                 tell_found(write, *found)
+        _put_back(write, scores)
     return int(db.execute("SELECT count(*) FROM cases").fetchone()[0])
 
 

@@ -237,6 +237,12 @@ def event_record(row: sqlite3.Row) -> Event:
     )  # fmt: skip
 
 
+def scores_of(db: sqlite3.Connection, case_id: int) -> dict[str, float]:
+    """Return the scores of a case by name."""
+    query = "SELECT name, value FROM scores WHERE case_id = ? ORDER BY name"
+    return {each["name"]: each["value"] for each in db.execute(query, (case_id,))}
+
+
 def files_before(db: sqlite3.Connection) -> dict[str, str]:
     """Return, for cases whose chosen labels were corrected, the file they were made from."""
     rows = db.execute(

@@ -1,6 +1,6 @@
 """The catalogue of a case store: an SQLite file that finds what the immutable files hold.
 
-Everything in it can be made again from the files (`cases_rebuild`), except scores.
+Everything in it can be made again from the files (`cases_rebuild`).
 """
 
 from __future__ import annotations

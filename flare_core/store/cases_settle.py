@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
-from typing import Any
 
-from flare_core.errors import InputError
 from flare_core.store import cases_files as files
 from flare_core.store.cases_names import key_of
 from flare_core.store.cases_records import LabelFacts
@@ -24,7 +22,7 @@ from flare_core.store.cases_rows import (
     insert_version,
     status_after,
 )
-from flare_core.store.json_fields import read_json
+from flare_core.store.cases_scores import put_scores, read_scores
 
 Told = list[tuple[str, str, int | None]]
 """Case, ``added``, ``labelled`` or ``restored``, and the version: what was taken in."""
@@ -63,6 +61,7 @@ def settle(db: sqlite3.Connection, folder: Path, case: str, *, keep: bool = Fals
     assert case_id is not None  # just looked up or put in
     for facts_file in sorted((place / files.LABELS).glob("v*.json")):
         told += _take_version(db, folder, case_id, facts_file)
+    put_scores(db, case_id, read_scores(place / files.SCORES), newer=not keep)
     if not keep:
         _clear_labels(db, folder, case_id, place / files.LABELS)
     return told
@@ -147,7 +146,7 @@ def put_hold_out(db: sqlite3.Connection, patients: list[str]) -> None:
 
 
 def _take_case(db: sqlite3.Connection, folder: Path, place: Path) -> bool:
-    values = _read(place / files.CASE_FACTS)
+    values = files.read_object(place / files.CASE_FACTS)
     if values is None:
         return False
     if not values["linked"] and not (folder / values["image"]).is_file():
@@ -159,7 +158,7 @@ def _take_case(db: sqlite3.Connection, folder: Path, place: Path) -> bool:
 
 
 def _take_version(db: sqlite3.Connection, folder: Path, case_id: int, path: Path) -> Told:
-    values = _read(path)
+    values = files.read_object(path)
     if values is None or not (folder / values["file"]).is_file():
         return []
     there = db.execute(
@@ -172,15 +171,6 @@ def _take_version(db: sqlite3.Connection, folder: Path, case_id: int, path: Path
     put_version(db, case_id, values, facts, chosen=restored)
     what = "restored" if restored else "labelled"
     return [(path.parent.parent.name, what, values["number"])]
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """Return a small JSON file of the store; None if it is missing or damaged."""
-    try:
-        value = read_json(path.read_text("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError, InputError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _clear(place: Path) -> None:

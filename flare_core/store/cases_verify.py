@@ -10,6 +10,8 @@ from pathlib import Path
 
 from flare_core.store import cases_files as files
 from flare_core.store.cases_records import Problem
+from flare_core.store.cases_rows import scores_of
+from flare_core.store.cases_scores import file_of, put_scores, read_scores, write_file
 from flare_core.store.cases_settle import settle
 from flare_core.store.cases_write import Writing, tell_found
 from flare_core.store.integrity import sha256_of
@@ -46,7 +48,7 @@ def verify_store(
         Told (cases done, cases in all).
     """
     problems = list(_sound(look.db))
-    problems += _taken_in(look, lock) if lock else []
+    problems += [*_taken_in(look, lock), *_scores_mended(look, lock)] if lock else []
     rows = look.db.execute("SELECT * FROM cases ORDER BY key").fetchall()
     for done, row in enumerate(rows, 1):
         problems += _case_problems(look, row)
@@ -75,6 +77,24 @@ def _taken_in(look: Look, lock: Lock) -> list[Problem]:
     return problems
 
 
+def _scores_mended(look: Look, lock: Lock) -> list[Problem]:
+    """Let catalogue and files have the same scores: older programs kept them in one of the two."""
+    rows = look.db.execute("SELECT * FROM cases ORDER BY key").fetchall()
+    astray = [row for row in rows if _differ(look, row)]
+    if astray:
+        with lock() as write:
+            for row in astray:
+                found = read_scores(file_of(look.folder, row["name"]))
+                put_scores(write.db, row["id"], found, newer=False)
+                write_file(write, row)
+    what = "its scores were not the same in the catalogue and beside it"
+    return [Problem(row["name"], "repaired", what) for row in astray]
+
+
+def _differ(look: Look, row: sqlite3.Row) -> bool:
+    return scores_of(look.db, row["id"]) != read_scores(file_of(look.folder, row["name"]))
+
+
 def _case_folders(folder: Path) -> list[str]:
     return sorted(p.name for p in (folder / files.CASES).iterdir() if p.is_dir())
 
@@ -85,6 +105,7 @@ def _unlisted(look: Look) -> Iterator[Path]:
     cases = look.db.execute("SELECT name, image, linked FROM cases").fetchall()
     known |= {look.folder / row["image"] for row in cases if not row["linked"]}
     known |= {look.folder / files.CASES / row["name"] / files.CASE_FACTS for row in cases}
+    known |= {file_of(look.folder, row["name"]) for row in cases}
     query = "SELECT c.name, v.number FROM versions v JOIN cases c ON c.id = v.case_id"
     numbers = {(row["name"], row["number"]) for row in look.db.execute(query)}
     for path in sorted((look.folder / files.CASES).rglob("*")):

@@ -54,9 +54,10 @@ def writing(db: sqlite3.Connection, folder: Path) -> Iterator[Writing]:
 
 
 def _settle_left(write: Writing, folder: Path) -> None:
-    for note, case in files.intents(folder).items():
-        for name, what, number in settle(write.db, folder, case):
-            tell_found(write, name, what, number)
+    for note, cases in files.intents(folder).items():
+        for case in cases:
+            for name, what, number in settle(write.db, folder, case):
+                tell_found(write, name, what, number)
         write.settled.append(note)
 
 

@@ -23,7 +23,7 @@ from flare_core.errors import Cancelled, InputError
 from flare_core.store.home import ensure_folder
 from flare_core.store.integrity import sha256_of
 from flare_core.store.json_fields import read_json
-from flare_core.store.remote_file import CONNECT_S, RemoteFile
+from flare_core.store.remote_file import CONNECT_S, RemoteFile, check_size
 
 if TYPE_CHECKING:
     from requests import Response
@@ -157,6 +157,7 @@ def _append(answer: Response, part: Path, extent: tuple[int, int | None], watch:
             done += len(chunk)
             if total is not None and done > total:
                 raise _TryAgain(f"more than the promised {total} bytes came")
+            check_size(answer.url, done)
             stream.write(chunk)
             watch.on_bytes(done, total)
     if total is not None and done < total:
@@ -177,7 +178,8 @@ def _writing(part: Path, start: int) -> Iterator[Any]:
         raise InputError(
             str(part), f"writing failed: {error.strerror or error}",
             "a folder on a disk with free space",
-            "Free space, or choose another home folder with --home; the download goes on there.",
+            "Free space, then try again: the download goes on from there. Or choose another home "
+            "folder (on the command line: --home).",
         ) from error  # fmt: skip
 
 
@@ -247,14 +249,17 @@ def _extent(answer: Response, have: int, file: RemoteFile) -> tuple[int, int | N
             "This is not the publisher's file (perhaps a sign-in page): check the address and the "
             "network, or install from a file you trust.",
         )  # fmt: skip
+    check_size(file.url, total or 0)
     return start, total or file.size_bytes or None
 
 
 def _check_redirects(file: RemoteFile, answer: Response) -> None:
     """Refuse to be led from an encrypted address to one that is not."""
-    if file.url.startswith("https:") and not answer.url.startswith("https:"):
+    hops = [*(each.url for each in answer.history[1:]), answer.url]
+    plain = [url for url in hops if not url.startswith("https:")]
+    if file.url.startswith("https:") and plain:
         raise InputError(
-            file.url, f"a redirection to {answer.url}", "encrypted addresses only",
+            file.url, f"a redirection to {plain[0]}", "encrypted addresses only",
             "Do not use this address; download the file in a browser and install it from disk.",
         )  # fmt: skip
 

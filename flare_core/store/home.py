@@ -67,7 +67,7 @@ def open_home(path: str | os.PathLike[str] | None = None) -> Home:
     if os.path.exists(chosen) and not os.path.isdir(chosen):
         raise InputError(
             "home", f"{chosen} is a file", "a folder, which need not exist yet",
-            "Name another folder with --home.",
+            "Name another folder (on the command line: --home).",
         )  # fmt: skip
     return Home(chosen)
 
@@ -89,7 +89,7 @@ def ensure_folder(folder: Path) -> Path:
         raise InputError(
             str(folder), f"cannot be written to: {error.strerror or error}",
             "a folder on a disk with free space that this user may write to",
-            "Choose another home folder with --home, or correct its permissions.",
+            "Choose another home folder (on the command line: --home), or correct its permissions.",
         ) from error  # fmt: skip
     return folder
 
@@ -100,5 +100,5 @@ def _default_path() -> Path:
     except RuntimeError as error:  # a service account without a home directory
         raise InputError(
             "home", "this user has no home directory", "a folder to keep models and runs in",
-            "Name a folder with --home.",
+            "Name a folder (on the command line: --home).",
         ) from error  # fmt: skip

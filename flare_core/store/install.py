@@ -7,11 +7,8 @@ is kept (`KNOWN_FILE`) and demanded ever after.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,7 +20,7 @@ from flare_core.store.catalogue import Part, PublicModel
 from flare_core.store.combine import Chosen, Facts, combine
 from flare_core.store.download import Watch, download
 from flare_core.store.home import Home, ensure_folder
-from flare_core.store.integrity import STALE_S, exists_already, sha256_of
+from flare_core.store.integrity import exists_already, sha256_of, sweep
 from flare_core.store.json_fields import read_json
 from flare_core.store.nnunet_import import About, import_nnunet
 from flare_core.store.package import Package
@@ -71,7 +68,7 @@ def install_public(model: PublicModel, *, home: Home, wish: Wish | None = None) 
         raise exists_already(target)
     files = _given(model, wish.files) if wish.files else _fetched(model, home, wish)
     ensure_folder(home.cache)
-    _sweep(home.cache)
+    sweep(home.cache, f"{SCRATCH}*")
     with tempfile.TemporaryDirectory(dir=home.cache, prefix=SCRATCH) as scratch:
         parts = []
         for part, file in zip(model.parts, files, strict=True):
@@ -83,14 +80,6 @@ def install_public(model: PublicModel, *, home: Home, wish: Wish | None = None) 
         chosen = [Chosen(each, part.stage) for each, part in zip(parts, model.parts, strict=True)]
         facts = Facts(f"{model.title}. {model.summary}", licence=model.licence)
         return combine(chosen, home=home, name=model.key, version=model.version, facts=facts)
-
-
-def _sweep(cache: Path) -> None:
-    """Remove what killed conversions left, a day later: another one may be running."""
-    for left in cache.glob(f"{SCRATCH}*"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE_S:
-                shutil.rmtree(left)
 
 
 def downloads(model: PublicModel, home: Home, mirror: str | None = None) -> list[RemoteFile]:
@@ -111,7 +100,8 @@ def _fetched(model: PublicModel, home: Home, wish: Wish) -> list[Path]:
     if not model.downloadable:
         raise InputError(
             "model", model.key, "a model with an address", f"{model.title} has to be downloaded by "
-            f"hand from {model.page}; then: flare models install {model.key} --from FILE",
+            f"hand from {model.page}; then install it from that file "
+            f"(flare models install {model.key} --from FILE).",
         )  # fmt: skip
     paths = []
     for part, file in zip(model.parts, downloads(model, home, wish.mirror), strict=True):
@@ -128,7 +118,7 @@ def _given(model: PublicModel, files: Sequence[Path]) -> list[Path]:
         came = f"no {missing[0]}" if missing else f"{len(files)} files"
         wanted = ", ".join(part.file.name for part in model.parts if part.file.url) or "its folder"
         raise InputError(
-            "--from", came, f"{len(model.parts)} files or folders: {wanted}",
+            "files of the model", came, f"{len(model.parts)} files or folders: {wanted}",
             "Name every one of them, in this order.",
         )  # fmt: skip
     by_name = {path.name: path for path in files}

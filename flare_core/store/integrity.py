@@ -82,7 +82,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     part = target.with_name(f".{uuid.uuid4().hex[:8]}.part.{target.name}")
     try:
         ensure_folder(target.parent)
-        _sweep(target)
+        sweep(target.parent, f".????????.part.{glob.escape(target.name)}")
         part.mkdir()
         yield part
         # Fails, as it must, if somebody else has filled `target` in the meantime
@@ -113,8 +113,9 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
     return sha256_of(Path(path))
 
 
-def _sweep(target: Path) -> None:
-    for left in target.parent.glob(f".????????.part.{glob.escape(target.name)}"):
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove what killed processes left under such names, a day later: others may be at work."""
+    for left in folder.glob(pattern):
         with suppress(OSError):  # another process may be sweeping too
             if time.time() - left.stat().st_mtime > STALE_S:
                 shutil.rmtree(left)

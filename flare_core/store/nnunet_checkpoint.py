@@ -33,6 +33,11 @@ IGNORED = (
 )
 """What a checkpoint may hold besides tensors and plain containers; it is not read."""
 
+DAMAGED = (
+    OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile,
+)  # fmt: skip
+"""What torch and zipfile raise on a damaged checkpoint."""
+
 ACTION = "Do not use this checkpoint unless you trust it and can convert it elsewhere."
 
 
@@ -91,6 +96,8 @@ def load_safely(path: Path) -> Any:
 
     options: dict[str, Any] = {"mmap": True} if zipfile.is_zipfile(path) else {}
     try:
+        if options:
+            _check_stored(path)
         with torch.serialization.safe_globals(_stand_ins()):
             return torch.load(path, map_location="cpu", weights_only=True, **options)
     except pickle.UnpicklingError as error:
@@ -99,7 +106,9 @@ def load_safely(path: Path) -> Any:
         raise InputError(
             str(path), came, "tensors, numbers, text, lists and dicts", ACTION
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except InputError:
+        raise
+    except DAMAGED as error:
         came = f"not readable: {_first_line(str(error))}"
         action = "Fetch the file again; it may be cut off."
         raise InputError(str(path), came, "a PyTorch checkpoint", action) from error
@@ -111,7 +120,21 @@ def _tensors(found: Mapping[str, Any], path: Path) -> Mapping[str, Tensor]:
     strange = [name for name, value in found.items() if not isinstance(value, torch.Tensor)]
     if strange:
         raise InputError(str(path), f"{strange[0]} is no tensor", "weights as tensors", ACTION)
+    size = path.stat().st_size
+    for name, tensor in found.items():
+        # One number, repeated without end by a stride of 0, would fill the memory when copied
+        if tensor.numel() * tensor.element_size() > size:
+            came = f"{name} of shape {tuple(tensor.shape)} in {size} bytes"
+            raise InputError(str(path), came, "tensors no larger than their file", ACTION)
     return found
+
+
+def _check_stored(path: Path) -> None:
+    """Refuse a checkpoint with packed parts: torch writes none, and they may be bombs."""
+    with zipfile.ZipFile(path) as archive:
+        packed = [e.filename for e in archive.infolist() if e.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        raise InputError(str(path), f"{packed[0]} compressed", "parts as torch stores them", ACTION)
 
 
 def _stand_ins() -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
 import tempfile
@@ -14,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from flare_core.errors import InputError
 from flare_core.store.archive import MAX_RATIO
 from flare_core.store.home import Home, ensure_folder
-from flare_core.store.nnunet_plans import refusal
+from flare_core.store.integrity import sweep
+from flare_core.store.nnunet_fields import refusal
 
 MAX_ENTRIES = 2000
 """Files in a zip; a model has a few dozen."""
@@ -33,6 +35,12 @@ WEIGHTS = {
     "plans.pkl": ("model_final_checkpoint.model", "model_best.model", "model_latest.model"),
 }
 """Checkpoints, the one to take first."""
+
+SCRATCH = "nnunet-"
+"""Beginning of the names of folders in the cache in which zips are unpacked."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The system's words for a full disk."""
 
 DEEPEST = 5
 """Folders below the one that is given, in which a model is looked for."""
@@ -56,7 +64,8 @@ def opened(source: Path, home: Home) -> Iterator[Path]:
         return
     if not source.is_file():
         raise refusal(str(source), "nothing of that name", "a folder or zip of an nnU-Net model")
-    with tempfile.TemporaryDirectory(dir=ensure_folder(home.cache), prefix="nnunet-") as folder:
+    sweep(ensure_folder(home.cache), f"{SCRATCH}*")
+    with tempfile.TemporaryDirectory(dir=home.cache, prefix=SCRATCH) as folder:
         unpack(source, Path(folder))
         yield Path(folder)
 
@@ -69,6 +78,7 @@ def unpack(source: Path, folder: Path) -> None:
     InputError
         If a path leads outside, an entry is a link, encrypted or a bomb, or the zip is damaged.
     """
+    entries: list[zipfile.ZipInfo] = []
     try:
         with zipfile.ZipFile(source) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
@@ -83,6 +93,10 @@ def unpack(source: Path, folder: Path) -> None:
     except _ZIP_ERRORS as error:
         if isinstance(error, InputError):
             raise
+        if isinstance(error, OSError) and error.errno in FULL:
+            legal = f"{sum(entry.file_size for entry in entries) / 2**30:.1f} GiB of free space"
+            action = "Free space, then import it again; nothing was left behind."
+            raise refusal(str(folder), error.strerror, legal, action=action) from error
         raise _unsound(source, f"not readable: {error}") from error
 
 

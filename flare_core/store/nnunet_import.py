@@ -20,10 +20,11 @@ from flare_core.errors import InputError
 from flare_core.store.home import Home
 from flare_core.store.models import ModelCard, StageCard, TrainingSource, WeightsFile
 from flare_core.store.nnunet_checkpoint import read_checkpoint
+from flare_core.store.nnunet_fields import need, refusal
 from flare_core.store.nnunet_folder import checkpoints, model_folder, opened
 from flare_core.store.nnunet_labels import Channels, LabelMap, channels_of
 from flare_core.store.nnunet_names import without_duplicates
-from flare_core.store.nnunet_plans import NnunetPlan, need, plan_of, refusal
+from flare_core.store.nnunet_plans import NnunetPlan, plan_of
 from flare_core.store.nnunet_shapes import first_misfit
 from flare_core.store.nnunet_v1 import (
     channels_of_v1,

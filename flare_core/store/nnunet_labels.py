@@ -8,7 +8,7 @@ from typing import Any
 
 from flare_core.anatomy.organs import ALL_TARGETS, organ
 from flare_core.errors import InputError
-from flare_core.store.nnunet_plans import need, refusal
+from flare_core.store.nnunet_fields import fields, items, need, refusal, whole
 from flare_core.store.stage_card import BACKGROUND, OTHER
 
 LabelMap = Mapping[str, str | None]
@@ -76,19 +76,21 @@ def channels_of(dataset: Mapping[str, Any], label_map: LabelMap | None = None) -
         If the file is not for one CT channel, its labels are not as nnU-Net writes them, a name in
         `label_map` is not the model's, or nothing maps to an organ.
     """
+    stated = fields(need(dataset, "labels", "dataset.json"), "dataset.json: labels")
     _check_one_ct(dataset)
-    stated = dict(need(dataset, "labels", "dataset.json"))
     stated.pop("ignore", None)
     regions = any(isinstance(value, list) and len(value) > 1 for value in stated.values())
     if not regions:
-        found = {name: int(_single(name, value)) for name, value in stated.items()}
+        found = {name: _single(name, value) for name, value in stated.items()}
         by_value = sorted((value, name) for name, value in found.items())
         return mapped([n for _, n in by_value], [v for v, _ in by_value], label_map)
-    names = [name for name, value in stated.items() if set(_list(value)) != {0}]
-    order = [int(value) for value in need(dataset, "regions_class_order", "dataset.json")]
+    names = [name for name, value in stated.items() if any(v != 0 for v in _list(value))]
+    where = "dataset.json: regions_class_order"
+    stated_order = items(need(dataset, "regions_class_order", "dataset.json"), where)
+    order = [whole(value, where) for value in stated_order]
     if len(order) != len(names):
         legal = f"{len(names)} entries, one for each region"
-        raise refusal("dataset.json: regions_class_order", str(order), legal)
+        raise refusal(where, str(order), legal)
     return mapped(names, order, label_map, regions=True)
 
 
@@ -160,12 +162,16 @@ def _check_organs(found: Channels) -> None:
             "labels",
             ", ".join(found.names),
             f"at least one of {', '.join(each.key for each in ALL_TARGETS)}",
-            "If one of the labels is such an organ under another name, say so in a label map.",
+            "If one of the labels is such an organ under another name, say so in a label map: "
+            'flare models import FOLDER --map "Leber=liver"',
         )
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
         names = [n for n, la in zip(found.names, found.labels, strict=True) if la == twice[0]]
-        action = "Choose one in a label map and give the others no organ."
+        action = (
+            "Choose one in a label map and give the others no organ: "
+            f'flare models import FOLDER --map "{names[-1]}="'
+        )
         raise InputError("labels", f"{twice[0]} for {', '.join(names)}", "each organ once", action)
 
 
@@ -175,11 +181,11 @@ def _check_one_ct(dataset: Mapping[str, Any]) -> None:
         raise refusal("dataset.json: channel_names", str(named), "one channel, a CT")
 
 
-def _single(name: str, value: Any) -> Any:
+def _single(name: str, value: Any) -> int:
     values = _list(value)
-    if len(values) != 1 or not isinstance(values[0], int):
+    if len(values) != 1:
         raise refusal(f"dataset.json: label {name}", str(value), "a whole number")
-    return values[0]
+    return whole(values[0], f"dataset.json: label {name}")
 
 
 def _list(value: Any) -> list[Any]:

@@ -59,7 +59,7 @@ def from_generic_unet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for ours, theirs, axis in (("transpconvs", "tu", 1), ("seg_layers", "seg_outputs", 0)):
         for i in sorted(_numbers(state, f"{theirs}.")):
             weight = state[f"{theirs}.{i}.weight"]
-            zeros = weight.new_zeros(weight.shape[axis])
+            zeros = weight.new_zeros(weight.shape[axis] if weight.ndim > axis else 0)
             found[f"decoder.{ours}.{i}.weight"] = weight
             found[f"decoder.{ours}.{i}.bias"] = state.get(f"{theirs}.{i}.bias", zeros)
     return found
@@ -75,12 +75,14 @@ def _stacks(state: Mapping[str, Tensor]) -> dict[tuple[str, int, int], tuple[str
         for name in state:
             if name.startswith(theirs + "."):
                 head = name.partition(".blocks.")[0]
-                numbers = [int(n) for n in head.split(".")[1:]]
-                key = (theirs, numbers[0], numbers[1] if len(numbers) > 1 else 0)
-                found[key] = (f"{head}.blocks.", ours.format(numbers[0]))
+                numbers = [int(n) for n in head.split(".")[1:] if n.isdecimal()]
+                if numbers:
+                    key = (theirs, numbers[0], numbers[1] if len(numbers) > 1 else 0)
+                    found[key] = (f"{head}.blocks.", ours.format(numbers[0]))
     return found
 
 
 def _numbers(state: Mapping[str, Tensor], start: str) -> set[int]:
     """Return the numbers that follow `start` in the names."""
-    return {int(name[len(start) :].partition(".")[0]) for name in state if name.startswith(start)}
+    found = {name[len(start) :].partition(".")[0] for name in state if name.startswith(start)}
+    return {int(number) for number in found if number.isdecimal()}

@@ -6,11 +6,20 @@ them is imported or called: classes are compared by name, and an unknown one is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flare_core.errors import InputError
+from flare_core.store.nnunet_fields import (
+    fields,
+    floats,
+    items,
+    need,
+    real,
+    refusal,
+    triple,
+    whole,
+)
 from flare_core.store.stage_card import NetworkSpec, NnunetGrids, Normalisation, Triple
 
 ARCHITECTURES = {
@@ -33,8 +42,6 @@ LAYERS = {
 
 RESAMPLING = {"resample_data_or_seg_to_shape": 3, "resample_torch_fornnunet": 1}
 """nnU-Net's resampling functions that are known here, and their order if nothing is said."""
-
-ACTION = "Choose another configuration or model; only what is listed can be run."
 
 
 @dataclass(frozen=True)
@@ -82,14 +89,14 @@ def plan_of(plans: Mapping[str, Any], configuration: str, channels: int) -> Nnun
             "a network that reads the image alone",
             action=f"Import the folder of {chosen['previous_stage']}, or of 3d_fullres.",
         )
-    patch = need(chosen, "patch_size", configuration)
+    patch = items(need(chosen, "patch_size", configuration), f"{configuration}: patch_size")
     if len(patch) != 3:
         raise refusal(f"configuration {configuration}", f"{len(patch)}D tiles", "a 3D network")
-    order = triple(need(plans, "transpose_forward", "plans.json"))
+    order = triple(need(plans, "transpose_forward", "plans.json"), "plans.json: transpose_forward")
     return NnunetPlan(
         network=network_of(chosen, channels, configuration),
-        spacing_mm=floats(need(chosen, "spacing", configuration)),
-        patch=triple(patch),
+        spacing_mm=floats(need(chosen, "spacing", configuration), f"{configuration}: spacing"),
+        patch=triple(patch, f"{configuration}: patch_size"),
         normalisation=_normalisation(plans, chosen, configuration),
         transpose=order,
         orientation="SAR" if "Reorient" in str(plans.get("image_reader_writer")) else None,
@@ -111,65 +118,25 @@ def network_of(chosen: Mapping[str, Any], channels: int, where: str) -> NetworkS
         raise refusal(f"configuration {where}: architecture", name, legal)
     kind, depth = ARCHITECTURES[name]
     _check_layers(options, where)
-    stages = len(need(options, "strides", where))
-    norm = options.get("norm_op_kwargs") or {}
+    strides = items(need(options, "strides", where), f"{where}: strides")
+    kernels = items(need(options, "kernel_sizes", where), f"{where}: kernel_sizes")
+    norm = fields(options.get("norm_op_kwargs"), f"{where}: norm_op_kwargs")
     if norm.get("affine") is not True:
         raise refusal(f"configuration {where}: norm_op_kwargs", str(norm), "affine: true")
     return NetworkSpec(
         kind,
         output_channels=channels,
-        features_per_stage=_per_stage(need(options, "features_per_stage", where), stages),
-        strides=tuple(triple(one) for one in options["strides"]),
-        kernel_sizes=tuple(triple(one) for one in need(options, "kernel_sizes", where)),
-        convolutions_per_stage_encoder=_per_stage(need(options, depth, where), stages),
+        features_per_stage=_per_stage(options, "features_per_stage", len(strides), where),
+        strides=tuple(triple(one, f"{where}: strides") for one in strides),
+        kernel_sizes=tuple(triple(one, f"{where}: kernel_sizes") for one in kernels),
+        convolutions_per_stage_encoder=_per_stage(options, depth, len(strides), where),
         convolutions_per_stage_decoder=_per_stage(
-            need(options, "n_conv_per_stage_decoder", where), stages - 1
+            options, "n_conv_per_stage_decoder", len(strides) - 1, where
         ),
         conv_bias=bool(options.get("conv_bias", False)),
-        norm_epsilon=float(norm.get("eps", 1e-5)),
-        negative_slope=_slope(options),
+        norm_epsilon=real(norm.get("eps", 1e-5), f"{where}: eps"),
+        negative_slope=_slope(options, where),
     )
-
-
-def need(mapping: Mapping[str, Any], name: str, where: str) -> Any:
-    """Return a field of a plans file.
-
-    Raises
-    ------
-    InputError
-        If it is missing.
-    """
-    if not isinstance(mapping, Mapping) or name not in mapping:
-        raise refusal(where, f"no field {name}", f"nnU-Net plans with {name}")
-    return mapping[name]
-
-
-def refusal(argument: str, came: str, legal: str, *, action: str = ACTION) -> InputError:
-    """Error about a model that cannot be imported."""
-    return InputError(argument, came, legal, action)
-
-
-def triple(value: Any) -> Triple:
-    """Return three whole numbers; one number counts for all axes.
-
-    Examples
-    --------
-    >>> triple(3), triple([1, 3, 3])
-    ((3, 3, 3), (1, 3, 3))
-    """
-    numbers = [value] * 3 if isinstance(value, int) else list(value)
-    if len(numbers) != 3:
-        raise refusal("plans", str(value), "three whole numbers, one for each axis")
-    z, y, x = (int(n) for n in numbers)
-    return z, y, x
-
-
-def floats(value: Sequence[float]) -> tuple[float, float, float]:
-    """Return three real numbers."""
-    if len(value) != 3:
-        raise refusal("plans", str(value), "three numbers, one for each axis")
-    z, y, x = (float(n) for n in value)
-    return z, y, x
 
 
 def ct_normalisation(facts: Mapping[str, Any], where: str) -> Normalisation:
@@ -180,24 +147,26 @@ def ct_normalisation(facts: Mapping[str, Any], where: str) -> Normalisation:
     InputError
         If one of them is missing.
     """
-    return Normalisation(
-        "ct",
-        float(need(facts, "percentile_00_5", where)),
-        float(need(facts, "percentile_99_5", where)),
-        float(need(facts, "mean", where)),
-        max(float(facts["std"] if "std" in facts else need(facts, "sd", where)), 1e-8),
-    )
+    known = fields(facts, where)
+    names = ("percentile_00_5", "percentile_99_5", "mean", "std" if "std" in known else "sd")
+    lower, upper, mean, std = (real(need(known, n, where), f"{where}: {n}") for n in names)
+    return Normalisation("ct", lower, upper, mean, max(std, 1e-8))
 
 
 def _configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return a configuration with what it inherits."""
-    known = need(plans, "configurations", "plans.json")
+    known = {
+        each: fields(content, f"configuration {each}")
+        for each, content in fields(
+            need(plans, "configurations", "plans.json"), "plans.json: configurations"
+        ).items()
+    }
     chain: list[str] = []
     while name not in chain:
         if name not in known:
             raise refusal("configuration", name, ", ".join(known))
         chain.append(name)
-        name = known[name].get("inherits_from", name)
+        name = str(known[name].get("inherits_from", name))
     if name != chain[-1]:
         raise refusal(
             "plans.json", f"configurations that inherit in a circle: {chain}", "no circle"
@@ -213,11 +182,13 @@ def _architecture(chosen: Mapping[str, Any], where: str) -> tuple[str, dict[str,
     if "architecture" in chosen:
         described = chosen["architecture"]
         name = str(need(described, "network_class_name", where)).rpartition(".")[2]
-        return name, dict(need(described, "arch_kwargs", where))
+        return name, fields(need(described, "arch_kwargs", where), f"{where}: arch_kwargs")
     name = str(need(chosen, "UNet_class_name", where))
-    base = int(need(chosen, "UNet_base_num_features", where))
-    most = int(need(chosen, "unet_max_num_features", where))
-    strides = need(chosen, "pool_op_kernel_sizes", where)
+    base, most = (
+        whole(need(chosen, field, where), f"{where}: {field}")
+        for field in ("UNet_base_num_features", "unet_max_num_features")
+    )
+    strides = items(need(chosen, "pool_op_kernel_sizes", where), f"{where}: pool_op_kernel_sizes")
     _, depth = ARCHITECTURES.get(name, ("", ""))
     return name, {
         "features_per_stage": [min(base * 2**i, most) for i in range(len(strides))],
@@ -237,19 +208,23 @@ def _check_layers(options: Mapping[str, Any], where: str) -> None:
     for name, known in LAYERS.items():
         value = options.get(name)
         value = value.rpartition(".")[2] if isinstance(value, str) else value
-        if value not in known:
+        if isinstance(value, (list, dict)) or value not in known:
             legal = ", ".join(str(each) for each in known if each is not None) or "nothing"
             raise refusal(f"configuration {where}: {name}", str(value), legal)
 
 
-def _slope(options: Mapping[str, Any]) -> float:
-    if str(options.get("nonlin")).endswith(".ReLU") or options.get("nonlin") == "ReLU":
+def _slope(options: Mapping[str, Any], where: str) -> float:
+    if str(options.get("nonlin")).rpartition(".")[2] == "ReLU":
         return 0.0
-    return float((options.get("nonlin_kwargs") or {}).get("negative_slope", 0.01))
+    stated = fields(options.get("nonlin_kwargs"), f"{where}: nonlin_kwargs")
+    return real(stated.get("negative_slope", 0.01), f"{where}: negative_slope")
 
 
-def _per_stage(value: Any, stages: int) -> tuple[int, ...]:
-    return (value,) * stages if isinstance(value, int) else tuple(int(n) for n in value)
+def _per_stage(options: Mapping[str, Any], name: str, stages: int, where: str) -> tuple[int, ...]:
+    """Return a number for each stage; one number counts for all."""
+    value = need(options, name, where)
+    several = [value] * stages if isinstance(value, int) else items(value, f"{where}: {name}")
+    return tuple(whole(each, f"{where}: {name}") for each in several)
 
 
 def _normalisation(
@@ -259,7 +234,7 @@ def _normalisation(
     if schemes != ["CTNormalization"]:
         raise refusal(
             f"configuration {where}: normalization_schemes",
-            ", ".join(map(str, schemes)),
+            str(schemes),
             "CTNormalization, once: one CT channel",
         )
     by_channel = plans.get("foreground_intensity_properties_per_channel") or need(
@@ -289,11 +264,14 @@ def _resampling(
     chosen: Mapping[str, Any], field: str, where: str, *, default: int
 ) -> tuple[int, int, bool | None, float]:
     """Return order, order across slices, whether slices are apart, and from which ratio on."""
-    name = chosen.get(field, "resample_data_or_seg_to_shape")
-    options = chosen.get(f"{field}_kwargs") or {}
+    name = str(chosen.get(field, "resample_data_or_seg_to_shape"))
+    options = fields(chosen.get(f"{field}_kwargs"), f"{where}: {field}_kwargs")
     if name not in RESAMPLING or options.get("mode", "linear") != "linear":
         raise refusal(f"configuration {where}: {field}", f"{name} {options}", ", ".join(RESAMPLING))
-    order = 1 if RESAMPLING[name] == 1 else int(options.get("order", default))
+    said = f"{where}: {field}_kwargs"
+    order = 1 if RESAMPLING[name] == 1 else whole(options.get("order", default), said)
     apart = options.get("force_separate_z", None if RESAMPLING[name] == 1 else False)
-    ratio = float(options.get("separate_z_anisotropy_threshold", 3.0))
-    return order, int(options.get("order_z", 0)), apart, ratio
+    if apart is not None and not isinstance(apart, bool):
+        raise refusal(said, f"force_separate_z {apart}", "true, false or null")
+    ratio = real(options.get("separate_z_anisotropy_threshold", 3.0), said)
+    return order, whole(options.get("order_z", 0), said), apart, ratio

@@ -27,16 +27,14 @@ def shapes_of(spec: NetworkSpec) -> dict[str, Shape]:
     >>> shapes_of(spec)["decoder.transpconvs.0.weight"]
     (8, 4, 1, 2, 2)
     """
-    if spec.kind == "stunet":
-        return dict(_stunet(spec))
-    encoder = _residual_encoder if spec.kind == "residual_encoder_unet" else _plain_encoder
-    return dict(encoder(spec)) | dict(_decoder(spec))
+    return dict(_named(spec))
 
 
 def first_misfit(spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
     """Return (what came, what was wanted) for the first tensor that differs; None if none does."""
-    wanted = shapes_of(spec)
-    for name, shape in wanted.items():
+    wanted = set()  # filled on the way: plans may state a network of millions of tensors
+    for name, shape in _named(spec):
+        wanted.add(name)
         legal = f"tensor {name} of shape {shape}"
         if name not in tensors:
             return f"no tensor {name}", legal
@@ -49,6 +47,15 @@ def first_misfit(spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> tuple[str,
     if left is None:
         return None
     return f"a tensor {left} too many", f"the {len(wanted)} tensors of a {spec.kind}"
+
+
+def _named(spec: NetworkSpec) -> Named:
+    if spec.kind == "stunet":
+        yield from _stunet(spec)
+        return
+    encoder = _residual_encoder if spec.kind == "residual_encoder_unet" else _plain_encoder
+    yield from encoder(spec)
+    yield from _decoder(spec)
 
 
 def _block(name: str, channels: tuple[int, int], kernel: Triple, *, bias: bool) -> Named:

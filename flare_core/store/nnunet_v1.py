@@ -11,16 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core.store.nnunet_checkpoint import read_checkpoint
+from flare_core.store.nnunet_fields import fields, floats, items, need, refusal, triple, whole
 from flare_core.store.nnunet_labels import Channels, LabelMap, mapped
 from flare_core.store.nnunet_names import from_generic_unet, without_wrapper
-from flare_core.store.nnunet_plans import (
-    NnunetPlan,
-    ct_normalisation,
-    floats,
-    need,
-    refusal,
-    triple,
-)
+from flare_core.store.nnunet_plans import NnunetPlan, ct_normalisation
 from flare_core.store.nnunet_v1_pickle import read_plans_pickle
 from flare_core.store.stage_card import NetworkSpec, NnunetGrids, Triple
 
@@ -54,20 +48,26 @@ def plan_of_v1(plans: Mapping[str, Any], stage: int, weights: Weights, classes: 
     InputError
         If it is not for one CT channel in 3D, or the network is not known here.
     """
-    per_stage = need(plans, "plans_per_stage", "plans.pkl")
-    chosen = need({str(k): v for k, v in per_stage.items()}, str(stage), "plans.pkl: stages")
+    per_stage = fields(need(plans, "plans_per_stage", "plans.pkl"), "plans.pkl: plans_per_stage")
+    chosen = need(per_stage, str(stage), "plans.pkl: stages")
     _check_one_ct(plans)
-    patch = need(chosen, "patch_size", "plans.pkl")
+    patch = items(need(chosen, "patch_size", "plans.pkl"), "plans.pkl: patch_size")
     if len(patch) != 3:
         raise refusal("plans.pkl", f"{len(patch)}D tiles", "a 3D network")
     properties = need(plans, "dataset_properties", "plans.pkl")
-    intensities = need(properties, "intensityproperties", "plans.pkl")
+    intensities = fields(
+        need(properties, "intensityproperties", "plans.pkl"), "plans.pkl: intensityproperties"
+    )
+    pools = need(chosen, "pool_op_kernel_sizes", "plans.pkl")
+    transpose = plans.get("transpose_forward")  # old plans have none
     return NnunetPlan(
-        network=network_in(weights, classes, need(chosen, "pool_op_kernel_sizes", "plans.pkl")),
-        spacing_mm=floats(need(chosen, "current_spacing", "plans.pkl")),
-        patch=triple(patch),
-        normalisation=ct_normalisation(need(intensities, 0, "plans.pkl: intensities"), "plans.pkl"),
-        transpose=triple(plans.get("transpose_forward", [0, 1, 2])),
+        network=network_in(weights, classes, items(pools, "plans.pkl: pool_op_kernel_sizes")),
+        spacing_mm=floats(need(chosen, "current_spacing", "plans.pkl"), "plans.pkl: spacing"),
+        patch=triple(patch, "plans.pkl: patch_size"),
+        normalisation=ct_normalisation(
+            need(intensities, "0", "plans.pkl: intensities"), "plans.pkl"
+        ),
+        transpose=triple([0, 1, 2] if transpose is None else transpose, "plans.pkl: transpose"),
         orientation=None,
         grids=GRIDS,
     )
@@ -83,9 +83,10 @@ def channels_of_v1(
     InputError
         If nothing maps to an organ; without names a label map must say.
     """
-    values = sorted(int(v) for v in need(plans, "all_classes", "plans.pkl"))
-    named = {int(v): str(name) for v, name in ((dataset or {}).get("labels") or {}).items()}
-    names = ["background", *(named.get(v, f"label {v}") for v in values)]
+    where = "plans.pkl: all_classes"
+    values = sorted(whole(v, where) for v in items(need(plans, "all_classes", "plans.pkl"), where))
+    named = fields((dataset or {}).get("labels"), "dataset.json: labels")
+    names = ["background", *(str(named.get(str(v), f"label {v}")) for v in values)]
     return mapped(names, [0, *values], label_map)
 
 
@@ -102,10 +103,14 @@ def stage_of(path: Path, plans: Mapping[str, Any]) -> tuple[int, str]:
     beside = path.with_name(path.name + ".pkl")
     if beside.is_file():
         facts = read_plans_pickle(beside)
-        arguments = need(facts, "init", str(beside))
-        if isinstance(arguments, Sequence) and len(arguments) > 5 and arguments[5] is not None:
-            return int(arguments[5]), str(facts.get("name", ""))
-    stages = sorted(int(key) for key in need(plans, "plans_per_stage", "plans.pkl"))
+        arguments = items(need(facts, "init", str(beside)), f"{beside}: init")
+        if len(arguments) > 5 and arguments[5] is not None:
+            return whole(arguments[5], f"{beside}: stage"), str(facts.get("name", ""))
+    where = "plans.pkl: plans_per_stage"
+    stated = need(plans, "plans_per_stage", "plans.pkl")
+    stages = sorted(whole(key, where) for key in (stated if isinstance(stated, Mapping) else ()))
+    if not stages:
+        raise refusal(where, str(stated)[:80], "one stage or more")
     if "3d_lowres" in path.parts:
         return stages[0], ""
     if "3d_fullres" in path.parts or len(stages) == 1:
@@ -133,12 +138,15 @@ def network_in(weights: Weights, classes: int, pools: Sequence[Any]) -> NetworkS
     InputError
         If it is neither nnU-Net's Generic_UNet nor STU-Net.
     """
-    if "conv_blocks_context.0.0.conv1.weight" in weights:
-        return _stunet(weights, classes, pools)
-    if "conv_blocks_context.0.blocks.0.conv.weight" not in weights or "tu.0.weight" not in weights:
-        came = f"weights such as {next(iter(weights), 'none')}"
-        raise refusal("architecture", came, "Generic_UNet with convolutions up and down, STUNet")
-    return _generic_unet(weights, classes)
+    legal = "Generic_UNet with convolutions up and down, STUNet"
+    try:
+        if "conv_blocks_context.0.0.conv1.weight" in weights:
+            return _stunet(weights, classes, pools)
+        if {"conv_blocks_context.0.blocks.0.conv.weight", "tu.0.weight"} <= set(weights):
+            return _generic_unet(weights, classes)
+    except (KeyError, IndexError) as error:  # a part of it is missing, or has too few axes
+        raise refusal("architecture", f"weights without {error}", legal) from error
+    raise refusal("architecture", f"weights such as {next(iter(weights), 'none')}", legal)
 
 
 def converted(weights: Weights, spec: NetworkSpec) -> dict[str, Tensor]:
@@ -199,8 +207,9 @@ def _count(weights: Weights, start: str, end: str = ".conv.weight") -> int:
 
 
 def _check_one_ct(plans: Mapping[str, Any]) -> None:
-    schemes = list(need(plans, "normalization_schemes", "plans.pkl").values())
-    masked = any((plans.get("use_mask_for_norm") or {}).values())
+    where = "plans.pkl: normalization_schemes"
+    schemes = list(fields(need(plans, "normalization_schemes", "plans.pkl"), where).values())
+    masked = any(fields(plans.get("use_mask_for_norm"), "plans.pkl: use_mask_for_norm").values())
     if schemes != ["CT"] or masked:
         came = f"{schemes}{', within a mask' * masked}"
         raise refusal("plans.pkl: normalization_schemes", came, "CT, once: one CT channel")

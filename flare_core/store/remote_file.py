@@ -11,6 +11,9 @@ from flare_core.errors import InputError
 CONNECT_S = 10.0
 """How long a server may take to answer at all."""
 
+MAX_BYTES = 16 * 2**30
+"""Largest file that is fetched: where the publisher gives no size, a server may send for ever."""
+
 
 @dataclass(frozen=True)
 class RemoteFile:
@@ -63,6 +66,22 @@ class RemoteFile:
         raise InputError(
             "address", self.url, "https://... (http where the file's SHA-256 is known)",
             "Use an encrypted address, or download the file yourself and install it from disk.",
+        )  # fmt: skip
+
+
+def check_size(url: str, count: int) -> None:
+    """Refuse more bytes than any model has.
+
+    Raises
+    ------
+    InputError
+        If there are.
+    """
+    if count > MAX_BYTES:
+        raise InputError(
+            url, f"{count} bytes", f"a file of a model, at most {MAX_BYTES} bytes",
+            "This is not the publisher's file: check the address, or install from a file you "
+            "trust.",
         )  # fmt: skip
 
 

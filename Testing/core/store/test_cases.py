@@ -11,6 +11,7 @@ from core.store.small_cases import GRID, LIVER, SPLEEN, labels, scan
 from dicom_files import write_series
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume
+from flare_core.store import cases
 from flare_core.store.cases import CaseStore, LabelFacts, open_store
 from flare_core.store.integrity import sha256_of
 from unsynced import unsynced as unsynced
@@ -208,6 +209,20 @@ def test_scores(store: CaseStore, image: Path):
     assert store.score_table() == {"a": {"disagreement": 0.5, "diversity": 1.0}}
     with pytest.raises(InputError, match="finite"):
         store.set_scores("a", {"x": float("nan")})
+
+
+def test_scores_of_many_cases_at_once(store: CaseStore, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(cases, "AT_ONCE", 2)
+    table = {name: {"doubt": seed / 7} for seed, name in enumerate("abcde")}
+    for seed, name in enumerate(table):
+        store.add_case(scan(tmp_path / f"{name}.nii.gz", seed))
+    store.set_scores_of(table)
+    assert store.score_table() == table
+    with pytest.raises(InputError, match="finite"):
+        store.set_scores_of({"a": {"doubt": 0.5}, "b": {"doubt": float("inf")}})
+    with pytest.raises(InputError, match="nobody"):
+        store.set_scores_of({"a": {"doubt": 0.5}, "nobody": {"doubt": 0.5}})
+    assert store.score_table() == table and store.verify() == ()
 
 
 def test_filters(store: CaseStore, truth: Path, tmp_path: Path):

@@ -53,6 +53,8 @@ def _write_until_killed(folder: Path, images: list[Path], truth: Path, pipe: Con
         pipe.send(("labelled", name, number))
         store.set_status(name, "accepted", reason=f"turn {turn}")
         pipe.send(("status", name, number))
+        store.set_scores(name, {"turn": turn})
+        pipe.send(("scored", name, turn))
     pipe.send(("end", "", 0))
     time.sleep(60)
 
@@ -92,8 +94,18 @@ def test_killed_at_random_moments_loses_nothing(tmp_path: Path):
                 assert store.version(case, number).path.is_file()
         told = [(e.what, e.case, e.version) for e in store.history()]
         for what, case, number in promised:
-            assert what == "end" or (what, case, number or None) in told
+            assert what in ("end", "scored") or (what, case, number or None) in told
         assert [p for p in store.verify() if p.wrong] == []
+        scores = store.score_table()
+    kept = {case: turn for what, case, turn in promised if what == "scored"}
+    assert kept and all(scores[case]["turn"] >= turn for case, turn in kept.items())
+    assert _rebuilt_scores(folder) == scores
+
+
+def _rebuilt_scores(folder: Path) -> dict[str, dict[str, float]]:
+    rebuild(folder)
+    with open_store(folder) as store:
+        return store.score_table()
 
 
 class Killer:
@@ -193,6 +205,25 @@ def test_a_status_killed_at_every_step(tmp_path: Path):
     assert there >= 1 and absent >= 1
 
 
+def test_scores_killed_at_every_step(tmp_path: Path):
+    """Catalogue and files agree whenever the writer dies; all cases' scores come, or none's."""
+    folder = tmp_path / "store"
+    with open_store(folder, create=True) as store:
+        for seed, name in enumerate("ab"):
+            store.add_case(scan(tmp_path / f"{name}.nii.gz", seed))
+        store.set_scores("a", {"doubt": 0.1, "confidence": 0.9})
+    new = {"a": {"doubt": 0.2}, "b": {"doubt": 0.3}}
+
+    def check(store: CaseStore) -> bool:
+        table = store.score_table()
+        assert store.verify() == (), "catalogue and files agree"
+        assert table["a"]["confidence"] == 0.9
+        return table["a"]["doubt"] == 0.2 and table.get("b") == {"doubt": 0.3}
+
+    there, absent = _every_kill(folder, lambda store: store.set_scores_of(new), check)
+    assert there >= 1 and absent > 1
+
+
 def test_a_hold_out_killed_at_every_step(tmp_path: Path):
     folder = tmp_path / "store"
     with open_store(folder, create=True) as store:
@@ -233,6 +264,28 @@ def test_old_copies_of_killed_writers_are_swept(tmp_path: Path):
     open_store(folder).close()
     assert os.listdir(folder / "pending") == ["new.nii.gz"]
     assert list(folder.glob(".*")) == []
+
+
+def test_failed_scores_leave_those_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "store"
+    with open_store(folder, create=True) as store:
+        for seed, name in enumerate("abc"):
+            store.add_case(scan(tmp_path / f"{name}.nii.gz", seed))
+        store.set_scores("a", {"doubt": 0.1})
+        before = {p: p.read_bytes() for p in folder.glob("cases/*/*.json")}
+        places, replace = iter((None, None, OSError(28, "No space left on device"))), os.replace
+
+        def fills_up(*names: Any) -> None:
+            if error := next(places, None):
+                raise error
+            replace(*names)
+
+        monkeypatch.setattr("flare_core.store.cases_files.os.replace", fills_up)
+        with pytest.raises(InputError, match="No space left"):
+            store.set_scores_of({name: {"doubt": 0.2} for name in "abc"})
+        assert store.score_table() == {"a": {"doubt": 0.1}}
+        assert {p: p.read_bytes() for p in folder.glob("cases/*/*.json")} == before
+        assert os.listdir(folder / "pending") == [] and store.verify() == ()
 
 
 def test_a_failed_write_takes_its_files_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core.store.small_cases import LIVER, labels, scan
 from flare_core.store.cases import open_store
+from flare_core.store.cases_rebuild import rebuild
 
 WRITERS, TURNS = 4, 8
 
@@ -68,3 +69,11 @@ def test_four_writers_at_once_lose_nothing(tmp_path: Path, repository: Path):
         assert numbers == list(range(1, len(numbers) + 1))
         assert store.verify() == ()
         assert os.listdir(folder / "pending") == []
+        scores = store.score_table()
+    assert scores == rebuilt_scores(folder)
+
+
+def rebuilt_scores(folder: Path) -> dict[str, dict[str, float]]:
+    rebuild(folder)
+    with open_store(folder) as store:
+        return store.score_table()

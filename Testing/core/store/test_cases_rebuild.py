@@ -31,7 +31,8 @@ def folder(tmp_path: Path) -> Path:
         store.set_status("b", "accepted", reason="yes")
         store.set_weight("b", 3.0)
         store.freeze_hold_out(["P3"])
-        store.set_scores("a", {"x": 1.0})
+        store.set_scores("a", {"x": 1.0, "doubt": 0.1 + 0.2})
+        store.set_scores("b", {"doubt": 0.5})
     return tmp_path / "store"
 
 
@@ -39,7 +40,8 @@ def everything(folder: Path) -> list[object]:
     with open_store(folder) as store:
         names = [case.name for case in store.cases()]
         versions = [store.versions(name) for name in names]
-        return [store.cases(), store.history(), versions, store.hold_out(), store.labels_before()]
+        told = [store.cases(), store.history(), versions, store.hold_out(), store.labels_before()]
+        return [*told, store.score_table()]
 
 
 def test_a_lost_catalogue_comes_back_from_the_files(folder: Path):
@@ -92,6 +94,46 @@ def test_lines_that_somebody_spoiled_are_passed_over(folder: Path):
     before = everything(folder)
     rebuild(folder)
     assert everything(folder) == before
+
+
+def of_an_older_program(folder: Path) -> dict[str, dict[str, float]]:
+    """Take the files with the scores away, as they are in a store from before there were any."""
+    found = list(folder.glob("cases/*/scores.json"))
+    assert len(found) == 2
+    for path in found:
+        path.unlink()
+    with open_store(folder) as store:
+        return store.score_table()
+
+
+def test_scores_that_are_in_the_old_catalogue_alone_come_back(folder: Path):
+    scores = of_an_older_program(folder)
+    rebuild(folder)
+    (folder / "catalogue.sqlite").write_bytes(b"no database" * 1000)
+    rebuild(folder)  # from the files that the first one wrote
+    with open_store(folder) as store:
+        assert store.score_table() == scores != {}
+
+
+def test_verify_writes_scores_down_that_are_in_the_catalogue_alone(folder: Path):
+    scores = of_an_older_program(folder)
+    (folder / "cases" / "b" / "scores.json").write_text('{"doubt": "damaged')
+    with open_store(folder) as store:
+        told = [(p.case, p.kind) for p in store.verify()]
+        assert told == [("a", "repaired"), ("b", "repaired")] and store.verify() == ()
+    for path in folder.glob("catalogue*"):
+        path.unlink()
+    rebuild(folder)
+    with open_store(folder) as store:
+        assert store.score_table() == scores != {}
+
+
+def test_verify_takes_in_scores_that_the_catalogue_lost(folder: Path):
+    with open_store(folder) as store:
+        scores = store.score_table()
+        store._db.execute("DELETE FROM scores WHERE name = 'x'")
+        assert [(p.case, p.kind) for p in store.verify()] == [("a", "repaired")]
+        assert store.score_table() == scores
 
 
 def test_only_a_store_is_rebuilt(tmp_path: Path):

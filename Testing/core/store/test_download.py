@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from file_server import Site, serving
 from flare_core.errors import Cancelled, InputError
 from flare_core.store import download as module
+from flare_core.store import remote_file
 from flare_core.store.download import Watch, download
 from flare_core.store.remote_file import RemoteFile
 
@@ -140,6 +142,26 @@ def test_redirects_are_followed_but_not_for_ever(site: Site, tmp_path: Path) -> 
     assert (tmp_path / "m.zip").read_bytes() == BODY
     with pytest.raises(InputError, match="circle"):
         download(known(site, url=f"{site.url}/round.zip"), tmp_path / "n.zip")
+
+
+def test_one_step_without_encryption_is_one_too_many() -> None:
+    steps = ["https://a.org/m.zip", "http://b.org/m.zip", "https://c.org/m.zip"]
+    answer = SimpleNamespace(history=[SimpleNamespace(url=url) for url in steps[:2]], url=steps[2])
+    with pytest.raises(InputError, match=r"redirection to http://b\.org"):
+        module._check_redirects(RemoteFile(steps[0]), answer)
+    answer.history.pop()
+    module._check_redirects(RemoteFile(steps[0]), answer)
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_more_than_any_model_has_is_not_fetched(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bool
+) -> None:
+    monkeypatch.setattr(remote_file, "MAX_BYTES", len(BODY) // 2)
+    site.says_length = said
+    with pytest.raises(InputError, match="at most 300000 bytes"):
+        download(RemoteFile(f"{site.url}/m.zip"), tmp_path / "m.zip")
+    assert not (tmp_path / "m.zip").exists()
 
 
 def test_cancel_keeps_what_has_come(site: Site, tmp_path: Path) -> None:

@@ -98,3 +98,22 @@ def test_damaged_files_are_refused(tmp_path: Path, damage: str) -> None:
     with pytest.raises(InputError) as error:
         read_checkpoint(path, "network_weights")
     assert str(path) in error.value.parts[0]
+
+
+def test_packed_parts_are_refused(tmp_path: Path) -> None:
+    """A few megabytes of zeros unpack to gigabytes; torch itself stores everything as it is."""
+    source, path = saved(tmp_path / "c.pth"), tmp_path / "packed.pth"
+    with zipfile.ZipFile(source) as whole, zipfile.ZipFile(path, "w") as packed:
+        for entry in whole.infolist():
+            packed.writestr(entry.filename, whole.read(entry), zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match="compressed"):
+        read_checkpoint(path, "network_weights")
+
+
+def test_a_tensor_larger_than_its_file_is_refused(tmp_path: Path) -> None:
+    """One number that a stride of 0 repeats: it would fill the memory when it is written."""
+    path = tmp_path / "c.pth"
+    torch.save({"network_weights": {"a": torch.ones(1).expand(10**6, 10**6)}}, path)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(InputError, match="no larger than their file"):
+        read_checkpoint(path, "network_weights")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import zipfile
 from pathlib import Path
@@ -121,3 +123,28 @@ def test_a_damaged_zip_or_nothing_is_refused(tmp_path: Path) -> None:
         opened(tmp_path / "none", Home(tmp_path)),
     ):
         pass
+
+
+def test_a_full_disk_is_said_and_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source = zip_of(tmp_path / "m.zip", **{"plans.json": b"{}"})
+    monkeypatch.setattr(nnunet_folder.shutil, "copyfileobj", full)
+    home = Home(tmp_path / "home")
+    with pytest.raises(InputError, match="free space") as error, opened(source, home):
+        pass
+    assert "No space left" in error.value.parts[1] and not list(home.cache.iterdir())
+
+
+def test_what_a_killed_import_unpacked_goes_a_day_later(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    old, new = home.cache / "nnunet-old", home.cache / "nnunet-new"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "checkpoint_final.pth").write_bytes(b"half")
+    os.utime(old, (0, 0))
+    with opened(zip_of(tmp_path / "m.zip", **{"plans.json": b"{}"}), home):
+        assert new.exists() and not old.exists()

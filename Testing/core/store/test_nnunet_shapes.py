@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from core.networks.small_specs import ISOTROPIC, SPECS
 from flare_core.networks import build_network
+from flare_core.store import nnunet_shapes
 from flare_core.store.nnunet_shapes import first_misfit, shapes_of
 
 ALL = {
@@ -40,3 +42,14 @@ def test_the_first_difference_is_named() -> None:
         assert wrong is not None and wrong[0].startswith(came)
     wrong = first_misfit(spec, {**weights, "left.over": torch.zeros(1)})
     assert wrong is not None and "left.over too many" in wrong[0]
+
+
+def test_a_network_of_millions_of_tensors_is_not_listed_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def endless(_: object) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield "a", (2,)
+        raise AssertionError("went on behind the first that differs")
+
+    monkeypatch.setattr(nnunet_shapes, "_named", endless)
+    assert first_misfit(ISOTROPIC, {}) == ("no tensor a", "tensor a of shape (2,)")
