@@ -47,7 +47,7 @@ class Panel:
         self.run = RunPanel(ui, logic)
         self.comparison = ComparisonPanel(ui, logic)
         self.opener = CaseOpener(logic.loop, self.cases.say, self.cases.set_busy)
-        self._asked_for: tuple[str, int] = ("", 0)
+        self._asked_for: tuple[Path, tuple[int, str]] | None = None
         self._entered = False
         self._connect()
 
@@ -117,12 +117,11 @@ class Panel:
             self.cases.reload()
 
     def _seen(self, view: RunView) -> None:
-        """Show old against new, and ask once after each round's evidence what to look at next."""
+        """Show old against new, and ask once for each new list of what to look at next."""
         self.comparison.show(view)
-        rounds = [number for number, step in view.state.done if step == "evidence"]
-        asked = (str(view.folder), max(rounds, default=0))
-        if asked[1] and asked != self._asked_for and self._is_mine(view):
-            self._asked_for = asked
+        listed = view.state.listed
+        if listed and (view.folder, listed) != self._asked_for and self._is_mine(view):
+            self._asked_for = (view.folder, listed)
             self.logic.next_cases(view.folder, self.cases.show_following)
             self.cases.reload()
 

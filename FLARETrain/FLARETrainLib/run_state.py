@@ -1,6 +1,6 @@
 """What a run's folder says at one moment, as plain values. The folder: see `train.rounds_state`.
 
-Read from the files, not by ``flare rounds status``: that would load torch anew every two seconds.
+Read from the files, not by ``flare rounds status``: a new process every two seconds would be felt.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from typing import Any
 from FLARETrainLib.detached import started_process
 from FLARETrainLib.process_alive import is_alive
 
-STEPS = ("predict", "evidence", "select", "labels", "train", "package", "score", "promote")
+STEPS = (
+    "predict", "evidence", "select", "labels", "train", "package", "review", "score", "promote",
+)  # fmt: skip
 """Of every round, in order; a test compares them with those of `flare_core.train`."""
 WEIGHTS = {step: 6.0 if step == "train" else 1.0 for step in STEPS}
 """How much of a round's work a step is."""
 MOST_BYTES = 64 * 2**20
+
+LISTING = ("evidence", "review")
+"""Steps after which there is a new list of what to look at next."""
 
 LONGEST_START = timedelta(minutes=15)
 """From starting a process to its first sign of life; later its number says nothing."""
@@ -56,6 +61,12 @@ class RunState:
     def active(self) -> bool:
         """Whether a process is at work."""
         return self.status in ACTIVE
+
+    @property
+    def listed(self) -> tuple[int, str] | None:
+        """Round and step of the newest list of what to look at next; None before there is one."""
+        found = [each for each in self.done if each[1] in LISTING]
+        return found[-1] if found else None
 
     def fraction(self, training: float = 0.0) -> float:
         """Return how much is done, 0 to 1; `training` is the share of the training at work."""

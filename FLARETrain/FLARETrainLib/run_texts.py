@@ -16,6 +16,7 @@ STEPS: dict[str, Callable[[], str]] = {
     "labels": lambda: _("Storing pseudo labels"),
     "train": lambda: _("Training the student"),
     "package": lambda: _("Packing the new model"),
+    "review": lambda: _("The new model labels scans, to see what to look at next"),
     "score": lambda: _("Comparing old and new on the hold-out"),
     "promote": lambda: _("Judging"),
 }

@@ -101,7 +101,7 @@ class RunFiles:
         )
 
     def _count(self, facts: Facts) -> None:
-        if facts.get("event") in ("predict", "score") and "total" in facts:
+        if facts.get("event") in ("predict", "review", "score") and "total" in facts:
             self._counted = f"{facts['event']} {facts.get('done', 0)} {facts['total']}"
         elif facts.get("event") == "begin":
             self._counted = ""

@@ -146,6 +146,16 @@ def test_words_for_people(run):
     assert {"ready", "running", "stopped", "interrupted", "failed", "done"} <= set(STATUSES)
 
 
+def test_a_new_list_of_what_to_look_at_next_is_noticed(run):
+    """Teachers label scans before the training, a student without a teacher after it."""
+    assert read_state(run.path).listed is None
+    run.finish(1, "evidence")
+    assert read_state(run.path).listed == (1, "evidence")
+    for name in ("train", "review", "score"):
+        run.finish(1, name)
+    assert read_state(run.path).listed == (1, "review")
+
+
 def test_scans_are_counted_from_what_the_process_prints(run):
     (run.path / "process.jsonl").write_text(
         '{"event": "begin", "round": 1}\n{"event": "predict", "done": 7, "total": 20}\n', "utf-8"
@@ -153,6 +163,10 @@ def test_scans_are_counted_from_what_the_process_prints(run):
     with run.owned():
         run.begin(1, "predict")
         assert "(7 of 20)" in status_line(RunFiles(run.path).look())
+        with (run.path / "process.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write('{"event": "review", "done": 8, "total": 20}\n')
+        run.begin(1, "review")
+        assert "(8 of 20)" in status_line(RunFiles(run.path).look())
 
 
 def test_verdicts_and_promotions_are_read(run):

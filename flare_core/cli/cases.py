@@ -26,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flare_core.cli.actions import Action, Options, add_actions
 from flare_core.cli.cases_files import FORMATS, Told, add, export, import_folder
 from flare_core.cli.cases_text import (
     case_values,
@@ -47,7 +48,6 @@ NAME = "cases"
 HELP = "the case store: scans, label versions, hold-out"
 
 Do = Callable[["CaseStore", argparse.Namespace], Told]
-Options = tuple[tuple[str, dict[str, Any]], ...]
 
 MAKES_STORE = ("add", "import")
 """Actions that make the store if there is none."""
@@ -55,12 +55,7 @@ MAKES_STORE = ("add", "import")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-commands and their options."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, do, text, options in ACTIONS:
-        one = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
-        for words, facts in (*options, *EVERYWHERE):
-            one.add_argument(*words.split(","), **facts)
-        one.set_defaults(do=do)
+    add_actions(parser, ACTIONS, EVERYWHERE)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -192,9 +187,7 @@ def _me() -> str:
 EVERYWHERE: Options = (
     ("--store", {"type": Path, "metavar": "FOLDER", "help": "the store (~/.flareseg/cases)"}),
     ("--json", {"action": "store_true", "help": "for programs"}),
-    ("--debug", {"action": "store_true", "default": argparse.SUPPRESS,
-                 "help": "show the traceback of an error"}),
-)  # fmt: skip
+)
 
 _CASE = ("case", {"metavar": "CASE", "help": "its name"})
 _AUTHOR = ("--author", {"default": _me(), "metavar": "NAME", "help": "who does it (you)"})
@@ -204,7 +197,7 @@ _MODEL = ("--model", {"default": "", "metavar": "NAME-VERSION", "help": "which m
 _KIND = ("--kind", {"metavar": "KIND", "help": "of the labels: expert, corrected, pseudo, soft"})
 _STATUS = ("--status", {"nargs": "+", "metavar": "STATUS", "help": "only with one of these"})
 
-ACTIONS: tuple[tuple[str, Do, str, Options], ...] = (
+ACTIONS: tuple[Action, ...] = (
     ("list", list_cases, "cases with status, labels and scores", (
         _STATUS,
         ("--kind", {"nargs": "+", "metavar": "KIND", "help": "of their labels"}),

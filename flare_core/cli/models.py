@@ -24,8 +24,9 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from flare_core.cli.actions import Action, Options, add_actions
 from flare_core.cli.failure import EXIT_INTERNAL, json_line
 from flare_core.cli.models_report import CONVERTING, REMOVING, UNPACKING, Report, reporting
 from flare_core.cli.models_text import card_text, mib, table, wish_text
@@ -44,12 +45,7 @@ Do = Callable[[argparse.Namespace, Home], int]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-commands and their options."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, do, text, options in ACTIONS:
-        one = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
-        for words, facts in (*options, *EVERYWHERE):
-            one.add_argument(*words.split(","), **facts)
-        one.set_defaults(do=do)
+    add_actions(parser, ACTIONS, EVERYWHERE)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -267,11 +263,7 @@ def _label_map(pairs: tuple[str, ...]) -> dict[str, str | None] | None:
     return table_ or None
 
 
-EVERYWHERE: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("--home", {"metavar": "FOLDER", "help": "where installed models are"}),
-    ("--debug", {"action": "store_true", "default": argparse.SUPPRESS,
-                 "help": "show the traceback of an error"}),
-)  # fmt: skip
+EVERYWHERE: Options = (("--home", {"metavar": "FOLDER", "help": "where installed models are"}),)
 
 _MODEL = ("model", {"metavar": "MODEL", "help": "name, or name@version"})
 _YES = ("--yes", {"action": "store_true", "help": "do not ask"})
@@ -279,7 +271,7 @@ _JSON = ("--json", {"action": "store_true", "help": "for programs"})
 _PROGRESS = ("--progress", {"choices": ("bar", "json", "none"), "default": "bar",
                             "help": "show it or not; json: for programs"})  # fmt: skip
 
-ACTIONS: tuple[tuple[str, Do, str, tuple[tuple[str, dict[str, Any]], ...]], ...] = (
+ACTIONS: tuple[Action, ...] = (
     ("list", list_models, "models that are there or can be installed", (_JSON,)),
     ("show", show, "everything about a model", (_MODEL, _JSON)),
     ("install", install, "install a model of the catalogue, or a package file", (

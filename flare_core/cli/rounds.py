@@ -10,7 +10,8 @@
     flare rounds rollback MODEL                        use what was used before
 
 Several processes share a run: torchrun -m flare_core rounds resume RUN. Exit codes: 0 all well, 2
-the arguments or the run cannot be used, 130 stopped.
+the arguments or the run cannot be used, 130 stopped: by `stop`, Ctrl-C or SIGTERM, in all of which
+a training writes its checkpoint first.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flare_core.cli.ending import end_at_once, on_stop_signal
 from flare_core.cli.failure import json_line
-from flare_core.cli.train import end_at_once, progress_line
+from flare_core.cli.train import progress_line
 from flare_core.errors import InputError
 
 NAME = "rounds"
@@ -80,15 +82,17 @@ def go_on(arguments: argparse.Namespace) -> int:
     """Run what is left of a run."""
     from flare_core.train.processes import leave
     from flare_core.train.rounds import run_rounds
+    from flare_core.train.rounds_state import RunFolder
 
     reports = {"bar": _print_line, "json": _print_json, "none": _print_nothing}
-    state = run_rounds(arguments.run, report=reports[arguments.progress])
+    with on_stop_signal(RunFolder(arguments.run).ask_to_stop):
+        state = run_rounds(arguments.run, report=reports[arguments.progress])
     if arguments.progress == "json":
         _print_json({"event": "done", "status": state.status, "message": state.message})
     else:
         print(state.message)
     if leave():
-        end_at_once()
+        end_at_once()  # see `flare_core.train.processes.leave`
     return 0
 
 
@@ -206,7 +210,7 @@ def round_line(facts: dict[str, Any]) -> str:
     """
     if facts["event"] == "begin":
         return f"round {facts['round']} of {facts['of']}: {facts['step']}"
-    if facts["event"] == "predict":
+    if facts["event"] in ("predict", "review"):
         return f"{facts['done']} of {facts['total']} scans labelled"
     if facts["event"] == "score":
         return f"{facts['done']} of {facts['total']} hold-out scans scored"

@@ -1,7 +1,8 @@
 """``flare train``: train one network from a configuration file, resumable at any moment.
 
 Start the same command again after a stop, a crash or a power cut: it goes on from the checkpoint in
-OUT. Progress lines go to standard error, or as JSON lines to standard output.
+OUT. Ctrl-C, or SIGTERM, lets it finish its step and write the checkpoint. Progress lines go to
+standard error, or as JSON lines to standard output.
 
 On several GPUs or machines: ``torchrun --nproc-per-node 2 -m flare_core train CONFIG -o OUT``, with
 OUT and the cache in folders that all of them see; batch_size is dealt out among the processes.
@@ -11,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
+
+from flare_core.cli.ending import end_at_once, on_stop_signal
 
 NAME = "train"
 HELP = "train a network from a configuration file"
@@ -39,14 +42,17 @@ def run(arguments: argparse.Namespace) -> int:
     from flare_core.train.loop import WEIGHTS, Trainer
     from flare_core.train.processes import leave
 
+    stop = threading.Event()
     reports = {"bar": _print_line, "json": _print_json, "none": _print_nothing}
     trainer = Trainer(
         load_config(arguments.config),
         arguments.output,
         arguments.cache or arguments.output / "cache",
         report=reports[arguments.progress],
+        asked=stop.is_set,
     )
-    scores = trainer.run()
+    with on_stop_signal(stop.set):
+        scores = trainer.run()
     shared = leave()
     weights = arguments.output / WEIGHTS
     if not trainer.processes.first:
@@ -56,15 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"weights: {weights}")
     if shared:
-        end_at_once()
+        end_at_once()  # see `flare_core.train.processes.leave`
     return 0
-
-
-def end_at_once() -> None:
-    """End this process without taking it apart; see `flare_core.train.processes.leave`."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def progress_line(facts: dict[str, Any]) -> str:

@@ -55,11 +55,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TextIO
 
 from flare_core.cli import engine as engines
 from flare_core.cli.choices import check_choices, settings_from
+from flare_core.cli.ending import end_at_once
 from flare_core.cli.engine import Engine
 from flare_core.cli.failure import failure_of, json_line
 from flare_core.cli.one_case import Job, Watch, run_case
@@ -96,13 +98,9 @@ def serve(defaults: Fields, engine: Engine, *, scheme: str = OUR_SCHEME) -> int:
     """
     check_choices(defaults)
     with protected_stdout() as stream:
-        worker = Worker(engine, defaults, stream, leave=end_process, scheme=scheme)
+        leave = partial(end_at_once, flush=False)
+        worker = Worker(engine, defaults, stream, leave=leave, scheme=scheme)
         return worker.run(lines_of(sys.stdin.fileno()))
-
-
-def end_process() -> None:
-    """End this process, whatever its other threads do."""
-    os._exit(0)
 
 
 class Worker:

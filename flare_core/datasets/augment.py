@@ -15,8 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from flare_core.datasets.augment_places import (
+    affine_places,
+    looked_up,
+    resampling,
+    smooth_field,
+)
+from flare_core.datasets.augment_settings import NO_AUGMENTATION as NO_AUGMENTATION
+from flare_core.datasets.augment_settings import Augmentation
 from flare_core.datasets.sampling import Draw
 from flare_core.datasets.soft_map import SURE
 
@@ -27,48 +34,6 @@ BEND_PITCH_MM = 60.0
 
 BEND_REACH = 4.0
 """Standard deviations of the displacement that the block around a patch leaves room for."""
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How far patches are changed. All ranges are half-widths unless said otherwise."""
-
-    rotation_degrees: tuple[float, float, float] = (12.0, 6.0, 6.0)
-    """Around z, y, x."""
-    zoom: float = 0.18
-    """Natural logarithm of the scale, each axis partly on its own."""
-    bend_mm: float = 6.0
-    """Standard deviation of a smooth random displacement."""
-    bend_probability: float = 0.4
-    """Share of patches that are bent."""
-    offset_hu: float = 12.0
-    """Standard deviation of a shift of all values."""
-    contrast: float = 0.15
-    """Natural logarithm of a gain around 40 HU."""
-    organ_offset_hu: float = 25.0
-    """Standard deviation of each organ's own shift (another contrast phase)."""
-    organ_probability: float = 0.35
-    """Share of patches whose organs are shifted."""
-    noise_hu: float = 30.0
-    """Largest standard deviation of added noise."""
-    noise_probability: float = 0.4
-    """Share of patches with noise."""
-    blur_probability: float = 0.2
-    """Share of patches smoothed in plane."""
-    thick_probability: float = 0.25
-    """Share of patches whose slices are thickened."""
-    thick_mm: float = 10.0
-    """Largest imitated slice thickness."""
-    window_probability: float = 0.0
-    """Share of patches of which only some slices are left, as if the scan were short; the rest is
-    air. Teaches a localiser what a chest or a pelvis alone looks like."""
-    window_mm: float = 60.0
-    """Least height of what is left."""
-
-
-NO_AUGMENTATION = Augmentation(
-    (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,30 +67,19 @@ def cut_patch(
     low, high = _source_box(draw, patch, matrix, reach_mm)
     block = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     shape = sample.image[block].shape
-    grid = _sampling_grid(draw.centre - low, patch, matrix, shape)
+    bend = None
     if random.random() < settings.bend_probability:
-        grid += _bend(patch, draw, settings, random, shape)
-    grid = grid.to(device)[None]  # (1, Z, Y, X, 3)
-    image = torch.from_numpy(sample.image[block].astype(np.float32)).to(device)
-    plain = functional.grid_sample((image - AIR_HU)[None, None], grid, align_corners=False)
-    plain += AIR_HU
-    labels = _nearest(sample.labels[block], grid).to(torch.uint8)
-    edited = None if sample.edited is None else _nearest(sample.edited[block], grid).to(torch.uint8)
-    soft = None
-    if sample.soft is not None:
-        soft = _nearest(sample.soft[block], grid, SURE).to(torch.int16)
+        bend = _bend(patch, sample.spacing_mm, settings, random).to(device)
+    places = affine_places(draw.centre - low, patch, matrix, shape, device, bend=bend)
+    plain = places.linear(sample.image[block], AIR_HU)
+    labels = places.nearest(sample.labels[block])
+    edited = None if sample.edited is None else places.nearest(sample.edited[block].view(np.uint8))
+    soft = None if sample.soft is None else places.nearest(sample.soft[block], SURE)
     changed = _change_intensity(plain, labels, draw, settings, random)
     if random.random() < settings.window_probability:
         least = settings.window_mm / sample.spacing_mm[0]
         _shorten((changed, plain), (labels, edited, soft), least, random)
     return Cut(changed, labels, plain, edited, soft)
-
-
-def _nearest(block: np.ndarray, grid: Tensor, outside: int = 0) -> Tensor:
-    """Return the value of the nearest voxel, float32 (1, 1, Z, Y, X); `outside` beyond the scan."""
-    values = torch.from_numpy(block.astype(np.float32)).to(grid.device) - outside
-    moved = functional.grid_sample(values[None, None], grid, mode="nearest", align_corners=False)
-    return moved + outside
 
 
 def _shorten(
@@ -182,44 +136,19 @@ def _source_box(
     return low, high
 
 
-def _sampling_grid(
-    centre: np.ndarray, patch: tuple[int, int, int], matrix: np.ndarray, shape: tuple[int, ...]
-) -> Tensor:
-    """Return grid_sample's coordinates (Z, Y, X, 3), x first, -1 to 1 over the block's cells."""
-    sizes = np.asarray(shape, float)
-    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in patch]
-    grid = torch.empty(*patch, 3)
-    for source in range(3):  # the block's axis z, y, x
-        scale = 2.0 / sizes[source]
-        value = float((centre[source] + 0.5) * scale - 1.0)
-        part = torch.full(patch, value)
-        for axis in range(3):
-            view = [1, 1, 1]
-            view[axis] = patch[axis]
-            part += axes[axis].view(view) * float(matrix[source, axis] * scale)
-        grid[..., 2 - source] = part
-    return grid
-
-
 def _bend(
     patch: tuple[int, int, int],
-    draw: Draw,
+    spacing: tuple[float, float, float],
     settings: Augmentation,
     random: np.random.Generator,
-    shape: tuple[int, ...],
 ) -> Tensor:
-    """Return a smooth random displacement (Z, Y, X, 3) in grid_sample's units."""
+    """Return a smooth random displacement (3, Z, Y, X) along z, y, x, voxels."""
     coarse = tuple(
-        max(3, round(n * s / BEND_PITCH_MM))
-        for n, s in zip(patch, draw.sample.spacing_mm, strict=True)
+        max(3, round(n * s / BEND_PITCH_MM)) for n, s in zip(patch, spacing, strict=True)
     )
-    field = random.normal(0.0, settings.bend_mm, (1, 3, *coarse)).astype(np.float32)
-    for source in range(3):
-        field[:, 2 - source] *= 2.0 / (shape[source] * draw.sample.spacing_mm[source])
-    smooth = functional.interpolate(
-        torch.from_numpy(field), size=patch, mode="trilinear", align_corners=True
-    )
-    return smooth[0].permute(1, 2, 3, 0)
+    field = random.normal(0.0, settings.bend_mm, (3, *coarse))[::-1]  # drawn for x first
+    voxels = field / np.asarray(spacing)[:, None, None, None]
+    return smooth_field(torch.from_numpy(voxels.astype(np.float32)), patch)
 
 
 def _change_intensity(
@@ -229,27 +158,36 @@ def _change_intensity(
     if random.random() < settings.organ_probability:
         shift = random.normal(0.0, settings.organ_offset_hu, 256).astype(np.float32)
         shift[0] = 0.0
-        image = image + torch.from_numpy(shift).to(image.device)[labels.long()]
+        changed = looked_up(torch.from_numpy(shift).to(image.device), labels).add_(image)
+    else:
+        changed = image.clone()
     gain = math.exp(random.uniform(-settings.contrast, settings.contrast))
     offset = random.normal(0.0, settings.offset_hu) if settings.offset_hu else 0.0
-    image = (image - 40.0) * gain + (40.0 + offset)
+    changed.sub_(40.0).mul_(gain).add_(40.0 + offset)
     if random.random() < settings.blur_probability:
-        image = _blur_in_plane(image)
+        changed = _blur_in_plane(changed)
     if random.random() < settings.noise_probability:
         seed = int(random.integers(2**31))
         generator = torch.Generator(image.device).manual_seed(seed)
         noise = torch.empty_like(image).normal_(generator=generator)
-        image = image + noise * random.uniform(0.0, settings.noise_hu)
+        changed.add_(noise, alpha=random.uniform(0.0, settings.noise_hu))
     if random.random() < settings.thick_probability:
-        image = _thicken(image, random.uniform(2.0, settings.thick_mm) / draw.sample.spacing_mm[0])
-    return image
+        thick_mm = random.uniform(2.0, settings.thick_mm)
+        changed = _thicken(changed, thick_mm / draw.sample.spacing_mm[0])
+    return changed
 
 
 def _blur_in_plane(image: Tensor) -> Tensor:
-    """Smooth with a 3 x 3 binomial filter in plane."""
-    row = torch.tensor([0.25, 0.5, 0.25], device=image.device)
-    kernel = (row[:, None] * row[None, :]).view(1, 1, 1, 3, 3)
-    return functional.conv3d(functional.pad(image, (1, 1, 1, 1, 0, 0), mode="replicate"), kernel)
+    """Smooth with a 3 x 3 binomial filter in plane, the border's voxels repeated beyond it."""
+    for axis in (3, 4):
+        size = image.shape[axis]
+        mean = image * 0.5
+        for start, end, edge in ((0, 1, 0), (1, 0, size - 1)):
+            part = image.narrow(axis, start, size - 1)
+            mean.narrow(axis, end, size - 1).add_(part, alpha=0.25)
+            mean.narrow(axis, edge, 1).add_(image.narrow(axis, edge, 1), alpha=0.25)
+        image = mean
+    return image
 
 
 def _thicken(image: Tensor, factor: float) -> Tensor:
@@ -258,5 +196,5 @@ def _thicken(image: Tensor, factor: float) -> Tensor:
     few = max(2, round(slices / max(1.0, factor)))
     if few >= slices:
         return image
-    thick = functional.interpolate(image, size=(few, *image.shape[3:]), mode="area")
-    return functional.interpolate(thick, size=image.shape[2:], mode="trilinear")
+    both = resampling(slices, few, "area") @ resampling(few, slices, "linear")
+    return (both.T.to(image.device) @ image.view(slices, -1)).view(image.shape)

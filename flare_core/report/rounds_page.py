@@ -40,6 +40,12 @@ STRIP_KEY = (
     "orange, where it was not (numbers: accepted / not).</p>"
 )
 
+REVIEW_KEY = (
+    "<p>A line for every scan, in orange. No teacher labelled scans before this round's training, "
+    "so the new model did after it, to tell which to look at next; nothing was learned from these "
+    "labels.</p>"
+)
+
 
 def rounds_page(view: View, following: Sequence[View] = ()) -> str:
     """Return the page of a run.
@@ -162,7 +168,8 @@ def _evidence(each: View) -> str:
         strips = [Strip(_name(key), *values) for key, values in found.items()]
         if strips:
             charts.append(f"<h3>{escape(title)}</h3>{strip_chart(title, strips, most)}")
-    return _beside(charts) + STRIP_KEY if charts else ""
+    key = STRIP_KEY if each["decisions"] else REVIEW_KEY
+    return _beside(charts) + key if charts else ""
 
 
 def _decisions(rows: Sequence[View]) -> str:

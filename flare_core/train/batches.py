@@ -19,6 +19,7 @@ from torch import Tensor
 
 from flare_core.anatomy.organs import LESION
 from flare_core.datasets.augment import Cut, cut_patch
+from flare_core.datasets.augment_places import looked_up
 from flare_core.datasets.cache import Sample
 from flare_core.datasets.lesion_mix import LesionMix
 from flare_core.datasets.sampling import PatchSampler
@@ -147,7 +148,7 @@ class PatchSource:
         second, share = self._soft(cut, table)
         return Patch(
             self._normalised(cut.image),
-            table[cut.labels.long()],
+            looked_up(table, cut.labels),
             (True, *(key in known for key in self.classes)),
             self._normalised(cut.plain),
             self._weights(cut),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core.anatomy.organs import organ
-from flare_core.datasets.augment import Augmentation
+from flare_core.datasets.augment_settings import Augmentation
 from flare_core.datasets.case import ALL_ORGANS
 from flare_core.errors import InputError
 from flare_core.store.json_fields import decode, read_json_file, to_text

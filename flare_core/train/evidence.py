@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +19,6 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from flare_core import atomic
 from flare_core.anatomy.organs import Organ, organ
 from flare_core.evaluate.metrics.dsc import dice
 from flare_core.imaging.volume import Volume
@@ -29,7 +26,7 @@ from flare_core.segment.postprocess import ALL_NEIGHBOURS, correct_sides, organ_
 from flare_core.segment.scored import Scored
 from flare_core.segment.stage import Scores
 from flare_core.segment.statistics import outside_range, touches_border
-from flare_core.store.json_fields import read_json
+from flare_core.train.evidence_record import CaseEvidence
 from flare_core.train.strategies.candidate import OrganEvidence
 
 Labels = npt.NDArray[np.generic]
@@ -46,52 +43,6 @@ MOST_DISAGREEMENT = 2.0
 FAR_OUTSIDE = 2.5
 """How many times smaller or larger than the usual range a volume must be to be called impossible. A
 large spleen is a disease, and just the scan a model should learn from."""
-
-
-@dataclass(frozen=True)
-class CaseEvidence:
-    """What is known about one predicted label map."""
-
-    case: str
-    """Name of the case."""
-    model: str
-    """Name and version of the model that predicted."""
-    organs: dict[str, OrganEvidence] = field(default_factory=dict)
-    """Organ key -> evidence, of every organ the model knows."""
-    disagreement: float | None = None
-    """Of the whole case, between the last rounds; None in the first."""
-    remarks: dict[str, str] = field(default_factory=dict)
-    """Organ key -> what is not plausible about it, for people."""
-    features: dict[str, float] = field(default_factory=dict)
-    """What the scan is like (mL, HU, mm): used to choose scans that differ from one another."""
-    notes: tuple[str, ...] = ()
-    """About the whole scan."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values for a JSON file."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> CaseEvidence:
-        """Return the evidence that `to_json` wrote."""
-        organs = {key: OrganEvidence(**values) for key, values in row["organs"].items()}
-        return cls(**(dict(row) | {"organs": organs, "notes": tuple(row["notes"])}))
-
-
-def write_evidence(path: Path, evidence: CaseEvidence) -> None:
-    """Write one case's evidence, whole or not at all."""
-    atomic.write_json(path, evidence.to_json())
-
-
-def read_evidence(path: Path) -> CaseEvidence:
-    """Read one case's evidence.
-
-    Raises
-    ------
-    InputError
-        If the file is no JSON.
-    """
-    return CaseEvidence.from_json(read_json(path.read_text("utf-8"), str(path)))
 
 
 def case_evidence(

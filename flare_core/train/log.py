@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+LOG = "log.jsonl"
+"""Its name in the folder of a training."""
+
 Facts = dict[str, Any]
 Report = Callable[[Facts], None]
 

@@ -9,8 +9,8 @@ Under ``torchrun`` several processes do this together (`processes`): each takes 
 batch, gradients are averaged, and the first process writes.
 
 Invariant: the folder always holds a whole checkpoint, or none; a killed run loses at most
-`TrainConfig.checkpoint_minutes` and goes on by itself when started again, with the patches it would
-have seen anyway.
+`TrainConfig.checkpoint_minutes`, one that is asked to stop loses nothing, and both go on when
+started again, with the patches they would have seen anyway.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -29,14 +29,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from flare_core import atomic
 from flare_core.datasets.cache import Sample
-from flare_core.errors import InputError
+from flare_core.errors import Cancelled, InputError
 from flare_core.segment.runtime import choose_runtime
 from flare_core.segment.weights import fill
 from flare_core.train.batches import Patch, PatchSource, channels_of
 from flare_core.train.checkpoint import Progress, load_checkpoint, read_start, save_checkpoint
 from flare_core.train.config import Phase, TrainConfig, config_text
 from flare_core.train.lesson import Lesson
-from flare_core.train.log import Facts, Report, RunLog
+from flare_core.train.log import LOG, Facts, Report, RunLog
 from flare_core.train.processes import join
 from flare_core.train.running_mean import RunningMean
 from flare_core.train.samples import gather_samples
@@ -51,7 +51,6 @@ from flare_core.train.validation import mean_scores, score_samples
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
-LOG = "log.jsonl"
 
 REPORT_EVERY = 20
 """Steps between two lines of progress."""
@@ -73,7 +72,9 @@ class Trainer:
     cache : Path
         Where resampled scans are kept.
     report : callable
-        Told a dict of facts now and then: loss, time left, DSC by organ.
+        Told a dict of facts now and then: loss, time left, DSC by organ; may raise `Cancelled`.
+    asked : callable
+        Whether to stop; looked at after every step.
 
     Raises
     ------
@@ -83,9 +84,15 @@ class Trainer:
     """
 
     def __init__(
-        self, config: TrainConfig, folder: Path, cache: Path, *, report: Report = lambda _: None
+        self,
+        config: TrainConfig,
+        folder: Path,
+        cache: Path,
+        *,
+        report: Report = lambda _: None,
+        asked: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.config, self.folder, self.cache = config, folder, cache
+        self.config, self.folder, self.cache, self.asked = config, folder, cache, asked
         self.runtime = choose_runtime(config.device, config.precision, config.threads)
         self.processes = join(self.runtime.device)
         _require_even(config.batch_size, self.processes.count)
@@ -150,6 +157,13 @@ class Trainer:
             if now - saved > 60 * self.config.checkpoint_minutes:
                 self._save()
                 saved = now
+            self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self.processes.agree(self.asked()):
+            self._save()
+            self.processes.wait()  # whoever left earlier would take the first process along
+            raise Cancelled("stopped on request; the same command goes on from here")
 
     def step(self, batch: Sequence[Patch], rate: float) -> float:
         """Take one optimiser step at a learning rate; return the mean loss of the patches.
@@ -192,8 +206,12 @@ class Trainer:
         return torch.device("cuda", torch.cuda.current_device())
 
     def _tell(self, facts: Facts) -> None:
-        if self.log is not None:
-            self.log.tell(facts)
+        try:
+            if self.log is not None:
+                self.log.tell(facts)
+        except Cancelled:
+            self._save()
+            raise
 
     def _count_skipped(self, finite: bool) -> None:
         """Count steps that were not taken; give up on a run that does nothing else any more."""
@@ -223,8 +241,8 @@ class Trainer:
             self.mean.ready(), mine, classes, phase.patch, self.config.normalisation, self.runtime
         )
         scores = mean_scores(self.processes.gather(rows))
-        self._tell({"event": "validation", "step": step, "dsc": scores})
         self.progress.history.append({"step": step, "dsc": scores})
+        self._tell({"event": "validation", "step": step, "dsc": scores})
 
     def _facts(self, phase: Phase, rate: float, recent: Sequence[tuple[float, float]]) -> Facts:
         """Return one line of progress; times in seconds."""

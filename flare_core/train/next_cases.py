@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from flare_core.anatomy.organs import organ
 from flare_core.store.cases import CaseStore
-from flare_core.train.evidence import CaseEvidence
+from flare_core.train.evidence_record import CaseEvidence
 from flare_core.train.strategies.candidate import OrganEvidence
 
 Rows = npt.NDArray[np.float64]
@@ -95,8 +95,7 @@ def seen_cases(store: CaseStore) -> set[str]:
 
 def store_scores(store: CaseStore, found: Sequence[CaseEvidence]) -> None:
     """Write what is known about each case into the store, for tables that people sort."""
-    for each in found:
-        store.set_scores(each.case, store.scores(each.case) | case_scores(each))
+    store.set_scores_of({each.case: case_scores(each) for each in found})
 
 
 def case_scores(evidence: CaseEvidence) -> dict[str, float]:

@@ -24,7 +24,7 @@ from flare_core.imaging.volume import Volume
 from flare_core.segment.scored import Scored
 from flare_core.segment.stage import organ_table
 from flare_core.store.cases import BY_PEOPLE, CaseRecord, CaseStore, LabelFacts, LabelVersion
-from flare_core.train.evidence import CaseEvidence
+from flare_core.train.evidence_record import CaseEvidence
 from flare_core.train.strategies.candidate import Decision
 
 Ids = npt.NDArray[np.uint8]

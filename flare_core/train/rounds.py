@@ -1,7 +1,8 @@
 """Self-training, round by round: START HERE, with `run_rounds`.
 
 predict the unlabelled -> evidence -> select -> pseudo labels into the case store -> train students
--> package -> score old and new on the frozen hold-out -> promote if not worse
+-> package -> review (who should look at what, if no teacher has predicted) -> score old and new on
+the frozen hold-out -> promote if not worse
 
 Invariant: every step leaves a file behind that says it is done and can be repeated without harm, so
 a run goes on after kill -9 wherever it was (`rounds_state` lists the files). Several processes

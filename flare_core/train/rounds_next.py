@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flare_core.errors import InputError
 from flare_core.store.cases import open_store
-from flare_core.train.evidence import CaseEvidence
+from flare_core.train.evidence_record import CaseEvidence
 from flare_core.train.next_cases import NextCase, rank_cases, seen_cases
 from flare_core.train.rounds_state import RunFolder
 
@@ -24,9 +24,9 @@ def next_of_run(path: Path) -> tuple[NextCase, ...]:
         raise InputError(
             "folder of the run",
             f"{path}: no round has labelled scans yet",
-            "a run whose teacher has predicted",
-            "Wait for the first round's evidence, or go on with flare rounds resume. (Strategies "
-            "that learn from bare scans predict none.)",
+            "a run in which a teacher, or else the first student, has predicted",
+            "Wait for the first round's evidence, or go on with flare rounds resume. (Without a "
+            "teacher's labels the student predicts once it is trained.)",
         )
     return found
 

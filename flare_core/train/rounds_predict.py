@@ -24,13 +24,8 @@ from flare_core.segment.runtime import choose_runtime
 from flare_core.segment.scored import Scored, load_teacher, segment_scored
 from flare_core.store.home import ensure_folder
 from flare_core.store.package import Package
-from flare_core.train.evidence import (
-    CaseEvidence,
-    Labels,
-    case_evidence,
-    compared,
-    write_evidence,
-)
+from flare_core.train.evidence import Labels, case_evidence, compared
+from flare_core.train.evidence_record import CaseEvidence, write_evidence
 from flare_core.train.processes import Processes
 from flare_core.train.pseudo_labels import soft_maps
 from flare_core.train.rounds_settings import RoundSettings

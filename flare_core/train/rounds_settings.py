@@ -42,7 +42,8 @@ class RoundSettings:
     steps: int = 0
     """Steps of one network; 0 leaves the configuration's."""
     warm_start: bool = False
-    """Whether a student begins with the teacher's weights; both need the same network."""
+    """Whether a student begins with the teacher's weights; both need the same network. The smaller
+    students of `last_student` begin with none."""
     students_teach: bool = False
     """True: the next round's teacher is this round's student, promoted or not (as FLARE22's winner
     did). False: a student that was not promoted ends the run, as the next round would repeat it."""

@@ -5,6 +5,7 @@
                  labels.json   training.json   student-0/ (log.jsonl, checkpoint, weights)
                  package/   verdict.json   promotion.json
 
+Predictions are the teacher's; where none predicted, the student's, made for people after training.
 Every file appears whole or not at all, and each step leaves one behind that says it is done: a run
 that was killed goes on from there.
 """
@@ -29,7 +30,9 @@ from flare_core.store.home import ensure_folder
 from flare_core.store.json_fields import decode, encode, read_json
 from flare_core.train.rounds_settings import RoundSettings
 
-STEPS = ("predict", "evidence", "select", "labels", "train", "package", "score", "promote")
+STEPS = (
+    "predict", "evidence", "select", "labels", "train", "package", "review", "score", "promote",
+)  # fmt: skip
 """Of every round, in order."""
 
 FORMAT = 1
@@ -180,6 +183,10 @@ class RunFolder:
         """Ask the process that runs this to stop at the next moment where nothing is lost."""
         atomic.write_text(self.path / "stop", now())
 
+    def is_asked_to_stop(self) -> bool:
+        """Whether somebody asked to stop."""
+        return (self.path / "stop").exists()
+
     def stop_if_asked(self) -> None:
         """Raise where somebody asked to stop.
 
@@ -188,7 +195,7 @@ class RunFolder:
         Cancelled
             If they did.
         """
-        if (self.path / "stop").exists():
+        if self.is_asked_to_stop():
             raise Cancelled("stopped on request; flare rounds resume goes on from here")
 
     def _json(self, name: str) -> Any:

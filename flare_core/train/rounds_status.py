@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flare_core.train.log import Facts, read_log
-from flare_core.train.loop import LOG
+from flare_core.train.log import LOG, Facts, read_log
 from flare_core.train.rounds_state import STEPS, RoundFolder, RunFolder
 
 MOST_POINTS = 400

@@ -12,7 +12,7 @@ from flare_core.store.cases import BY_PEOPLE, CaseRecord, CaseStore, LabelVersio
 from flare_core.store.home import Home, ensure_folder, open_home
 from flare_core.store.package import Package, load_package
 from flare_core.train.config import TrainConfig
-from flare_core.train.evidence import CaseEvidence, read_evidence
+from flare_core.train.evidence_record import CaseEvidence, read_evidence
 from flare_core.train.loop import Trainer
 from flare_core.train.next_cases import store_scores
 from flare_core.train.processes import Processes
@@ -37,7 +37,7 @@ from flare_core.train.strategies.soft_labels import SoftLabels
 from flare_core.train.strategies.strategy import Strategy
 from flare_core.train.strategies.supervised import Supervised
 
-SHARED = ("predict", "train", "score")
+SHARED = ("predict", "train", "review", "score")
 """Steps that all processes do together; the first one alone does the others."""
 
 
@@ -89,6 +89,16 @@ class RoundWork:
         return [self.run.round(n) for n in range(1, self.folder.number)]
 
     @property
+    def bare(self) -> bool:
+        """Whether the students learn from no label that was predicted before they train."""
+        return self.strategy.uses_unlabelled or type(self.strategy).select is Supervised.select
+
+    @property
+    def taught(self) -> bool:
+        """Whether a teacher labels scans before the students train."""
+        return self.teacher is not None and not self.bare
+
+    @property
     def soft(self) -> bool:
         """Whether the students learn from the teacher's doubt, too."""
         return isinstance(self.strategy, SoftLabels)
@@ -109,28 +119,13 @@ def verdict_of(folder: RoundFolder) -> Verdict:
 
 def predict(work: RoundWork) -> None:
     """Let the teacher label every scan that people have not labelled completely."""
-    jobs = _jobs(work)
-    if jobs and work.teacher is not None:
-        predictor = Predictor(work.teacher, work.run.settings)
-        predict_all(
-            predictor,
-            jobs,
-            work.folder,
-            work.earlier,
-            launch=work.launch,
-            processes=work.processes,
-            tell=work.tell,
-            soft=work.soft,
-        )
+    if work.taught and work.teacher is not None:
+        _predict(work, work.teacher, work.tell)
 
 
 def evidence(work: RoundWork) -> None:
     """Gather the evidence of all scans into one file, and into the store for people to see."""
-    jobs = _jobs(work)
-    found = [read_evidence(work.folder.evidence_of(job.case)) for job in jobs]
-    work.folder.write("candidates", [each.to_json() for each in found])
-    with work.store() as store:
-        store_scores(store, found)
+    _gather(work, _jobs(work, work.teacher) if work.taught and work.teacher else [])
 
 
 def select(work: RoundWork) -> None:
@@ -167,6 +162,7 @@ def train(work: RoundWork) -> None:
             folder,
             work.run.cache,
             report=lambda told, facts=facts: work.tell(told | facts),  # type: ignore[misc]
+            asked=work.run.is_asked_to_stop,
         )
         scores = trainer.run()
         work.processes.wait()
@@ -190,6 +186,21 @@ def package(work: RoundWork) -> None:
         source=source_of(labelled, Path(settings.store)),
     )
     student_package(work.folder, configs, card, work.teacher)
+
+
+def review(work: RoundWork) -> None:
+    """Let the new model label the scans if no teacher did: people want to see where it is unsure.
+
+    It is not asked where the next round begins by asking it.
+    """
+    last = work.folder.number == work.run.settings.rounds
+    if work.taught or not (work.bare or last):
+        return
+    student = load_package(work.folder.package)
+    _predict(work, student, lambda facts: work.tell(facts and {**facts, "event": "review"}))
+    work.processes.wait()
+    if work.processes.first:
+        _gather(work, _jobs(work, student))
 
 
 def score(work: RoundWork) -> None:
@@ -221,18 +232,39 @@ ACTIONS: dict[str, Callable[[RoundWork], None]] = {
     "labels": labels,
     "train": train,
     "package": package,
+    "review": review,
     "score": score,
     "promote": promote,
 }
 """What each of `rounds_state.STEPS` does."""
 
 
-def _jobs(work: RoundWork) -> list[Job]:
-    """Return the scans to label: none where nobody would look at the labels."""
-    bare = work.strategy.uses_unlabelled or type(work.strategy).select is Supervised.select
-    if work.teacher is None or bare:
-        return []
-    known = {key for stage in work.teacher.card.stages for _, key in stage.organ_channels}
+def _predict(work: RoundWork, model: Package, tell: Tell) -> None:
+    """Let a model label the round's scans, this process its part of them."""
+    if jobs := _jobs(work, model):
+        predict_all(
+            Predictor(model, work.run.settings),
+            jobs,
+            work.folder,
+            work.earlier,
+            launch=work.launch,
+            processes=work.processes,
+            tell=tell,
+            soft=work.soft,
+        )
+
+
+def _gather(work: RoundWork, jobs: Sequence[Job]) -> None:
+    """Write the evidence of labelled scans into one file and, for people to see, the store."""
+    found = [read_evidence(work.folder.evidence_of(job.case)) for job in jobs]
+    work.folder.write("candidates", [each.to_json() for each in found])
+    with work.store() as store:
+        store_scores(store, found)
+
+
+def _jobs(work: RoundWork, model: Package) -> list[Job]:
+    """Return the scans that a model has something to add to."""
+    known = {key for stage in model.card.stages for _, key in stage.organ_channels}
     with work.store() as store:
         records = store.cases(held_out=False)
     return [Job(each.name, each.image) for each in records if not _labelled(each, known)]

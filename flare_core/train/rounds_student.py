@@ -114,7 +114,7 @@ def student_config(
     last = settings.last_student if folder.number == settings.rounds else ""
     config = with_budget(load_config(last or settings.student), settings)
     start = config.init_from
-    if settings.warm_start and teacher is not None:
+    if settings.warm_start and teacher is not None and not last:
         start = str(teacher.weights_path(config.stage))
     strategy = settings.strategy or config.strategy
     bare = build_strategy(strategy).uses_unlabelled and folder.read("unlabelled")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flare_core.cli import main
+from flare_core.cli import main, rounds
 from flare_core.store.home import open_home
 from flare_core.store.in_use import model_in_use
+from flare_core.train.checkpoint import load_checkpoint
+from flare_core.train.loop import CHECKPOINT
 from flare_core.train.rounds_state import RunFolder
 from rounds_world import UNLABELLED, make_store, settings, student
 
@@ -94,6 +102,46 @@ def test_stopping_what_does_not_run_says_so(run, capsys):
     with RunFolder(run).owned():
         code, text, _ = flare(capsys, "stop", str(run))
     assert code == 0 and "Asked to stop" in text and (run / "stop").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends a process there")
+def test_a_system_that_shuts_down_stops_a_run_as_a_person_would(run, tmp_path, monkeypatch):
+    def end(facts: dict[str, Any]) -> None:
+        if facts["event"] == "validation":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    for name in ("store", "student.json"):
+        source = run.parent / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / name)
+    chosen = settings(tmp_path, rounds=1, steps=40)
+    (tmp_path / "rounds.json").write_text(chosen.to_json(), encoding="utf-8")
+    words = ["rounds", "start", str(tmp_path / "run"), "--settings", str(tmp_path / "rounds.json")]
+    monkeypatch.setattr(rounds, "_print_nothing", end)
+    assert main([*words, "--progress", "none"]) == 130
+    folder = RunFolder(tmp_path / "run")
+    assert (folder.state.status, folder.state.step) == ("stopped", "train")
+    saved = load_checkpoint(folder.round(1).student(0) / CHECKPOINT)["progress"]
+    assert saved["total_steps"] == 20
+
+
+def test_only_what_computes_loads_torch(run, tmp_path):
+    """A panel asks every few seconds how a run is: seconds of imports would be felt."""
+    page = str(tmp_path / "page.html")
+    asked = [
+        ["status", str(run)], ["next", str(run)], ["report", str(run), "-o", page],
+        ["promote", str(run), "--round", "1", "--anyway"], ["stop", str(run)],
+    ]  # fmt: skip
+    code = (
+        "import sys\n"
+        "from flare_core.cli import main\n"
+        f"for words in {asked!r}:\n"
+        "    assert main(['rounds', *words]) == 0, words\n"
+        "    assert 'torch' not in sys.modules, words\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path(page).exists()
 
 
 def test_a_folder_without_a_run_is_named(capsys, tmp_path):

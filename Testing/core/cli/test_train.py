@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flare_core import cli
+from flare_core.cli import train
 from flare_core.cli.train import progress_line
-from flare_core.train.loop import WEIGHTS
+from flare_core.train.checkpoint import load_checkpoint
+from flare_core.train.config import load_config
+from flare_core.train.loop import CHECKPOINT, WEIGHTS
 from tiny_training import make_cases, tiny_config, write_config
 
 STEP = {
@@ -49,6 +56,26 @@ def test_programs_get_json_lines_and_a_second_run_goes_on(
     assert cli.main([*words, "--progress", "json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each["event"] for each in events] == ["resume", "done"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends a process there")
+def test_a_system_that_shuts_down_costs_no_step(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = load_config(config)
+    write_config(config, replace(run, validate_every=7))
+
+    def end(facts: dict[str, Any]) -> None:
+        if facts["event"] == "validation":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    words = ["train", str(config), "-o", str(tmp_path / "run"), "--progress", "none"]
+    monkeypatch.setattr(train, "_print_nothing", end)
+    assert cli.main(words) == 130
+    assert load_checkpoint(tmp_path / "run" / CHECKPOINT)["progress"]["total_steps"] == 7
+    monkeypatch.undo()
+    assert cli.main(words) == 0
+    assert load_checkpoint(tmp_path / "run" / CHECKPOINT)["progress"]["total_steps"] == 20
 
 
 def test_silence_can_be_asked_for(

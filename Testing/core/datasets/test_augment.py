@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
+from flare_core.datasets import augment
 from flare_core.datasets.augment import AIR_HU, NO_AUGMENTATION, Augmentation, cut_patch
 from flare_core.datasets.cache import Sample, sample_of_arrays
 from flare_core.datasets.case import Case
@@ -328,3 +330,16 @@ def test_without_edits_or_soft_labels_there_are_none() -> None:
     )
     assert made.edited is None and made.soft is None
     assert torch.allclose(made.image, made.plain, atol=0.01)
+
+
+def test_blurring_and_thickening_are_torchs_own_filters() -> None:
+    image = torch.randn(1, 1, 11, 6, 7, generator=torch.Generator().manual_seed(0)) * 300
+    row = torch.tensor([0.25, 0.5, 0.25])
+    kernel = (row[:, None] * row).view(1, 1, 1, 3, 3)
+    padded = functional.pad(image, (1, 1, 1, 1, 0, 0), mode="replicate")
+    blurred = functional.conv3d(padded, kernel)
+    assert torch.allclose(augment._blur_in_plane(image), blurred, atol=1e-3)
+    few = functional.interpolate(image, size=(4, 6, 7), mode="area")
+    thick = functional.interpolate(few, size=(11, 6, 7), mode="trilinear")
+    assert torch.allclose(augment._thicken(image, 3.0), thick, atol=1e-3)
+    assert augment._thicken(image, 1.0) is image

@@ -60,6 +60,13 @@ def test_the_page_shows_decisions_evidence_curves_and_verdict():
     assert page.count("<svg") == 6  # DSC; loss, DSC; confidence, border, disagreement
 
 
+def test_labels_made_for_people_alone_are_told_from_those_that_were_weighed():
+    view = copy.deepcopy(VIEW)
+    view["details"][0] |= {"decisions": [], "accepted": 0}
+    told = "nothing was learned from these labels"
+    assert told in rounds_page(view) and told not in rounds_page(VIEW)
+
+
 def test_text_from_outside_is_escaped():
     page = rounds_page(VIEW)
     assert "<script>" not in page and "clinic <b>" not in page and "worse <i>" not in page

@@ -16,7 +16,6 @@ from flare_core.segment.scored import Scored
 from flare_core.segment.stage import Scores
 from flare_core.train.evidence import (
     MOST_DISAGREEMENT,
-    CaseEvidence,
     border_band,
     case_evidence,
     certainty,
@@ -24,10 +23,9 @@ from flare_core.train.evidence import (
     disagreement,
     fold_agreement,
     pieces_of,
-    read_evidence,
     scan_features,
-    write_evidence,
 )
+from flare_core.train.evidence_record import CaseEvidence, read_evidence, write_evidence
 from stub_models import ORGANS as STAGE
 
 LIVER, SPLEEN = organ("liver"), organ("spleen")

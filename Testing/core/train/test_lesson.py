@@ -35,7 +35,8 @@ def test_an_answer_is_that_of_the_product_and_leaves_no_trace() -> None:
     answer = made.answer(made.student, IMAGE)
     assert answer.shape == (1, 3, 12, 12, 12) and not answer.requires_grad
     assert made.student.training and made.student.network.decoder.training
-    assert torch.equal(answer, made.student.eval()(IMAGE))
+    with torch.no_grad():
+        assert torch.equal(answer, made.student.eval()(IMAGE))
 
 
 def test_what_is_trained_is_what_wants_a_gradient() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flare_core.store.cases import open_store
-from flare_core.train.evidence import CaseEvidence
+from flare_core.train.evidence_record import CaseEvidence
 from flare_core.train.next_cases import (
     case_doubt,
     case_scores,

@@ -15,7 +15,7 @@ from flare_core.imaging.volume import Volume
 from flare_core.segment.scored import Scored
 from flare_core.segment.stage import Scores
 from flare_core.store.cases import open_store
-from flare_core.train.evidence import CaseEvidence
+from flare_core.train.evidence_record import CaseEvidence
 from flare_core.train.pseudo_labels import Origin, add_pseudo_label, only, soft_maps
 from flare_core.train.strategies.candidate import Decision, OrganEvidence
 from rounds_world import add_expert, make_store, scan

@@ -21,7 +21,7 @@ from flare_core.store.home import open_home
 from flare_core.store.in_use import model_in_use, read_in_use, roll_back
 from flare_core.store.package import load_package, read_weights, write_package
 from flare_core.train.rounds import run_rounds, start_rounds
-from flare_core.train.rounds_settings import RoundSettings, load_round_settings, with_budget
+from flare_core.train.rounds_next import next_of_run
 from flare_core.train.rounds_state import STEPS, RunFolder
 from flare_core.train.rounds_status import run_status
 from rounds_world import HELD_OUT, LABELLED, UNLABELLED, make_store, scan, settings, student
@@ -187,17 +187,53 @@ def test_people_and_models_together_complete_a_partly_labelled_case(fresh, world
     assert np.array_equal(stored == 1, mine.array == 1)
 
 
-def test_strategies_without_pseudo_labels_predict_nothing_and_get_bare_scans(fresh, world):
+@pytest.fixture
+def bare_run(fresh: Path, world: Path) -> Path:
+    """A new run of four steps whose strategy learns from bare scans; its student is no good."""
     chosen = {"kind": "mean_teacher", "ramp_steps": 5}
+    teacher = str(rounds(world, 2).package)
     start_rounds(
-        fresh / "run",
-        settings(fresh, rounds=1, strategy=chosen, teacher=str(rounds(world, 1).package), steps=4),
+        fresh / "run", settings(fresh, rounds=1, strategy=chosen, teacher=teacher, steps=4)
     )
-    run_rounds(fresh / "run")
-    folder = RunFolder(fresh / "run").round(1)
-    assert folder.read("candidates") == []
+    return fresh / "run"
+
+
+def test_strategies_without_pseudo_labels_get_bare_scans(bare_run):
+    run_rounds(bare_run)
+    folder = RunFolder(bare_run).round(1)
+    assert folder.read("decisions") == [] and folder.read("labels") == {}
     bare = json.loads((folder.path / "unlabelled.json").read_text("utf-8"))
     assert {row["name"] for row in bare} == set(UNLABELLED)
+
+
+def test_where_no_teacher_labelled_scans_the_student_says_what_to_look_at_next(bare_run):
+    """Stopped in between, it labels each scan once; a student that is refused has its list, too."""
+    run, told = RunFolder(bare_run), list[dict[str, Any]]()
+
+    def stop_at_the_first(facts: dict[str, Any]) -> None:
+        told.append(facts)
+        if facts["event"] == "review":
+            run.ask_to_stop()
+
+    with pytest.raises(Cancelled):
+        run_rounds(bare_run, report=stop_at_the_first)
+    assert told[-1] == {"event": "review", "done": 1, "total": 3} and run.state.step == "review"
+    first = run.round(1).evidence_of(min(UNLABELLED))
+    made = first.stat().st_mtime_ns
+    run_rounds(bare_run)
+    assert first.stat().st_mtime_ns == made
+    assert not run.round(1).read("verdict")["promote"]
+    rows = next_of_run(bare_run)
+    assert {row.case for row in rows} == set(UNLABELLED) and all(row.reason for row in rows)
+    assert {row["model"] for row in run.round(1).read("candidates")} == {"tiny-1.0.0"}
+    with open_store(run.settings.store) as store:
+        assert all(store.scores(case)["doubt"] >= 0 for case in UNLABELLED)
+
+
+def test_without_a_teacher_the_last_student_says_what_to_look_at_next(fresh):
+    start_rounds(fresh / "run", settings(fresh, rounds=1, steps=4))
+    run_rounds(fresh / "run")
+    assert {row.case for row in next_of_run(fresh / "run")} == set(UNLABELLED)
 
 
 def test_soft_labels_keep_the_teachers_doubt(fresh, world):
@@ -238,18 +274,20 @@ def test_folds_become_one_model_and_their_agreement_is_measured(fresh):
 
 
 def test_a_stop_is_obeyed_and_the_run_goes_on(fresh, world):
-    teacher = str(rounds(world, 1).package)
-    start_rounds(fresh / "run", settings(fresh, rounds=1, teacher=teacher, steps=20))
-    run = RunFolder(fresh / "run")
-
     def stop_while_training(facts: dict[str, Any]) -> None:
-        if facts.get("step") == "train":
+        if facts["event"] == "step":
             run.ask_to_stop()
 
+    student(fresh, checkpoint_minutes=60.0, validate_every=7)
+    teacher = str(rounds(world, 1).package)
+    start_rounds(fresh / "run", settings(fresh, rounds=1, teacher=teacher, steps=25))
+    run, told = RunFolder(fresh / "run"), list[dict[str, Any]]()
     with pytest.raises(Cancelled):
         run_rounds(fresh / "run", report=stop_while_training)
     assert run_status(fresh / "run")["status"] == "stopped"
-    assert run_rounds(fresh / "run").status == "done"
+    assert run_rounds(fresh / "run", report=told.append).status == "done"
+    (resumed,) = [row["step"] for row in told if row["event"] == "resume"]
+    assert resumed == 20, "no step is taken twice"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork and no kill -9 here")
@@ -301,23 +339,3 @@ def test_an_unknown_strategy_or_teacher_is_refused_at_once(fresh):
     with pytest.raises(InputError, match="model"):
         start_rounds(fresh / "run", settings(fresh, teacher="nobody"))
     assert not (fresh / "run" / "state.json").exists()
-
-
-def test_settings_survive_their_file_and_find_paths_beside_it(tmp_path):
-    (tmp_path / "rounds.json").write_text(
-        '{"name": "m", "store": "cases", "student": "s.json", "strategy": {"kind": "confident"}}',
-        encoding="utf-8",
-    )
-    found = load_round_settings(tmp_path / "rounds.json")
-    assert found.store == str(tmp_path / "cases") and found.student == str(tmp_path / "s.json")
-    (tmp_path / "again.json").write_text(found.to_json(), encoding="utf-8")
-    assert load_round_settings(tmp_path / "again.json") == found
-    with pytest.raises(InputError, match="folds"):
-        RoundSettings("m", "cases", "s.json", folds=0)
-
-
-def test_the_budget_is_dealt_out_by_the_phases_steps(tmp_path):
-    phase = tiny_config(tmp_path).phases[0]
-    config = tiny_config(tmp_path, phases=(replace(phase, steps=10), replace(phase, steps=30)))
-    got = with_budget(config, RoundSettings("m", "c", "s", minutes=8.0, steps=100)).phases
-    assert [(each.steps, each.minutes) for each in got] == [(25, 2.0), (75, 6.0)]

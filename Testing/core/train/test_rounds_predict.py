@@ -14,7 +14,7 @@ import pytest
 
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels
-from flare_core.train.evidence import read_evidence
+from flare_core.train.evidence_record import read_evidence
 from flare_core.train.processes import ALONE
 from flare_core.train.rounds import require_even, start_rounds
 from flare_core.train.rounds_predict import (

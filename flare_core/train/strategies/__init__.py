@@ -1,7 +1,8 @@
 """How unlabelled scans help: which predicted labels are believed, and what a step's loss is.
 
 ★ ADD A STRATEGY: one file beside this one and one line in STRATEGIES. `strategy.Strategy` says what
-it must do; `supervised.Supervised` does the least of it and can be inherited from.
+it must do; `supervised.Supervised` does the least of it and can be inherited from. What
+needs torch is imported in the function that uses it: reading a run's settings must not load it.
 """
 
 from __future__ import annotations

@@ -12,21 +12,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor, nn
-
-from flare_core.networks import build_network
-from flare_core.networks.space_to_depth import (
-    SpaceToDepthNet,
-    blocks_along_x,
-    fold,
-    layout_of,
-    unfold,
-)
 from flare_core.train.strategies.candidate import Candidate, Decision, refuse
 from flare_core.train.strategies.second_opinion import completed, ramp
 from flare_core.train.strategies.supervised import Limits, Supervised
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from flare_core.train.batches import Patch
     from flare_core.train.config import TrainConfig
     from flare_core.train.lesson import Lesson
@@ -60,6 +52,8 @@ class CrossPseudo(Supervised):
 
     def networks(self, config: TrainConfig) -> dict[str, nn.Module]:
         """Return the second decoder; it starts with weights of its own, and so disagrees."""
+        from flare_core.networks import build_network
+
         return {"decoder": _core(build_network(config.network)).decoder}
 
     def step(self, patch: Patch, lesson: Lesson) -> Tensor:
@@ -77,6 +71,8 @@ class CrossPseudo(Supervised):
 
     def _answers(self, image: Tensor, lesson: Lesson) -> tuple[_Answer, _Answer]:
         """Return what the student's decoder and the second one say."""
+        from flare_core.networks.space_to_depth import fold, layout_of
+
         core, block = _core(lesson.student), lesson.config.network.space_to_depth
         with lesson.autocast():
             folded = fold(image, block).contiguous(memory_format=layout_of(image))
@@ -98,6 +94,8 @@ class _Answer:
 
     @classmethod
     def of(cls, raw: Tensor | list[Tensor], block: tuple[int, int, int]) -> _Answer:
+        from flare_core.networks.space_to_depth import blocks_along_x, unfold
+
         levels = raw if isinstance(raw, list) else [raw]
         finest = unfold(levels[0].detach(), block) if prod(block) > 1 else levels[0].detach()
         return cls([blocks_along_x(each, block) for each in levels], finest)
@@ -105,4 +103,6 @@ class _Answer:
 
 def _core(network: nn.Module) -> nn.Module:
     """Return the network with an encoder and a decoder, inside its folding if there is any."""
+    from flare_core.networks.space_to_depth import SpaceToDepthNet
+
     return network.network if isinstance(network, SpaceToDepthNet) else network

@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor, nn
-
-from flare_core.networks import build_network
 from flare_core.train.strategies.candidate import Candidate, Decision, refuse
 from flare_core.train.strategies.second_opinion import completed, ramp
 from flare_core.train.strategies.supervised import Limits, Supervised
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from flare_core.train.batches import Patch
     from flare_core.train.config import TrainConfig
     from flare_core.train.lesson import Lesson
@@ -64,6 +62,8 @@ class MeanTeacher(Supervised):
 
     def networks(self, config: TrainConfig) -> dict[str, nn.Module]:
         """Return the teacher."""
+        from flare_core.networks import build_network
+
         return {"teacher": build_network(config.network).requires_grad_(requires_grad=False)}
 
     def begin(self, lesson: Lesson) -> None:
@@ -84,6 +84,8 @@ class MeanTeacher(Supervised):
 
     def after_step(self, lesson: Lesson) -> None:
         """Move the teacher towards the student; faster in the first steps."""
+        import torch
+
         decay = min(self.decay, (1 + lesson.steps) / (10 + lesson.steps))
         teacher, student = lesson.extra["teacher"], lesson.student
         with torch.no_grad():

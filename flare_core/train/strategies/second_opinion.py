@@ -6,10 +6,9 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from flare_core.train.batches import Patch
 
 
@@ -28,6 +27,8 @@ def completed(patch: Patch, logits: Tensor, least: float) -> Patch:
     least : float
         Probability from which it is believed, 0 to 1; 0 believes the arg-max everywhere.
     """
+    import torch
+
     sure, classes = logits.float().softmax(dim=1).max(dim=1, keepdim=True)
     known = torch.tensor(patch.annotated, device=classes.device)
     known[0] = False

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from flare_core.train.losses import level_targets, mean_over_levels, soft_loss
 from flare_core.train.strategies.candidate import Candidate, Decision, decide, implausible
 from flare_core.train.strategies.supervised import Limits, Supervised
 
@@ -41,6 +40,8 @@ class SoftLabels(Supervised):
 
     def step(self, patch: Patch, lesson: Lesson) -> Tensor:
         """Return the mixed loss, over the organs that the patch's case annotates."""
+        from flare_core.train.losses import level_targets, mean_over_levels, soft_loss
+
         levels = lesson.levels(patch.image)
         hard = lesson.loss(levels, patch)
         if patch.second is None or patch.share is None:

@@ -1,0 +1,56 @@
+"""How a process of ours ends: asked to, where nothing is lost, or at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What a system that shuts down sends, and Ctrl-C."""
+
+
+@contextmanager
+def on_stop_signal(ask: Callable[[], object]) -> Iterator[None]:
+    """Let the first signal call `ask` instead of ending the process; the second one ends it.
+
+    Outside the main thread, which alone gets signals, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        restore()
+        ask()
+
+    for number in SIGNALS:
+        signal.signal(number, asked)
+    try:
+        yield
+    finally:
+        restore()
+
+
+def end_at_once(*, flush: bool = True) -> None:
+    """End this process, whatever its other threads do and without taking it apart.
+
+    Parameters
+    ----------
+    flush : bool
+        First write out what was printed, which lasts for ever if a reader neither reads nor leaves.
+    """
+    for stream in (sys.stdout, sys.stderr) if flush else ():
+        with suppress(OSError, ValueError):  # nobody reads any more
+            stream.flush()
+    os._exit(0)
