@@ -60,9 +60,9 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, InputError):
         return Failure("input", *error.parts, message=str(error))
     if isinstance(error, (Cancelled, KeyboardInterrupt)):
-        return Failure(
-            "cancelled", "", "", "", "", message="Stopped; nothing half-written is left."
-        )
+        own = str(error) if isinstance(error, Cancelled) else ""
+        text = f"Stopped: {own}" if own else "Stopped; nothing half-written is left."
+        return Failure("cancelled", "", "", "", "", message=text)
     if isinstance(error, NothingFound):
         return _nothing_found(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

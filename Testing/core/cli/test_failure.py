@@ -59,3 +59,9 @@ def test_json_lines_are_ascii_and_one_line():
     assert json.loads(line) == event
     with pytest.raises(ValueError, match="JSON"):
         json_line({"value": float("nan")})
+
+
+def test_a_stop_says_what_it_has_to_say() -> None:
+    own = "what has come is kept"
+    assert failure.failure_of(Cancelled(own)).message == f"Stopped: {own}"
+    assert "nothing half-written" in failure.failure_of(KeyboardInterrupt()).message
