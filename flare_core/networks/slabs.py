@@ -199,9 +199,7 @@ def out_shape(conv: nn.Conv3d, shape: tuple[int, int, int]) -> tuple[int, int, i
     return z, y, x
 
 
-def _cut(
-    conv: nn.Conv3d, shape: tuple[int, int, int], size: tuple[int, int, int]
-) -> Iterable[slice]:
+def _cut(conv: nn.Conv3d, shape: tuple[int, int, int], size: tuple[int, int, int]) -> list[slice]:
     """Return slabs of the result so that neither what is read nor what is written is large."""
     width = conv.weight.element_size()
     written = conv.out_channels * size[1] * size[2] * width
@@ -212,7 +210,7 @@ def _cut(
 
 def _convolved(conv: nn.Conv3d, source: Source, slices: slice) -> Tensor:
     """Return some slices of a convolution's result, channels-last."""
-    (kernel, stride, border), depth = (conv.kernel_size[0], conv.stride[0], int(conv.padding[0])), 0
+    kernel, stride, border = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
     depth = source.shape[0]
     first = slices.start * stride - border
     stop = (slices.stop - 1) * stride - border + kernel
