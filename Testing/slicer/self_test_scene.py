@@ -98,26 +98,34 @@ def double_workplace(folder: Path, *words: str) -> Any:
     return places.Workplace(loop, worker, folder)
 
 
-class PanelTestCase(unittest.TestCase):
-    """Has a scene with a CT, and makes panels whose worker is a double."""
+class WatchedTestCase(unittest.TestCase):
+    """Closes its panel, gives a person's settings back, and fails for errors that nobody saw."""
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()
-        self.folder = Path(tempfile.mkdtemp(prefix="FLARESeg self-test ü "))
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-        nothing_missing = mock.patch.object(library("dependencies"), "missing", return_value=())
-        nothing_missing.start()
-        self.addCleanup(nothing_missing.stop)
-        self.settings_before = {key: qt.QSettings().value(key) for key in self.keys()}
-        self.addCleanup(self.restore_settings)
-        self.temporary = self.folder / "temporary"
-        self.temporary.mkdir()
+        self.keep_settings(self.keys())
         self.unseen: list[str] = []
         hook = mock.patch.object(sys, "excepthook", self.keep_error)
         hook.start()
         self.addCleanup(hook.stop)
         self.panel: Any = None
         self.logic: Any = None
+
+    def keys(self) -> tuple[str, ...]:
+        """Settings that are put back: a person's name and folder are theirs."""
+        raise NotImplementedError
+
+    def keep_settings(self, keys: tuple[str, ...]) -> None:
+        before = {key: qt.QSettings().value(key) for key in keys}
+
+        def restore() -> None:
+            for key, value in before.items():
+                if value is None:
+                    qt.QSettings().remove(key)
+                else:
+                    qt.QSettings().setValue(key, value)
+
+        self.addCleanup(restore)
 
     def keep_error(self, kind: type, error: BaseException, where: Any) -> None:
         self.unseen.append("".join(traceback.format_exception(kind, error, where)))
@@ -127,23 +135,29 @@ class PanelTestCase(unittest.TestCase):
             self.panel.cleanup()
             self.logic.shutdown()
             self.top.deleteLater()
-        self.panel = self.logic = self.top = None
+        self.panel = self.logic = self.top = self.ui = None
         pump(0.1)
         slicer.mrmlScene.Clear()
         gc.collect()
         self.assertEqual(self.unseen, [])
 
-    def keys(self) -> tuple[str, str]:
+
+class PanelTestCase(WatchedTestCase):
+    """Has a scene with a CT, and makes panels whose worker is a double."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = Path(tempfile.mkdtemp(prefix="FLARESeg self-test ü "))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        nothing_missing = mock.patch.object(library("dependencies"), "missing", return_value=())
+        nothing_missing.start()
+        self.addCleanup(nothing_missing.stop)
+        self.temporary = self.folder / "temporary"
+        self.temporary.mkdir()
+
+    def keys(self) -> tuple[str, ...]:
         remembered = library("remembered")
         return remembered.AUTHOR, remembered.FOLDER
-
-    def restore_settings(self) -> None:
-        """A person's name and folder are theirs."""
-        for key, value in self.settings_before.items():
-            if value is None:
-                qt.QSettings().remove(key)
-            else:
-                qt.QSettings().setValue(key, value)
 
     def open_panel(self, *words: str) -> Any:
         """A panel as Slicer would show it; `words` are options of the double."""

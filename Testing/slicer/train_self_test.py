@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import json
 import shutil
 import sys
 import tempfile
-import traceback
-import unittest
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import qt
-from self_test_scene import pump, until
+from self_test_scene import WatchedTestCase, until
 
 import slicer
 
@@ -51,52 +46,21 @@ def ui_file() -> str:
     return str(folder / "Resources" / "UI" / "FLARETrain.ui")
 
 
-class TrainPanelTestCase(unittest.TestCase):
+class TrainPanelTestCase(WatchedTestCase):
     """Has a training set of four cases, and makes panels whose commands are doubles."""
 
     def setUp(self) -> None:
-        slicer.mrmlScene.Clear()
+        super().setUp()
         library("logic")
         from train_store import make_store
 
         self.folder = Path(tempfile.mkdtemp(prefix="FLARETrain self-test ü "))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.store = make_store(self.folder)
-        self.keep_settings()
         self.commands: list[list[str]] = []
-        self.unseen: list[str] = []
-        hook = mock.patch.object(sys, "excepthook", self.keep_error)
-        hook.start()
-        self.addCleanup(hook.stop)
-        self.panel: Any = None
 
-    def keep_settings(self) -> None:
-        """A person's name and folder are theirs."""
-        keys = ("FLARESeg/Author", "FLARESeg/TrainingSet", "FLARETrain/Student")
-        before = {key: qt.QSettings().value(key) for key in keys}
-
-        def restore() -> None:
-            for key, value in before.items():
-                if value is None:
-                    qt.QSettings().remove(key)
-                else:
-                    qt.QSettings().setValue(key, value)
-
-        self.addCleanup(restore)
-
-    def keep_error(self, kind: type, error: BaseException, where: Any) -> None:
-        self.unseen.append("".join(traceback.format_exception(kind, error, where)))
-
-    def tearDown(self) -> None:
-        if self.panel is not None:
-            self.panel.cleanup()
-            self.logic.shutdown()
-            self.top.deleteLater()
-        self.panel = self.logic = self.top = self.ui = None
-        pump(0.1)
-        slicer.mrmlScene.Clear()
-        gc.collect()
-        self.assertEqual(self.unseen, [])
+    def keys(self) -> tuple[str, ...]:
+        return "FLARESeg/Author", "FLARESeg/TrainingSet", "FLARETrain/Student"
 
     def command(self, words: Any) -> list[str]:
         """What is run instead of ``flare``: a Python that prints what `next` would."""

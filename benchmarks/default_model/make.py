@@ -216,29 +216,23 @@ def _write_final(arguments: argparse.Namespace) -> None:
 
 
 def _write_longer(arguments: argparse.Namespace) -> None:
-    """Write the last two configurations of the organ model."""
-    runs = arguments.runs
-    more = (replace(FINE, minutes=arguments.continued_minutes, learning_rate=1e-3),)
-    init = str(runs / "organs" / WEIGHTS)
-    _write(
-        "organs",
-        "-continued",
-        more,
-        init_from=init,
-        phantoms=arguments.phantoms,
-        ema_decay=0.998,
-    )
-    more = (replace(FINE, minutes=arguments.calibrated_minutes, learning_rate=5e-4),)
-    init = str(runs / "organs-continued" / WEIGHTS)
-    _write(
-        "organs",
-        "-calibrated",
-        more,
-        init_from=init,
-        phantoms=arguments.phantoms,
-        class_balance=0.2,
-        ema_decay=0.99,
-    )
+    """Write the last two configurations of the organ model, each going on from the one before."""
+    longer: tuple[tuple[str, str, float, float, dict[str, float]], ...] = (
+        ("organs", "-continued", arguments.continued_minutes, 1e-3, {"ema_decay": 0.998}),
+        (
+            "organs-continued", "-calibrated", arguments.calibrated_minutes, 5e-4,
+            {"class_balance": 0.2, "ema_decay": 0.99},
+        ),
+    )  # fmt: skip
+    for before, tag, minutes, rate, fields in longer:
+        _write(
+            "organs",
+            tag,
+            (replace(FINE, minutes=minutes, learning_rate=rate),),
+            init_from=str(arguments.runs / before / WEIGHTS),
+            phantoms=arguments.phantoms,
+            **fields,
+        )
 
 
 def _write(stage: str, tag: str, phases: tuple[Phase, ...], **fields: Any) -> None:
