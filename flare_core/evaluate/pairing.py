@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
 from flare_core.imaging.inputs import SUFFIXES, case_name, existing, suffix_of
+from flare_core.store.json_fields import read_json
 
 TABLE = "cases.json"
 """May say, beside the labels or one folder up, which organs a case annotates."""
@@ -137,20 +138,31 @@ def _annotated(reference: Path) -> tuple[str, ...] | None:
 
 def _row(table: Path, name: str) -> dict[str, object]:
     try:
-        rows = json.loads(table.read_text("utf-8"))
+        rows = read_json(table.read_text("utf-8"), str(table))
     except (OSError, ValueError) as error:
         raise InputError(
             str(table),
-            f"a table of cases that cannot be read: {error}",
+            f"a table of cases that cannot be read: {_why(error)}",
             "a JSON object with an entry for each case",
             "Repair it, or move it away: then all organs count as annotated.",
         ) from error
-    row = rows.get(name) if isinstance(rows, dict) else None
-    return row if isinstance(row, dict) else {}
+    if isinstance(rows, list):  # a list of cases, as `datasets.case.save_cases` writes it
+        named = [row for row in rows if isinstance(row, dict) and row.get("name") == name]
+        return dict(named[0]) if named else {}
+    row = rows.get(name, {}) if isinstance(rows, dict) else None
+    if not isinstance(row, dict):
+        came = "no table of cases" if row is None else f"{name}: no object"
+        legal = "a JSON object: case name -> object with annotated"
+        raise InputError(str(table), came, legal, "Correct it, or move it away.")
+    return row
+
+
+def _why(error: Exception) -> str:
+    return error.parts[1] if isinstance(error, InputError) else str(error)
 
 
 def _names(value: object) -> tuple[str, ...] | None:
-    """Return a list of names as a tuple; None for anything else."""
+    """Return the organ keys of a list of names; None for anything else."""
     if not isinstance(value, list) or not all(isinstance(key, str) for key in value):
         return None
-    return tuple(value)
+    return tuple(organ(key).key for key in value)

@@ -6,7 +6,6 @@ Sources: the FLARE challenge papers (Ma et al., Med Image Anal 2022, Lancet Digi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from flare_core.errors import InputError
 from flare_core.evaluate.protocols import edition
+from flare_core.store.json_fields import read_json_file
 
 MIB_PER_GB = 1024
 
@@ -130,13 +130,8 @@ def find_scheme(name: str) -> Scheme:
     if not path.is_file():
         legal = f"{', '.join(SCHEMES)}, or a JSON file"
         raise InputError("--scheme", repr(name), legal, "Choose one, or correct the path.")
-    try:
-        return scheme_from(json.loads(path.read_text("utf-8")), name)
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        legal = "a JSON file with a scheme"
-        raise InputError(name, f"not readable as JSON: {error}", legal, _ADVICE) from error
+    legal = "a JSON file with a scheme"
+    return scheme_from(read_json_file(path, argument=name, legal=legal, action=_ADVICE), name)
 
 
 def scheme_from(facts: Any, source: str = "scheme") -> Scheme:

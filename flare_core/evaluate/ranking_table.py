@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +56,11 @@ def read_results(folder: str | Path, scheme: Scheme) -> Table:
         altogether, or has no case in common with the others.
     """
     files = team_files(Path(folder))
-    cells = {team: read_team(team, paths, scheme) for team, paths in sorted(files.items())}
+    told: list[str] = []
+    cells = {team: read_team(team, paths, scheme, told) for team, paths in sorted(files.items())}
     _check_cases(cells)
-    return make_table(cells, scheme)
+    table = make_table(cells, scheme)
+    return replace(table, notes=(*told, *table.notes))
 
 
 def make_table(cells: Mapping[str, Cells], scheme: Scheme) -> Table:
@@ -159,6 +161,7 @@ def _check_cases(cells: Mapping[str, Cells]) -> None:
         others = {case for other, theirs in cells.items() if other != team for case in theirs}
         if not others & found.keys():
             came = f"cases {_listed(sorted(found))}, none of which another team has"
+            came = came if found else "tables without any case, so none of which another team has"
             legal = f"names as the others have them: {_listed(sorted(others))}"
             raise InputError(team, came, legal, "Rename the cases, or take the team out.")
 

@@ -68,3 +68,11 @@ def test_bad_folders(tmp_path: Path) -> None:
         assert said in str(caught.value)
     with pytest.raises(InputError, match="REF"):
         pair_cases(ref, empty)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "7", '{"a": 7}'])
+def test_a_table_of_another_kind_is_refused_and_names_itself(tmp_path: Path, text: str) -> None:
+    ref = files(tmp_path / "set" / "labels", "a.nii.gz")
+    (tmp_path / "set" / "cases.json").write_text(text)
+    with pytest.raises(InputError, match=r"cases\.json"):
+        pair_cases(ref, ref)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from flare_core.errors import InputError
 from flare_core.evaluate.ranking_files import canonical, team_files, wanted_column
-from flare_core.evaluate.ranking_schemes import FLARE22, FLARE23, MetricRule, Scheme
+from flare_core.evaluate.ranking_schemes import FLARE22, FLARE23, MetricRule, Scheme, find_scheme
 from flare_core.evaluate.ranking_table import read_results
 
 DSC = MetricRule("dsc", "DSC", True, ("organ_dsc",), organ_mean_of="dsc")
@@ -203,3 +204,66 @@ def test_column_names():
     assert wanted_column("organs_mean_nsd", FLARE23) == "organs_mean_nsd"
     assert wanted_column("lesion_dsc", ONLY_DSC) is None  # lesions are no organ
     assert wanted_column("1_dsc", FLARE23) is None
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("organ_dsc", "50.0"), ("organ_dsc", "1.7"), ("organ_dsc", "-1"), ("organ_dsc", "inf"),
+        ("liver_dsc", "93"), ("runtime_s", "-3"), ("organ_dsc", "0,9"), ("organ_dsc", "1_0"),
+    ],
+)  # fmt: skip
+def test_what_a_metric_cannot_be_is_refused_with_its_place(results, column, text):
+    other = "organ_dsc" if column == "runtime_s" else "runtime_s"
+    folder = results(
+        ann=f'case,{column},{other}\nb,1,1\nc,"{text}",1\n',
+        bob="case,organ_dsc,runtime_s\nb,1,1\n",
+    )
+    error = refused(folder, Scheme("s", "s", (DSC, TIME)), "to do")
+    assert error.parts[0] == f"{folder / 'ann.csv'}, line 3, column {column}"
+    assert ("per cent" in error.parts[3]) == (text in ("50.0", "1.7", "93"))
+
+
+def test_rounding_at_the_ends_of_a_range_is_no_error(results):
+    text = "case,organ_dsc\nc,1.0000000002\nd,-1e-9\n"
+    assert read_results(results(ann=text, bob=text), ONLY_DSC).raw[0, :, 0].tolist() == [1.0, 0.0]
+
+
+def test_summary_lines_are_no_cases_and_a_note_says_so(results):
+    cases = "case,organ_dsc\nc,0.5\n"
+    folder = results(ann=f"{cases}Mean,0.5\nstd,0.1 +- 0.2\n", bob=f"{cases}average,99\n")
+    table = read_results(folder, ONLY_DSC)
+    assert table.cases == ("c",) and len(table.notes) == 3
+    assert table.notes[0].endswith("line 3: 'Mean' sums up cases and is none; passed over")
+
+
+def test_a_line_without_a_name_and_a_case_that_comes_twice_are_refused(results):
+    bob = "case,organ_dsc\nc,1\n"
+    refused(results(ann="case,organ_dsc\nc,1\n,0.4\n", bob=bob), ONLY_DSC, "line 3, column case")
+    twice = "case,organ_dsc\nc,nan\nc.nii.gz,0.9\n"
+    refused(results(ann=twice, bob=bob), ONLY_DSC, "line 3, column organ_dsc")
+    refused(results(ann="case,organ_dsc\n", bob=bob), ONLY_DSC, "without any case")
+
+
+def test_a_table_with_semicolons_is_never_taken_for_a_summary(results):
+    folder = results(
+        ann__a="case,organ_dsc\nc,1\n",
+        ann__b="Name;organ_dsc\nd;0,9\n",
+        bob="case,organ_dsc\nc,1\n",
+    )
+    assert "commas" in refused(folder, ONLY_DSC, "no column `case`").parts[3]
+
+
+def test_a_pipe_and_a_name_that_cannot_be_shown(results, tmp_path):
+    folder = results(ann__a="case,organ_dsc\nc,1\n", bob="case,organ_dsc\nc,1\n")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "ann" / "pipe.csv")  # opening it would wait for ever
+        assert read_results(folder, ONLY_DSC).teams == ("ann", "bob")
+    (folder / "bob.csv").rename(folder / "bo\nb.csv")
+    refused(folder, ONLY_DSC, "names of teams")
+
+
+def test_a_scheme_nested_absurdly_is_refused(tmp_path):
+    (tmp_path / "own.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="not readable as JSON"):
+        find_scheme(str(tmp_path / "own.json"))

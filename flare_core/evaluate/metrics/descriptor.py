@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -29,6 +30,10 @@ class Metric:
     """What a case without a usable prediction gets; None: what an empty prediction would get."""
     function: Callable[[OrganPair], float]
     """The computation; NaN means that the value is not defined."""
+    least: float = 0.0
+    """Least value there can be; whoever reads values from a file refuses smaller ones."""
+    most: float = math.inf
+    """Greatest value there can be; infinite: there is none."""
     lesion_only: bool = False
     """Whether it counts lesions, and means nothing for an organ."""
     official: bool = False

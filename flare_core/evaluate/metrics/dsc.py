@@ -76,6 +76,7 @@ DSC = Metric(
     empty="both empty: 1; exactly one empty: 0",
     missing=0.0,
     function=overlap,
+    most=1.0,
     official=True,
     source="Dice, Ecology 1945",
 )

@@ -19,6 +19,8 @@ Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 
 LEAST_IOU = 0.5
+MOST_COUNTED = 2**22
+"""So many pairs of lesions are counted in one table (32 MB)."""
 TOUCHING = np.ones((3, 3, 3), bool)
 """26 neighbours: a thin bridge across a corner does not make two lesions of one."""
 
@@ -61,11 +63,15 @@ def _ious(found: Counts, wanted: Counts) -> dict[tuple[int, int], float]:
     """Return the IoU of every predicted and true lesion that share a voxel."""
     sizes, goals = np.bincount(found.ravel()), np.bincount(wanted.ravel())
     both = (found > 0) & (wanted > 0)
-    pairs, shared = np.unique(np.stack([found[both], wanted[both]]), axis=1, return_counts=True)
-    return {
-        (int(p), int(t)): float(n / (sizes[p] + goals[t] - n))
-        for (p, t), n in zip(pairs.T, shared, strict=True)
-    }
+    keys = found[both].astype(np.int64) * len(goals) + wanted[both]  # one number for each pair
+    if len(sizes) * len(goals) <= MOST_COUNTED:
+        counts = np.bincount(keys)
+        pairs = np.flatnonzero(counts)
+        shared = counts[pairs]
+    else:  # specks by the thousand: more pairs are thinkable than there are voxels
+        pairs, shared = np.unique(keys, return_counts=True)
+    rows = zip(*np.divmod(pairs, len(goals)), shared, strict=True)
+    return {(int(p), int(t)): float(n / (sizes[p] + goals[t] - n)) for p, t, n in rows}
 
 
 def _best_pairs(ious: dict[tuple[int, int], float], least_iou: float) -> tuple[float, ...]:

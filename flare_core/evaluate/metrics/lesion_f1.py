@@ -20,6 +20,7 @@ LESION_F1 = Metric(
     empty="both empty: 1; exactly one empty: 0",
     missing=0.0,
     function=lesion_f1,
+    most=1.0,
     lesion_only=True,
     source="FLARE23 paper, Fig. 4a",
 )

@@ -21,6 +21,7 @@ LESION_PRECISION = Metric(
     empty="no predicted lesion: undefined (NaN); no true lesion: 0",
     missing=0.0,
     function=lesion_precision,
+    most=1.0,
     lesion_only=True,
     source="FLARE23 paper, methods",
 )

@@ -21,6 +21,7 @@ LESION_SENSITIVITY = Metric(
     empty="no true lesion: undefined (NaN); none predicted: 0",
     missing=0.0,
     function=lesion_sensitivity,
+    most=1.0,
     lesion_only=True,
     source="FLARE23 paper, Fig. 4a",
 )

@@ -16,6 +16,7 @@ LESION_SPECIFICITY = Metric(
     empty=LESION_PRECISION.empty,
     missing=0.0,
     function=lesion_precision,
+    most=1.0,
     lesion_only=True,
     source="FLARE23 paper, Fig. 4a",
 )

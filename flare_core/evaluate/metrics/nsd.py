@@ -37,6 +37,7 @@ NSD = Metric(
     empty="both empty: 1; exactly one empty: 0; 0 also where DSC is below the edition's gate",
     missing=0.0,
     function=nsd,
+    most=1.0,
     official=True,
     source="Nikolov et al., arXiv 1809.04430 (surface Dice)",
 )

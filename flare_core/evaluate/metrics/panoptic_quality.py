@@ -23,6 +23,7 @@ PANOPTIC_QUALITY = Metric(
     empty="both empty: 1; exactly one empty: 0",
     missing=0.0,
     function=panoptic_quality,
+    most=1.0,
     lesion_only=True,
     source="Kirillov et al., CVPR 2019; FLARE23 paper, Fig. 4b",
 )

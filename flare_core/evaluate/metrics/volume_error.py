@@ -28,6 +28,7 @@ VOLUME_ERROR_ML = Metric(
     empty="both empty: 0; reference empty: the predicted volume; prediction empty: minus the true",
     missing=math.nan,
     function=volume_error_ml,
+    least=-math.inf,
 )
 
 VOLUME_ERROR_PERCENT = Metric(
@@ -38,4 +39,5 @@ VOLUME_ERROR_PERCENT = Metric(
     empty="reference empty: undefined (NaN); prediction empty: -100",
     missing=math.nan,
     function=volume_error_percent,
+    least=-100.0,
 )

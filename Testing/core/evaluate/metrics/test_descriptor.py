@@ -49,3 +49,11 @@ def test_a_missing_prediction_never_scores_well(key: str) -> None:
 
 def test_the_scripts_compute_two_of_them() -> None:
     assert [key for key, metric in METRICS.items() if metric.official] == ["dsc", "nsd"]
+
+
+@pytest.mark.parametrize("key", METRICS)
+def test_every_value_lies_in_the_range_that_is_stated(key: str) -> None:
+    metric = METRICS[key]
+    values = [metric.function(pair) for pair in (*EMPTY_PAIRS, hand.EQUAL)]
+    assert all(metric.least <= value <= metric.most for value in values if not math.isnan(value))
+    assert metric.most == (1.0 if metric.unit == "1" else math.inf)
