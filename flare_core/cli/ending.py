@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-"""What a system that shuts down sends, and Ctrl-C."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, *filter(None, (getattr(signal, "SIGHUP", None),)))
+"""What a system that shuts down sends, Ctrl-C, and a terminal that is closed."""
 
 
 @contextmanager
@@ -24,6 +24,8 @@ def on_stop_signal(ask: Callable[[], object]) -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    if before.get(SIGNALS[-1]) == signal.SIG_IGN and SIGNALS[-1] != signal.SIGINT:
+        del before[SIGNALS[-1]]  # nohup: a terminal that is closed must not stop it
 
     def restore() -> None:
         for number, handler in before.items():
@@ -34,7 +36,7 @@ def on_stop_signal(ask: Callable[[], object]) -> Iterator[None]:
         restore()
         ask()
 
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, asked)
     try:
         yield

@@ -10,8 +10,8 @@
     flare rounds rollback MODEL                        use what was used before
 
 Several processes share a run: torchrun -m flare_core rounds resume RUN. Exit codes: 0 all well, 2
-the arguments or the run cannot be used, 130 stopped: by `stop`, Ctrl-C or SIGTERM, in all of which
-a training writes its checkpoint first.
+the arguments or the run cannot be used, 130 stopped: by `stop`, Ctrl-C, SIGTERM or SIGHUP, in all
+of which a training writes its checkpoint first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """``flare train``: train one network from a configuration file, resumable at any moment.
 
 Start the same command again after a stop, a crash or a power cut: it goes on from the checkpoint in
-OUT. Ctrl-C, or SIGTERM, lets it finish its step and write the checkpoint. Progress lines go to
-standard error, or as JSON lines to standard output.
+OUT. Ctrl-C, SIGTERM or a closed terminal (SIGHUP) lets it finish its step and write the checkpoint.
+Progress lines go to standard error, or as JSON lines to standard output.
 
 On several GPUs or machines: ``torchrun --nproc-per-node 2 -m flare_core train CONFIG -o OUT``, with
 OUT and the cache in folders that all of them see; batch_size is dealt out among the processes.

@@ -137,13 +137,26 @@ def _pair_disagreement(before: Labels, after: Labels) -> float:
 
 
 def fold_agreement(folds: Sequence[Scores], organs: Sequence[Organ]) -> dict[str, float]:
-    """Return organ key -> mean pairwise DSC of the folds (brananas: .85 is enough); {} for one."""
+    """Return organ key -> mean pairwise DSC of the folds (brananas: .85 is enough); {} for one.
+
+    Two folds that both found nothing of an organ say nothing about it: such pairs do not count, and
+    an organ that no fold found has no agreement.
+    """
     if len(folds) < 2:
         return {}
     maps = [fold.labels().array.astype(np.uint8) for fold in folds]
     ids = [each.id for each in organs]
-    pairs = [dice(a, b, ids) for a, b in combinations(maps, 2)]
-    return {each.key: float(np.mean([pair[each.id] for pair in pairs])) for each in organs}
+    pairs = list(combinations(maps, 2))
+    there = [set(np.flatnonzero(np.bincount(each.ravel(), minlength=256))) for each in maps]
+    either = [a | b for a, b in combinations(there, 2)]
+    shares = [dice(a, b, ids) for a, b in pairs]
+    found = {
+        each.key: [
+            dsc[each.id] for dsc, some in zip(shares, either, strict=True) if each.id in some
+        ]
+        for each in organs
+    }
+    return {key: float(np.mean(values)) for key, values in found.items() if values}
 
 
 def certainty(scores: Scores) -> dict[str, tuple[float, float]]:

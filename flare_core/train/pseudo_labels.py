@@ -111,10 +111,12 @@ def add_pseudo_label(
         return there
     record = store.case(decision.case)
     predicted = read_labels(prediction)
-    labels, annotated = _label_map(store, record, decision, predicted)
+    person = _persons(store, record)
+    labels, annotated = _label_map(person, decision, predicted)
     present = _present(labels)
-    kept = tuple(key for key in annotated if key in present)
-    if not set(kept) & set(decision.organs):
+    absent = () if person is None else person.facts.absent  # a person's word, kept as it is
+    kept = tuple(key for key in annotated if key in present or key in absent)
+    if not set(kept) - set(absent) & set(decision.organs):
         return None
     facts = LabelFacts(
         kind=kind,
@@ -122,8 +124,9 @@ def add_pseudo_label(
         model=evidence.model,
         settings=origin.settings(),
         evidence={key: asdict(each) for key, each in evidence.organs.items()},
-        parent=record.chosen if record.kind in BY_PEOPLE else None,
+        parent=None if person is None else person.number,
         note=decision.reason,
+        absent=absent,
     )
     path = scratch / f"{decision.case}.nii.gz"
     write_labels(path, predicted.with_array(labels))
@@ -133,17 +136,24 @@ def add_pseudo_label(
         path.unlink(missing_ok=True)
 
 
+def _persons(store: CaseStore, record: CaseRecord) -> LabelVersion | None:
+    """Return a person's labels of a case, if they are what is learnt from."""
+    if record.kind not in BY_PEOPLE or record.chosen is None:
+        return None
+    return store.version(record.name, record.chosen)
+
+
 def _label_map(
-    store: CaseStore, record: CaseRecord, decision: Decision, predicted: Volume
+    person: LabelVersion | None, decision: Decision, predicted: Volume
 ) -> tuple[Ids, tuple[str, ...]]:
     """Return the label map of a decision and the organs it annotates."""
     accepted = only(np.asarray(predicted.array, np.uint8), decision.organs)
-    if record.kind not in BY_PEOPLE or record.chosen is None:
+    if person is None:
         return accepted, decision.organs
-    person = read_labels(store.version(record.name, record.chosen).path)
-    merged = completed(np.asarray(person.array, np.uint8), record.organs, accepted)
-    more = tuple(key for key in decision.organs if key not in record.organs)
-    return merged, (*record.organs, *more)
+    theirs = person.facts.annotated
+    merged = completed(np.asarray(read_labels(person.path).array, np.uint8), theirs, accepted)
+    more = tuple(key for key in decision.organs if key not in theirs)
+    return merged, (*theirs, *more)
 
 
 def _version_of(store: CaseStore, case: str, origin: Origin) -> LabelVersion | None:

@@ -26,7 +26,7 @@ from flare_core.train.processes import Processes, join
 from flare_core.train.rounds_settings import RoundSettings
 from flare_core.train.rounds_state import STEPS, RoundsState, RunFolder, create_run
 from flare_core.train.rounds_steps import ACTIONS, SHARED, RoundWork
-from flare_core.train.rounds_student import hold_out_cases
+from flare_core.train.rounds_student import hold_out_cases, require_folds
 from flare_core.train.strategies import build_strategy
 
 
@@ -41,6 +41,7 @@ def start_rounds(folder: Path, settings: RoundSettings) -> RunFolder:
     """
     with open_store(settings.store) as store:
         hold_out_cases(store)
+        require_folds(store, settings)
     named = {"student": settings.student, "last_student": settings.last_student}
     configs = {name: load_config(path) for name, path in named.items() if path}
     for config in configs.values():

@@ -137,21 +137,30 @@ def predict_one(
         left = CaseEvidence(job.case, predictor.model, notes=(" ".join(str(error).split()),))
         write_evidence(folder.evidence_of(job.case), left)
         return
-    maps = [*earlier_maps(job.case, earlier), found.labels.array]
+    maps = [*earlier_maps(job.case, earlier), found.labels.array]  # all of them cleaned
     ids = {key: organ(key).id for key in evidence.organs}
     if all(each.shape == maps[-1].shape for each in maps):
         evidence = compared(evidence, maps[-MAPS_COMPARED:], ids)
     labels = found.labels
     if soft and found.folds:
         labels, doubt = soft_maps(found)
+        ensure_folder(folder.cleaned_of(job.case).parent)
+        write_labels(folder.cleaned_of(job.case), found.labels, like=job.image)
         write_volume(folder.soft_of(job.case), doubt)
     write_labels(folder.labels_of(job.case), labels, like=job.image)
     write_evidence(folder.evidence_of(job.case), evidence)
 
 
 def earlier_maps(case: str, earlier: Sequence[RoundFolder]) -> list[Labels]:
-    """Return a case's label maps of the rounds before, oldest first, as far as needed."""
-    paths = [folder.labels_of(case) for folder in earlier]
+    """Return a case's cleaned label maps of the rounds before, oldest first, as far as needed.
+
+    Where soft labels are learnt from, the labels beside them are not cleaned and lie elsewhere: a
+    difference between the two kinds is none between the rounds.
+    """
+    paths = [
+        folder.cleaned_of(case) if folder.soft_of(case).exists() else folder.labels_of(case)
+        for folder in earlier
+    ]
     there = [path for path in paths if path.is_file()]
     return [np.asarray(read_labels(path).array) for path in there[-(MAPS_COMPARED - 1) :]]
 

@@ -27,7 +27,7 @@ from typing import Any
 from flare_core import atomic
 from flare_core.errors import Cancelled, InputError
 from flare_core.store.home import ensure_folder
-from flare_core.store.json_fields import decode, encode, read_json
+from flare_core.store.json_fields import decode, encode, read_json_file
 from flare_core.train.rounds_settings import RoundSettings
 
 STEPS = (
@@ -36,6 +36,13 @@ STEPS = (
 """Of every round, in order."""
 
 FORMAT = 1
+
+KINDS: dict[str, type] = {
+    "candidates": list, "decisions": list, "labels": dict, "verdict": dict, "promotion": dict,
+}  # fmt: skip
+"""What the JSON files of a round hold: a list of objects, or one object."""
+
+DAMAGED = "Restore the file from a copy, or start a new run."
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,10 @@ class RoundFolder:
         """Return the soft map of a case, where the strategy learns from soft labels."""
         return self.predictions / f"{case}-soft.nii.gz"
 
+    def cleaned_of(self, case: str) -> Path:
+        """Return the cleaned label map of a case that has a soft map, to compare rounds by."""
+        return self.predictions / "cleaned" / f"{case}.nii.gz"
+
     def evidence_of(self, case: str) -> Path:
         """Return the evidence of a case; it is there once the case is predicted."""
         return self.predictions / f"{case}.json"
@@ -104,7 +115,13 @@ class RoundFolder:
     def read(self, name: str) -> Any:
         """Return a JSON file of the round; None if it is not there yet."""
         path = self.path / f"{name}.json"
-        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+        value = _read(path) if path.is_file() else None
+        kind = KINDS.get(name)
+        if value is not None and kind is not None and not _is_of(kind, value):
+            came = f"JSON of another kind: {json.dumps(value)[:60]}"
+            legal = "a list of objects" if kind is list else "an object"
+            raise InputError(str(path), came, legal, DAMAGED)
+        return value
 
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file of the round, whole or not at all."""
@@ -139,7 +156,15 @@ class RunFolder:
     @property
     def state(self) -> RoundsState:
         """How far it is, as the file says now."""
-        return decode(RoundsState, self._json("state"), str(self.path / "state.json"))
+        file = str(self.path / "state.json")
+        state = decode(RoundsState, self._json("state"), file)
+        if not 0 <= state.round <= self.settings.rounds:
+            legal = f"0 to {self.settings.rounds}, the number of rounds"
+            raise InputError(f"{file}: round", str(state.round), legal, DAMAGED)
+        if not all(isinstance(steps, dict) for steps in state.done.values()):
+            came = json.dumps(state.done)[:60]
+            raise InputError(f"{file}: done", came, "round -> step -> when it was done", DAMAGED)
+        return state
 
     def save(self, state: RoundsState) -> None:
         """Write how far it is."""
@@ -199,8 +224,7 @@ class RunFolder:
             raise Cancelled("stopped on request; flare rounds resume goes on from here")
 
     def _json(self, name: str) -> Any:
-        path = self.path / f"{name}.json"
-        return read_json(path.read_text("utf-8"), str(path))
+        return _read(self.path / f"{name}.json")
 
     @contextmanager
     def owned(self) -> Iterator[None]:
@@ -221,9 +245,16 @@ class RunFolder:
                     "Wait for it, or ask it to stop with flare rounds stop.",
                 )
             (self.path / "stop").unlink(missing_ok=True)
+            self._sweep()
             pid, host = os.getpid(), socket.gethostname()
             self.save(replace(self.state, status="running", message="", pid=pid, host=host))
             yield
+
+    def _sweep(self) -> None:
+        """Remove the half-written files that a killed owner left; `stop` may be another's."""
+        for left in self.path.rglob(".????????.part.*"):
+            if left.is_file() and not left.name.endswith((".part.stop", ".part.report.html")):
+                left.unlink(missing_ok=True)
 
     def is_running(self) -> bool:
         """Whether a process owns the run."""
@@ -263,6 +294,19 @@ def create_run(
     state = RoundsState(uuid.uuid4().hex[:12], now(), teacher)
     atomic.write_json(path / "state.json", encode(state))
     return RunFolder(path)
+
+
+def _read(path: Path) -> Any:
+    """Return what a JSON file of a run holds; one that cannot be read is named."""
+    return read_json_file(
+        path, argument=str(path), legal="a JSON file that flare rounds wrote", action=DAMAGED
+    )
+
+
+def _is_of(kind: type, value: object) -> bool:
+    if not isinstance(value, kind):
+        return False
+    return not isinstance(value, list) or all(isinstance(row, dict) for row in value)
 
 
 def now() -> str:

@@ -49,7 +49,7 @@ def training_cases(
     """
     cases = {case.name: case for case in cases_of_store(store, kinds=BY_PEOPLE)}
     for case in cases_of_store(store, kinds=MODELS, statuses=("accepted",)):
-        cases.setdefault(case.name, case)
+        cases.setdefault(case.name, replace(case, kind=_persons_kind(store, case) or case.kind))
     for version, weight in accepted:
         case = _pseudo_case(store, version, weight, cases.get(version.case))
         if version.facts.kind == "soft" and version.case not in cases:
@@ -84,10 +84,25 @@ def hold_out_cases(store: CaseStore) -> tuple[Case, ...]:
     return cases
 
 
+def _persons_kind(store: CaseStore, case: Case) -> str:
+    """Return the kind of the person's labels that an accepted map completes; empty if none."""
+    number = store.case(case.name).chosen
+    while number is not None:  # a restored version was made from the one it restores
+        facts = store.version(case.name, number).facts
+        if facts.kind in BY_PEOPLE:
+            return facts.kind
+        number = facts.parent
+    return ""
+
+
 def _pseudo_case(
     store: CaseStore, version: LabelVersion, weight: float, person: Case | None
 ) -> Case:
-    """Return a case with pseudo labels; with a person's labels in it, it weighs as those did."""
+    """Return a case with pseudo labels.
+
+    With a person's labels in it, it weighs as those did, and stays of their kind: the folds are
+    dealt out by that, and no fold may learn what another must not see.
+    """
     record = store.case(version.case)
     return Case(
         record.name,
@@ -97,7 +112,7 @@ def _pseudo_case(
         record.patient,
         record.source,
         person.weight if person else weight * record.weight,
-        kind=version.facts.kind,
+        kind=person.kind if person else version.facts.kind,
     )
 
 
@@ -145,6 +160,17 @@ def write_lists(
     for fold, left_out in enumerate(_left_out(labelled, settings)):
         mine = [case for case in labelled if case.patient not in left_out]
         save_cases(folder.path / f"training-{fold}.json", mine)
+
+
+def require_folds(store: CaseStore, settings: RoundSettings) -> None:
+    """Refuse more folds than there are labelled patients, before hours of prediction.
+
+    Raises
+    ------
+    InputError
+        If the folds cannot be dealt out.
+    """
+    _left_out(cases_of_store(store, kinds=BY_PEOPLE), settings)
 
 
 def _left_out(labelled: Sequence[Case], settings: RoundSettings) -> list[set[str]]:

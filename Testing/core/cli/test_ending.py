@@ -14,7 +14,7 @@ signals = pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends a pro
 
 
 @signals
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", 15)])
 def test_the_first_signal_asks_and_the_second_does_what_it_always_does(number: int) -> None:
     asked, ended = [], []
     before = signal.signal(number, lambda *_: ended.append(number))
@@ -30,6 +30,18 @@ def test_the_first_signal_asks_and_the_second_does_what_it_always_does(number: i
         assert (asked, ended) == ([number], [number, number])
     finally:
         signal.signal(number, before)
+
+
+@signals
+def test_under_nohup_a_closed_terminal_asks_nothing() -> None:
+    asked: list[int] = []
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with on_stop_signal(lambda: asked.append(1)):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert asked == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_in_another_thread_it_changes_nothing() -> None:

@@ -154,6 +154,13 @@ def test_fold_agreement_is_the_mean_of_all_pairs():
     assert fold_agreement(folds[:1], (LIVER,)) == {}
 
 
+def test_folds_that_find_nothing_agree_on_nothing():
+    none, one = np.zeros(GRID.shape, np.uint8), np.zeros(GRID.shape, np.uint8)
+    one[1, 1, :4] = 1
+    folds = (scores(none, 0.9), scores(none, 0.9), scores(one, 0.9))
+    assert fold_agreement(folds, (LIVER, SPLEEN)) == {"liver": 0.0}  # the two without do not count
+
+
 def test_compared_fills_in_the_disagreement_of_case_and_organs():
     found = case_evidence("a", "m", image(), halves(), (LIVER, SPLEEN))
     now = halves().labels.array

@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from flare_core.datasets.case import load_cases
 from flare_core.datasets.soft_map import unpack_soft
 from flare_core.imaging.files import read_labels, write_labels
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.segment.scored import Scored
 from flare_core.segment.stage import Scores
-from flare_core.store.cases import open_store
+from flare_core.store.cases import LabelFacts, open_store
 from flare_core.train.evidence_record import CaseEvidence
 from flare_core.train.pseudo_labels import Origin, add_pseudo_label, only, soft_maps
+from flare_core.train.rounds_state import RoundFolder
+from flare_core.train.rounds_student import hold_out_cases, training_cases, write_lists
 from flare_core.train.strategies.candidate import Decision, OrganEvidence
-from rounds_world import add_expert, make_store, scan
+from rounds_world import add_expert, make_store, scan, settings
 from stub_models import ORGANS as STAGE
 
 ORIGIN = Origin("run1", 2, {"kind": "confident"})
@@ -87,6 +90,47 @@ def test_a_persons_organs_stay_and_gaps_are_filled(folder):
         assert set(version.facts.annotated) == {"liver", "spleen"}
         assert version.facts.parent == 1
         assert store.case("una").kind == "expert"  # a model never pushes a person aside
+
+
+def test_a_persons_absent_organ_stays_absent(folder):
+    labels = scan(4)[1]
+    mine = labels.with_array(np.where(labels.array == 1, 1, 0).astype(np.uint8))
+    write_labels(folder / "mine.nii.gz", mine)
+    with open_store(folder / "store") as store:
+        facts = LabelFacts("expert", ("liver", "gallbladder"), absent=("gallbladder",))
+        store.add_labels("una", folder / "mine.nii.gz", facts)
+        version = add_pseudo_label(
+            store, accepted("una", "spleen", "gallbladder"), prediction(folder, 4), EVIDENCE,
+            ORIGIN, scratch=folder / "scratch",
+        )  # fmt: skip
+        assert version is not None
+        assert version.facts.absent == ("gallbladder",)
+        assert set(version.facts.annotated) == {"liver", "gallbladder", "spleen"}
+
+
+@pytest.mark.parametrize("accept", [False, True])
+def test_a_completed_case_stays_its_persons_and_in_the_folds(folder, accept):
+    labels = scan(4)[1]
+    mine = labels.with_array(np.where(labels.array == 1, 1, 0).astype(np.uint8))
+    with open_store(folder / "store") as store:
+        add_expert(store, "una", mine, folder, ("liver",))
+        version = add_pseudo_label(
+            store, accepted("una", "spleen"), prediction(folder, 4), EVIDENCE, ORIGIN,
+            scratch=folder / "scratch",
+        )  # fmt: skip
+        assert version is not None
+        taken = [] if accept else [(version, 1.0)]
+        if accept:  # a person says that the completed labels count
+            store.restore("una", version.number)
+            store.set_status("una", "accepted")
+        labelled, rest = training_cases(store, taken, RoundFolder(folder / "round-01", 1))
+        held_out = hold_out_cases(store)
+    assert {case.name: case.kind for case in labelled}["una"] == "expert"
+    (folder / "round-01").mkdir()
+    place = RoundFolder(folder / "round-01", 1)
+    write_lists(place, labelled, rest, held_out, settings(folder, folds=3))
+    lists = [load_cases(place.path / f"training-{k}.json") for k in range(3)]
+    assert sum("una" in {case.name for case in each} for each in lists) == 2
 
 
 def test_a_decision_that_leaves_nothing_adds_no_version(folder):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from flare_core.errors import InputError
-from flare_core.imaging.files import read_labels
+from flare_core.imaging.files import read_labels, write_labels
 from flare_core.train.evidence_record import read_evidence
 from flare_core.train.processes import ALONE
 from flare_core.train.rounds import require_even, start_rounds
@@ -122,6 +122,18 @@ def test_rounds_are_compared_with_the_ones_before(world, predictor, tmp_path):
     assert found.disagreement == 0 and found.organs["liver"].disagreement == 0
     assert read_evidence(first.evidence_of(job.case)).disagreement is None
     assert len(earlier_maps(job.case, (first, second, first))) == 2  # no more than are compared
+
+
+def test_rounds_with_and_without_soft_maps_are_compared_cleaned(world, predictor, tmp_path):
+    first, second = place(tmp_path, 1), place(tmp_path, 2)
+    job = jobs(world)[0]
+    predict_one(predictor, job, first, (), lambda _: None, soft=True)
+    labels = read_labels(first.labels_of(job.case))
+    speck = labels.array.copy()
+    speck[-1, -1, -1] = 1  # clean-up took it away; the soft map's labels still have it
+    write_labels(first.labels_of(job.case), labels.with_array(speck))
+    predict_one(predictor, job, second, (first,), lambda _: None)
+    assert read_evidence(second.evidence_of(job.case)).disagreement == 0
 
 
 def test_a_batch_that_two_processes_cannot_share_is_refused_before_any_prediction(world, tmp_path):

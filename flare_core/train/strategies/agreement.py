@@ -45,10 +45,11 @@ class Agreement(Supervised):
         return tuple(self._decide(each) for each in candidates)
 
     def _decide(self, candidate: Candidate) -> Decision:
-        known = [e.fold_agreement for e in candidate.evidence.values()]
-        values = [value for value in known if value is not None]
+        known = [e for e in candidate.evidence.values() if e.fold_agreement is not None]
+        values = [e.fold_agreement or 0.0 for e in known if not _in_no_fold(e)]
         if not values:
-            return refuse(candidate, "agreement of folds not measured")
+            why = "no organ found by any fold" if known else "agreement of folds not measured"
+            return refuse(candidate, why)
         mean = sum(values) / len(values)
         if mean < self.least_mean:
             return refuse(candidate, f"mean agreement {mean:.2f} < {self.least_mean:g}")
@@ -61,3 +62,11 @@ class Agreement(Supervised):
             return "agreement not measured"
         low = evidence.fold_agreement < self.least_organ
         return f"agreement {evidence.fold_agreement:.2f} < {self.least_organ:g}" if low else ""
+
+
+def _in_no_fold(evidence: OrganEvidence) -> bool:
+    """Whether no fold found the organ: to agree on nothing is no agreement.
+
+    `evidence.fold_agreement` has no value then; 1 is what earlier versions wrote.
+    """
+    return evidence.volume_ml == 0 and evidence.fold_agreement == 1

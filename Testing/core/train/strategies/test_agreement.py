@@ -28,3 +28,13 @@ def test_an_organ_the_folds_quarrel_about_is_left_out(candidate: Callable[..., C
 def test_without_folds_nothing_is_accepted(candidate: Callable[..., Candidate]) -> None:
     (decision,) = Agreement().select([candidate(liver={"fold_agreement": None})])
     assert not decision.accepted and "not measured" in decision.reason
+
+
+@pytest.mark.parametrize("agreement", [1.0, None])
+def test_organs_that_no_fold_found_do_not_lift_the_mean(
+    agreement: float | None, candidate: Callable[..., Candidate]
+) -> None:
+    nothing = {"volume_ml": 0.0, "fold_agreement": agreement}
+    case = candidate(liver={"fold_agreement": 0.72}, spleen=nothing, aorta=nothing)
+    (decision,) = Agreement().select([case])
+    assert not decision.accepted and "mean agreement 0.72" in decision.reason
