@@ -45,12 +45,12 @@ class RunLog:
 def read_log(path: Path) -> list[Facts]:
     """Return the facts of a log, oldest first; a line that a kill cut short is left out."""
     rows = []
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_text("utf-8", errors="replace").splitlines():
         try:
             rows.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-    return rows
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _ends_a_line(path: Path) -> bool:

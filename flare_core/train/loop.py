@@ -265,9 +265,8 @@ class Trainer:
     def _start_or_resume(self) -> None:
         """Continue a checkpoint, or start from given or random weights."""
         if self.processes.first:
-            for name in (CHECKPOINT, WEIGHTS):  # a kill while saving leaves its half-written file
-                for left in self.folder.glob(f".????????.part.{name}"):
-                    left.unlink(missing_ok=True)
+            for left in self.folder.glob(".????????.part.*"):  # of a kill while saving
+                left.unlink(missing_ok=True)
         path = self.folder / CHECKPOINT
         if self.processes.agree(path.exists()):
             self._resume(path)

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from flare_core.train.log import RunLog, read_log
+from flare_core.train.log import LOG, RunLog, read_log
 
 
 def test_facts_are_appended_and_told(tmp_path: Path) -> None:
@@ -38,3 +38,9 @@ def test_an_empty_log_is_left_empty(tmp_path: Path) -> None:
     path.touch()
     RunLog(path, lambda _: None)
     assert not path.read_text()
+
+
+def test_lines_of_another_kind_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / LOG
+    path.write_bytes(b'{"event": "step"}\n7\n' + b"[" * 100_000 + b"\n\xff\n")
+    assert read_log(path) == [{"event": "step"}]
