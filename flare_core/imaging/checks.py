@@ -202,7 +202,7 @@ def check_ct(volume: Volume, *, argument: str = "image") -> tuple[str, ...]:
     # One voxel in eight answers the questions about shares, and keeps this in milliseconds.
     sample = volume.array[:: 2 if shape[0] > 16 else 1, ::2, ::2]
     _check_tissue(argument, sample)
-    return tuple(_notes(sample, low, high, spacing))
+    return (*volume.notes, *_notes(sample, low, high, spacing))
 
 
 def _check_size(argument: str, shape: Index, free_gib: float | None) -> None:

@@ -30,6 +30,8 @@ class Volume:
     """Voxel values (Z, Y, X): HU for images, organ ids for labels."""
     geometry: Geometry
     """Where the voxels are."""
+    notes: tuple[str, ...] = ()
+    """What its reader mended or left out, for the person; `check_ct` hands them on."""
 
     def __post_init__(self) -> None:
         """Refuse an array that does not fill the grid."""
