@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flare_core.datasets.augment_anatomy import Scene, change_anatomy
 from flare_core.datasets.augment_places import (
     affine_places,
     looked_up,
@@ -75,6 +76,9 @@ def cut_patch(
     labels = places.nearest(sample.labels[block])
     edited = None if sample.edited is None else places.nearest(sample.edited[block].view(np.uint8))
     soft = None if sample.soft is None else places.nearest(sample.soft[block], SURE)
+    moved = change_anatomy(Scene(plain, labels, sample.spacing_mm), settings, random)
+    if soft is not None:
+        soft[moved] = SURE
     changed = _change_intensity(plain, labels, draw, settings, random)
     if random.random() < settings.window_probability:
         least = settings.window_mm / sample.spacing_mm[0]

@@ -40,6 +40,14 @@ class Augmentation:
     air. Teaches a localiser what a chest or a pelvis alone looks like."""
     window_mm: float = 60.0
     """Least height of what is left."""
+    ascites_probability: float = 0.0
+    """Share of patches in which the fat around the organs becomes fluid (`augment_anatomy`)."""
+    filled_probability: float = 0.0
+    """Share of patches whose stomach and duodenum hold something else: gas, water, contrast."""
+    excretion_probability: float = 0.0
+    """Share of patches whose kidneys excrete contrast."""
+    removed_probability: float = 0.0
+    """Share of patches from which a gallbladder, kidney or spleen is taken out."""
 
 
 NO_AUGMENTATION = Augmentation(
