@@ -1,0 +1,166 @@
+"""One lesion or decoy into its own box of a scan: push, outline, tissue, the scan's noise, masks.
+
+Invariant: outside the box nothing changes; the box is written once, at the end, and only if enough
+of the lesion has room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from flare_core.datasets.lesions.kinds import BOWEL, HOLLOW, KINDS
+from flare_core.datasets.lesions.look import Host, Look
+from flare_core.datasets.lesions.noise import Floats, blurred, smooth_noise
+from flare_core.datasets.lesions.shape import (
+    Form,
+    Triple,
+    Window,
+    draw_form,
+    pushed,
+    reach_of,
+    turned,
+)
+from flare_core.datasets.lesions.texture import tissue_hu
+
+Random = np.random.Generator
+Mask = npt.NDArray[np.bool_]
+
+DETAIL_MM = 2.0
+"""What is finer than this in a scan counts as its noise."""
+NOISE_GRAIN_MM = 1.1
+"""Grain of noise made where the scan's own cannot be used: edges, vessels, gas."""
+FAT_HU = (-150.0, -20.0)
+"""A lesion grows out of its organ into this only."""
+SOFT_HU = (-1100.0, 130.0)
+"""A bowel tumour takes the place of this: gas, fat, wall, chyme; not of bone or contrast."""
+LEAST_SHARE = 0.35
+"""A lesion of whose volume less than this has room is not painted."""
+LEAST_SHARE_HOLLOW = 0.15
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """A scan being changed in place."""
+
+    image: npt.NDArray[Any]
+    """HU (Z, Y, X)."""
+    labels: npt.NDArray[np.uint8]
+    """Organ ids (Z, Y, X)."""
+    instances: npt.NDArray[np.uint16]
+    """Lesion ids (Z, Y, X)."""
+    spacing_mm: Triple
+    """Voxel size z, y, x."""
+
+
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """What `paint` changed."""
+
+    window: Window
+    """Nothing outside it changed."""
+    mask: Mask
+    """The lesion in the window (Z, Y, X)."""
+
+
+def paint(
+    canvas: Canvas, look: Look, host: Host, centre: tuple[int, int, int], random: Random
+) -> Painted | None:
+    """Paint one lesion or decoy; None, and nothing changed, if it has no room there.
+
+    The caller gives a lesion its id by `Painted.mask`.
+    """
+    window = Window.around(centre, reach_of(look), canvas.image.shape, canvas.spacing_mm)
+    image = still = canvas.image[window.slices].astype(np.float32)
+    labels = canvas.labels[window.slices]
+    others = canvas.instances[window.slices] > 0
+    turn = turned(random)
+    if look.push > 0 and not others.any():
+        image, labels = pushed(image, labels, look, window, turn)
+    form = draw_form(look, window, turn, random)
+    smooth = blurred(image, canvas.spacing_mm, DETAIL_MM)
+    room = _room(look, host, labels, smooth, form) & ~others
+    mask = _connected(_core(form) & room, window)
+    least = LEAST_SHARE_HOLLOW if host.organ in HOLLOW else LEAST_SHARE
+    if not mask.any() or mask.sum() < least * (form.member >= 0.5).sum():
+        return None
+    share = form.member * _softened(room, canvas.spacing_mm)
+    inside = tissue_hu(look, form, window, random) + _noise(still, host, window, random)
+    if not look.bulging and host.organ not in HOLLOW:
+        inside = _kept_edge(inside, image, labels == host.id, host, window)
+    image += share * (inside - image)
+    canvas.image[window.slices] = as_type(image, canvas.image.dtype)
+    canvas.labels[window.slices] = labels
+    if host.id and KINDS[look.kind].lesion or look.kind == "cyst":
+        canvas.labels[window.slices][mask] = host.id
+    return Painted(window, mask)
+
+
+def _core(form: Form) -> Mask:
+    """Return the voxels that are mostly lesion; the most so, if a tiny one fills none by half."""
+    return np.asarray(form.member >= min(0.5, float(form.member.max())))
+
+
+def _room(
+    look: Look, host: Host, labels: npt.NDArray[np.uint8], smooth: Floats, form: Form
+) -> Mask:
+    """Return where this lesion may be (Z, Y, X)."""
+    if host.organ == BOWEL:
+        return (labels == 0) & (smooth > SOFT_HU[0]) & (smooth < SOFT_HU[1])
+    room = labels == host.id
+    if not look.bulging:
+        return room
+    fat = (labels == 0) & (smooth > FAT_HU[0]) & (smooth < FAT_HU[1]) & (form.member > 0)
+    # Between organ and fat lies a voxel that looks like neither.
+    both = ndimage.binary_closing(np.pad(room | fat, 2, mode="edge"), iterations=2)
+    return np.asarray((room | fat | both[2:-2, 2:-2, 2:-2]) & ((labels == 0) | room))
+
+
+def _connected(mask: Mask, window: Window) -> Mask:
+    """Return the piece at the centre, or else the largest: one lesion is one piece."""
+    pieces, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    z, y, x = (min(int(round(c)), n - 1) for c, n in zip(window.centre, mask.shape, strict=True))
+    best = pieces[z, y, x] or int(np.argmax(np.bincount(pieces.ravel())[1:])) + 1
+    return np.asarray(pieces == best)
+
+
+def _softened(room: Mask, spacing_mm: Triple) -> Floats:
+    """Return the room with edges as blurred as the scanner's."""
+    return blurred(room.astype(np.float32), spacing_mm, 0.7)
+
+
+def _noise(still: Floats, host: Host, window: Window, random: Random) -> Floats:
+    """Return noise for the lesion: the scan's own where that can be, of the scan before any push.
+
+    A push stretches noise to rings. Where the scan shows something else than the organ (a vessel,
+    an edge), what is finer than `DETAIL_MM` is not noise; as much noise is made there.
+    """
+    smooth = blurred(still, window.spacing_mm, DETAIL_MM)
+    limit = 2.6 * host.noise_hu + 1.0
+    own = np.clip(still - smooth, -limit, limit)
+    made = smooth_noise(random, window.shape, window.spacing_mm, NOISE_GRAIN_MM)
+    foreign = np.clip((np.abs(smooth - host.hu) - 18.0) / 20.0, 0, 1)
+    return np.asarray(own + foreign * (np.float32(0.85 * host.noise_hu) * made - own))
+
+
+def _kept_edge(inside: Floats, image: Floats, organ: Mask, host: Host, window: Window) -> Floats:
+    """Return the lesion's HU with the organ's blurred surface kept where it cuts the lesion.
+
+    A voxel there is part organ, part fat: the difference is added to it instead of replacing it.
+    """
+    deep = np.clip(2.2 * blurred(organ.astype(np.float32), window.spacing_mm, 1.3) - 1.2, 0, 1)
+    return np.asarray(deep * inside + (1 - deep) * (image + inside - host.hu))
+
+
+def as_type(image: Floats, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return HU in the scan's type, rounded and within what a scanner writes."""
+    if not np.issubdtype(dtype, np.integer):
+        return image.astype(dtype)
+    low = max(np.iinfo(dtype).min, -32768)
+    return np.clip(np.rint(image), low, np.iinfo(dtype).max).astype(dtype)
