@@ -27,6 +27,7 @@ from flare_core.errors import NothingFound
 from flare_core.imaging.crop import body_box, box_of_world
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
+from flare_core.segment.nnunet_grid import network_axes
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
 from flare_core.segment.stage import LoadedStage, Scores, first_region, run_stage
 from flare_core.store.stage_card import StageCard
@@ -285,7 +286,8 @@ def slabs_along_z(body: Box, geometry: Geometry, card: StageCard) -> list[tuple[
     dz = geometry.spacing_mm[0]
     depth = max(1, round(SLAB_MM / dz))
     count = -(-body.shape[0] // depth)
-    reach = math.ceil(card.patch[0] * card.spacing_mm[0] / 2 / dz)
+    along_z = network_axes(card).permutation.index(0)  # a turned network's axes are not z, y, x
+    reach = math.ceil(card.patch[along_z] * card.spacing_mm[along_z] / 2 / dz)
     edges = [body.start[0] + round(i * body.shape[0] / count) for i in range(count + 1)]
     slabs = []
     for low, high in zip(edges, edges[1:], strict=False):

@@ -231,7 +231,11 @@ def _blend(
         place = tuple(slice(a, a + n) for a, n in zip(tiles[0], weights.shape, strict=True))
         classes = _run(networks, image[place], runtime, tiling).shape[0]
         total = _sums(classes, image, kept)
-    total[0] += mass == 0
+    unseen = mass == 0
+    if tiling.regions:  # no channel of theirs is background: there is none where all are below 0
+        total -= unseen.to(kept)
+    else:
+        total[0] += unseen
     return total.div_(mass.clamp_(min=SMALLEST))
 
 

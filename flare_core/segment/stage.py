@@ -30,14 +30,20 @@ from flare_core.segment.nnunet_grid import (
 )
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.sliding_window import Tiling, predict_scores
-from flare_core.segment.weights import fill
+from flare_core.segment.weights import fill, require_size
 from flare_core.store.package import Package, read_weights
 from flare_core.store.stage_card import StageCard
 
 MOST_LOADED = 6
-"""Stages kept in memory (two models of three stages); the one loaded first makes room."""
+"""Stages kept in memory of models that are no longer among the `MODELS_HELD`."""
 
-_LOADED: dict[tuple[str, str, Runtime], LoadedStage] = {}
+MODELS_HELD = 2
+"""Models used last, of which every stage stays in memory, however many there are: a model that gave
+up its first stage for its last would read all of them anew on every run."""
+
+_Key = tuple[str, str, Runtime]
+_LOADED: dict[_Key, LoadedStage] = {}
+"""By fingerprint of the model, stage and runtime; what was used last comes last."""
 _LOADING = threading.Lock()
 
 
@@ -67,10 +73,30 @@ class Scores:
     """How the scores come back to the scan in nnU-Net's compatible mode; None: linearly."""
 
     def probabilities(self) -> Tensor:
-        """Return class probabilities, float32 (C, Z, Y, X)."""
+        """Return the probability of each channel, float32 (C, Z, Y, X)."""
+        logits = self.logits.float()  # float16 rounds what is unlikely to 0
         if self.card.nnunet is not None and self.card.nnunet.average == "probabilities":
-            return self.logits + 0.5 if self.card.regions else self.logits
-        return self.logits.sigmoid() if self.card.regions else self.logits.softmax(dim=0)
+            return logits + 0.5 if self.card.regions else logits
+        return logits.sigmoid() if self.card.regions else logits.softmax(dim=0)
+
+    def class_probabilities(self) -> Tensor:
+        """Return how likely each entry of `organ_table` is, background first, float32 (K, Z, Y, X).
+
+        Regions do not exclude one another, and a later one paints over an earlier. What is seen
+        in a voxel is region k as far as k is there and none of the later ones is:
+        min(p_k, 1 - max of the later p), and background 1 - max of all. The most likely entry is
+        then the one that `labels` gives; the entries need not add up to 1.
+        """
+        each = self.probabilities()
+        if not self.card.regions:
+            return each
+        seen = each.new_empty((len(each) + 1, *each.shape[1:]))
+        free = torch.ones_like(each[0])  # 1 - max of the later ones
+        for channel in range(len(each) - 1, -1, -1):
+            torch.minimum(each[channel], free, out=seen[channel + 1])
+            free = torch.minimum(free, 1 - each[channel])
+        seen[0] = free
+        return seen
 
     def labels(self) -> Volume:
         """Return the best organ of each voxel of the stage's own grid: organ ids, uint8."""
@@ -122,11 +148,20 @@ def load_stage(package: Package, name: str, runtime: Runtime) -> LoadedStage | N
         key = (package.fingerprint, name, runtime)
         if key not in _LOADED:
             _require_supported(card)
+            _make_room(key)
             networks = tuple(_network(card, path, runtime) for path in package.weights_paths(card))
-            while len(_LOADED) >= MOST_LOADED:
-                del _LOADED[next(iter(_LOADED))]
             _LOADED[key] = LoadedStage(card, networks, runtime)
+        _LOADED[key] = _LOADED.pop(key)  # used last
         return _LOADED[key]
+
+
+def _make_room(coming: _Key) -> None:
+    """Let go of the stages used longest ago, but of none of the models used last."""
+    models = dict.fromkeys((key[0], key[2]) for key in (coming, *reversed(_LOADED)))
+    held = list(models)[:MODELS_HELD]
+    others = [key for key in _LOADED if (key[0], key[2]) not in held]
+    for key in others[: max(0, len(_LOADED) + 1 - MOST_LOADED)]:
+        del _LOADED[key]
 
 
 def run_stage(
@@ -205,19 +240,30 @@ def organ_table(card: StageCard) -> np.ndarray:
 
 def _network(card: StageCard, path: Path, runtime: Runtime) -> nn.Module:
     """Build one fold's network and fill in its weights."""
-    network = build_network(card.network)
+    action = "Install the model again; card and weights belong together."
     weights = {name: tensor.float() for name, tensor in read_weights(path).items()}
-    fill(
-        network,
-        weights,
-        source=str(path),
-        action="Install the model again; card and weights belong together.",
-    )
+    require_size(card.network, weights, source=str(path), action=action)
+    network = build_network(card.network)
+    fill(network, weights, source=str(path), action=action)
     return runtime.place(network)
 
 
 def _require_supported(card: StageCard) -> None:
     """Refuse what a card can express but this version cannot run, rather than run it wrongly."""
+    if card.network.input_channels != 1:
+        raise InputError(
+            f"model stage {card.name}: input_channels",
+            str(card.network.input_channels),
+            "1, the CT",
+            "Choose another model: this one wants to see more than one image.",
+        )
+    if any(k % 2 == 0 for kernel in card.network.kernel_sizes for k in kernel):
+        raise InputError(
+            f"model stage {card.name}: kernel_sizes",
+            str(card.network.kernel_sizes),
+            "odd numbers, which keep an image's size",
+            "Choose another model: this version cannot run such a network.",
+        )
     if card.interpolation == "cubic" and card.nnunet is None:
         raise InputError(
             f"model stage {card.name}: interpolation",

@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from flare_core.errors import InputError
+from flare_core.store.nnunet_shapes import has_more_numbers
+from flare_core.store.stage_card import NetworkSpec
+
+SLACK = 1_000_000
+"""Numbers that cost nothing worth a refusal; what does not fit is then named tensor by tensor."""
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], *, source: str, action: str) -> None:
@@ -31,6 +36,25 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], *, source: str, acti
     if wrong:
         raise InputError(source, wrong[0], wrong[1], action)
     network.load_state_dict(dict(weights))
+
+
+def require_size(
+    spec: NetworkSpec, weights: Mapping[str, Tensor], *, source: str, action: str
+) -> None:
+    """Refuse a network much larger than its weights, before memory is asked for it.
+
+    A card is text of anybody's, and a few digits in it may name a network of terabytes.
+
+    Raises
+    ------
+    InputError
+        If the network has more than twice the numbers that there are.
+    """
+    there = sum(tensor.numel() for tensor in weights.values())
+    if has_more_numbers(spec, 2 * there + SLACK):
+        came = f"{len(weights)} tensors, {there} numbers"
+        legal = f"those of the card's {spec.kind}, which has more than {2 * there + SLACK}"
+        raise InputError(source, came, legal, action)
 
 
 def first_difference(

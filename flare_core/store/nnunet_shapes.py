@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flare_core.store.stage_card import NetworkSpec, Triple
@@ -14,6 +16,12 @@ Shape = tuple[int, ...]
 Named = Iterator[tuple[str, Shape]]
 
 ONE: Triple = (1, 1, 1)
+
+KINDS = ("plain_unet", "residual_encoder_unet", "stunet")
+"""Networks whose tensors are listed here."""
+
+MOST_CHANNELS = 65536
+"""As many as a network may have."""
 
 
 def shapes_of(spec: NetworkSpec) -> dict[str, Shape]:
@@ -47,6 +55,33 @@ def first_misfit(spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> tuple[str,
     if left is None:
         return None
     return f"a tensor {left} too many", f"the {len(wanted)} tensors of a {spec.kind}"
+
+
+def has_more_numbers(spec: NetworkSpec, most: int) -> bool:
+    """Whether the weights of a network are more than so many numbers; a kind not known here is not.
+
+    Examples
+    --------
+    >>> spec = NetworkSpec("plain_unet", output_channels=2, features_per_stage=(60000, 60000),
+    ...     strides=((1, 1, 1),) * 2, kernel_sizes=((3, 3, 3),) * 2,
+    ...     convolutions_per_stage_encoder=(60000, 1), convolutions_per_stage_decoder=(1,))
+    >>> has_more_numbers(spec, 10**9)
+    True
+    """
+    if spec.kind not in KINDS:
+        return False
+    factor = math.prod(spec.space_to_depth)
+    inner = replace(
+        spec,
+        input_channels=min(spec.input_channels * factor, MOST_CHANNELS),
+        output_channels=min(spec.output_channels * factor, MOST_CHANNELS),
+    )
+    total = 0
+    for _, shape in _named(inner):  # no longer than needed: there may be millions of them
+        total += math.prod(shape)
+        if total > most:
+            return True
+    return False
 
 
 def _named(spec: NetworkSpec) -> Named:

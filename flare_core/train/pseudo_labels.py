@@ -179,7 +179,7 @@ def soft_maps(scored: Scored) -> tuple[Volume, Volume]:
     """
     mean, image = scored.mean, scored.labels.geometry
     table = organ_table(mean.card)
-    labels, soft = pack_soft(scored.probabilities().numpy(), table.tolist())
+    labels, soft = pack_soft(mean.class_probabilities().numpy(), table.tolist())
     axes = image.canonical_map()
     target = image.permuted(axes)
     box = covered(mean.geometry, target)

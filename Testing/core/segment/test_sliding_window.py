@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flare_core.segment.sliding_window import predict_scores, tile_starts, tile_weights
+from flare_core.segment.sliding_window import Tiling, predict_scores, tile_starts, tile_weights
 from stub_models import RUNTIME
 
 PATCH = (8, 10, 12)
@@ -141,3 +141,18 @@ def test_no_graph_is_kept() -> None:
     network = nn.Conv3d(1, 2, 1)
     scores = predict_scores([network], image_of((12, 12, 12)), PATCH, 0.8, RUNTIME)
     assert not scores.requires_grad
+
+
+@pytest.mark.parametrize("lowest", [-1.0, -5.0])
+def test_air_is_no_region_of_a_network_of_regions(lowest: float) -> None:
+    """Channel 0 of such a network is its first region, not the background."""
+    image = image_of((32, 10, 12)).abs()
+    image[8:] = lowest  # three of four tiles
+    tiling = Tiling(regions=True)
+    scores = predict_scores([Pointwise()], image, PATCH, 1.0, RUNTIME, tiling=tiling)
+    assert bool((scores[:, 8:] < 0).all()) and bool((scores[:, 8:].sigmoid() < 1e-3).all())
+    torch.testing.assert_close(scores[:, :8], Pointwise()(image[None, None, :8])[0])
+    nothing = predict_scores(
+        [Pointwise(9.0)] * 2, torch.full((20, 24, 30), lowest), PATCH, 0.8, RUNTIME, tiling=tiling
+    )
+    assert bool((nothing < 0).all())

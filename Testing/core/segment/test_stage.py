@@ -151,6 +151,53 @@ def test_memory_holds_only_the_last_stages(tmp_path: Path) -> None:
     assert load_stage(package, "organs", last) is list(stages._LOADED.values())[-1]
 
 
+def test_a_model_of_many_stages_is_read_once(tmp_path: Path) -> None:
+    """TotalSegmentator's seven parts: every run asks for all of them, in the same order."""
+    names = ["localiser", "organs", *(f"organs_{n}" for n in range(2, 8)), "lesions"]
+    cards = [stage_card(name, ("background", "liver")) for name in names]
+    package = stub_package(tmp_path / "many", cards)
+    first = [load_stage(package, name, RUNTIME) for name in names]
+    small = stub_package(tmp_path / "small")
+    other = [load_stage(small, name, RUNTIME) for name in ("localiser", "organs")]
+    for _ in range(2):
+        assert [load_stage(package, name, RUNTIME) for name in names] == first
+        assert [load_stage(small, name, RUNTIME) for name in ("localiser", "organs")] == other
+
+
+def test_of_models_of_the_past_only_a_few_stages_stay(tmp_path: Path) -> None:
+    names = ["organs", *(f"organs_{n}" for n in range(2, 9))]
+    package = stub_package(
+        tmp_path / "many", [stage_card(name, ("background", "liver")) for name in names]
+    )
+    for threads in (1, 2, 3):
+        for name in names:
+            load_stage(package, name, Runtime("cpu", "float32", threads))
+    assert {key[2].threads for key in stages._LOADED} == {2, 3}
+    assert len(stages._LOADED) == 2 * len(names)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"features_per_stage": (65536, 65536), "kernel_sizes": ((65535,) * 3,) * 2}, "numbers"),
+        ({"features_per_stage": (60000, 60000)}, "plain_unet"),
+        ({"convolutions_per_stage_encoder": (65536, 65536)}, "numbers"),
+    ],
+)
+def test_a_card_of_a_huge_network_costs_no_memory(
+    tmp_path: Path, changes: dict[str, object], word: str
+) -> None:
+    """Built before it was compared, the second one would ask for 1.6 TB."""
+    small = replace(ORGANS.network, kind="plain_unet", kernel_sizes=((3, 3, 3),) * 2)
+    card = replace(ORGANS, network=replace(small, **changes))  # type: ignore[arg-type]
+    package = write_package(
+        tmp_path / "p", model_card((card,)), {"organs": level_weights((0, 1, 2))}
+    )
+    with pytest.raises(InputError, match=word) as error:
+        load_stage(package, "organs", RUNTIME)
+    assert error.value.parts[0].endswith("organs.safetensors")
+
+
 def test_weights_that_do_not_fit_name_the_first_tensor_that_differs(tmp_path: Path) -> None:
     network = NetworkSpec(
         "plain_unet",
@@ -176,10 +223,13 @@ def test_weights_that_do_not_fit_name_the_first_tensor_that_differs(tmp_path: Pa
     ("field", "value"),
     [
         ("interpolation", "cubic"),
+        ("input_channels", replace(ORGANS.network, input_channels=2)),
+        ("kernel_sizes", replace(ORGANS.network, kernel_sizes=((1, 1, 1), (3, 2, 3)))),
     ],
 )
 def test_what_this_version_cannot_run_is_refused(tmp_path: Path, field: str, value: object) -> None:
-    card = replace(ORGANS, **{field: value})
+    place = "network" if isinstance(value, NetworkSpec) else field
+    card = replace(ORGANS, **{place: value})
     weights = level_weights((0, 100, 200))
     package = write_package(tmp_path / "p", model_card((card,)), {"organs": weights})
     with pytest.raises(InputError) as error:
@@ -215,3 +265,26 @@ def test_padding_far_below_air_changes_nothing() -> None:
         for array in (padded, air)
     ]
     assert np.array_equal(*found)
+
+
+def test_the_likeliest_class_of_regions_is_the_one_they_paint() -> None:
+    """Whatever the probabilities: a later region above one half covers all earlier ones."""
+    card = stage_card("organs", ("liver", "spleen", "lesion"), regions=True)
+    grid = Geometry((10, 20, 20), (4.0, 3.0, 3.0))
+    logits = torch.randn(3, *grid.shape, generator=torch.Generator().manual_seed(1))
+    scores = Scores(logits, grid, card)
+    seen = scores.class_probabilities()
+    assert seen.shape == (4, *grid.shape) and float(seen.min()) >= 0 and float(seen.max()) <= 1
+    assert np.array_equal(organ_table(card)[seen.argmax(dim=0).numpy()], scores.labels().array)
+    exclusive = replace(scores, card=stage_card("organs", ("background", "liver", "spleen")))
+    assert torch.equal(exclusive.class_probabilities(), exclusive.probabilities())
+
+
+def test_probabilities_of_half_precision_scores_are_float32() -> None:
+    scores = replace(random_scores(), logits=torch.full((3, 2, 2, 2), -20.0).half())
+    regions = replace(
+        scores, card=stage_card("organs", ("liver", "spleen", "lesion"), regions=True)
+    )
+    for each in (scores, regions):
+        assert each.probabilities().dtype == torch.float32
+    assert float(regions.probabilities().min()) > 0

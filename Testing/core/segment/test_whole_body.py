@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from flare_core.anatomy.organs import LESION
 from flare_core.imaging.geometry import Box
@@ -66,3 +69,20 @@ def test_no_stage_sees_more_than_a_slab(monkeypatch):
     run_cascade(image, Stages(None, None, loaded(LESIONS)), Plan((LESION,)), lambda *_: None)
     assert len(seen) == 4
     assert max(seen) <= cascade.SLAB_MM + 32 * 4.0 + 8
+
+
+@pytest.mark.parametrize(
+    ("transpose", "slices"), [((0, 1, 2), 80), ((1, 0, 2), 60), ((1, 2, 0), 100)]
+)
+def test_slabs_of_a_turned_network_reach_as_far_as_its_patch_along_the_body(transpose, slices):
+    """Patch and spacing are in the network's axes: the first is not always along the body."""
+    card = replace(
+        LESIONS,
+        patch=(32, 24, 40),
+        spacing_mm=(5.0, 5.0, 5.0),
+        transpose=transpose,
+    )
+    image, _ = scene((1.0, 8.0, 8.0), {}, field_mm=LONG)
+    body = Box((0, 0, 0), image.geometry.shape)
+    (core, seen), *_ = slabs_along_z(body, image.geometry, card)
+    assert seen.stop[0] - core.stop[0] == slices

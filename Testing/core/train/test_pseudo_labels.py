@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +161,22 @@ def test_soft_maps_hold_the_second_organ_and_the_share_of_the_first():
     assert share[inside] == pytest.approx(2 / 3, abs=0.01)
     assert set(labels.array[~inside].tolist()) <= {0}
     assert share[~inside] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_soft_maps_of_a_teacher_of_regions_are_not_shifted_by_a_channel(dtype):
+    """Its channel 0 is an organ: background is where no channel is, and later ones paint over."""
+    card = replace(STAGE, labels=("liver", "spleen", "lesion"), regions=True)
+    card = replace(card, network=replace(card.network, output_channels=3))
+    grid = Geometry((4, 4, 4), (4.0, 3.0, 3.0))
+    logits = torch.full((3, 4, 4, 4), -30.0)  # nothing
+    logits[0, 1], logits[2, 2] = 30.0, 1.0  # a slice of liver; one that may be a lesion
+    logits[:, 3] = torch.tensor([2.0, -1.0, -30.0])[:, None, None]  # liver, perhaps spleen
+    scores = Scores(logits.to(dtype), grid, card)
+    empty = Volume(np.zeros(grid.shape, np.uint8), grid)
+    labels, soft = soft_maps(Scored(empty, (scores, scores)))
+    second, share = unpack_soft(np.asarray(soft.array, np.int16))
+    assert labels.array[:, 1, 1].tolist() == [0, 1, 14, 1]
+    assert np.array_equal(labels.array, scores.labels().array)
+    assert second[2:, 1, 1].tolist() == [0, 3]
+    assert share[:, 1, 1] == pytest.approx([1, 1, 0.73, 0.73], abs=0.01)
