@@ -2,14 +2,14 @@
 #   make demo            set up, make a synthetic CT, segment it, show the numbers and where the files are
 #   make demo CT=path    the same with a real scan: NIfTI, NRRD, MHA or a DICOM folder
 #   make test            set up, check style and types, run the tests
-# Others: make lint, make format, make clean. PYTHON=python3.12 chooses the Python of the set-up.
+# Others: make lint, make format, make clean, make force (kills and spoilt inputs for an hour). PYTHON=python3.12 chooses the Python of the set-up.
 
 SHELL := /bin/bash
 RUN := .venv/bin/
 DEMO := build/demo
 CT ?= $(DEMO)/phantom_0000.nii.gz
 
-.PHONY: help demo test lint format setup clean
+.PHONY: help demo test force lint format setup clean
 .DEFAULT_GOAL := help
 
 help:
@@ -39,6 +39,11 @@ test: lint .venv/scene
 # The real MRML scene for the tests of the Slicer modules; `make demo` does without this gigabyte.
 .venv/scene: .venv/ready
 	@bash .ci/setup-scene
+
+# An hour of kills, spoilt inputs, hostile files and traps; MINUTES=5 for less.
+MINUTES ?= 60
+force: .venv/ready
+	cd Testing && PYTHONPATH=.. ../$(RUN)python -m force --long --minutes $(MINUTES)
 
 lint: .venv/ready
 	$(RUN)ruff check .
