@@ -11,12 +11,13 @@ from pathlib import Path
 
 from house.source import ROOT, Source, core_only
 
-EVERYWHERE = {"errors", "atomic", "__version__"}
+EVERYWHERE = {"errors", "atomic", "processes", "__version__"}
 """Parts of flare_core that every layer may use; they themselves use only each other."""
 
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "atomic": set(),
+    "processes": set(),
     "anatomy": set(),
     "imaging": set(),
     "networks": set(),
@@ -35,6 +36,7 @@ TOP = {"__init__", "__main__", "cli"}
 PACKAGES: dict[str, set[str]] = {
     "errors": set(),
     "atomic": set(),
+    "processes": set(),
     "anatomy": set(),
     "imaging": {"numpy", "SimpleITK", "torch"},
     "networks": {"torch"},

@@ -50,10 +50,26 @@ def find_cases(inputs: Sequence[Path], series: str | None) -> list[CaseInput]:
     InputError
         If an input holds no case, or names stay equal with their folder's name before them.
     """
-    from flare_core.imaging.inputs import existing, find_inputs
+    from flare_core.imaging.inputs import existing
 
-    found = [case for path in inputs for case in find_inputs(existing(path), series=series)]
+    found = [case for path in inputs for case in _cases_in(existing(path), series)]
     return _with_own_names(found)
+
+
+def _cases_in(path: Path, series: str | None) -> list[CaseInput]:
+    """Return the cases of one input, even if one of its DICOM files crashes whoever looks at it."""
+    from flare_core.imaging import apart
+    from flare_core.imaging.inputs import CaseInput, case_name, find_inputs, suffix_of
+
+    below = [p for p in path.iterdir() if p.is_dir()] if path.is_dir() and not series else []
+    if not below:
+        return find_inputs(path, series=series)
+    try:
+        return apart.find_inputs(path)
+    except apart.ReaderEnded:  # each on its own, then: the bad one will be named
+        files = [p for p in path.iterdir() if suffix_of(p) and p.is_file()]
+        places = sorted(p for p in (*below, *files) if not p.name.startswith("."))
+        return [CaseInput(case_name(place), place) for place in places]
 
 
 def _with_own_names(cases: list[CaseInput]) -> list[CaseInput]:

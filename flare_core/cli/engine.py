@@ -36,16 +36,18 @@ _LOADING = threading.Lock()
 
 
 def read(path: Path, series: str | None) -> Volume:
-    """Read and check a CT: see `flare_core.imaging.files.read_volume`."""
-    from flare_core.imaging.files import read_volume
+    """Read and check a CT in a process of its own: see `flare_core.imaging.apart`."""
+    from flare_core.imaging.apart import read_volume
 
     return read_volume(path, series=series)
 
 
 def preload(settings: Settings) -> None:
     """Load the model, so that it is warm when the scan has been read."""
+    from flare_core.imaging import apart
     from flare_core.segment import pipeline
 
+    apart.warm()
     with _LOADING:  # a cancelled run may still be loading what the next one wants
         pipeline.preload(settings)
 

@@ -15,7 +15,7 @@ from flare_core.evaluate.metrics.descriptor import Metric
 from flare_core.evaluate.pairing import CasePair, pair_cases
 from flare_core.evaluate.protocols import Target
 from flare_core.evaluate.summary import case_means, scores_of
-from flare_core.imaging.files import read_labels, read_volume
+from flare_core.imaging.apart import read_labels, read_volume
 from flare_core.imaging.inputs import case_name, suffix_of
 from flare_core.imaging.volume import Volume
 from flare_core.report.evaluation_axis import Colour, decade_axis, distance_axis, share_axis

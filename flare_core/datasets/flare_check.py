@@ -22,8 +22,8 @@ from flare_core.datasets.flare_folders import KINDS, Finding, listed
 from flare_core.datasets.flare_labels import GRID_TOLERANCE_MM, grid_difference
 from flare_core.datasets.flare_processes import map_cases
 from flare_core.errors import InputError
+from flare_core.imaging.apart import read_volume
 from flare_core.imaging.checks import check_ct
-from flare_core.imaging.files import read_volume
 from flare_core.imaging.volume import Volume
 
 PAIRS = (("right_kidney", "left_kidney"), ("right_adrenal_gland", "left_adrenal_gland"))

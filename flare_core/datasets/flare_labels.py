@@ -14,7 +14,8 @@ from flare_core.anatomy.label_schemes import scheme as scheme_of
 from flare_core.anatomy.organs import LESION, organ
 from flare_core.datasets.flare_sides import split_sides
 from flare_core.errors import InputError
-from flare_core.imaging.files import read_geometry, read_labels, read_volume, write_labels
+from flare_core.imaging.apart import read_geometry, read_labels, read_volume
+from flare_core.imaging.files import write_labels
 from flare_core.imaging.label_map import GRID_TOLERANCE_MM as GRID_TOLERANCE_MM
 from flare_core.imaging.label_map import check_same_grid as check_same_grid
 from flare_core.imaging.label_map import grid_difference as grid_difference

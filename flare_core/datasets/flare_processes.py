@@ -1,20 +1,19 @@
 """One function over many cases in several processes, in bounded memory.
 
-New processes are started afresh (spawned): forked ones inherit locks that threads hold, and would
-behave differently on Linux than elsewhere.
+New processes are started afresh: forked ones inherit locks that threads hold, and would behave
+differently on Linux than elsewhere. One that ends in the middle costs the case it worked on.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from flare_core.errors import InputError
+from flare_core.processes import Ended, Helper
 
 Item = TypeVar("Item")
 
@@ -49,24 +48,24 @@ def map_cases(
     Raises
     ------
     InputError
-        If a process was ended from outside, mostly for want of memory.
+        If process after process ended from outside, mostly for want of memory.
     """
     if workers <= 1 or len(cases) <= 1:
         yield from ((number, attempt(task, case)) for number, case in enumerate(cases))
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_ctrl_c) as pool:
-        try:
-            yield from _stream(pool, task, cases, workers * WAITING)
-        except BrokenProcessPool as error:
-            raise InputError(
-                "workers",
-                f"{workers} processes, one of which was ended from outside",
-                "as many as the memory holds: each needs room for its largest scan and labels",
-                "Ask for fewer workers; --workers 1 needs least.",
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    crew = _Crew(task)
+    pool = ThreadPoolExecutor(workers)  # each thread waits for a process of its own
+    try:
+        for seen, (number, outcome) in enumerate(
+            _stream(pool, crew.do, cases, workers * WAITING), start=1
+        ):
+            yield number, outcome
+            if seen == crew.lost == min(len(cases), workers * WAITING):
+                assert outcome.error is not None
+                raise outcome.error  # it is not a case that is at fault
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        crew.end()
 
 
 def attempt(task: Callable[[Item], Any], case: Item) -> Outcome:
@@ -83,23 +82,59 @@ def attempt(task: Callable[[Item], Any], case: Item) -> Outcome:
         return Outcome(error=InputError("scan", came, "a scan that fits", "Use fewer workers."))
 
 
+class _Crew:
+    """A process for each thread, all doing one task."""
+
+    def __init__(self, task: Callable[[Any], Any]) -> None:
+        self._task = task
+        self._own = threading.local()
+        self._all: list[Helper] = []
+        self._ended = False
+        self.lost = 0
+        """Cases whose process ended."""
+
+    def do(self, case: Any) -> Outcome:
+        """Do a case in this thread's process."""
+        if self._ended:
+            return Outcome()
+        if not hasattr(self._own, "helper"):
+            self._own.helper = Helper()
+            self._all.append(self._own.helper)
+        try:
+            outcome: Outcome = self._own.helper.call(attempt, self._task, case)
+        except Ended as end:
+            self.lost += 1
+            name = getattr(case, "name", case)
+            return Outcome(
+                error=InputError(
+                    "workers",
+                    f"the case {name}, whose process {end.reason}",
+                    "undamaged files, and as many workers as the memory holds",
+                    "Look at the files of this case, or ask for fewer workers: --workers 1 needs "
+                    "least.",
+                )
+            )
+        return outcome
+
+    def end(self) -> None:
+        """End the processes, whatever they are doing."""
+        self._ended = True
+        for helper in self._all:
+            helper.close()
+
+
 def _stream(
-    pool: ProcessPoolExecutor, task: Callable[[Item], Any], cases: Sequence[Item], most: int
+    pool: ThreadPoolExecutor, do: Callable[[Item], Outcome], cases: Sequence[Item], most: int
 ) -> Iterator[tuple[int, Outcome]]:
     """Keep at most `most` tasks under way."""
     running: dict[Future[Outcome], int] = {}
     waiting = iter(enumerate(cases))
     while True:
         for number, case in waiting:
-            running[pool.submit(attempt, task, case)] = number
+            running[pool.submit(do, case)] = number
             if len(running) >= most:
                 break
         if not running:
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             yield running.pop(future), future.result()
-
-
-def _ignore_ctrl_c() -> None:
-    """Leave Ctrl-C to the main process, which then ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -23,7 +23,7 @@ from flare_core.datasets.flare import FlareCase
 from flare_core.datasets.flare_labels import annotated_in, check_same_grid
 from flare_core.datasets.summary_numbers import BINS, LOWEST_HU, Counts
 from flare_core.errors import InputError
-from flare_core.imaging.files import read_geometry, read_labels, read_volume
+from flare_core.imaging.apart import read_geometry, read_labels, read_volume
 from flare_core.imaging.geometry import Index, Triple
 
 FORMAT = 1

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import math
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import IO, Any, cast
 
 from flare_core.errors import InputError
 from flare_core.evaluate.efficiency_watcher import INTERVAL_S
+from flare_core.processes import python_words
 
 STABLE_SHARE = 0.02
 """FLARE21 and FLARE22 take the largest GPU memory seen in more than this share of the samples."""
@@ -31,11 +31,9 @@ MISSED_SHARE = 0.05
 
 NAN = float("nan")
 
-BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from flare_core.evaluate.efficiency_watcher import main; main()"
-)
-"""Finds this very flare_core without touching PYTHONPATH, which the command would inherit."""
+BOOT = "from flare_core.evaluate.efficiency_watcher import main; main()"
+"""What the watcher runs; it finds this very flare_core without PYTHONPATH, which the command would
+inherit."""
 
 
 @dataclass(frozen=True)
@@ -217,9 +215,8 @@ def stable_maximum(values: Sequence[float], share: float = STABLE_SHARE) -> floa
 
 def _ask_watcher(request: dict[str, Any]) -> dict[str, Any]:
     """Let a watcher serve a request; on any interruption tell it to stop and wait for that."""
-    root = str(Path(__file__).resolve().parents[2])
     watcher = subprocess.Popen(
-        [sys.executable, "-c", BOOT, root],
+        python_words(BOOT),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C in the terminal must not end it before the command

@@ -33,7 +33,7 @@ from flare_core.evaluate.scoring import (
     TargetScores,
     score_labels,
 )
-from flare_core.imaging.files import read_labels
+from flare_core.imaging.apart import read_labels
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,15 +32,48 @@ HEADERS = re.compile(
 def quiet() -> Iterator[None]:
     """Keep ITK's and its libraries' C-level chatter off the terminal while the block runs.
 
-    Other threads' standard error is lost as well meanwhile, so blocks are short: one file.
+    Other threads' standard error is lost as well meanwhile, so blocks are short: one file. They may
+    overlap: the first one in turns the warnings and the descriptor off, the last one out turns them
+    on again.
     """
-    warned = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    _CHATTER.off()
     try:
-        with open(os.devnull, "wb") as nowhere, _standard_error_into(nowhere.fileno()):
-            yield
+        yield
     finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(warned)
+        _CHATTER.on()
+
+
+class _Chatter:
+    """Standard error and ITK's warnings, off while anybody wants them off."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wishes = 0
+        self._warned = False
+        self._saved: int | None = None
+
+    def off(self) -> None:
+        """Turn both off, unless they are."""
+        with self._lock:
+            self._wishes += 1
+            if self._wishes == 1:
+                self._warned = sitk.ProcessObject.GetGlobalWarningDisplay()
+                sitk.ProcessObject.SetGlobalWarningDisplay(False)
+                self._saved = _standard_error_into_nothing()
+
+    def on(self) -> None:
+        """Turn both on again if nobody wants them off any more."""
+        with self._lock:
+            self._wishes -= 1
+            if self._wishes == 0:
+                sitk.ProcessObject.SetGlobalWarningDisplay(self._warned)
+                if self._saved is not None:
+                    os.dup2(self._saved, 2)
+                    os.close(self._saved)
+                    self._saved = None
+
+
+_CHATTER = _Chatter()
 
 
 def check_stream(path: Path) -> None:
@@ -121,19 +155,15 @@ def _as_float32(array: Array, slope: float, intercept: float) -> Array:
     return result
 
 
-@contextmanager
-def _standard_error_into(target: int) -> Iterator[None]:
-    """Send file descriptor 2 to `target`; do nothing in a program that has no standard error."""
+def _standard_error_into_nothing() -> int | None:
+    """Send descriptor 2 to nowhere and return a copy of it; None if there is no standard error."""
     try:
         if sys.stderr is not None:
             sys.stderr.flush()
         saved = os.dup(2)
-    except OSError:
-        yield
-        return
-    try:
-        os.dup2(target, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+    except (OSError, ValueError):
+        return None
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    return saved

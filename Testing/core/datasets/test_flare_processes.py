@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -51,3 +52,15 @@ def test_tasks_are_handed_out_as_results_are_taken():
 def test_a_killed_process_is_told_as_such():
     with pytest.raises(InputError, match="ended from outside"):
         list(map_cases(died, range(4), 2))
+
+
+def died_once(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return number
+
+
+def test_a_case_whose_process_crashes_costs_that_case_alone():
+    found = dict(map_cases(died_once, range(7), 2))
+    assert [found[n].value for n in (0, 1, 2, 4, 5, 6)] == [0, 1, 2, 4, 5, 6]
+    assert "the case 3, whose process crashed (SIGSEGV)" in found[3].error.parts[1]
