@@ -74,15 +74,11 @@ def test_itk_sees_the_same_points(tmp_path: Path) -> None:
     assert image[inside] == volume.array[2, 8, 1]
 
 
-@pytest.mark.parametrize("slope", [0.5, None])
-def test_fractions_become_float_and_absent_rescale_stays_raw(
-    tmp_path: Path, slope: float | None
-) -> None:
-    write_series(tmp_path, STACK, Series(slope=slope, intercept=-1000.0))
+def test_fractions_become_float(tmp_path: Path) -> None:
+    write_series(tmp_path, STACK, Series(slope=0.5, intercept=-1000.0))
     volume = read_volume(tmp_path)
-    expected = STACK if slope is None else STACK * 0.5 - 1000
-    assert volume.array.dtype == (np.int16 if slope is None else np.float32)
-    assert np.array_equal(volume.array, expected)
+    assert volume.array.dtype == np.float32
+    assert np.array_equal(volume.array, STACK * 0.5 - 1000)
 
 
 def test_each_slice_has_its_own_slope(tmp_path: Path) -> None:
