@@ -25,6 +25,8 @@ from flare_core.datasets.augment_places import (
 )
 from flare_core.datasets.augment_settings import NO_AUGMENTATION as NO_AUGMENTATION
 from flare_core.datasets.augment_settings import Augmentation
+from flare_core.datasets.lesions.generate import add_lesions
+from flare_core.datasets.lesions.settings import LesionSettings
 from flare_core.datasets.sampling import Draw
 from flare_core.datasets.soft_map import SURE
 
@@ -54,14 +56,26 @@ class Cut:
     """int16 (1, 1, Z, Y, X), see `datasets.soft_map`; None without soft labels."""
 
 
+@dataclass(frozen=True)
+class Tumours:
+    """Synthetic tumours for patches."""
+
+    settings: LesionSettings
+    """How many, how large, where."""
+    marked: bool
+    """Whether they become lesions in the labels; if not, they are part of their organ."""
+
+
 def cut_patch(
     draw: Draw,
     patch: tuple[int, int, int],
     settings: Augmentation,
     random: np.random.Generator,
     device: torch.device,
+    *,
+    tumours: Tumours | None = None,
 ) -> Cut:
-    """Return an augmented patch, made on `device`."""
+    """Return an augmented patch, made on `device`; with synthetic tumours if they are wanted."""
     sample = draw.sample
     matrix = _draw_matrix(settings, random, sample.spacing_mm)
     reach_mm = BEND_REACH * settings.bend_mm if settings.bend_probability else 0.0
@@ -77,6 +91,8 @@ def cut_patch(
     edited = None if sample.edited is None else places.nearest(sample.edited[block].view(np.uint8))
     soft = None if sample.soft is None else places.nearest(sample.soft[block], SURE)
     moved = change_anatomy(Scene(plain, labels, sample.spacing_mm), settings, random)
+    if tumours is not None:
+        moved |= _paint_tumours(plain, labels, sample.spacing_mm, tumours, random)
     if soft is not None:
         soft[moved] = SURE
     changed = _change_intensity(plain, labels, draw, settings, random)
@@ -84,6 +100,27 @@ def cut_patch(
         least = settings.window_mm / sample.spacing_mm[0]
         _shorten((changed, plain), (labels, edited, soft), least, random)
     return Cut(changed, labels, plain, edited, soft)
+
+
+def _paint_tumours(
+    image: Tensor,
+    labels: Tensor,
+    spacing_mm: tuple[float, float, float],
+    tumours: Tumours,
+    random: np.random.Generator,
+) -> Tensor:
+    """Paint synthetic tumours into a patch, in place; return where labels changed.
+
+    They are drawn by numpy on the CPU, whatever the patch's device.
+    """
+    made = add_lesions(
+        image[0, 0].cpu().numpy(), labels[0, 0].cpu().numpy(), spacing_mm, random, tumours.settings
+    )
+    image.copy_(torch.from_numpy(made.image))
+    new = torch.from_numpy(made.with_lesion_label() if tumours.marked else made.labels)
+    before = labels.clone()
+    labels.copy_(new)
+    return labels != before
 
 
 def _shorten(

@@ -62,6 +62,8 @@ class PatchSampler:
         Size (z, y, x), voxels; centres are jittered by up to a quarter of it.
     organs : sequence of str
         Keys of the organs to centre on; a case that annotates none of them counts as unlabelled.
+    centres : sequence of str
+        Keys to centre on instead of `organs`, which then only say what is learned.
     centred : float
         Share of class-centred patches among those of labelled cases, 0 to 1.
     unlabelled_share : float
@@ -82,6 +84,7 @@ class PatchSampler:
         patch: tuple[int, int, int],
         *,
         organs: Sequence[str] = ALL_KEYS,
+        centres: Sequence[str] = (),
         centred: float = 0.8,
         unlabelled_share: float = 0.5,
         full_share: float = 0.0,
@@ -97,7 +100,7 @@ class PatchSampler:
         known = {id(s): set(organs) & set(s.case.annotated) for s in drawable}
         labelled = [s for s in drawable if known[id(s)]]
         full = {id(s) for s in labelled if len(known[id(s)]) == len(set(organs))}
-        holders = _holders(labelled, organs)
+        holders = _holders(labelled, centres or organs)
         self.labelled = Pool(labelled, holders)
         self.unlabelled = Pool([s for s in drawable if not known[id(s)]], {})
         self.full = _part(self.labelled, lambda sample: id(sample) in full)

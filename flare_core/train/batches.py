@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from flare_core.anatomy.organs import LESION
-from flare_core.datasets.augment import Cut, cut_patch
+from flare_core.datasets.augment import Cut, Tumours, cut_patch
 from flare_core.datasets.augment_places import looked_up
 from flare_core.datasets.cache import Sample
 from flare_core.datasets.lesion_mix import LesionMix
@@ -91,6 +91,7 @@ class PatchSource:
             samples,
             phase.patch,
             organs=config.organs,
+            centres=config.centre_on,
             centred=config.centred,
             unlabelled_share=config.unlabelled_share,
             full_share=phase.full_share,
@@ -98,6 +99,7 @@ class PatchSource:
         self.lesions = LesionMix(samples, phase.patch) if config.lesion_mix else None
         self.config, self.phase, self.device = config, phase, device
         self.classes, self.processes = channels_of(config), processes
+        self.tumours = Tumours(config.synthetic, marked=LESION.key in self.classes)
         self.number, self.step = start
         self._waiting: deque[Future[list[Patch]]] = deque()
         self._thread = ThreadPoolExecutor(1, "patches") if config.prefetch else None
@@ -137,9 +139,17 @@ class PatchSource:
         draw = self.sampler.draw(random)
         if self.lesions is not None and random.random() < self.config.lesion_mix:
             draw = self.lesions.paste(draw, random)
+        keys = draw.sample.case.annotated
+        tumours = self.tumours if self._adds_tumours(keys, random) else None
         settings = self.config.augmentation
-        cut = cut_patch(draw, self.phase.patch, settings, random, self.device)
-        return self._patch(cut, draw.sample.case.annotated)
+        cut = cut_patch(draw, self.phase.patch, settings, random, self.device, tumours=tumours)
+        return self._patch(cut, keys)
+
+    def _adds_tumours(self, keys: Sequence[str], random: np.random.Generator) -> bool:
+        """Draw whether a patch gets synthetic tumours: only where real ones would be labelled."""
+        share = self.config.synthetic_share
+        known = LESION.key in keys or not self.tumours.marked
+        return bool(share) and known and random.random() < share
 
     def _patch(self, cut: Cut, keys: Sequence[str]) -> Patch:
         """Normalise the image and turn organ ids into channels."""

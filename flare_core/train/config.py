@@ -10,6 +10,7 @@ from typing import Any
 from flare_core.anatomy.organs import organ
 from flare_core.datasets.augment_settings import Augmentation
 from flare_core.datasets.case import ALL_ORGANS
+from flare_core.datasets.lesions.settings import LesionSettings
 from flare_core.errors import InputError
 from flare_core.store.json_fields import decode, read_json_file, to_text
 from flare_core.store.stage_card import NetworkSpec, Normalisation
@@ -92,6 +93,15 @@ class TrainConfig:
     """How much a voxel that a person edited counts in the point-wise loss; the others count 1."""
     lesion_mix: float = 0.0
     """Share of patches into which a lesion of another scan is pasted (`datasets.lesion_mix`)."""
+    synthetic_share: float = 0.0
+    """Share of patches into which synthetic tumours are painted (`datasets.lesions`). To a network
+    that learns lesions they are lesions; to any other a part of their organ, which keeps it from
+    leaving tumours out."""
+    synthetic: LesionSettings = field(default_factory=LesionSettings)
+    """What those tumours are like."""
+    centre_on: tuple[str, ...] = ()
+    """Organs that class-centred patches are drawn around; empty: those that are learned. A lesion
+    network whose lesions are synthetic looks at the organs that may have them."""
     batch_size: int = 1
     """Patches per step over all processes, each a network pass of its own: their gradients are
     averaged, so memory is that of one patch and the step that of a batch."""
@@ -146,6 +156,8 @@ class TrainConfig:
         legal = f"{channels}: background and {channels - 1} organs"
         came = self.network.output_channels
         _require(came == channels, "network: output_channels", came, legal)
+        keys = tuple(organ(key).key for key in self.centre_on)
+        _require(keys == self.centre_on, "centre_on", self.centre_on, f"organ keys: {keys}")
 
     def _check_strategy(self) -> None:
         reads = build_strategy(self.strategy).uses_unlabelled
@@ -160,6 +172,7 @@ class TrainConfig:
             "corrected_weight": (0, math.inf),
             "edited_weight": (0, math.inf),
             "lesion_mix": (0, 1),
+            "synthetic_share": (0, 1),
             "prefetch": (0, 64),
             "batch_size": (1, math.inf),
             "centred": (0, 1),

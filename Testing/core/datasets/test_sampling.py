@@ -196,3 +196,12 @@ def test_complete_labels_are_drawn_as_often_as_asked(share: float, expected: flo
     assert np.mean(seen) == pytest.approx(expected, abs=0.05)
     alone = PatchSampler(cases[1:], PATCH, organs=organs, full_share=share)
     assert {alone.draw(random).sample.case.name for _ in range(200)} == set("012345")
+
+
+def test_patches_may_be_centred_on_other_organs_than_are_learned() -> None:
+    """A lesion network whose lesions are synthetic looks where they will be painted."""
+    which = sample("a", BLOCKS, (*ALL_THREE, "lesion"))
+    sampler = PatchSampler([which], (1, 1, 1), organs=("lesion",), centres=("spleen",), centred=1.0)
+    random = np.random.default_rng(0)
+    found = {nearest_organ(sampler.draw(random).centre) for _ in range(20)}
+    assert found == {SPLEEN}

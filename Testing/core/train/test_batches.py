@@ -11,6 +11,7 @@ from flare_core.anatomy.organs import organ
 from flare_core.datasets.augment import NO_AUGMENTATION
 from flare_core.datasets.cache import Sample, sample_of_arrays
 from flare_core.datasets.case import Case
+from flare_core.datasets.lesions.settings import LesionSettings
 from flare_core.store.models import Normalisation
 from flare_core.train.batches import Patch, PatchSource, channels_of
 from flare_core.train.config import Phase, TrainConfig
@@ -191,3 +192,45 @@ def test_lesions_are_pasted_as_often_as_asked() -> None:
         hosts = [p for p in (source.patch(i) for i in range(40)) if not p.fully_labelled or share]
         shown = sum(bool((p.classes == 2).any()) for p in hosts)
         assert least <= shown <= most
+
+
+def big_liver(annotated: tuple[str, ...]) -> tuple[Sample, Phase]:
+    """A liver of 100 HU with a rim of fat, a patch in size."""
+    phase = Phase((3.0, 2.0, 2.0), (32, 48, 48), steps=1)
+    labels = np.zeros(phase.patch, np.uint8)
+    labels[2:-2, 4:-4, 4:-4] = LIVER
+    case = Case("one", Path("one.nii.gz"), annotated=annotated)
+    image = np.where(labels > 0, 100, -100).astype(np.int16)
+    return sample_of_arrays(case, image, labels, phase.spacing_mm), phase
+
+
+TUMOURS = LesionSettings(lesions=(2, 2), sizes=("small",), organs=("liver",), decoys=(0, 0))
+
+
+@pytest.mark.parametrize("learned", ["lesion", "liver"])
+def test_synthetic_tumours_are_lesions_or_a_part_of_their_organ(learned: str) -> None:
+    which, phase = big_liver(("liver", "lesion"))
+    network = replace(NETWORK, output_channels=2)
+    config = still(
+        organs=(learned,), network=network, synthetic_share=1.0, synthetic=TUMOURS,
+        centre_on=("liver",),
+    )  # fmt: skip
+    (patch,) = PatchSource(config, phase, [which], (0, 0), CPU).draw()
+    (plain,) = PatchSource(replace(config, synthetic_share=0.0), phase, [which], (0, 0), CPU).draw()
+    differs = patch.image != plain.image
+    assert bool(differs.any())
+    marked = patch.classes == 1
+    if learned == "lesion":
+        assert 30 < int(marked.sum()) < 2000 and bool(differs[marked].all())
+        assert not bool((plain.classes == 1).any())
+    else:
+        assert int(marked.sum()) >= int((plain.classes == 1).sum()), "the tumour stays liver"
+    assert patch.weights is None, "no voxel is left out: what each is, is known"
+
+
+def test_no_tumour_is_painted_where_real_ones_are_not_labelled() -> None:
+    which, phase = big_liver(("liver",))
+    network = replace(NETWORK, output_channels=2)
+    config = still(organs=("lesion",), network=network, synthetic_share=1.0, synthetic=TUMOURS)
+    (patch,) = PatchSource(config, phase, [which], (0, 0), CPU).draw()
+    assert not bool((patch.classes == 1).any()) and patch.unlabelled

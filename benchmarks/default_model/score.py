@@ -1,0 +1,88 @@
+"""Last step: the default model against the labels of ../shared/data, scan by scan.
+
+    python benchmarks/default_model/score.py [MODEL] [--cases hcc006,totalseg_ct] [-o TABLE.json]
+
+One row a scan (DSC of the 13 organs, seconds), then means by patient and by slice thickness. Labels
+of ../shared/data come from the network that the organ stage starts from, but for totalseg_ct, which
+has TotalSegmentator's: only that row and the phantom's speak of accuracy, the rest of agreement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from flare_core import Settings, Volume, atomic, read_volume, segment_ct
+from flare_core.anatomy.organs import ORGANS
+from flare_core.datasets.case import cases_of_folder
+from flare_core.datasets.phantom import PhantomSettings, make_phantom
+from flare_core.evaluate.metrics.dsc import dice
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+LEAST_ML = 1.0
+"""A label smaller than this in a scan is left out."""
+
+Row = dict[str, float]
+
+
+def score(image: Volume, truth: Volume, model: str) -> Row:
+    """Return organ key -> DSC of one scan, on its own grid, and the seconds it took."""
+    start = time.perf_counter()
+    found = segment_ct(image, Settings(model=model))
+    seconds = time.perf_counter() - start
+    labels = truth.array.astype(np.uint8)
+    sizes = np.bincount(labels.ravel(), minlength=256) * truth.geometry.voxel_ml
+    ids = [o.id for o in ORGANS if sizes[o.id] >= LEAST_ML]
+    values = dice(found.labels.array, labels, ids)  # type: ignore[arg-type]
+    return {o.key: values[o.id] for o in ORGANS if o.id in values} | {"seconds": seconds}
+
+
+def show(name: str, row: Row) -> None:
+    """Print one line: organs in the order of their numbers, their mean, seconds."""
+    values = [row.get(o.key, float("nan")) for o in ORGANS]
+    cells = " ".join("  -  " if np.isnan(v) else f"{v:5.3f}" for v in values)
+    print(f"{name:14s} {cells}   {np.nanmean(values):.3f}  {row['seconds']:5.1f} s", flush=True)
+
+
+def mean(rows: Iterable[Row]) -> Row:
+    """Return the mean of each column over the rows that have it."""
+    table = list(rows)
+    keys = dict.fromkeys(key for row in table for key in row)
+    return {key: float(np.mean([row[key] for row in table if key in row])) for key in keys}
+
+
+def main() -> None:
+    """Score scans, print and keep the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model", nargs="?", default="default")
+    parser.add_argument("--cases", default="", help="names, separated by commas; all without it")
+    parser.add_argument("-o", "--out", type=Path, help="JSON file for the table")
+    arguments = parser.parse_args()
+    print(" " * 14, " ".join(f"{o.key[:5]:5s}" for o in ORGANS))
+    phantom = make_phantom(PhantomSettings())
+    rows: dict[str, Row] = {"phantom": score(phantom.image, phantom.labels, arguments.model)}
+    show("phantom", rows["phantom"])
+    wanted = set(arguments.cases.split(",")) - {""}
+    groups: dict[str, list[str]] = {}
+    for case in cases_of_folder(DATA):
+        if case.labels is None or (wanted and case.name not in wanted):
+            continue
+        image = read_volume(case.image)
+        rows[case.name] = score(image, read_volume(case.labels), arguments.model)
+        show(case.name, rows[case.name])
+        slices = image.canonical()[0].geometry.spacing_mm[0]
+        thickness = "<= 2.5 mm" if slices <= 2.5 else "<= 4 mm" if slices <= 4 else "> 4 mm"
+        for group in (f"patient {case.patient}", f"slices {thickness}", "all"):
+            groups.setdefault(group, []).append(case.name)
+    for group, names in sorted(groups.items()):
+        show(group[:14], mean(rows[name] for name in names))
+    if arguments.out:
+        atomic.write_json(arguments.out, {"model": arguments.model, "scans": rows})
+
+
+if __name__ == "__main__":
+    main()
