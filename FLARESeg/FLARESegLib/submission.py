@@ -292,14 +292,12 @@ def _new_case(store: CaseStore, submission: Submission, scratch: Path) -> CaseRe
     image, own = _image_file(submission, scratch)
     name = submission.case
     if not name:
-        digest = sha256_of(image)
-        records = store.cases()
-        same = [record for record in records if record.image_sha256 == digest]
-        if same:
-            return same[0]
+        same = store.case_of_image(image)
+        if same is not None:
+            return same
         name = submission.case_before or submission.case_suggested
-        if key_of(name) in {key_of(record.name) for record in records}:
-            name = safe_name(f"{name[:60]}-{digest[:8]}")
+        if key_of(name) in {key_of(record.name) for record in store.cases()}:
+            name = safe_name(f"{name[:60]}-{sha256_of(image)[:8]}")
     return store.add_case(
         image,
         name=name,

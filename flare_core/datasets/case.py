@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from flare_core import atomic
 from flare_core.anatomy.label_schemes import scheme
 from flare_core.anatomy.organs import ORGANS, organ
 from flare_core.errors import InputError
+from flare_core.store.cases_alive import sweep_parts
+from flare_core.store.cases_names import is_text
 from flare_core.store.cases_records import KINDS
-from flare_core.store.json_fields import read_json
+from flare_core.store.json_fields import WORDS, read_json_file
 
 ALL_ORGANS = tuple(o.key for o in ORGANS)
 """The 13 organs, in the order of their label values."""
@@ -23,6 +25,9 @@ IMAGE_FOLDERS = ("ct", "images", "imagesTr")
 """Where a folder of cases may keep its scans."""
 
 SUFFIX = ".nii.gz"
+
+LARGEST_LIST = 256 * 2**20
+"""Bytes of a list of cases that is read: half a million cases."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,13 @@ class Case:
     """The label map that a person corrected; where `labels` differ from it was edited."""
     soft: Path | None = None
     """Second most likely organ of each voxel and its share (see `datasets.soft_map`)."""
+    absent: tuple[str, ...] = ()
+    """Organs among `annotated` that are known not to be in the scan."""
 
     def __post_init__(self) -> None:
         """Check weight and organ names, and fill in the patient."""
-        object.__setattr__(self, "annotated", tuple(organ(key).key for key in self.annotated))
+        for name in ("annotated", "absent"):
+            object.__setattr__(self, name, tuple(organ(key).key for key in getattr(self, name)))
         if not self.patient:
             object.__setattr__(self, "patient", self.name)
         if not (math.isfinite(self.weight) and self.weight >= 0):
@@ -92,7 +100,7 @@ def cases_of_folder(folder: str | Path, *, source: str = "") -> tuple[Case, ...]
             f"a folder with scans (*{SUFFIX}) in one of {', '.join(IMAGE_FOLDERS)}",
             "Check the path; labels belong into labels/ beside it, under the same names.",
         )
-    table = _read_table(root / "cases.json")
+    table = table_of_cases(root / "cases.json")
     return tuple(_case_of_file(scan, root, table, source or root.name) for scan in scans)
 
 
@@ -104,6 +112,7 @@ def save_cases(path: str | Path, cases: Sequence[Case]) -> None:
         row["image"] = _name_from(base, row["image"])
         for name in ("labels", "before", "soft"):
             row[name] = row[name] and _name_from(base, row[name])
+    sweep_parts(Path(path))
     atomic.write_json(path, rows)
 
 
@@ -117,7 +126,7 @@ def load_cases(path: str | Path) -> tuple[Case, ...]:
         other numbers than ours.
     """
     file = Path(path)
-    rows = _read(file) if file.is_file() else None
+    rows = read_list(file) if file.is_file() else None
     if not isinstance(rows, list) or not all(_names_a_scan(row) for row in rows):
         raise InputError(
             str(file),
@@ -130,6 +139,7 @@ def load_cases(path: str | Path) -> tuple[Case, ...]:
 
 def _case_of_row(row: dict[str, Any], base: Path) -> Case:
     """Return one case of a list."""
+    check_row(row["name"], row)
     _check_numbers(row)
     return Case(
         row["name"],
@@ -142,7 +152,41 @@ def _case_of_row(row: dict[str, Any], base: Path) -> Case:
         str(row.get("kind", "expert")),
         base / row["before"] if row.get("before") else None,
         base / row["soft"] if row.get("soft") else None,
+        tuple(row.get("absent", ())),
     )
+
+
+FIELDS: dict[str, tuple[type, ...]] = {
+    "name": (str,), "image": (str,), "labels": (str, type(None)), "before": (str, type(None)),
+    "soft": (str, type(None)), "patient": (str, int, float), "source": (str, int, float),
+    "kind": (str,), "weight": (int, float), "annotated": (list,), "absent": (list,),
+}  # fmt: skip
+"""What may stand in a row of a list or table of cases; other fields are passed over."""
+
+
+def check_row(case: str, row: Mapping[str, Any]) -> None:
+    """Refuse a field of a case, from a list or a table, that is of another type.
+
+    Raises
+    ------
+    InputError
+        If one is.
+    """
+    for name, types in FIELDS.items():
+        value = row.get(name, "") if name in row else None
+        fits = name not in row or type(value) in types
+        if fits and isinstance(value, str):
+            fits = is_text(value)
+        if fits and isinstance(value, list):
+            fits = all(is_text(each) for each in value)
+        if not fits:
+            words = " or ".join(WORDS[each] for each in types if each in WORDS)
+            raise InputError(
+                f"case {ascii(case[:80])[1:-1]}: {name}",
+                ascii(value)[:80],
+                "a list of organs" if list in types else words,
+                "Correct it in the file, or leave it out.",
+            )
 
 
 def _check_numbers(row: dict[str, Any]) -> None:
@@ -168,20 +212,45 @@ def _name_from(folder: Path, file: str | os.PathLike[str]) -> str:
     return whole.relative_to(folder).as_posix() if folder in whole.parents else str(whole)
 
 
-def _read(path: Path) -> Any:
-    return read_json(path.read_text("utf-8"), str(path))
+def read_list(path: Path) -> Any:
+    """Return what a JSON file says that lists cases.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is absurdly large, or is not JSON.
+    """
+    if path.stat().st_size > LARGEST_LIST:
+        raise InputError(
+            str(path), f"{path.stat().st_size >> 20} MiB", f"at most {LARGEST_LIST >> 20} MiB",
+            "This is no list of cases; check the path.",
+        )  # fmt: skip
+    return read_json_file(
+        path,
+        argument="list of cases",
+        legal="a JSON file, in UTF-8, that this user can read",
+        action="Check the file and its permissions.",
+    )
 
 
-def _read_table(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the optional table of patients and annotated organs."""
-    table = _read(path) if path.is_file() else {}
+def table_of_cases(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the optional table beside a data set: case -> patient, organs annotated, kind.
+
+    Raises
+    ------
+    InputError
+        If there is one that is not legal: patients that are not known would be parted.
+    """
+    table = read_list(path) if path.is_file() else {}
     if not isinstance(table, dict) or not all(isinstance(row, dict) for row in table.values()):
         raise InputError(
             str(path),
-            "no table of cases",
-            "a JSON object: case name -> object with patient, annotated",
-            "Correct the file, or remove it: each scan is then a patient with all organs labelled.",
+            "a file that is no table of cases",
+            '{"CASE": {"patient": "...", "annotated": ["liver", ...]}, ...}',
+            "Correct it, or move it away: each scan is then a patient with all organs labelled.",
         )
+    for case, row in table.items():
+        check_row(case, row)
     return table
 
 

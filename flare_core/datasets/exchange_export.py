@@ -21,6 +21,7 @@ from flare_core.datasets.case import Case
 from flare_core.datasets.flare_folders import Finding
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume, write_labels, write_volume
+from flare_core.store.cases_alive import finished_folder
 
 OnDone = Callable[[], None]
 
@@ -92,8 +93,9 @@ def export_nnunet(
     if not learnt:
         raise _nothing("labelled case that annotates " + ", ".join(wanted))
     parts = (Part("imagesTr", "labelsTr", learnt), Part("imagesTs", "labelsTs", tests))
-    names = _write(folder, parts, wanted, on_done, renumber=True)
-    _write_dataset_json(folder, wanted, len(learnt))
+    with finished_folder(folder) as part:
+        names = _write(part, parts, wanted, on_done, renumber=True)
+        _write_dataset_json(part, folder.name, wanted, len(learnt))
     return Exported(folder, names, wanted, tuple(findings))
 
 
@@ -132,7 +134,8 @@ def export_flare22(
         Part(f"Training/FLARE22_UnlabeledCase1-{len(bare)}", "", bare),
         Part("Tuning/images", "Tuning/labels", tests),
     )
-    names = _write(folder, parts, FLARE22_ORGANS, on_done)
+    with finished_folder(folder) as part:
+        names = _write(part, parts, FLARE22_ORGANS, on_done)
     return Exported(folder, names, FLARE22_ORGANS, tuple(findings))
 
 
@@ -145,10 +148,6 @@ def _write(
     renumber: bool = False,
 ) -> tuple[str, ...]:
     """Write scans, label maps and the table of a data set; return the cases' names."""
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(
-            "output", f"{folder}, which is not empty", "a new folder", "Name another folder."
-        )
     for part in parts:
         for name in filter(None, (part.images, part.labels)):
             if part.cases:
@@ -170,6 +169,8 @@ def _row(case: Case, organs: Sequence[str]) -> dict[str, object]:
     row: dict[str, object] = {"patient": case.patient, "kind": case.kind}
     if case.labels is not None:
         row["annotated"] = [key for key in organs if key in case.annotated]
+        if case.absent:
+            row["absent"] = [key for key in organs if key in case.absent]
     return row
 
 
@@ -195,10 +196,10 @@ def _write_map(case: Case, target: Path, organs: Sequence[str], *, renumber: boo
     write_labels(target, labels.with_array(table[labels.array]), like=case.labels)
 
 
-def _write_dataset_json(folder: Path, organs: Sequence[str], count: int) -> None:
+def _write_dataset_json(folder: Path, name: str, organs: Sequence[str], count: int) -> None:
     labels = {"background": 0} | {key: number for number, key in enumerate(organs, 1)}
     text = {
-        "name": folder.name,
+        "name": name,
         "channel_names": {"0": "CT"},
         "labels": labels,
         "numTraining": count,

@@ -6,7 +6,7 @@ again adds only what is new.
 
 from __future__ import annotations
 
-import tempfile
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ import numpy as np
 
 from flare_core.anatomy.label_schemes import LabelScheme
 from flare_core.anatomy.label_schemes import scheme as scheme_of
-from flare_core.datasets.case import Case
+from flare_core.datasets.case import Case, table_of_cases
 from flare_core.datasets.exchange_nnunet import is_raw_dataset, read_raw_dataset
 from flare_core.datasets.flare import find_dataset, look_into_labels
 from flare_core.datasets.flare_cases import FlareCase
@@ -30,7 +30,6 @@ from flare_core.store.cases import CaseRecord, CaseStore, LabelFacts
 from flare_core.store.cases_checks import label_file, organs_in
 from flare_core.store.cases_names import safe_name
 from flare_core.store.integrity import sha256_of
-from flare_core.store.json_fields import read_json
 
 PSEUDO = "pseudo: "
 """How the source of a case starts whose labels another team predicted."""
@@ -103,13 +102,12 @@ def import_dataset(
     """
     store.refuse_if_read_only()
     incoming, findings = incoming_cases(folder, settings)
-    there = {record.name for record in store.cases()}
     names: dict[str, list[str]] = {"added": [], "known": [], "labelled": []}
     for done, each in enumerate(incoming, 1):
         kind = "unreadable"
         try:
-            record = _add_scan(store, each, settings)
-            names["known" if record.name in there else "added"].append(record.name)
+            record, new = _add_scan(store, each, settings)
+            names["added" if new else "known"].append(record.name)
             kind = "mislabelled"
             if _add_labels(store, record, each, settings):
                 names["labelled"].append(record.name)
@@ -154,10 +152,7 @@ def incoming_cases(folder: Path, settings: ImportSettings) -> tuple[list[Incomin
 
 def _table(root: Path) -> dict[str, dict[str, Any]]:
     """Return what ``cases.json`` beside the folders says of each case."""
-    path = root / "cases.json"
-    table = read_json(path.read_text("utf-8"), str(path)) if path.is_file() else {}
-    rows = table.items() if isinstance(table, dict) else ()
-    return {name: row for name, row in rows if isinstance(row, dict)}
+    return table_of_cases(root / "cases.json")
 
 
 def _incoming(
@@ -165,16 +160,21 @@ def _incoming(
 ) -> Incoming:
     row = rows.get(case.name, {})
     sure = row.get("confidence")
-    kind = settings.kind or row.get("kind") or ("pseudo" if sure else "expert")
+    told = row.get("kind")
+    if told is not None and not isinstance(told, str):
+        told = json.dumps(told)[:80]  # refused as a kind, case by case
+    kind = settings.kind or told or ("pseudo" if sure else "expert")
     if case.source.startswith(PSEUDO):
         kind = "pseudo"
     lesion_free = isinstance(case, FlareCase) and case.lesion_free
-    return Incoming(case, numbers, lesion_free, str(kind), {"confidence": sure} if sure else {})
+    return Incoming(case, numbers, lesion_free, kind, {"confidence": sure} if sure else {})
 
 
-def _add_scan(store: CaseStore, each: Incoming, settings: ImportSettings) -> CaseRecord:
+def _add_scan(
+    store: CaseStore, each: Incoming, settings: ImportSettings
+) -> tuple[CaseRecord, bool]:
     source = each.case.source
-    return store.add_case(
+    return store.put_case(
         each.case.image,
         name=safe_name(each.case.name),
         patient=each.case.patient,
@@ -191,14 +191,14 @@ def _add_labels(
     annotated = ("lesion",) if each.lesion_free else each.case.annotated
     if not annotated or (each.case.labels is None and not each.lesion_free):
         return False
-    with _our_labels(each, record.image) as path:
-        digest = sha256_of(path)
+    with store.scratch() as scratch, _our_labels(each, record.image, scratch) as path:
+        digest = sha256_of(path)  # most often it is there: nothing has to be checked
         if any(version.sha256 == digest for version in store.versions(record.name)):
             return False
         there = organs_in(path)
         absent = tuple(key for key in annotated if key not in there)
-        store.add_labels(record.name, path, _facts(each, annotated, absent, settings))
-    return True
+        facts = _facts(each, annotated, absent, settings)
+        return store.add_labels_once(record.name, path, facts) is not None
 
 
 def _facts(
@@ -211,26 +211,30 @@ def _facts(
         annotated,
         author=settings.author,
         model=settings.model or (source.removeprefix(PSEUDO) if predicted else ""),
-        settings={"imported_from": str(each.case.labels or each.case.image)},
+        settings={"imported_from": _printable(each.case.labels or each.case.image)},
         evidence=each.evidence,
         note=f"imported; numbers of {each.scheme.title}",
         absent=absent,
     )
 
 
+def _printable(path: Path) -> str:
+    """Return a path as text, also one that is not UTF-8."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @contextmanager
-def _our_labels(each: Incoming, image: Path) -> Iterator[Path]:
+def _our_labels(each: Incoming, image: Path, scratch: Path) -> Iterator[Path]:
     """Yield the label map in our numbers as ``.nii.gz``: the file itself if it is that."""
     labels = each.case.labels
     if labels is not None and each.scheme.has_our_ids:
-        with label_file(labels, image) as path:
+        with label_file(labels, image, scratch) as path:
             yield path
         return
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "labels.nii.gz"
-        grid = read_geometry(image)
-        write_labels(path, Volume(_converted(each, image).array, grid), like=image)
-        yield path
+    path = scratch / "labels.nii.gz"
+    grid = read_geometry(image)
+    write_labels(path, Volume(_converted(each, image).array, grid), like=image)
+    yield path
 
 
 def _converted(each: Incoming, image: Path) -> Volume:

@@ -15,11 +15,10 @@ from typing import Any
 
 from flare_core.anatomy.label_schemes import LabelScheme
 from flare_core.anatomy.organs import LESION, parse_organs
-from flare_core.datasets.case import Case
+from flare_core.datasets.case import Case, read_list, table_of_cases
 from flare_core.datasets.flare_cases import patient_of
 from flare_core.errors import InputError
 from flare_core.imaging.inputs import SUFFIXES, case_name, suffix_of
-from flare_core.store.json_fields import read_json
 
 TABLE = "dataset.json"
 
@@ -61,7 +60,7 @@ def read_raw_dataset(folder: Path) -> RawDataset:
         is made of regions or means "ignore".
     """
     path = folder / TABLE
-    table = read_json(path.read_text("utf-8"), str(path))
+    table = read_list(path)
     if not isinstance(table, dict) or not isinstance(table.get("labels"), dict):
         raise _refused(path, "no object with labels", 'at least "labels": {"background": 0, ...}')
     _check_channels(path, table)
@@ -109,19 +108,30 @@ def _label_names(path: Path, labels: Mapping[str, Any]) -> dict[int, str]:
     names: dict[int, str] = {}
     for key, value in labels.items():
         if isinstance(value, list):
-            raise _refused(path, f"label {key} made of regions {value}", "one value for each label")
-        number, name = (key, value) if str(key).isdigit() else (value, key)
-        if not str(number).isdigit() or str(name).lower() == "ignore":
-            raise _refused(path, f"label {key!r}: {value!r}", "names with whole numbers, no ignore")
+            raise _refused(
+                path,
+                f"label {ascii(key)[:60]} made of regions {ascii(value)[:60]}",
+                "one value for each label",
+            )
+        number, name = (key, value) if _is_number(key) else (value, key)
+        if not _is_number(number) or str(name).lower() == "ignore":
+            came = f"label {ascii(key)[:60]}: {ascii(value)[:60]}"
+            raise _refused(path, came, "names with whole numbers from 0 to 255, no ignore")
         names[int(number)] = str(name)
     return names
+
+
+def _is_number(value: object) -> bool:
+    """Whether a text or number is a value that a label map can hold."""
+    text = str(value) if isinstance(value, (str, int)) else ""
+    return text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= 255
 
 
 def _check_channels(path: Path, table: Mapping[str, Any]) -> None:
     channels = table.get("channel_names", table.get("modality", {"0": "CT"}))
     names = list(channels.values()) if isinstance(channels, dict) else []
     if len(names) != 1 or "ct" not in str(names[0]).lower():
-        raise _refused(path, f"channels {channels}", 'one channel, {"0": "CT"}')
+        raise _refused(path, f"channels {ascii(channels)[:100]}", 'one channel, {"0": "CT"}')
 
 
 def _cases(folder: Path, scheme: LabelScheme, source: str) -> Iterator[Case]:
@@ -143,9 +153,7 @@ def _image_files(folder: Path) -> list[Path]:
 
 def _patients(path: Path) -> dict[str, str]:
     """Return the patients that our own export wrote beside; nnU-Net has no place for them."""
-    table = read_json(path.read_text("utf-8"), str(path)) if path.is_file() else {}
-    rows = table.items() if isinstance(table, dict) else ()
-    return {name: str(row.get("patient", "")) for name, row in rows if isinstance(row, dict)}
+    return {name: str(row.get("patient", "")) for name, row in table_of_cases(path).items()}
 
 
 def _refused(path: Path, came: str, legal: str) -> InputError:

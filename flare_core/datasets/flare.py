@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any
 
 from flare_core.anatomy.label_schemes import LabelScheme
 from flare_core.anatomy.label_schemes import scheme as scheme_of
+from flare_core.datasets.case import table_of_cases
 from flare_core.datasets.flare_cases import FlareCase as FlareCase
 from flare_core.datasets.flare_cases import scans_of, subset_cases
 from flare_core.datasets.flare_folders import Finding, files_of, listed, sub_folders
@@ -205,7 +205,7 @@ def _own_names(cases: Sequence[FlareCase]) -> list[FlareCase]:
 
 def _with_table(cases: Sequence[FlareCase], path: Path) -> tuple[FlareCase, ...]:
     """Take over patients and annotated organs from a table beside the folders, if there is one."""
-    table = _read_table(path)
+    table = table_of_cases(path)
     result = []
     for case in cases:
         row = table.get(case.name, {})
@@ -214,21 +214,3 @@ def _with_table(cases: Sequence[FlareCase], path: Path) -> tuple[FlareCase, ...]
             changes["annotated"] = tuple(row["annotated"])
         result.append(replace(case, **changes))
     return tuple(result)
-
-
-def _read_table(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.is_file():
-        return {}
-    try:
-        table = json.loads(path.read_text("utf-8"))
-        fits = isinstance(table, dict) and all(isinstance(row, dict) for row in table.values())
-    except (OSError, ValueError):
-        fits = False
-    if not fits:
-        raise InputError(
-            str(path),
-            "a file that is no table of cases",
-            '{"CASE": {"patient": "...", "annotated": ["liver", ...]}, ...}',
-            "Correct it, or move it away.",
-        )
-    return table

@@ -60,4 +60,5 @@ def _case(record: CaseRecord, before: Mapping[str, Path]) -> Case:
         record.weight,
         kind=record.kind or "expert",
         before=before.get(record.name),
+        absent=record.absent,
     )

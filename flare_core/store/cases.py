@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +21,24 @@ from flare_core.store import cases_checks as checks
 from flare_core.store import cases_files as files
 from flare_core.store import cases_rows as rows
 from flare_core.store import cases_schema as schema
-from flare_core.store.cases_add import insert_labels, insert_restored, insert_scan, same_image
+from flare_core.store.cases_add import (
+    insert_labels,
+    insert_restored,
+    insert_scan,
+    same_image,
+    stated_absent,
+)
+from flare_core.store.cases_alive import scratch_in
 from flare_core.store.cases_change import change_hold_out, change_status, change_weight
-from flare_core.store.cases_names import check_name, safe_name
+from flare_core.store.cases_image import (
+    Image,
+    find_image,
+    image_of,
+    put_voxels,
+    unknown_voxels,
+    voxels_of,
+)
+from flare_core.store.cases_names import LONG_TEXT, check_name, check_text, safe_name
 from flare_core.store.cases_place import is_writable
 from flare_core.store.cases_read import CaseReader
 from flare_core.store.cases_records import BY_PEOPLE as BY_PEOPLE
@@ -58,19 +73,24 @@ def open_store(folder: str | os.PathLike[str], *, create: bool = False) -> CaseS
     InputError
         If there is no store, its catalogue is lost or damaged, or a newer program made it.
     """
-    place = Path(os.path.abspath(os.path.expanduser(folder)))
-    if not (place / schema.CATALOGUE).exists():
-        if (place / files.MARK).exists():
-            action = (
-                f"Run `flare cases verify --rebuild --store {place}`: the files make a new one."
-            )
-            raise InputError("case store", f"{place}, whose catalogue is gone", "a store", action)
-        if not create:
-            action = "Check the path; `flare cases add` and `flare cases import` make a new store."
-            raise InputError("case store", f"{place}, which holds none", "a store", action)
-        place.mkdir(parents=True, exist_ok=True) if not place.is_file() else None
-        schema.create(place)
+    text = check_text("case store", os.fspath(folder), longest=4000)
+    place = Path(os.path.abspath(os.path.expanduser(text)))
+    with schema.told(place):
+        if not (place / schema.CATALOGUE).exists():
+            _make(place, create)
     return CaseStore(place)
+
+
+def _make(place: Path, create: bool) -> None:
+    """Make an empty store, or say why there is none."""
+    if (place / files.MARK).exists():
+        action = f"Run `flare cases verify --rebuild --store {place}`: the files make a new one."
+        raise InputError("case store", f"{place}, whose catalogue is gone", "a store", action)
+    if not create:
+        action = "Check the path; `flare cases add` and `flare cases import` make a new store."
+        raise InputError("case store", f"{place}, which holds none", "a store", action)
+    place.mkdir(parents=True, exist_ok=True) if not place.is_file() else None
+    schema.create(place)
 
 
 class CaseStore(CaseReader):
@@ -88,7 +108,7 @@ class CaseStore(CaseReader):
             files.make_folders(folder)
         super().__init__(folder, schema.connect(folder, read_only=read_only), read_only=read_only)
         if not self.read_only:
-            if files.intents(folder):
+            if files.intents(folder) or files.left_behind(folder):
                 with self._writing():  # settles them
                     pass
             files.sweep_pending(folder)
@@ -123,21 +143,64 @@ class CaseStore(CaseReader):
             If it is no scan, it is there under another name, the name is taken or not legal, the
             disk is full, or the store is open for reading.
         """
+        return self.put_case(
+            image, name=name, patient=patient, source=source, link=link, author=author,
+            weight=weight,
+        )[0]  # fmt: skip
+
+    def put_case(
+        self,
+        image: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        patient: str = "",
+        source: str = "",
+        link: bool = False,
+        author: str = "",
+        weight: float = 1.0,
+    ) -> tuple[CaseRecord, bool]:
+        """Do as `add_case`; return the case, and whether it is new."""
         self.refuse_if_read_only()
-        path = Path(image)
+        path = Path(check_text("image", os.fspath(image), longest=4000))
         given = check_name(name) if name is not None else _name_of(path)
+        for argument, text in (("patient", patient), ("source", source), ("author", author)):
+            check_text(argument, text)
         values = {
             "name": given, "patient": patient.strip() or given, "source": source, "author": author,
             "weight": _weight(weight), "linked": link,
         }  # fmt: skip
         if link and path.is_dir():
             raise InputError("image", f"the folder {path}", "a file", "Add it without --link.")
-        with checks.scan_file(path) as (file, suffix, grid), self._copy(file, suffix, link) as copy:
-            values["grid"] = grid
+        with (
+            self.scratch() as scratch,
+            checks.scan_file(path, scratch) as (file, suffix, grid),
+            self._copy(file, suffix, link) as copy,
+        ):
+            known, older = self._voxels(file, copy.sha256, grid)
             with self._writing() as write:
-                if same_image(self._db, copy.sha256, given) is None:
-                    insert_scan(write, values, copy, suffix)
-        return self.case(given)
+                put_voxels(self._db, older)
+                new = same_image(self._db, Image(copy.sha256, known, grid), given) is None
+                if new:
+                    insert_scan(write, {**values, "grid": grid, "voxels": known}, copy, suffix)
+        return self.case(given), new
+
+    def case_of_image(self, image: str | os.PathLike[str]) -> CaseRecord | None:
+        """Return the case that has this image, whatever its file is called; None if none has.
+
+        Raises
+        ------
+        InputError
+            If it is no scan that can be read.
+        """
+        found = image_of(self.folder, Path(image))
+        with schema.told(self.folder):
+            older = unknown_voxels(self._db, self.folder, found.grid)
+        if older and not self.read_only:
+            with self._writing():
+                put_voxels(self._db, older)
+        with schema.told(self.folder):
+            row = find_image(self._db, found)
+        return None if row is None else self.case(row["name"])
 
     def add_labels(
         self, case: str, labels: str | os.PathLike[str], facts: LabelFacts
@@ -160,21 +223,38 @@ class CaseStore(CaseReader):
             If the grid is another, a value is unknown, an annotated organ has no voxel and is not
             named as absent, or a voxel's organ is not annotated; see also `add_case`.
         """
+        number = self._add_labels(case, Path(labels), facts, once=False)
+        assert number is not None  # it is only where `once` finds the file
+        return self.version(case, number)
+
+    def add_labels_once(
+        self, case: str, labels: str | os.PathLike[str], facts: LabelFacts
+    ) -> LabelVersion | None:
+        """Do as `add_labels`, unless a version of the case has the same file: then return None."""
+        number = self._add_labels(case, Path(labels), facts, once=True)
+        return None if number is None else self.version(case, number)
+
+    def _add_labels(self, case: str, path: Path, facts: LabelFacts, *, once: bool) -> int | None:
         self.refuse_if_read_only()
-        record, path = self.case(case), Path(labels)
-        checks.check_labels(path, record.image, facts)
+        record = self.case(case)
+        present = checks.check_labels(path, record.image, facts)
         facts = self._completed(record, path, facts)
         rows.facts_text(facts)  # refuses what JSON cannot hold, before anything is written
         with (
-            checks.label_file(path, record.image) as file,
+            self.scratch() as scratch,
+            checks.label_file(path, record.image, scratch) as file,
             self._copy(file, checks.COMPRESSED) as copy,
             self._writing() as write,
         ):
-            number = insert_labels(write, record.name, copy, facts)
-        return self.version(record.name, number)
+            if facts.kind not in BY_PEOPLE:
+                stated = stated_absent(rows.find_case(self._db, case))
+                facts = checks.with_absent(facts, stated, present, path)
+            return insert_labels(write, record.name, copy, facts, once=once)
 
     def restore(self, case: str, number: int, author: str = "", note: str = "") -> LabelVersion:
         """Make an old version the one that counts: a new version with the old one's file."""
+        check_text("author", author)
+        check_text("note", note, LONG_TEXT)
         with self._writing() as write:
             new = insert_restored(write, case, number, author, note)
         return self.version(case, new)
@@ -189,12 +269,15 @@ class CaseStore(CaseReader):
         InputError
             If the status does not fit the labels: without any only ``unlabelled`` does.
         """
+        check_text("author", author)
+        check_text("reason", reason, LONG_TEXT)
         with self._writing() as write:
             change_status(write, case, status, author, reason)
         return self.case(case)
 
     def set_weight(self, case: str, weight: float, *, author: str = "") -> CaseRecord:
         """Change how often a case is drawn in training."""
+        check_text("author", author)
         with self._writing() as write:
             change_weight(write, case, _weight(weight), author)
         return self.case(case)
@@ -232,6 +315,8 @@ class CaseStore(CaseReader):
         InputError
             If it was chosen before and differs, no patient is named, or one is unknown.
         """
+        for text in (author, *patients):
+            check_text("patient", text)
         with self._writing() as write:
             change_hold_out(write, patients, author)
         return self.hold_out()
@@ -261,11 +346,29 @@ class CaseStore(CaseReader):
             return facts
         return replace(facts, edited_ml=checks.edited_ml(parent.path, labels))
 
+    def scratch(self) -> AbstractContextManager[Path]:
+        """Make a folder for files on their way into the store; it goes when the block ends.
+
+        If this process is killed, the next one that opens the store removes it.
+        """
+        return scratch_in(self.folder / files.PENDING)
+
+    def _voxels(self, file: Path, sha256: str, grid: str) -> tuple[str, dict[int, str]]:
+        """Return a scan's voxels, and those of older cases on its grid; none if it is there."""
+        with schema.told(self.folder):
+            if self._db.execute("SELECT 1 FROM cases WHERE sha256 = ?", (sha256,)).fetchone():
+                return "", {}
+            return voxels_of(file), unknown_voxels(self._db, self.folder, grid)
+
     @contextmanager
     def _copy(self, file: Path, suffix: str, link: bool = False) -> Iterator[files.Staged]:
         if link:
             whole = Path(os.path.abspath(file))
-            yield files.Staged(whole, sha256_of(whole), whole.stat().st_size)
+            try:
+                linked = files.Staged(whole, sha256_of(whole), whole.stat().st_size)
+            except OSError as error:
+                raise files.unreadable(whole, error) from error
+            yield linked
             return
         checks.check_space(self.folder, file.stat().st_size)
         with files.staged(self.folder, file, suffix) as copy:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 from flare_core.errors import InputError
 from flare_core.store import cases_files as files
+from flare_core.store.cases_image import Image, find_image
 from flare_core.store.cases_names import key_of
-from flare_core.store.cases_records import LabelFacts
+from flare_core.store.cases_records import BY_PEOPLE, LabelFacts
 from flare_core.store.cases_rows import (
     Values,
     facts_of,
@@ -27,9 +29,10 @@ from flare_core.store.cases_settle import (
     version_stem,
 )
 from flare_core.store.cases_write import Writing
+from flare_core.store.cases_written import number_of
 
 
-def same_image(db: sqlite3.Connection, sha256: str, name: str) -> sqlite3.Row | None:
+def same_image(db: sqlite3.Connection, image: Image, name: str) -> sqlite3.Row | None:
     """Return the case that has this image already; None if the image and the name are new.
 
     Raises
@@ -37,13 +40,11 @@ def same_image(db: sqlite3.Connection, sha256: str, name: str) -> sqlite3.Row | 
     InputError
         If the image is there under another name, or the name belongs to another image.
     """
-    row: sqlite3.Row | None = db.execute(
-        "SELECT * FROM cases WHERE sha256 = ?", (sha256,)
-    ).fetchone()
+    row = find_image(db, image)
     if row is not None and row["key"] != key_of(name):
         raise InputError(
             "image",
-            f"{name}, whose file is the same as that of case {row['name']}",
+            f"{name}, whose image is the same as that of case {row['name']}",
             "each image once, under one name",
             f"Use case {row['name']}, or leave this one out.",
         )
@@ -63,12 +64,14 @@ def insert_scan(write: Writing, values: Values, copy: files.Staged, suffix: str)
     Parameters
     ----------
     values : dict
-        name, patient, source, grid, weight, linked, author.
+        name, patient, source, grid, voxels, weight, linked, author.
     copy : Staged
         The flushed copy in ``pending/``, or the linked file itself.
     """
     folder, name = write.files.folder, values["name"]
     place = folder / files.CASES / name
+    if os.path.lexists(place / files.CASE_FACTS):
+        raise _in_the_way(place, "the folder of a case that is not in the catalogue")
     write.files.announce(name)
     write.files.make_folder(place / files.LABELS)
     image = copy.path if values["linked"] else place / f"image{suffix}"
@@ -86,11 +89,22 @@ def insert_scan(write: Writing, values: Values, copy: files.Staged, suffix: str)
     _tell(write, name, values["author"], "added", "linked" if values["linked"] else "")
 
 
-def insert_labels(write: Writing, name: str, copy: files.Staged, facts: LabelFacts) -> int:
-    """Put a label map into the store as a case's next version; return its number."""
+def insert_labels(
+    write: Writing, name: str, copy: files.Staged, facts: LabelFacts, *, once: bool = False
+) -> int | None:
+    """Put a label map into the store as a case's next version; return its number.
+
+    Parameters
+    ----------
+    once : bool
+        Return None, and add nothing, if a version of the case has the same file.
+    """
     row = find_case(write.db, name)
-    number = (row["latest"] or 0) + 1
+    same = "SELECT 1 FROM versions WHERE case_id = ? AND sha256 = ?"
+    if once and write.db.execute(same, (row["id"], copy.sha256)).fetchone():
+        return None
     labels = write.files.folder / files.CASES / row["name"] / files.LABELS
+    number = _next_number(row, labels)
     target = labels / f"{version_stem(number)}-{copy.sha256[:8]}.nii.gz"
     values = _values(write, target, number, copy.sha256, copy.size)
     write.files.announce(row["name"])
@@ -105,8 +119,8 @@ def insert_restored(write: Writing, name: str, old: int, author: str, note: str)
     """Add a version that has an old version's file, and choose it; return its number."""
     row = find_case(write.db, name)
     record = version_row(write.db, row, old)
-    number = (row["latest"] or 0) + 1
     path = write.files.folder / record["file"]
+    number = _next_number(row, path.parent)
     old_facts = facts_of(record["facts"], row["name"])
     facts = replace(old_facts, author=author, parent=old, note=note)
     values = _values(write, path, number, record["sha256"], record["size"])
@@ -116,6 +130,27 @@ def insert_restored(write: Writing, name: str, old: int, author: str, note: str)
     detail = f"version {old}" + (f": {note}" if note else "")
     _tell(write, row["name"], author, "restored", detail, number)
     return number
+
+
+def stated_absent(row: sqlite3.Row) -> tuple[str, ...]:
+    """Return the organs that a person has said are not in the scan, unless that was rejected."""
+    by_person = row["kind"] in BY_PEOPLE and row["status"] != "rejected"
+    return tuple(filter(None, row["absent"].split(","))) if by_person else ()
+
+
+def _next_number(row: sqlite3.Row, labels: Path) -> int:
+    """Return a version's number that none has, not even one that can no longer be read."""
+    there = [number_of(path) or 0 for path in labels.glob("v*")]
+    return max(row["latest"] or 0, *there, 0) + 1
+
+
+def _in_the_way(place: Path, what: str) -> InputError:
+    return InputError(
+        "name of the case",
+        f"{place.name}: {place} is {what}",
+        "a name whose folder is free",
+        "Run `flare cases verify`, which says what is wrong with it, or choose another name.",
+    )
 
 
 def _facts_file(labels: Path, number: int) -> Path:

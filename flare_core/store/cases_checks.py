@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from flare_core.anatomy.organs import ALL_TARGETS, organ
@@ -17,8 +17,13 @@ COMPRESSED = ".nii.gz"
 
 
 @contextmanager
-def scan_file(image: Path) -> Iterator[tuple[Path, str, str]]:
+def scan_file(image: Path, scratch: Path) -> Iterator[tuple[Path, str, str]]:
     """Yield a scan as one file, its suffix, and its grid as text; a DICOM folder becomes NIfTI.
+
+    Parameters
+    ----------
+    scratch : Path
+        Folder for the NIfTI file.
 
     Raises
     ------
@@ -31,10 +36,9 @@ def scan_file(image: Path) -> Iterator[tuple[Path, str, str]]:
     if not image.is_dir():
         yield image, suffix_of(image), grid_of(image)
         return
-    with tempfile.TemporaryDirectory() as place:
-        file = Path(place) / f"image{COMPRESSED}"
-        write_volume(file, read_volume(image))
-        yield file, COMPRESSED, grid_of(file)
+    file = scratch / f"image{COMPRESSED}"
+    write_volume(file, read_volume(image))
+    yield file, COMPRESSED, grid_of(file)
 
 
 def grid_of(image: Path) -> str:
@@ -46,8 +50,13 @@ def grid_of(image: Path) -> str:
 
 
 @contextmanager
-def label_file(labels: Path, image: Path) -> Iterator[Path]:
+def label_file(labels: Path, image: Path, scratch: Path) -> Iterator[Path]:
     """Yield a label map as ``.nii.gz``: the file itself, or one made of another format.
+
+    Parameters
+    ----------
+    scratch : Path
+        Folder for the file that is made.
 
     Raises
     ------
@@ -60,16 +69,19 @@ def label_file(labels: Path, image: Path) -> Iterator[Path]:
     if labels.name.endswith(COMPRESSED):
         yield labels
         return
-    with tempfile.TemporaryDirectory() as place:
-        file = Path(place) / f"labels{COMPRESSED}"
-        # The scan's own grid, bit by bit: `check_labels` has seen that they agree
-        found = Volume(read_labels(labels).array, read_geometry(image))
-        write_labels(file, found, like=image)
-        yield file
+    file = scratch / f"labels{COMPRESSED}"
+    # The scan's own grid, bit by bit: `check_labels` has seen that they agree
+    write_labels(file, Volume(read_labels(labels).array, read_geometry(image)), like=image)
+    yield file
 
 
-def check_labels(labels: Path, image: Path, facts: LabelFacts) -> None:
+def check_labels(labels: Path, image: Path, facts: LabelFacts) -> tuple[str, ...]:
     """Refuse labels that are off the scan's grid, hold unknown values, or not what they claim.
+
+    Returns
+    -------
+    tuple of str
+        Organs that the map has voxels of.
 
     Raises
     ------
@@ -87,9 +99,10 @@ def check_labels(labels: Path, image: Path, facts: LabelFacts) -> None:
         )
     counts = counts_on_scan(labels, image)
     _check_values(labels, [value for value, n in enumerate(counts) if n])
-    present = [row.key for row in ALL_TARGETS if counts[row.id]]
+    present = tuple(row.key for row in ALL_TARGETS if counts[row.id])
     _check_unclaimed(labels, present, facts)
     _check_claims(labels, present, facts)
+    return present
 
 
 def organs_in(labels: Path) -> tuple[str, ...]:
@@ -105,6 +118,29 @@ def organs_in(labels: Path) -> tuple[str, ...]:
     counts = label_counts(labels)
     _check_values(labels, [value for value, n in enumerate(counts) if n])
     return tuple(row.key for row in ALL_TARGETS if counts[row.id])
+
+
+def with_absent(
+    facts: LabelFacts, stated: Sequence[str], present: Sequence[str], labels: Path
+) -> LabelFacts:
+    """Return a model's facts with what a person has said is absent from the scan.
+
+    Raises
+    ------
+    InputError
+        If the model's map has voxels of such an organ.
+    """
+    wrong = [key for key in stated if key in present]
+    if wrong:
+        raise InputError(
+            str(labels),
+            f"voxels of {', '.join(wrong)}, which a person said are not in the scan",
+            "a model's labels that agree with the person's",
+            "Set these voxels to 0; if the person was wrong, reject those labels first.",
+        )
+    absent = dict.fromkeys((*facts.absent, *stated))
+    annotated = dict.fromkeys((*facts.annotated, *stated))
+    return replace(facts, annotated=tuple(annotated), absent=tuple(absent))
 
 
 def edited_ml(before: Path, after: Path) -> dict[str, float]:

@@ -17,24 +17,23 @@ note goes. Whoever locks the catalogue next finds the note of a killed writer an
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-import stat
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from flare_core import atomic
 from flare_core.errors import InputError
-from flare_core.store.integrity import STALE_S
-from flare_core.store.json_fields import read_json
+from flare_core.store.cases_alive import held, remove, remove_abandoned
+from flare_core.store.cases_names import safe_name
 
 MARK = "store.json"
 JOURNAL = "history.jsonl"
@@ -44,6 +43,9 @@ CASE_FACTS = "case.json"
 SCORES = "scores.json"
 LABELS = "labels"
 PENDING = "pending"
+
+UNFINISHED = ".????????.part.*"
+"""Names of files that are written beside their place (`flare_core.atomic`)."""
 
 FORMAT = 1
 """Of the files, in ``store.json``."""
@@ -85,7 +87,11 @@ def make_folders(folder: Path) -> None:
             "Choose another folder or change its permissions.",
         ) from error
     if not (folder / MARK).exists():
-        atomic.write_json(folder / MARK, {"what": "FLARESeg case store", "format": FORMAT})
+        try:
+            atomic.write_json(folder / MARK, {"what": "FLARESeg case store", "format": FORMAT})
+        except InputError:
+            if not (folder / MARK).exists():  # else another process was quicker
+                raise
 
 
 @contextmanager
@@ -99,30 +105,65 @@ def staged(folder: Path, source: Path, suffix: str) -> Iterator[Staged]:
     """
     place = folder / PENDING / f"{uuid.uuid4().hex}{suffix}"
     try:
-        with atomic.atomic_path(place) as part:
-            digest, size = _copy(source, part)
-        place.chmod(0o444)
-        yield Staged(place, digest, size)
+        with held(place) as stream:
+            digest, size = _copy(source, stream, folder)
+            place.chmod(0o444)
+            if sys.platform == "win32":
+                stream.close()  # an open file cannot be moved there
+            yield Staged(place, digest, size)
     finally:
-        remove(place)
+        with suppress(OSError):
+            remove(place)
 
 
-def _copy(source: Path, target: Path) -> tuple[str, int]:
-    """Copy and hash in one pass; return hash and size."""
+def _copy(source: Path, target: BinaryIO, folder: Path) -> tuple[str, int]:
+    """Copy and hash in one pass, and flush; return hash and size."""
     digest, size = hashlib.sha256(), 0
-    with source.open("rb") as old, target.open("wb") as new:
-        while chunk := old.read(_CHUNK):
-            new.write(chunk)
+    try:
+        old = source.open("rb")
+    except OSError as error:
+        raise unreadable(source, error) from error
+    with old:
+        while chunk := _next(old, source):
+            try:
+                target.write(chunk)
+            except OSError as error:
+                raise unwritable(folder, error) from error
             digest.update(chunk)
             size += len(chunk)
+    try:
+        target.flush()
+        os.fsync(target.fileno())
+    except OSError as error:
+        raise unwritable(folder, error) from error
     return digest.hexdigest(), size
 
 
-def remove(path: Path) -> None:
-    """Remove a read-only file if it is there."""
-    if path.exists():
-        path.chmod(stat.S_IWRITE | stat.S_IREAD)  # Windows keeps read-only files
-        path.unlink(missing_ok=True)
+def _next(stream: BinaryIO, source: Path) -> bytes:
+    try:
+        return stream.read(_CHUNK)
+    except OSError as error:
+        raise unreadable(source, error) from error
+
+
+def unreadable(source: Path, error: OSError) -> InputError:
+    """Error about a file that is to come in."""
+    return InputError(
+        str(source),
+        f"reading failed: {error.strerror or error}",
+        "a file that this user can read",
+        "Check the file, its permissions and its disk, then try again; nothing was added.",
+    )
+
+
+def unwritable(folder: Path, error: OSError) -> InputError:
+    """Error about a store that takes no more."""
+    return InputError(
+        "case store",
+        f"{folder}: writing failed: {error.strerror or error}",
+        "a folder that may be written to, with free space",
+        "Free space or correct the permissions, then try again; nothing was lost.",
+    )
 
 
 def sync_folder(folder: Path) -> None:
@@ -165,7 +206,7 @@ class Placing:
     def move(self, file: Staged, target: Path) -> None:
         """Give a staged file its final name, which must be new; `write` flushes the folder."""
         if target.exists():
-            raise FileExistsError(0, "a file of the store is already there", str(target))
+            raise FileExistsError(errno.EEXIST, f"{target.name} is already there", str(target))
         self._placed.append(target)
         os.rename(file.path, target)
 
@@ -230,53 +271,43 @@ def _byte_at(stream: Any, place: int) -> bytes:
     return bytes(stream.read(1))
 
 
-def journal_lines(folder: Path) -> list[dict[str, Any]]:
-    """Return the events of the journal; of those with the same number the last one counts.
-
-    A line without its end, or a number used again, is of a writer that was killed before its
-    event was in the catalogue.
-    """
-    try:
-        text = (folder / JOURNAL).read_bytes().decode("utf-8", "replace")
-    except FileNotFoundError:
-        return []
-    events: dict[int, dict[str, Any]] = {}
-    for line in text.split("\n")[:-1]:
-        with suppress(ValueError, TypeError, AttributeError):  # a line that somebody spoiled
-            event = json.loads(line)
-            if event.keys() >= EVENT:
-                events[int(event["number"])] = event
-    return [events[number] for number in sorted(events)]
-
-
 def intents(folder: Path) -> dict[Path, list[str]]:
-    """Return the notes of intent that lie about, and the cases each speaks of."""
+    """Return the notes of intent that lie about, and the cases each speaks of.
+
+    A note that was cut short speaks of none: nothing had been placed yet. One that somebody
+    spoiled must not lead anywhere else.
+    """
     found = {}
     for path in sorted((folder / PENDING).glob("*.json")):
-        with suppress(OSError, ValueError, KeyError, TypeError):  # just removed, or cut short:
-            note = json.loads(path.read_text("utf-8"))  # nothing was placed yet
-            found[path] = list(note["cases"] if "cases" in note else [note["case"]])
+        with suppress(FileNotFoundError):  # just removed
+            found[path] = _cases_of(path)
     return found
 
 
-def sweep_pending(folder: Path, older_s: float = STALE_S) -> int:
-    """Remove copies and parts of files that killed writers left; return how many."""
-    count = 0
-    for path in (*(folder / PENDING).glob("*"), *folder.glob(".*.part.*")):
-        with suppress(OSError):  # another process may be sweeping too
-            if time.time() - path.stat().st_mtime > older_s:
-                remove(path)
-                count += 1
-    return count
-
-
-def read_object(path: Path) -> dict[str, Any] | None:
-    """Return a small JSON file of the store; None if it is missing or damaged."""
+def _cases_of(note: Path) -> list[str]:
     try:
-        value = read_json(path.read_text("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError, InputError):
-        return None
-    return value if isinstance(value, dict) else None
+        told = json.loads(note.read_text("utf-8"))
+        cases = told["cases"] if "cases" in told else [told["case"]]
+        legal = isinstance(cases, list) and all(isinstance(c, str) for c in cases)
+        return [c for c in cases if not c or safe_name(c) == c] if legal else []
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """Return what only the holder of the catalogue's lock writes, without its notes.
+
+    The holder may remove it at once: whoever wrote it is dead.
+    """
+    return [*(folder / PENDING).glob("*.part"), *folder.glob(".*.part.*")]
+
+
+def sweep_pending(folder: Path) -> int:
+    """Remove copies and folders that killed writers left in ``pending/``; return how many."""
+    there = [p for p in (folder / PENDING).glob("*") if p.suffix not in (".json", ".part")]
+    return sum(remove_abandoned(path) for path in there)
 
 
 def set_aside(path: Path, place: Path) -> None:

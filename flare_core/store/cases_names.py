@@ -10,7 +10,14 @@ from flare_core.errors import InputError
 LONGEST = 80
 """Characters of a name; Windows allows 260 for a whole path."""
 
-_FORBIDDEN = r'[\x00-\x1f<>:"/\\|?*]'
+MOST_BYTES = 200
+"""Bytes of a name in UTF-8; most systems allow 255, and files made of it have longer names."""
+
+SHORT_TEXT, LONG_TEXT = 1000, 100_000
+"""Characters of an author, patient or source, and of a note or reason."""
+
+_FORBIDDEN = r'[\x00-\x1f<>:"/\\|?*\ud800-\udfff]'
+"""What some system refuses, and halves of a character (a name that was not UTF-8)."""
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
@@ -41,6 +48,7 @@ def check_name(name: str) -> str:
 def safe_name(text: str) -> str:
     """Return the legal name that is nearest to a text."""
     name = re.sub(_FORBIDDEN, "_", unicodedata.normalize("NFC", text))[:LONGEST]
+    name = name.encode("utf-8")[:MOST_BYTES].decode("utf-8", "ignore")
     name = name.strip(" ").lstrip(".").rstrip(". ") or "case"
     return f"_{name}"[:LONGEST] if _RESERVED.fullmatch(name) else name
 
@@ -54,3 +62,40 @@ def key_of(name: str) -> str:
     True
     """
     return unicodedata.normalize("NFC", name).strip().casefold()
+
+
+def check_text(argument: str, text: str, longest: int = SHORT_TEXT) -> str:
+    """Return a text that can be stored and shown, or refuse it.
+
+    Raises
+    ------
+    InputError
+        If it is no text, is too long, or holds a NUL or half of a character.
+
+    Examples
+    --------
+    >>> check_text("author", "Ada")
+    'Ada'
+    """
+    odd = [sign for sign in text if sign == "\0" or "\ud800" <= sign <= "\udfff"]
+    if not odd and len(text) <= longest:
+        return text
+    came = f"{ascii(text[:60])}{'...' if len(text) > 60 else ''}"
+    why = f"with {ascii(odd[0])} in it" if odd else f"of {len(text)} characters"
+    raise InputError(
+        argument,
+        f"{came}, {why}",
+        f"at most {longest} characters, none of them NUL or half of one",
+        "Type it again; text from a file must be UTF-8.",
+    )
+
+
+def is_text(value: object, longest: int = LONG_TEXT) -> bool:
+    """Whether something is a text that `check_text` would let pass."""
+    if not isinstance(value, str):
+        return False
+    try:
+        check_text("text", value, longest)
+    except InputError:
+        return False
+    return True

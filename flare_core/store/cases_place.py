@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 import tempfile
@@ -26,6 +27,20 @@ def is_writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
+
+
+def offers_locks(folder: Path) -> bool:
+    """Whether files in a folder can be locked; True where that cannot be told."""
+    try:
+        import fcntl
+    except ImportError:  # Windows always does
+        return True
+    try:
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+    return True
 
 
 def is_on_network(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
+from flare_core.store.cases_names import LONG_TEXT, SHORT_TEXT, check_text
 
 KINDS = ("expert", "corrected", "pseudo", "soft")
 """Who made a label version: an expert from scratch, a person who corrected a model's labels, a
@@ -48,7 +49,9 @@ class LabelFacts:
     of view). Without being named here, an annotated organ without a voxel is refused."""
 
     def __post_init__(self) -> None:
-        """Check the kind and turn organ names into keys."""
+        """Check the kind and texts, and turn organ names into keys."""
+        for name, longest in (("author", SHORT_TEXT), ("model", SHORT_TEXT), ("note", LONG_TEXT)):
+            check_text(name, getattr(self, name), longest)
         if self.kind not in KINDS:
             raise InputError(
                 "kind", repr(self.kind), f"one of {', '.join(KINDS)}", "Choose one of these."
@@ -64,11 +67,17 @@ class LabelFacts:
                 "organs among those annotated",
                 "Name them as annotated as well: absent means looked for and not there.",
             )
-        bad = [key for key, ml in self.edited_ml.items() if not (math.isfinite(ml) and ml >= 0)]
+        if self.parent is not None and not 1 <= self.parent <= 10**9:
+            raise InputError("parent", str(self.parent), "a version's number", "Correct it.")
+        bad = [key for key, ml in self.edited_ml.items() if not _is_volume(ml)]
         if bad:
             raise InputError(
                 f"edited_ml: {bad[0]}", str(self.edited_ml[bad[0]]), "mL, 0 or more", "Correct it."
             )
+
+
+def _is_volume(ml: object) -> bool:
+    return isinstance(ml, (int, float)) and 0 <= ml < math.inf
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,9 @@ class CaseRecord:
     """Voxel size of the scan, z, y, x, mm."""
     labels: Path | None = None
     """File of the chosen version, absolute; None without labels."""
+    absent: tuple[str, ...] = ()
+    """Organs among `organs` that the chosen version says are not in the scan (removed, or out of
+    the field of view)."""
 
 
 @dataclass(frozen=True)

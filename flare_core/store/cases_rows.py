@@ -20,14 +20,14 @@ from flare_core.store.cases_records import (
     LabelFacts,
     LabelVersion,
 )
-from flare_core.store.cases_schema import now
+from flare_core.store.cases_schema import damaged, now
 from flare_core.store.json_fields import decode, encode, read_json
 
 Values = dict[str, Any]
 
 CASE_COLUMNS = (
     "name", "key", "patient", "patient_key", "source", "image", "linked", "sha256", "size", "grid",
-    "added", "weight", "status", "latest", "chosen", "kind", "organs",
+    "added", "weight", "status", "latest", "chosen", "kind", "organs", "absent", "voxels",
 )  # fmt: skip
 
 _SELECT = """
@@ -75,8 +75,8 @@ def choose(
 ) -> None:
     """Make a version the one that a case's status, kind and organs speak of."""
     db.execute(
-        "UPDATE cases SET status = ?, chosen = ?, kind = ?, organs = ? WHERE id = ?",
-        (status, number, facts.kind, listed(facts.annotated), case_id),
+        "UPDATE cases SET status = ?, chosen = ?, kind = ?, organs = ?, absent = ? WHERE id = ?",
+        (status, number, facts.kind, listed(facts.annotated), listed(facts.absent), case_id),
     )
 
 
@@ -116,7 +116,7 @@ def find_case(db: sqlite3.Connection, name: str) -> sqlite3.Row:
     if row is None:
         count = db.execute("SELECT count(*) FROM cases").fetchone()[0]
         raise InputError(
-            "case", repr(name), f"the name of one of the store's {count} cases",
+            "case", repr(str(name)[:100]), f"the name of one of the store's {count} cases",
             "See `flare cases list`.",
         )  # fmt: skip
     return row
@@ -195,7 +195,20 @@ def check_among(argument: str, came: Sequence[str], legal: Sequence[str]) -> Non
 
 
 def record_of(row: sqlite3.Row, folder: Path) -> CaseRecord:
-    """Turn a row into a record."""
+    """Turn a row into a record.
+
+    Raises
+    ------
+    InputError
+        If the row holds what cannot be.
+    """
+    try:
+        return _record_of(row, folder)
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise damaged(folder, f"case {row['name']!r}: {error}") from error
+
+
+def _record_of(row: sqlite3.Row, folder: Path) -> CaseRecord:
     numbers = row["grid"].split()
     z, y, x = (int(n) for n in numbers[:3])
     dz, dy, dx = (float(n) for n in numbers[3:])
@@ -218,15 +231,19 @@ def record_of(row: sqlite3.Row, folder: Path) -> CaseRecord:
         (z, y, x),
         (dz, dy, dx),
         folder / label_file if label_file else None,
+        tuple(filter(None, row["absent"].split(","))),
     )
 
 
 def version_record(row: sqlite3.Row, case: str, folder: Path) -> LabelVersion:
     """Turn a row into a label version."""
-    facts = facts_of(row["facts"], f"{case}, version {row['number']}")
-    return LabelVersion(
-        case, row["number"], folder / row["file"], row["sha256"], facts, row["created"]
-    )
+    try:
+        facts = facts_of(row["facts"], f"{case}, version {row['number']}")
+        file = folder / row["file"]
+    except (TypeError, ValueError, AttributeError) as error:
+        why = "; ".join(error.parts[:2]) if isinstance(error, InputError) else str(error)
+        raise damaged(folder, f"{case}, version {row['number']}: {why}") from error
+    return LabelVersion(case, row["number"], file, row["sha256"], facts, row["created"])
 
 
 def event_record(row: sqlite3.Row) -> Event:
@@ -286,6 +303,15 @@ def facts_of(text: str, where: str) -> LabelFacts:
     return decode(LabelFacts, read_json(text, where), where)
 
 
+def is_facts(text: object) -> bool:
+    """Whether a value is what `facts_of` can read."""
+    try:
+        facts_of(str(text), "facts")
+    except InputError:
+        return False
+    return True
+
+
 def facts_text(facts: LabelFacts) -> str:
     """Write facts as JSON text on one line.
 
@@ -295,10 +321,14 @@ def facts_text(facts: LabelFacts) -> str:
         If settings or evidence hold what JSON has no word for.
     """
     try:
-        return json.dumps(encode(facts), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(encode(facts), ensure_ascii=False, allow_nan=False)
+        text.encode("utf-8")
+        read_json(text, "facts")  # what could not be read again is not written
+        return text
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputError(
-            "facts", str(error), "text, finite numbers, true, false, null, lists and objects",
+            "facts", ascii(str(error))[1:-1],
+            "text, finite numbers, true, false, null, lists and objects",
             "Convert settings and evidence to these first (NaN becomes null).",
         ) from error  # fmt: skip
 

@@ -5,23 +5,25 @@ Everything in it can be made again from the files (`cases_rebuild`).
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 
 from flare_core.errors import InputError
-from flare_core.store.cases_place import is_on_network
+from flare_core.store.cases_place import is_on_network, offers_locks
 
 CATALOGUE = "catalogue.sqlite"
 """Its name in the store's folder."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of the tables below, in SQLite's ``user_version``. Raise it with every change, and say in
 `MIGRATIONS` how a store of the version before becomes one of the new."""
 
@@ -34,10 +36,12 @@ CREATE TABLE cases (
     patient TEXT NOT NULL, patient_key TEXT NOT NULL, source TEXT NOT NULL,
     image TEXT NOT NULL, linked INTEGER NOT NULL, sha256 TEXT NOT NULL UNIQUE,
     size INTEGER NOT NULL, grid TEXT NOT NULL, added TEXT NOT NULL, weight REAL NOT NULL,
-    status TEXT NOT NULL, latest INTEGER, chosen INTEGER, kind TEXT NOT NULL, organs TEXT NOT NULL
+    status TEXT NOT NULL, latest INTEGER, chosen INTEGER, kind TEXT NOT NULL, organs TEXT NOT NULL,
+    absent TEXT NOT NULL DEFAULT '', voxels TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX cases_status ON cases (status);
 CREATE INDEX cases_patient ON cases (patient_key);
+CREATE INDEX cases_voxels ON cases (voxels);
 CREATE TABLE versions (
     case_id INTEGER NOT NULL REFERENCES cases (id), number INTEGER NOT NULL, file TEXT NOT NULL,
     sha256 TEXT NOT NULL, size INTEGER NOT NULL, created TEXT NOT NULL, parent INTEGER,
@@ -56,7 +60,24 @@ CREATE TABLE scores (
 CREATE TABLE hold_out (patient_key TEXT PRIMARY KEY, patient TEXT NOT NULL);
 """
 
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+
+def _absent_and_voxels(db: sqlite3.Connection) -> None:
+    """Organs known to be absent, from the chosen version's facts; an image's voxels, not known."""
+    db.execute("ALTER TABLE cases ADD COLUMN absent TEXT NOT NULL DEFAULT ''")
+    db.execute("ALTER TABLE cases ADD COLUMN voxels TEXT NOT NULL DEFAULT ''")
+    db.execute("CREATE INDEX cases_voxels ON cases (voxels)")
+    query = (
+        "SELECT c.id, v.facts FROM cases c JOIN versions v"
+        " ON v.case_id = c.id AND v.number = c.chosen WHERE instr(v.facts, '\"absent\"')"
+    )
+    for number, facts in db.execute(query).fetchall():
+        with suppress(ValueError, TypeError, AttributeError, RecursionError):  # `verify` names it
+            keys = json.loads(facts).get("absent") or []
+            text = f",{','.join(keys)}," if keys else ""
+            db.execute("UPDATE cases SET absent = ? WHERE id = ?", (text, number))
+
+
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _absent_and_voxels}
 """Version -> what turns its tables into those of the next version, within one transaction."""
 
 
@@ -82,15 +103,30 @@ def create(folder: Path) -> None:
     InputError
         If it cannot be written.
     """
-    part = folder / f".{uuid.uuid4().hex[:8]}.part.{CATALOGUE}"
+    part = part_beside(folder / CATALOGUE)
     with told(folder):
         try:
-            db = sqlite3.connect(part, isolation_level=None)
-            db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            db.close()
+            with closing(empty(part)):
+                pass
             _place_new(part, folder / CATALOGUE)
+        except (sqlite3.Error, OSError):
+            if not (folder / CATALOGUE).exists():  # else another was quicker, and swept this one
+                raise
         finally:
             part.unlink(missing_ok=True)
+
+
+def empty(place: str | Path) -> sqlite3.Connection:
+    """Open a new catalogue without cases, in a file or ``:memory:``."""
+    db = sqlite3.connect(place, isolation_level=None)
+    db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def part_beside(target: Path) -> Path:
+    """Return the name of a file that becomes `target`."""
+    return target.with_name(f".{uuid.uuid4().hex[:8]}.part.{target.name}")
 
 
 def _place_new(part: Path, target: Path) -> None:
@@ -133,6 +169,12 @@ def told(folder: Path) -> Iterator[None]:
         raise _error(folder, str(error)) from error
     except OSError as error:
         raise _error(folder, error.strerror or str(error)) from error
+    except UnicodeEncodeError as error:
+        raise _error(
+            folder, f"text with half of a character: {ascii(error.object[:60])}"
+        ) from error
+    except OverflowError as error:
+        raise _error(folder, f"a number that is too large ({error})") from error
 
 
 def _for_writing(folder: Path) -> sqlite3.Connection:
@@ -143,6 +185,7 @@ def _for_writing(folder: Path) -> sqlite3.Connection:
         set_journal(db, folder)
         if version_of(db) < SCHEMA_VERSION:
             _migrate(db, folder)
+        _check_tables(db, folder)
         on_failure.pop_all()
         return db
 
@@ -161,6 +204,7 @@ def _for_reading(folder: Path) -> sqlite3.Connection:
         old.backup(db)
         old.close()
         _upgrade(db)
+    _check_tables(db, folder)
     return db
 
 
@@ -180,10 +224,14 @@ def _copied(folder: Path) -> sqlite3.Connection:
 def _migrate(db: sqlite3.Connection, folder: Path) -> None:
     """Keep a backup beside, then take the tables to this version."""
     backup = folder / f"catalogue-v{version_of(db)}-{now()[:19].replace(':', '')}.sqlite"
-    copy = sqlite3.connect(backup)
-    db.backup(copy)
-    copy.close()
-    _upgrade(db)
+    part = part_beside(backup)
+    try:
+        with closing(sqlite3.connect(part)) as copy:
+            db.backup(copy)
+        os.replace(part, backup)
+        _upgrade(db)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _upgrade(db: sqlite3.Connection) -> None:
@@ -197,6 +245,28 @@ def _upgrade(db: sqlite3.Connection) -> None:
         on_failure.pop_all()
 
 
+@lru_cache(maxsize=1)
+def columns() -> dict[str, tuple[str, ...]]:
+    """Return the columns that each table has."""
+    with closing(empty(":memory:")) as db:
+        names = [
+            row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
+        return {name: _columns(db, name) for name in names}
+
+
+def _columns(db: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    return tuple(row[1] for row in db.execute(f'PRAGMA table_info("{table}")'))
+
+
+def _check_tables(db: sqlite3.Connection, folder: Path) -> None:
+    for table, wanted in columns().items():
+        lost = [name for name in wanted if name not in _columns(db, table)]
+        if lost:
+            came = f"catalogue malformed: table {table} without {', '.join(lost)}"
+            raise _error(folder, came)
+
+
 def _check_version(db: sqlite3.Connection, folder: Path) -> None:
     found = version_of(db)
     if found > SCHEMA_VERSION:
@@ -206,15 +276,26 @@ def _check_version(db: sqlite3.Connection, folder: Path) -> None:
             f"version {SCHEMA_VERSION} or older",
             "Update FLARESeg on this machine; the store was used by a newer one.",
         )
-    if found == 0:
+    if found < 1:
         raise _error(folder, "file is not a database of cases")
 
 
 REBUILD = "Run `flare cases verify --rebuild --store FOLDER`: the files make a new catalogue."
 
+FREE_SPACE = "Free space on the disk, then try again; nothing was lost."
+
+NO_LOCKS = (
+    "This file system offers no file locks (a network mount without them, often). Keep the store on"
+    " a local disk, or mount the share with locks; nothing was lost."
+)
+
 ACTIONS = (
     ("locked", "Wait until the other program is done, then try again; nothing was lost."),
-    ("full", "Free space on the disk, then try again; nothing was lost."),
+    ("full", FREE_SPACE),
+    ("space", FREE_SPACE),
+    ("quota", FREE_SPACE),
+    ("half of a character", "Type it again; text from a file must be UTF-8."),
+    ("too large", "Give a smaller number."),
     ("not a database", REBUILD),
     ("malformed", REBUILD),
     ("", "Check the folder's permissions and free space, then try again; nothing was lost."),
@@ -222,8 +303,15 @@ ACTIONS = (
 """Words in what SQLite or the system says -> what to do."""
 
 
+def damaged(folder: Path, came: str) -> InputError:
+    """Error about a catalogue whose rows cannot be; the files make a new one."""
+    return _error(folder, f"catalogue malformed: {came}")
+
+
 def _error(folder: Path, came: str) -> InputError:
     action = next(text for word, text in ACTIONS if word in came)
+    if "lock" in came and not offers_locks(folder):  # SQLite takes it for a busy store
+        came, action = "no file locks here", NO_LOCKS
     legal = "a store that may be written to, with free space, and is not busy for long"
     return InputError(
         "case store", f"{folder}: {came}", legal, action.replace("FOLDER", str(folder))

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flare_core.errors import InputError
 from flare_core.store import cases_files as files
+from flare_core.store.cases_names import SHORT_TEXT, check_text, is_text
 from flare_core.store.cases_rows import find_case, scores_of
+from flare_core.store.cases_written import read_file
 
 if TYPE_CHECKING:
     from flare_core.store.cases_write import Writing
 
 Scores = Mapping[str, float]
+
+LARGEST = 1e300
+"""Scores are smaller; infinity and whole numbers of hundreds of digits are none."""
 
 
 def change_scores(write: Writing, table: Mapping[str, Scores]) -> None:
@@ -55,9 +60,16 @@ def write_file(write: Writing, case: sqlite3.Row) -> bool:
 
 def read_scores(path: Path) -> dict[str, float]:
     """Return the scores in a file; none if it is missing or damaged, as they can be made again."""
-    found = files.read_object(path) or {}
-    known = {name: value for name, value in found.items() if isinstance(value, int | float)}
-    return {name: float(value) for name, value in known.items() if math.isfinite(value)}
+    found: Mapping[str, object] = {}
+    with suppress(InputError):
+        found = read_file(path) or {}
+    return {name: float(value) for name, value in found.items() if is_score(name, value)}  # type: ignore[arg-type]
+
+
+def is_score(name: object, value: object) -> bool:
+    """Whether something is the name of a score and a value that it can have."""
+    number = type(value) in (int, float) and abs(value) < LARGEST  # type: ignore[arg-type]
+    return number and is_text(name, SHORT_TEXT)
 
 
 def file_of(folder: Path, case: str) -> Path:
@@ -66,7 +78,9 @@ def file_of(folder: Path, case: str) -> Path:
 
 
 def _check_finite(scores: Scores) -> None:
-    bad = [name for name, value in scores.items() if not math.isfinite(value)]
+    for name in scores:
+        check_text("name of a score", name)
+    bad = [name for name, value in scores.items() if not abs(value) < LARGEST]
     if bad:
         raise InputError(
             f"score {bad[0]}", str(scores[bad[0]]), "a finite number", "Leave it out instead."

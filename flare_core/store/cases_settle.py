@@ -7,22 +7,25 @@ case: what is whole is taken in, what is not was never promised to anybody and g
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
+from flare_core.errors import InputError
 from flare_core.store import cases_files as files
 from flare_core.store.cases_names import key_of
 from flare_core.store.cases_records import LabelFacts
 from flare_core.store.cases_rows import (
     Values,
     choose,
-    facts_of,
     facts_text,
     insert_case,
     insert_version,
     status_after,
 )
 from flare_core.store.cases_scores import put_scores, read_scores
+from flare_core.store.cases_written import case_file, hold_out_file, number_of, version_file
 
 Told = list[tuple[str, str, int | None]]
 """Case, ``added``, ``labelled`` or ``restored``, and the version: what was taken in."""
@@ -63,6 +66,8 @@ def settle(db: sqlite3.Connection, folder: Path, case: str, *, keep: bool = Fals
         told += _take_version(db, folder, case_id, facts_file)
     put_scores(db, case_id, read_scores(place / files.SCORES), newer=not keep)
     if not keep:
+        for path in place.glob(files.UNFINISHED):
+            files.remove(path)
         _clear_labels(db, folder, case_id, place / files.LABELS)
     return told
 
@@ -70,7 +75,7 @@ def settle(db: sqlite3.Connection, folder: Path, case: str, *, keep: bool = Fals
 def case_facts(values: Values) -> str:
     """Return what ``case.json`` says of a case."""
     known = ("name", "patient", "source", "image", "linked", "sha256", "size", "grid", "added",
-             "weight")  # fmt: skip
+             "weight", "voxels")  # fmt: skip
     return json.dumps({key: values[key] for key in known}, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -79,7 +84,7 @@ def new_case(values: Values) -> Values:
     return {
         **values, "key": key_of(values["name"]), "patient_key": key_of(values["patient"]),
         "linked": int(values["linked"]), "status": "unlabelled", "latest": None, "chosen": None,
-        "kind": "", "organs": "",
+        "kind": "", "organs": "", "absent": "",
     }  # fmt: skip
 
 
@@ -131,11 +136,13 @@ def _case_id(db: sqlite3.Connection, case: str) -> int | None:
 
 
 def _settle_hold_out(db: sqlite3.Connection, folder: Path) -> Told:
-    path = folder / files.HOLD_OUT
-    if path.exists() and not db.execute("SELECT 1 FROM hold_out").fetchone():
-        patients = json.loads(path.read_text("utf-8"))["patients"]
-        put_hold_out(db, patients)
-        return [("", "hold-out", None)]
+    if db.execute("SELECT 1 FROM hold_out").fetchone():
+        return []
+    with suppress(InputError):  # `verify` names a damaged one
+        patients = hold_out_file(folder)
+        if patients:
+            put_hold_out(db, patients)
+            return [("", "hold-out", None)]
     return []
 
 
@@ -146,27 +153,32 @@ def put_hold_out(db: sqlite3.Connection, patients: list[str]) -> None:
 
 
 def _take_case(db: sqlite3.Connection, folder: Path, place: Path) -> bool:
-    values = files.read_object(place / files.CASE_FACTS)
+    values = None
+    with suppress(InputError):  # `verify` names a damaged one
+        values = case_file(folder, place.name)
     if values is None:
         return False
     if not values["linked"] and not (folder / values["image"]).is_file():
         return False
-    if db.execute("SELECT 1 FROM cases WHERE sha256 = ?", (values["sha256"],)).fetchone():
+    query = "SELECT 1 FROM cases WHERE sha256 = ? OR key = ?"
+    if db.execute(query, (values["sha256"], key_of(values["name"]))).fetchone():
         return False
     insert_case(db, new_case(values))
     return True
 
 
 def _take_version(db: sqlite3.Connection, folder: Path, case_id: int, path: Path) -> Told:
-    values = files.read_object(path)
-    if values is None or not (folder / values["file"]).is_file():
+    found = None
+    with suppress(InputError):  # `verify` names a damaged one
+        found = version_file(path)
+    if found is None or not (folder / found[0]["file"]).is_file():
         return []
+    values, facts = found
     there = db.execute(
         "SELECT 1 FROM versions WHERE case_id = ? AND number = ?", (case_id, values["number"])
     ).fetchone()
     if there:
         return []
-    facts = facts_of(json.dumps(values["facts"]), str(path))
     restored = values["restores"] is not None
     put_version(db, case_id, values, facts, chosen=restored)
     what = "restored" if restored else "labelled"
@@ -174,21 +186,30 @@ def _take_version(db: sqlite3.Connection, folder: Path, case_id: int, path: Path
 
 
 def _clear(place: Path) -> None:
-    """Remove what a killed writer left of a case that is not one."""
-    for path in [*place.glob(f"{files.LABELS}/*"), *place.glob("*")]:
+    """Remove what a killed writer left of a case that is not one: no facts, no labels."""
+    facts, labels = place / files.CASE_FACTS, place / files.LABELS
+    if os.path.lexists(facts) or not place.is_dir() or (labels.is_dir() and any(labels.iterdir())):
+        return  # more than such a writer leaves
+    for path in place.glob("*"):
         if path.is_file():
             files.remove(path)
-    for path in (place / files.LABELS, place):
+    for path in (labels, place):
         if path.is_dir():
             path.rmdir()
 
 
 def _clear_labels(db: sqlite3.Connection, folder: Path, case_id: int, labels: Path) -> None:
-    """Remove label maps, facts and parts of them that belong to no version."""
-    rows = db.execute("SELECT file, number FROM versions WHERE case_id = ?", (case_id,)).fetchall()
+    """Remove what a killed writer left: unfinished files, and label maps without facts.
+
+    A version's facts come last. Where there are any, the label map was promised, even if somebody
+    has spoiled them since.
+    """
+    rows = db.execute("SELECT file FROM versions WHERE case_id = ?", (case_id,)).fetchall()
     known = {folder / row["file"] for row in rows}
-    numbers = {version_stem(row["number"]) for row in rows}
+    told = {number_of(path) for path in labels.glob("v*.json")}
     for path in labels.glob("*"):
-        facts = path.suffix == ".json" and path.name.split("-")[0] in numbers
-        if path not in known and not facts and not path.is_dir():
+        number = number_of(path)
+        bare = path.name.endswith(".nii.gz") and number is not None and number not in told
+        part = path.match(files.UNFINISHED)
+        if path not in known and (bare or part) and not path.is_dir():
             files.remove(path)

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from flare_core.errors import InputError
 from flare_core.store import cases_files as files
+from flare_core.store.cases_names import key_of
 from flare_core.store.cases_records import Problem
-from flare_core.store.cases_rows import scores_of
+from flare_core.store.cases_rows import find_case, is_facts, record_of, scores_of
 from flare_core.store.cases_scores import file_of, put_scores, read_scores, write_file
 from flare_core.store.cases_settle import settle
 from flare_core.store.cases_write import Writing, tell_found
+from flare_core.store.cases_written import (
+    case_file,
+    hold_out_file,
+    number_of,
+    read_file,
+    version_file,
+)
 from flare_core.store.integrity import sha256_of
 
 RESTORE = "Copy it back from a backup, or add the case again to another store."
+
+COPY_BACK = "Copy it back from a backup; what it said is lost to a rebuild otherwise."
+WRITE_ANEW = 'Copy the file back, or write {"patients": ["...", ...]} into it.'
+REBUILD = "Run `flare cases verify --rebuild`: the files make a new catalogue."
+LOOK = "Look at it, and remove it or add it with `flare cases add`."
 
 Lock = Callable[[], AbstractContextManager[Writing]]
 """What locks the store for writing."""
@@ -49,19 +65,52 @@ def verify_store(
     """
     problems = list(_sound(look.db))
     problems += [*_taken_in(look, lock), *_scores_mended(look, lock)] if lock else []
+    problems += [*_mark_problems(look.folder), *_hold_out_problems(look)]
     rows = look.db.execute("SELECT * FROM cases ORDER BY key").fetchall()
     for done, row in enumerate(rows, 1):
         problems += _case_problems(look, row)
         if on_done:
             on_done(done, len(rows))
-    return (*problems, *_orphans(look))
+    return (*problems, *_orphans(look, lock))
 
 
 def _sound(db: sqlite3.Connection) -> Iterator[Problem]:
     for (line,) in db.execute("PRAGMA integrity_check").fetchall():
         if line != "ok":
-            action = "Run `flare cases verify --rebuild`: the files make a new catalogue."
-            yield Problem("", "catalogue", str(line), action)
+            yield Problem("", "catalogue", str(line), REBUILD)
+
+
+def _mark_problems(folder: Path) -> list[Problem]:
+    return _read_problems("", folder / files.MARK, lambda: read_file(folder / files.MARK))
+
+
+def _hold_out_problems(look: Look) -> list[Problem]:
+    """Compare the frozen hold-out's file with the catalogue."""
+    path = look.folder / files.HOLD_OUT
+    frozen = [row[0] for row in look.db.execute("SELECT patient FROM hold_out")]
+    if not frozen and not os.path.lexists(path):
+        return []
+    problems = _read_problems("", path, lambda: hold_out_file(look.folder))
+    if not problems and {*map(key_of, hold_out_file(look.folder) or [])} != {*map(key_of, frozen)}:
+        problems = [Problem("", "facts", f"{path.name} and the catalogue name other patients")]
+    told = f"The catalogue says: {', '.join(frozen)[:500] or 'none'}. "
+    return [replace(each, action=told + WRITE_ANEW) for each in problems]
+
+
+def _read_problems(case: str, path: Path, read: Callable[[], object]) -> list[Problem]:
+    """Return the problem of a file that is missing or damaged."""
+    try:
+        if read() is not None:
+            return []
+        what = f"{path.name} is missing"
+    except InputError as error:
+        what = f"{path.name} is damaged: {_why(error)}"
+    return [Problem(case, "facts", what, COPY_BACK)]
+
+
+def _why(error: InputError) -> str:
+    argument, came, legal, _ = error.parts
+    return f"{Path(argument).name}: {came}; legal: {legal}"
 
 
 def _taken_in(look: Look, lock: Lock) -> list[Problem]:
@@ -80,13 +129,14 @@ def _taken_in(look: Look, lock: Lock) -> list[Problem]:
 def _scores_mended(look: Look, lock: Lock) -> list[Problem]:
     """Let catalogue and files have the same scores: older programs kept them in one of the two."""
     rows = look.db.execute("SELECT * FROM cases ORDER BY key").fetchall()
-    astray = [row for row in rows if _differ(look, row)]
-    if astray:
-        with lock() as write:
-            for row in astray:
-                found = read_scores(file_of(look.folder, row["name"]))
-                put_scores(write.db, row["id"], found, newer=False)
-                write_file(write, row)
+    if not any(_differ(look, row) for row in rows):
+        return []
+    with lock() as write:  # what was under way is done now
+        astray = [row for row in rows if _differ(look, row)]
+        for row in astray:
+            found = read_scores(file_of(look.folder, row["name"]))
+            put_scores(write.db, row["id"], found, newer=False)
+            write_file(write, row)
     what = "its scores were not the same in the catalogue and beside it"
     return [Problem(row["name"], "repaired", what) for row in astray]
 
@@ -101,9 +151,9 @@ def _case_folders(folder: Path) -> list[str]:
 
 def _unlisted(look: Look) -> Iterator[Path]:
     """Yield files below ``cases/`` that the catalogue does not know."""
-    known = {look.folder / r["file"] for r in look.db.execute("SELECT file FROM versions")}
+    known = {look.folder / str(r["file"]) for r in look.db.execute("SELECT file FROM versions")}
     cases = look.db.execute("SELECT name, image, linked FROM cases").fetchall()
-    known |= {look.folder / row["image"] for row in cases if not row["linked"]}
+    known |= {look.folder / str(row["image"]) for row in cases if not row["linked"]}
     known |= {look.folder / files.CASES / row["name"] / files.CASE_FACTS for row in cases}
     known |= {file_of(look.folder, row["name"]) for row in cases}
     query = "SELECT c.name, v.number FROM versions v JOIN cases c ON c.id = v.case_id"
@@ -111,49 +161,97 @@ def _unlisted(look: Look) -> Iterator[Path]:
     for path in sorted((look.folder / files.CASES).rglob("*")):
         if path in known or path.is_dir():
             continue
-        if path.parent.name == files.LABELS and path.suffix == ".json":
-            stem = path.name.partition("-")[0].removeprefix("v")
-            if stem.isdigit() and (path.parent.parent.name, int(stem)) in numbers:
-                continue
-        yield path
+        facts = path.parent.name == files.LABELS and path.suffix == ".json"
+        if not (facts and (path.parent.parent.name, number_of(path)) in numbers):
+            yield path
 
 
-def _orphans(look: Look) -> list[Problem]:
-    action = "Look at it, and remove it or add it with `flare cases add`."
-    return [
-        Problem(
-            path.relative_to(look.folder / files.CASES).parts[0],
-            "orphan",
-            f"{path.relative_to(look.folder).as_posix()} belongs to nothing in the catalogue",
-            action,
-        )
-        for path in _unlisted(look)
-    ]
+def _orphans(look: Look, lock: Lock | None) -> list[Problem]:
+    """Return what belongs to nothing: one problem for each case or version that is damaged."""
+    left = list(_unlisted(look))
+    if left and lock:
+        with lock():  # what was under way is done now
+            left = list(_unlisted(look))
+    elif left:
+        busy = {case for cases in files.intents(look.folder).values() for case in cases}
+        left = [path for path in left if _case_of(look, path) not in busy]
+    known = {row[0] for row in look.db.execute("SELECT name FROM cases")}
+    problems: dict[tuple[str, int | None, str], Problem] = {}
+    for path in left:
+        case = _case_of(look, path)
+        number = number_of(path) if path.parent.name == files.LABELS else None
+        if case not in known:
+            problems.setdefault((case, None, ""), _lost_case(look.folder, case))
+        elif number is not None and list(path.parent.glob(f"v{number:04d}-*.json")):
+            problems.setdefault((case, number, ""), _lost_version(case, path, number))
+        else:
+            problems[case, None, path.name] = Problem(case, "orphan", _astray(look, path), LOOK)
+    return list(problems.values())
+
+
+def _case_of(look: Look, path: Path) -> str:
+    return path.relative_to(look.folder / files.CASES).parts[0]
+
+
+def _astray(look: Look, path: Path) -> str:
+    return f"{path.relative_to(look.folder).as_posix()} belongs to nothing in the catalogue"
+
+
+def _lost_case(folder: Path, case: str) -> Problem:
+    """Say why a folder is none of the catalogue's cases."""
+    path = folder / files.CASES / case / files.CASE_FACTS
+    problems = _read_problems(case, path, lambda: case_file(folder, case))
+    if os.path.lexists(path) and problems:
+        return replace(problems[0], what=f"{problems[0].what}; so the case is not listed")
+    return Problem(case, "orphan", f"{files.CASES}/{case} is no case of the catalogue", LOOK)
+
+
+def _lost_version(case: str, path: Path, number: int) -> Problem:
+    """Say why a label map with facts beside it is none of the catalogue's versions."""
+    facts = next(iter(sorted(path.parent.glob(f"v{number:04d}-*.json"))))
+    problems = _read_problems(case, facts, lambda: version_file(facts))
+    if problems:
+        return replace(problems[0], what=f"{problems[0].what}; so version {number} is not listed")
+    return Problem(case, "orphan", f"version {number} is not in the catalogue", LOOK)
 
 
 def _case_problems(look: Look, row: sqlite3.Row) -> list[Problem]:
     """Compare the files of one case with the catalogue."""
-    image = Path(row["image"]) if row["linked"] else look.folder / row["image"]
-    problems = _file_problems(look, row["name"], image, row)
-    facts = look.folder / files.CASES / row["name"] / files.CASE_FACTS
-    problems += _facts_problem(row["name"], facts)
+    try:
+        image = Path(row["image"]) if row["linked"] else look.folder / row["image"]
+        problems = _file_problems(look, row["name"], image, row)
+        facts = look.folder / files.CASES / row["name"] / files.CASE_FACTS
+        problems += _read_problems(row["name"], facts, lambda: case_file(look.folder, row["name"]))
+        return problems + _row_problems(look, row) + _version_problems(look, row)
+    except (TypeError, ValueError, AttributeError) as error:
+        return [Problem(str(row["name"]), "catalogue", f"its row cannot be: {error}", REBUILD)]
+
+
+def _row_problems(look: Look, row: sqlite3.Row) -> list[Problem]:
+    """Return the problem of a row that cannot be shown."""
+    try:
+        record_of(find_case(look.db, row["name"]), look.folder)
+    except InputError as error:
+        return [Problem(row["name"], "catalogue", error.parts[1], REBUILD)]
+    return []
+
+
+def _version_problems(look: Look, row: sqlite3.Row) -> list[Problem]:
+    problems: list[Problem] = []
     query = "SELECT * FROM versions WHERE case_id = ? ORDER BY number"
     seen: set[str] = set()
     for version in look.db.execute(query, (row["id"],)).fetchall():
         labels = look.folder / version["file"]
-        beside = labels.parent.glob(f"v{version['number']:04d}-*.json")
-        problems += _facts_problem(row["name"], next(beside, labels.with_suffix(".json")))
+        beside = sorted(labels.parent.glob(f"v{version['number']:04d}-*.json"))
+        facts = beside[0] if beside else labels.with_suffix(".json")
+        problems += _read_problems(row["name"], facts, partial(version_file, facts))
+        if not is_facts(version["facts"]):
+            what = f"what it says of version {version['number']} cannot be read"
+            problems.append(Problem(row["name"], "catalogue", what, REBUILD))
         if version["file"] not in seen:  # a restored version has the file of an old one
             problems += _file_problems(look, row["name"], labels, version)
         seen.add(version["file"])
     return problems
-
-
-def _facts_problem(case: str, path: Path) -> list[Problem]:
-    if path.is_file():
-        return []
-    action = "The catalogue still has what it said; copy the file back so that it can be rebuilt."
-    return [Problem(case, "facts", f"{path.name} is missing", action)]
 
 
 def _file_problems(look: Look, case: str, path: Path, row: sqlite3.Row) -> list[Problem]:

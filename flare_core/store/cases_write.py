@@ -22,7 +22,7 @@ class Writing:
         self.db = db
         self.files = files.Placing(folder)
         self.committing = False
-        self.settled: list[Path] = []  # notes of killed writers, to be removed at the end
+        self.settled: list[Path] = []  # of killed writers; removed at the end
 
     def tell(self, event: Values) -> None:
         """Put an event into journal and catalogue."""
@@ -31,8 +31,13 @@ class Writing:
 
 
 @contextmanager
-def writing(db: sqlite3.Connection, folder: Path) -> Iterator[Writing]:
+def writing(db: sqlite3.Connection, folder: Path, *, settled: bool = False) -> Iterator[Writing]:
     """Lock the catalogue, settle what killed writers left, and commit if the block succeeds.
+
+    Parameters
+    ----------
+    settled : bool
+        Leave what killed writers left as it is: this is not the catalogue to settle it with.
 
     Raises
     ------
@@ -45,7 +50,8 @@ def writing(db: sqlite3.Connection, folder: Path) -> Iterator[Writing]:
         write = Writing(db, folder)
         with ExitStack() as on_failure:
             on_failure.push(partial(_take_back, write))
-            _settle_left(write, folder)
+            if not settled:
+                _settle_left(write, folder)
             yield write
             write.committing = True
             db.execute("COMMIT")
@@ -59,6 +65,7 @@ def _settle_left(write: Writing, folder: Path) -> None:
             for name, what, number in settle(write.db, folder, case):
                 tell_found(write, name, what, number)
         write.settled.append(note)
+    write.settled += files.left_behind(folder)
 
 
 def tell_found(write: Writing, case: str, what: str, number: int | None) -> None:
@@ -73,7 +80,7 @@ def _finish(write: Writing) -> None:
     write.files.done()
     for note in write.settled:
         with suppress(OSError):
-            note.unlink(missing_ok=True)
+            files.remove(note)
 
 
 def _take_back(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import random
@@ -20,7 +21,9 @@ import pytest
 from core.store.small_cases import LIVER, SPLEEN, labels, scan
 from flare_core.errors import InputError
 from flare_core.imaging import label_map  # noqa: F401 - loaded before the writers are forked
+from flare_core.store import cases_alive
 from flare_core.store.cases import CaseStore, LabelFacts, open_store
+from flare_core.store.cases_alive import held, held_folder
 from flare_core.store.cases_files import intents
 from flare_core.store.cases_rebuild import rebuild
 
@@ -251,19 +254,50 @@ def test_the_journal_of_killed_writers_still_rebuilds(tmp_path: Path):
         assert (store.cases(), store.history()) == before
 
 
-def test_old_copies_of_killed_writers_are_swept(tmp_path: Path):
+def _holds(folder: Path, pipe: Connection) -> None:
+    """Write a file and a folder of a store for as long as nobody ends this process."""
+    with held(folder / "new.nii.gz") as stream, held_folder(folder / "new.scratch"):
+        stream.write(b"x")
+        pipe.send("held")
+        time.sleep(60)
+
+
+def test_what_killed_writers_left_is_swept_and_living_ones_go_on(tmp_path: Path):
     folder = tmp_path / "store"
     open_store(folder, create=True).close()
-    old = 2 * 24 * 3600
-    left = {"pending/old.nii.gz": old, "pending/new.nii.gz": 60, ".1f.part.hold_out.json": old}
-    for name, age_s in left.items():
-        path = folder / name
+    left = ("pending/old.nii.gz", "pending/x.part", ".1f.part.hold_out.json", "pending/torn.json")
+    for name in left:
+        (folder / name).write_bytes(b'{"cases": ["a')
+        (folder / name).chmod(0o444)
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = _forked(_holds, folder / "pending", theirs)
+    assert ours.recv() == "held"
+    for path in (folder / "pending").glob("new.*"):
+        os.utime(path, (0, 0))  # age says nothing
+    open_store(folder).close()
+    assert sorted(os.listdir(folder / "pending")) == ["new.nii.gz", "new.scratch"]
+    assert list(folder.glob(".*")) == []
+
+    os.kill(process.pid or 0, signal.SIGKILL)
+    process.join()
+    open_store(folder).close()
+    assert os.listdir(folder / "pending") == [], "at once, not a day later"
+
+
+def test_without_locks_age_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuses(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(cases_alive.fcntl, "flock", refuses)
+    folder = tmp_path / "store"
+    with open_store(folder, create=True) as store:
+        store.add_case(scan(tmp_path / "a.nii.gz"))  # works without them
+    for name, age_s in {"old.nii.gz": 2 * 24 * 3600, "new.nii.gz": 60}.items():
+        path = folder / "pending" / name
         path.write_bytes(b"x")
         os.utime(path, (time.time() - age_s,) * 2)
-        path.chmod(0o444)
     open_store(folder).close()
     assert os.listdir(folder / "pending") == ["new.nii.gz"]
-    assert list(folder.glob(".*")) == []
 
 
 def test_failed_scores_leave_those_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
