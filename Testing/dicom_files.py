@@ -12,9 +12,18 @@ import numpy.typing as npt
 ROOT = "1.2.826.0.1.3680043.10.999"
 """A UID root for examples."""
 CT, MR, SECONDARY = (f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("2", "4", "7"))
+IMPLICIT, EXPLICIT, BIG_ENDIAN = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2"))
 LONG_LENGTH = ("OB", "OW", "UN", "SQ")
 Tag = tuple[int, int, str, object]
 """Group, element, value representation, value."""
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """A value of undefined length."""
+
+    data: bytes
+    """Its items, with the mark that ends them."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,12 @@ class Series:
     """RescaleIntercept, HU."""
     frames: int = 1
     """NumberOfFrames; more than one makes an enhanced file."""
+    changes: tuple[Tag, ...] = ()
+    """Elements instead of or beside the usual ones; a value of None leaves an element out."""
+    syntax: str = EXPLICIT
+    """Transfer syntax; implicit and big endian ones are written as such."""
+    preamble: bool = True
+    """Whether the file begins as DICOM files do; without, it has no meta group either."""
 
     @property
     def uid(self) -> str:
@@ -59,19 +74,28 @@ def write_slice(
     """Write one slice (Y, X) of stored values; no position makes it a screenshot."""
     uid = f"{series.uid}.{instance or path.name.encode().hex()[:20].lstrip('0')}"[:64]
     sop = {"CT": CT, "MR": MR}.get(series.modality, SECONDARY)
-    meta = b"".join(
-        _element(2, element, "UI", value)
-        for element, value in ((0x0002, sop), (0x0003, uid), (0x0010, "1.2.840.10008.1.2.1"))
-    )
-    tags = [
-        (0x0008, 0x0016, "UI", sop),
-        (0x0008, 0x0018, "UI", uid),
-        *_series_tags(series),
-        *_image_tags(pixels, position, series),
-    ]
-    body = b"".join(_element(*tag) for tag in sorted(tags, key=lambda tag: tag[:2]))
+    tags: dict[tuple[int, int], Tag] = {
+        (tag[0], tag[1]): tag
+        for tag in (
+            (0x0008, 0x0016, "UI", sop),
+            (0x0008, 0x0018, "UI", uid),
+            *_series_tags(series),
+            *_image_tags(pixels, position, series),
+            *series.changes,
+        )
+    }
+    tags = {key: tag for key, tag in sorted(tags.items()) if tag[3] is not None}
+    body = b"".join(_element(*tag, syntax=series.syntax) for tag in tags.values())
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(bytes(128) + b"DICM" + _element(2, 0, "UL", len(meta)) + meta + body)
+    path.write_bytes((_start(tags, series.syntax) if series.preamble else b"") + body)
+
+
+def _start(tags: dict[tuple[int, int], Tag], syntax: str) -> bytes:
+    """Return preamble and file meta group."""
+    values = ((0x0002, (8, 0x16)), (0x0003, (8, 0x18)))
+    known = [(element, tags[key][3]) for element, key in values if key in tags]
+    meta = b"".join(_element(2, element, "UI", v) for element, v in (*known, (0x0010, syntax)))
+    return bytes(128) + b"DICM" + _element(2, 0, "UL", len(meta)) + meta
 
 
 def _series_tags(series: Series) -> list[Tag]:
@@ -144,19 +168,40 @@ def place(
     return -17.0 + z * step[0], 23.0 + z * step[1], -300.0 + z * step[2]
 
 
-def _element(group: int, element: int, vr: str, value: object) -> bytes:
+def _element(group: int, element: int, vr: str, value: object, *, syntax: str = EXPLICIT) -> bytes:
     """Return one data element."""
+    order = ">" if syntax == BIG_ENDIAN else "<"
+    if isinstance(value, Undefined):
+        data, size = value.data, 0xFFFFFFFF
+    else:
+        data = _bytes_of(vr, value, order)
+        size = len(data)
+    if order == ">" and vr == "OW":
+        data = np.frombuffer(data, "<u2").astype(">u2").tobytes()
+    start = struct.pack(f"{order}HH", group, element)
+    if syntax == IMPLICIT:
+        return start + struct.pack("<I", size) + data
+    if vr in LONG_LENGTH:
+        return start + vr.encode() + struct.pack(f"{order}HI", 0, size) + data
+    return start + vr.encode() + struct.pack(f"{order}H", size) + data
+
+
+def _bytes_of(vr: str, value: object, order: str) -> bytes:
+    """Return a value, padded to an even length."""
     if isinstance(value, bytes):
         data = value
-    elif vr in ("US", "UL"):
-        data = struct.pack("<H" if vr == "US" else "<I", value)
+    elif vr in ("US", "SS", "UL"):
+        data = struct.pack(order + {"US": "H", "SS": "h", "UL": "I"}[vr], value)
     else:
         data = str(value).encode("latin-1")
-    if len(data) % 2:
-        data += b"\0" if vr == "UI" else b" "
-    start = struct.pack("<HH2s", group, element, vr.encode())
-    length = struct.pack("<HI", 0, len(data)) if vr in LONG_LENGTH else struct.pack("<H", len(data))
-    return start + length + data
+    return data + (b"\0" if vr in ("UI", "OB") else b" ") * (len(data) % 2)
+
+
+def fragments(*pieces: bytes) -> Undefined:
+    """Return compressed pixel data: an empty offset table and the pieces."""
+    items = (b"", *(piece + b"\0" * (len(piece) % 2) for piece in pieces))
+    body = b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(item)) + item for item in items)
+    return Undefined(body + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0))
 
 
 def _join(values: tuple[float, ...]) -> str:

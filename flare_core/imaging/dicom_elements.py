@@ -240,11 +240,13 @@ class _Walk:
 
     def _decoded(self, name: str, vr: bytes, raw: bytes) -> str:
         """Return a value as text that may be shown."""
-        if vr in (b"US", b"SS") or (not vr and name in SHORTS):
+        if vr in (b"US", b"SS") or (vr in (b"", b"UN") and name in SHORTS):
             count = len(raw) // 2
             return "\\".join(map(str, struct.unpack(f"{self._order}{count}H", raw[: 2 * count])))
         codec = CODECS.get(self._tags["charset"].split("\\")[-1], "ascii")
         text = raw.decode(codec, "replace").strip(" \0\t\r\n").replace("\ufffd", "?")
+        if text.isprintable():
+            return text
         return "".join(c if c.isprintable() else "?" for c in text)
 
     def _pixels(self, length: int) -> PixelSpan:

@@ -161,35 +161,51 @@ def _plain_values(header: SliceHeader, coding: Coding) -> tuple[Array, Array | N
 
 def _narrow_values(header: SliceHeader, coding: Coding, words: Array) -> tuple[Array, Array | None]:
     """Return the stored bits of wider words as numbers, and which are padding."""
-    wide = words.astype(np.int64)
+    padded = _padded_words(coding, words)
+    if not coding.signed and not coding.shift and not (words >> coding.stored).any():
+        return words, padded  # the usual 12 of 16 bits
+    wide = words.astype(np.int32 if coding.allocated < 32 else np.int64)
     values = wide >> coding.shift & (1 << coding.stored) - 1
     sign = 1 << coding.stored - 1
-    negative = (values & sign) > 0
+    if not coding.overlay:
+        _check_upper_bits(header, coding, wide, padded)
     if coding.signed:
         values = (values ^ sign) - sign
-    padded = _in_range(values, coding.padding)
-    whole = wide - (1 << coding.allocated) * (wide >= 1 << coding.allocated - 1)
-    for word in (wide, whole) if coding.padding else ():  # declared in all allocated bits
-        more = _in_range(word, coding.padding)
-        padded = more if padded is None or more is None else padded | more
+    more = _in_range(values, coding.padding)
+    return values, more if padded is None or more is None else padded | more
+
+
+def _padded_words(coding: Coding, words: Array) -> Array | None:
+    """Return which whole words are padding, declared in all of the allocated bits."""
+    if coding.signed:
+        words = words.view(f"i{words.dtype.itemsize}")
+    return _in_range(words, coding.padding)
+
+
+def _check_upper_bits(
+    header: SliceHeader, coding: Coding, wide: Array, padded: Array | None
+) -> None:
+    """Refuse words that do not fit into the bits stored; those would become other values.
+
+    Above a negative number may stand its sign, or nothing. If some numbers of a slice carry their
+    sign upwards, one that does not is a positive one too large for its bits.
+    """
     above = wide >> coding.shift + coding.stored
-    ones = (1 << coding.allocated - coding.shift - coding.stored) - 1
     odd = above != 0
-    if coding.signed and ones:
-        extended = above == ones
-        # If some numbers carry their sign upwards, one that does not is too large for its bits.
-        carries = bool((extended & negative).any())
-        odd = (above != 0) & ~(extended & negative) | (carries & negative & (above == 0))
+    if coding.signed and odd.any():
+        ones = (1 << coding.allocated - coding.shift - coding.stored) - 1
+        negative = (wide >> coding.shift + coding.stored - 1 & 1) != 0
+        extended = (above == ones) & negative
+        odd = ~extended & (odd | (negative if extended.any() else False))
     if padded is not None:
-        odd &= ~padded
-    if odd.any() and not coding.overlay:
+        odd = odd & ~padded
+    if odd.any():
         raise _refused(
             header,
             f"{int(odd.sum())} values that do not fit into the {coding.stored} bits stored "
             "(BitsStored)",
             "values within BitsStored",
         )
-    return values.astype(np.int32), padded
 
 
 def _in_range(values: Array, limits: tuple[int, int] | None) -> Array | None:
