@@ -2,7 +2,7 @@
 
 JSON events of ``--progress json``, one object per line on standard output: ``start`` (pid),
 ``progress`` (stage, file, done and total in bytes or None, fraction 0..1 of the whole), at the end
-``result`` (name, version, folder), ``error`` (kind, argument, came, legal, action, message) or
+``result`` (name, version, folder, notes), ``error`` (kind, argument, came, legal, action, message) or
 ``cancelled``. A program stops it by closing the pipe that is its standard input; what was
 downloaded stays, and the next attempt goes on from there.
 """
@@ -57,6 +57,12 @@ class Report(Protocol):
         """It is gone."""
 
 
+def notes_of(package: Package) -> list[str]:
+    """Return what an import left out: unfinished folds, labels that are no organs of ours."""
+    notes = package.card.provenance.get("notes")
+    return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
 class ReportForPeople:
     """A bar on standard error while something is downloaded, the card on standard output."""
 
@@ -83,6 +89,8 @@ class ReportForPeople:
         self._display.clear()
         print(f"Installed: {package.card.name}@{package.card.version} in {package.folder}")
         print(card_text(package))
+        for note in notes_of(package):
+            print(f"Note: {note}", file=sys.stderr)
 
     def removed(self, name: str, version: str, folder: Path) -> None:
         """Print where it was."""
@@ -122,8 +130,10 @@ class ReportForPrograms:
         self._converted += 1
 
     def installed(self, package: Package) -> None:
-        """Send what is there now."""
-        self.removed(package.card.name, package.card.version, package.folder)
+        """Send what is there now, and what a person should know of it."""
+        card = package.card
+        where = {"name": card.name, "version": card.version, "folder": str(package.folder)}
+        self._send({"event": "result", **where, "notes": notes_of(package)})
 
     def removed(self, name: str, version: str, folder: Path) -> None:
         """Send what it was about; whoever asked knows what was done."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -25,10 +26,15 @@ MAX_WEIGHTS_BYTES = 4 * 2**30
 MAX_RATIO = 200
 """A zip entry that shrinks more than this is a bomb; weights shrink by less than 10."""
 
-_ZIP_ERRORS = (
-    OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, ValueError,
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How entries of a zip may be packed; other ways ask for memory as they like."""
+
+ZIP_ERRORS = (
+    OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, KeyError,
+    IndexError, TypeError, OverflowError, MemoryError, struct.error,
 )  # fmt: skip
-"""What zipfile raises on a damaged archive (ValueError: an offset beyond the file's end)."""
+"""What zipfile raises on a damaged archive (ValueError: an offset beyond the file's end,
+RuntimeError: an encrypted entry or a way of packing that is not known)."""
 
 
 def pack(package: Package, path: str | os.PathLike[str]) -> Path:
@@ -79,7 +85,7 @@ def install(path: str | os.PathLike[str], *, home: Home | None = None) -> Packag
                 _unpack(archive, card, part)
     except InputError:
         raise
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise unsound(source, f"not readable: {error}", "a zip that FLARESeg packed") from error
     return Package(card, folder)
 
@@ -87,6 +93,9 @@ def install(path: str | os.PathLike[str], *, home: Home | None = None) -> Packag
 def _card_in(archive: zipfile.ZipFile, source: Path) -> ModelCard:
     if CARD_FILE not in archive.namelist():
         raise unsound(source, f"no {CARD_FILE} at its top", "a zip that FLARESeg packed")
+    reason = _strange(archive.getinfo(CARD_FILE))
+    if reason:
+        raise unsound(source, f"{CARD_FILE}: {reason}", "plain files")
     with archive.open(CARD_FILE) as stream:
         return parse_card(stream.read(MAX_CARD_BYTES + 1), source / CARD_FILE)
 
@@ -107,18 +116,23 @@ def _check_entries(archive: zipfile.ZipFile, card: ModelCard, source: Path) -> N
 
 def _fault(entry: zipfile.ZipInfo, size: int) -> str:
     """Why an entry is refused, empty if it is sound; `size` 0 means that the card states none."""
-    mode = entry.external_attr >> 16
-    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        return "a link or another special file"
-    if entry.flag_bits & 1:
-        return "encrypted"
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "an unusual compression"
+    if strange := _strange(entry):
+        return strange
     if entry.file_size > MAX_WEIGHTS_BYTES or (size and entry.file_size != size):
         return f"{entry.file_size} bytes instead of {size or MAX_WEIGHTS_BYTES}"
     if entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
         return f"{entry.compress_size} bytes that would unpack to {entry.file_size}"
     return ""
+
+
+def _strange(entry: zipfile.ZipInfo) -> str:
+    """Why an entry is not even looked into; empty if it is a plain file."""
+    mode = entry.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        return "a link or another special file"
+    if entry.flag_bits & 1:
+        return "encrypted"
+    return "" if entry.compress_type in PACKINGS else "an unusual compression"
 
 
 def _unpack(archive: zipfile.ZipFile, card: ModelCard, folder: Path) -> None:

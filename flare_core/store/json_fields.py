@@ -11,6 +11,7 @@ import math
 import re
 import sys
 import types
+from collections import Counter
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -18,6 +19,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from flare_core.errors import InputError
 
 T = TypeVar("T")
+
+DEEPEST = 100
+"""Lists and objects within each other; a card has six levels."""
 
 WORDS: dict[Any, str] = {
     str: "text", int: "a whole number", float: "a finite number", bool: "true or false",
@@ -40,12 +44,55 @@ def read_json(text: str, where: str) -> Any:
     {'a': [1, 2.5]}
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as error:
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+        check_json(value, text)
+        return value
+    except (ValueError, RecursionError, MemoryError) as error:
         raise InputError(
             where, f"not readable as JSON: {error}", "one JSON object",
             "Restore the file from where it came, or correct it at the place named.",
         ) from error  # fmt: skip
+
+
+def check_json(value: Any, text: str | bytes) -> None:
+    """Refuse a parsed value that no walk through it would end well for.
+
+    Parameters
+    ----------
+    value : Any
+        What was parsed.
+    text : str or bytes
+        What it was parsed from; most texts are cleared by a look at it.
+
+    Raises
+    ------
+    ValueError
+        If it is nested deeper than `DEEPEST`, or a text holds half a character.
+    """
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    if data.count(b"[") + data.count(b"{") > DEEPEST:
+        _check_depth(value)
+    if rb"\ud" in data.lower():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("a text with half a character (a lone surrogate)") from error
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        if depth > DEEPEST:
+            raise ValueError(f"nested deeper than {DEEPEST} levels")
+        inside = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [
+            item
+            for each in inside
+            if not isinstance(each, (str, int, float, type(None)))
+            for item in each
+            if isinstance(item, (dict, list))
+        ]
+        depth += 1
 
 
 def read_json_file(file: Path, *, argument: str, legal: str, action: str) -> Any:
@@ -230,6 +277,6 @@ def _refuse_constant(name: str) -> float:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"field {next(n for n in names if names.count(n) > 1)} comes twice")
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"field {counts.most_common(1)[0][0][:80]} comes twice")
     return result

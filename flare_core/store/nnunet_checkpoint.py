@@ -7,7 +7,9 @@ numbers, which nobody needs here; they become `Ignored`, so that not even numpy 
 
 from __future__ import annotations
 
+import io
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core.errors import InputError
+from flare_core.store.pickle_size import check_pickle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,8 +38,12 @@ IGNORED = (
 
 DAMAGED = (
     OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile,
+    TypeError, IndexError, OverflowError, AssertionError, MemoryError, ImportError, struct.error,
 )  # fmt: skip
 """What torch and zipfile raise on a damaged checkpoint."""
+
+OLD_PICKLES = 5
+"""What torch wrote before it wrote zips: a mark, a version, the machine, the content, the keys."""
 
 ACTION = "Do not use this checkpoint unless you trust it and can convert it elsewhere."
 
@@ -78,7 +85,8 @@ def read_checkpoint(path: Path, weights: str) -> Checkpoint:
     """
     content = load_safely(path)
     if not isinstance(content, Mapping) or not isinstance(content.get(weights), Mapping):
-        came = ", ".join(map(str, content)) if isinstance(content, Mapping) else str(type(content))
+        came = ", ".join(map(str, list(content)[:20])) if isinstance(content, Mapping) else ""
+        came = came[:200] or f"{type(content).__name__} without entries"
         raise InputError(str(path), came, f"an nnU-Net checkpoint with {weights}", ACTION)
     facts = {key: value for key, value in content.items() if key != weights}
     return Checkpoint(_tensors(content[weights], path), facts)
@@ -96,8 +104,7 @@ def load_safely(path: Path) -> Any:
 
     options: dict[str, Any] = {"mmap": True} if zipfile.is_zipfile(path) else {}
     try:
-        if options:
-            _check_stored(path)
+        _check_pickles(path, zipped=bool(options))
         with torch.serialization.safe_globals(_stand_ins()):
             return torch.load(path, map_location="cpu", weights_only=True, **options)
     except pickle.UnpicklingError as error:
@@ -114,19 +121,47 @@ def load_safely(path: Path) -> Any:
         raise InputError(str(path), came, "a PyTorch checkpoint", action) from error
 
 
-def _tensors(found: Mapping[str, Any], path: Path) -> Mapping[str, Tensor]:
-    import torch
-
-    strange = [name for name, value in found.items() if not isinstance(value, torch.Tensor)]
-    if strange:
-        raise InputError(str(path), f"{strange[0]} is no tensor", "weights as tensors", ACTION)
+def _tensors(found: Mapping[Any, Any], path: Path) -> Mapping[str, Tensor]:
     size = path.stat().st_size
     for name, tensor in found.items():
+        if not isinstance(name, str) or not _is_plain(tensor):
+            came = f"{str(name)[:200]} is no tensor of numbers"
+            raise InputError(str(path), came, "weights as tensors", ACTION)
         # One number, repeated without end by a stride of 0, would fill the memory when copied
         if tensor.numel() * tensor.element_size() > size:
             came = f"{name} of shape {tuple(tensor.shape)} in {size} bytes"
             raise InputError(str(path), came, "tensors no larger than their file", ACTION)
     return found
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor of real numbers that lies in memory, element by element."""
+    import torch
+
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_quantized or value.is_nested or value.is_complex())
+    )
+
+
+def _check_pickles(path: Path, *, zipped: bool) -> None:
+    """Refuse a checkpoint of which a few bytes stand for more than any memory holds.
+
+    In a zip torch reads one pickle; before that there were five, one behind the other.
+    """
+    if zipped:
+        _check_stored(path)
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.filename.rpartition("/")[2] == "data.pkl":
+                    with archive.open(entry) as stream:
+                        check_pickle(io.BytesIO(stream.read()))
+        return
+    with path.open("rb") as stream:
+        for _ in range(OLD_PICKLES):
+            check_pickle(stream)
 
 
 def _check_stored(path: Path) -> None:

@@ -17,6 +17,9 @@ ACTION = "Choose another configuration or model; only what is listed can be run.
 LONGEST = 1000
 """Entries of a list; plans have a handful of stages, data sets a hundred labels."""
 
+LONGEST_TEXT = 200
+"""Letters of a name that are kept."""
+
 LARGEST = 1e15
 """Numbers below are whole in floating point, too; none in a plans file comes near."""
 
@@ -99,6 +102,18 @@ def real(value: Any, where: str, legal: str = "a finite number") -> float:
     if not -LARGEST < value < LARGEST:  # NaN is not either
         raise _mistyped(where, value, legal)
     return float(value)
+
+
+def as_text(value: Any) -> str:
+    """Return a name or title, shortened; empty if there is none.
+
+    Examples
+    --------
+    >>> as_text("nnUNetTrainer"), as_text(None), as_text([1, 2])
+    ('nnUNetTrainer', '', '')
+    """
+    plain = isinstance(value, (str, int, float))
+    return str(value)[:LONGEST_TEXT].encode("utf-8", "replace").decode() if plain else ""
 
 
 def triple(value: Any, where: str = "plans") -> Triple:

@@ -7,13 +7,13 @@ import shutil
 import stat
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from flare_core.errors import InputError
-from flare_core.store.archive import MAX_RATIO
+from flare_core.store.archive import MAX_RATIO, PACKINGS, ZIP_ERRORS
 from flare_core.store.home import Home, ensure_folder
 from flare_core.store.integrity import sweep
 from flare_core.store.nnunet_fields import refusal
@@ -45,9 +45,15 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 DEEPEST = 5
 """Folders below the one that is given, in which a model is looked for."""
 
-_ZIP_ERRORS = (
-    OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, ValueError,
-)  # fmt: skip
+
+@dataclass(frozen=True)
+class Folds:
+    """Which folds of a model count."""
+
+    paths: dict[str, Path]
+    """Checkpoint by the fold's name: ``0`` to ``4``, ``all``."""
+    notes: tuple[str, ...] = ()
+    """Which are unfinished and which were left out, for a person."""
 
 
 @contextmanager
@@ -90,13 +96,13 @@ def unpack(source: Path, folder: Path) -> None:
                     # zipfile stops at the size the entry states, which was checked
                     with archive.open(entry) as stream, target.open("wb") as sink:
                         shutil.copyfileobj(stream, sink)
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         if isinstance(error, InputError):
             raise
         if isinstance(error, OSError) and error.errno in FULL:
             legal = f"{sum(entry.file_size for entry in entries) / 2**30:.1f} GiB of free space"
             action = "Free space, then import it again; nothing was left behind."
-            raise refusal(str(folder), error.strerror, legal, action=action) from error
+            raise refusal(str(folder), str(error.strerror), legal, action=action) from error
         raise _unsound(source, f"not readable: {error}") from error
 
 
@@ -119,13 +125,17 @@ def model_folder(folder: Path) -> Path:
     return found[0]
 
 
-def checkpoints(folder: Path, folds: Sequence[int | str] | None = None) -> dict[str, Path]:
-    """Return the checkpoint of each fold, by the fold's name (``0`` to ``4``, ``all``).
+def checkpoints(folder: Path, folds: Sequence[int | str] | None = None) -> Folds:
+    """Return the checkpoint of each fold that counts, and what a person should know of the others.
+
+    Unasked, folds are taken as nnU-Net takes them: the numbered ones whose training is finished,
+    and ``all``, which has seen every case, only where it is alone. Where no training is finished,
+    the best checkpoints so far count; the latest ones only if somebody names their folds.
 
     Parameters
     ----------
     folds : sequence of int or str, optional
-        Folds wanted; None takes those that are there.
+        Folds wanted; None takes those that nnU-Net would take.
 
     Raises
     ------
@@ -141,14 +151,49 @@ def checkpoints(folder: Path, folds: Sequence[int | str] | None = None) -> dict[
         if each.is_dir() and (each.name.startswith("fold_") or each.name == "all")
     }
     found = {fold: path for fold, path in there.items() if path is not None}
-    wanted = list(found) if folds is None else [str(fold) for fold in folds]
+    wanted = _unasked(found, names) if folds is None else [str(fold) for fold in folds]
     missing = [fold for fold in wanted if fold not in found]
     if missing or not wanted:
-        came = f"no fold {', '.join(missing)}" if missing else "no fold with weights"
-        legal = f"{', '.join(found) or 'fold_0, ...'}: folders with {names[0]}"
-        action = "Choose folds that are there, or copy the missing ones."
-        raise refusal(f"{folder}: folds", came, legal, action=action)
-    return {fold: found[fold] for fold in wanted}
+        raise _no_fold(folder, missing, found, names)
+    notes = [
+        f"Fold {fold} comes from a training that is not finished: {found[fold].name}."
+        for fold in wanted
+        if found[fold].name != names[0]
+    ]
+    if folds is None:
+        left = [fold for fold in there if fold not in wanted]
+        notes += [_left_out(fold, there[fold], names) for fold in left]
+    return Folds({fold: found[fold] for fold in wanted}, tuple(notes))
+
+
+def _unasked(found: Mapping[str, Path], names: Sequence[str]) -> list[str]:
+    """Return the folds that nnU-Net would take, else those of the best checkpoints so far."""
+    for name in names[:2]:
+        having = [fold for fold, path in found.items() if path.name == name]
+        numbered = [fold for fold in having if fold.isdecimal()]
+        if numbered or "all" in having:
+            return numbered or ["all"]
+    return []
+
+
+def _left_out(fold: str, path: Path | None, names: Sequence[str]) -> str:
+    if path is None:
+        return f"Fold {fold} is left out: there are no weights in it."
+    if path.name != names[0]:
+        return f"Fold {fold} is left out: its training is not finished (no {names[0]})."
+    return f"Fold {fold} is left out, as nnU-Net does beside numbered folds; --folds names others."
+
+
+def _no_fold(
+    folder: Path, missing: Sequence[str], found: Mapping[str, Path], names: Sequence[str]
+) -> InputError:
+    came = f"no fold {', '.join(missing)}" if missing else "no fold with weights"
+    action = "Choose folds that are there, or copy the missing ones."
+    if not missing and found:
+        came += f" of a finished training: {', '.join(f'{f} ({p.name})' for f, p in found.items())}"
+        action = "Finish the training, or name the folds that are to count all the same (--folds)."
+    legal = f"{', '.join(found) or 'fold_0, ...'}: folders with {names[0]}"
+    return refusal(f"{folder}: folds", came, legal, action=action)
 
 
 def _plans_below(folder: Path) -> Iterator[Path]:
@@ -180,6 +225,8 @@ def _fault(entry: zipfile.ZipInfo) -> str:
         return "a link or another special file"
     if entry.flag_bits & 1:
         return "encrypted"
+    if entry.compress_type not in PACKINGS:
+        return "an unusual compression"
     if entry.file_size > MAX_RATIO * max(entry.compress_size, 1) + 2**20:
         return f"{entry.compress_size} bytes that would unpack to {entry.file_size}"
     return ""

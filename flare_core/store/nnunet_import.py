@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from flare_core.errors import InputError
 from flare_core.store.home import Home
+from flare_core.store.json_fields import check_json
 from flare_core.store.models import ModelCard, StageCard, TrainingSource, WeightsFile
 from flare_core.store.nnunet_checkpoint import read_checkpoint
-from flare_core.store.nnunet_fields import need, refusal
+from flare_core.store.nnunet_fields import as_text, need, refusal
 from flare_core.store.nnunet_folder import checkpoints, model_folder, opened
-from flare_core.store.nnunet_labels import Channels, LabelMap, channels_of
+from flare_core.store.nnunet_labels import Channels, LabelMap, channels_of, not_ours
 from flare_core.store.nnunet_names import without_duplicates
 from flare_core.store.nnunet_plans import NnunetPlan, plan_of
 from flare_core.store.nnunet_shapes import first_misfit
@@ -39,7 +40,7 @@ from flare_core.store.package import Package, write_package
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_JSON_BYTES = 64 * 2**20
+MAX_JSON_BYTES = 16 * 2**20
 """plans.json holds a few kilobytes; a data set's list of files may make it more."""
 
 EXACT_STEP = 0.5
@@ -90,6 +91,8 @@ class NnunetModel:
     """By fold, under our names."""
     facts: Mapping[str, Any]
     """For the card's provenance."""
+    notes: tuple[str, ...] = ()
+    """What was left out, and what else a person should know."""
 
 
 def import_nnunet(
@@ -160,33 +163,35 @@ def read_model(
         return _read_v1(folder, folds, label_map)
     plans, dataset = read_object(folder / "plans.json"), read_object(folder / "dataset.json")
     channels = channels_of(dataset, label_map)
-    paths = checkpoints(folder, folds)
+    chosen = checkpoints(folder, folds)
     weights: dict[str, Mapping[str, Tensor]] = {}
     plan: NnunetPlan | None = None
     facts: dict[str, Any] = {}
-    for fold, path in paths.items():
+    for fold, path in chosen.paths.items():
         found = read_checkpoint(path, "network_weights")
         if plan is None:
             facts = _facts(plans, found.facts, folder)
             plan = plan_of(plans, facts["configuration"], len(channels.names))
+        _check_same_training(found.facts, facts["configuration"], path)
         weights[fold] = fitting(without_duplicates(found.weights), plan, path)
     if plan is None:
         raise refusal(str(folder), "no fold", "one or more")
-    title = f"{plans.get('dataset_name', folder.parent.name)}-{facts['configuration']}"
-    return NnunetModel(title, plan, channels, weights, facts | {"folds": list(paths)})
+    title = f"{facts['dataset'] or folder.parent.name}-{facts['configuration']}"
+    notes = (*chosen.notes, *not_ours(channels, label_map))
+    return NnunetModel(title, plan, channels, weights, facts | {"folds": list(chosen.paths)}, notes)
 
 
 def _read_v1(
     folder: Path, folds: Sequence[int | str] | None, label_map: LabelMap | None
 ) -> NnunetModel:
     plans = read_plans_pickle(folder / "plans.pkl")
-    paths = checkpoints(folder, folds)
+    chosen = checkpoints(folder, folds)
     named = folder / "dataset.json"
     channels = channels_of_v1(plans, read_object(named) if named.is_file() else None, label_map)
-    stage, trainer = stage_of(next(iter(paths.values())), plans)
+    stage, trainer = stage_of(next(iter(chosen.paths.values())), plans)
     weights: dict[str, Mapping[str, Tensor]] = {}
     plan: NnunetPlan | None = None
-    for fold, path in paths.items():
+    for fold, path in chosen.paths.items():
         theirs = weights_of_v1(path)
         plan = plan or plan_of_v1(plans, stage, theirs, len(channels.names))
         weights[fold] = fitting(converted(theirs, plan.network), plan, path)
@@ -194,7 +199,8 @@ def _read_v1(
         raise refusal(str(folder), "no fold", "one or more")
     data = Path(str(plans.get("preprocessed_data_folder", folder.name))).name
     facts = {"stage": stage, "trainer": trainer, "plans": "v1", "dataset": data}
-    return NnunetModel(data, plan, channels, weights, facts | {"folds": list(paths)})
+    notes = (*chosen.notes, *not_ours(channels, label_map))
+    return NnunetModel(data, plan, channels, weights, facts | {"folds": list(chosen.paths)}, notes)
 
 
 def fitting(weights: Mapping[str, Tensor], plan: NnunetPlan, path: Path) -> Mapping[str, Tensor]:
@@ -254,6 +260,7 @@ def model_card(model: NnunetModel, stage: StageCard, name: str, about: About) ->
             "nnunet": dict(model.facts),
             "labels": dict(zip(model.channels.names, model.channels.labels, strict=True)),
             "values": dict(zip(model.channels.names, model.channels.values, strict=True)),
+            "notes": list(model.notes),
         },
     )
 
@@ -278,28 +285,43 @@ def read_object(path: Path) -> dict[str, Any]:
     InputError
         If there is none, or it is too large.
     """
+    legal = f"a JSON object, at most {MAX_JSON_BYTES} bytes"
+    if not path.is_file():
+        raise refusal(str(path), "no such file", legal)
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_JSON_BYTES + 1)
         value = json.loads(data) if len(data) <= MAX_JSON_BYTES else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise refusal(str(path), f"not readable: {error}", "a JSON object") from error
+        check_json(value, data)
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise refusal(str(path), f"not readable: {error}", legal) from error
     if not isinstance(value, dict):
-        raise refusal(str(path), f"{len(data)} bytes that are no object", "a JSON object")
+        raise refusal(str(path), f"{len(data)} bytes that are no object", legal)
     return value
+
+
+def _configuration_in(checkpoint: Mapping[str, Any]) -> str | None:
+    arguments = checkpoint.get("init_args")
+    stated = arguments.get("configuration") if isinstance(arguments, Mapping) else None
+    return stated if isinstance(stated, str) else None
+
+
+def _check_same_training(checkpoint: Mapping[str, Any], configuration: str, path: Path) -> None:
+    """Refuse a fold of another configuration: its weights may fit, but not its voxel size."""
+    stated = _configuration_in(checkpoint)
+    if stated not in (None, configuration):
+        action = "Import the folds of one configuration (--folds)."
+        raise refusal(str(path), f"a fold of {stated}", configuration, action=action)
 
 
 def _facts(plans: Mapping[str, Any], checkpoint: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return what the first checkpoint and the plans tell about the training."""
-    arguments = checkpoint.get("init_args")
-    configuration = arguments.get("configuration") if isinstance(arguments, Mapping) else None
-    if not isinstance(configuration, str):
-        configuration = folder.name.rpartition("__")[2]
     mirrored = checkpoint.get("inference_allowed_mirroring_axes")
+    mirrored = mirrored if isinstance(mirrored, (list, tuple)) else ()
     return {
-        "configuration": configuration,
-        "trainer": str(checkpoint.get("trainer_name", "")),
-        "plans": str(plans.get("plans_name", "")),
-        "dataset": str(need(plans, "dataset_name", "plans.json")),
-        "mirror_axes": [int(axis) for axis in mirrored or () if isinstance(axis, int)],
+        "configuration": _configuration_in(checkpoint) or folder.name.rpartition("__")[2],
+        "trainer": as_text(checkpoint.get("trainer_name")),
+        "plans": as_text(plans.get("plans_name")),
+        "dataset": as_text(need(plans, "dataset_name", "plans.json")),
+        "mirror_axes": sorted({axis for axis in mirrored if type(axis) is int and 0 <= axis < 3}),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,28 +18,40 @@ LabelMap = Mapping[str, str | None]
 MORE_NAMES = {
     "postcava": "inferior_vena_cava",
     "ivc": "inferior_vena_cava",
-    "vena cava": "inferior_vena_cava",
     "inferior vena cava ivc": "inferior_vena_cava",
+    "vena cava": "inferior_vena_cava",
     "arota": "aorta",
     "abdominal aorta": "aorta",
     "gall bladder": "gallbladder",
     "bladder gall": "gallbladder",
     "oesophagus": "esophagus",
-    "suprarenal gland right": "right_adrenal_gland",
-    "suprarenal gland left": "left_adrenal_gland",
-    "right suprarenal gland": "right_adrenal_gland",
-    "left suprarenal gland": "left_adrenal_gland",
     "pancreatic tissue": "pancreas",
-    "kidney r": "right_kidney",
-    "kidney l": "left_kidney",
-    "adrenal r": "right_adrenal_gland",
-    "adrenal l": "left_adrenal_gland",
     "tumours": "lesion",
     "tumors": "lesion",
     "lesions": "lesion",
     "tumour": "lesion",
 }
-"""Spellings seen in public data sets, beyond the organ table's own synonyms."""
+"""Spellings seen in public data sets, beyond the organ table's own synonyms. The order of words
+does not matter."""
+
+SIDES = {
+    "right": "right", "r": "right", "rt": "right", "dexter": "right", "dextra": "right",
+    "left": "left", "l": "left", "lt": "left", "sinister": "left", "sinistra": "left",
+}  # fmt: skip
+"""Words for a side, as in "Kidney (R)"."""
+
+PAIRED = {
+    "kidney": "kidney", "ren": "kidney",
+    "adrenal": "adrenal_gland", "adrenal gland": "adrenal_gland", "adrenals": "adrenal_gland",
+    "suprarenal": "adrenal_gland", "suprarenal gland": "adrenal_gland",
+}  # fmt: skip
+"""Names of paired organs without their side."""
+
+BRACKETS = re.compile(r"[(\[{<]([^()\[\]{}<>]*)[)\]}>]")
+"""A part of a name in brackets."""
+
+LONGEST_NAME = 200
+"""Letters of a name that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -129,20 +142,72 @@ def mapped(
 def organ_of(name: str) -> str | None:
     """Return the key of the organ a label of another model is, None if it is none of ours.
 
+    The order of words, brackets, dots and capitals do not matter; every word has to be understood:
+    a cyst of the left kidney is no left kidney.
+
     Examples
     --------
     >>> organ_of("kidney_right"), organ_of("Postcava"), organ_of("lung_upper_lobe_left")
     ('right_kidney', 'inferior_vena_cava', None)
+    >>> organ_of("Kidney (R)"), organ_of("Inferior vena cava (IVC)"), organ_of("kidney_cyst_left")
+    ('right_kidney', 'inferior_vena_cava', None)
     """
-    words = " ".join(name.replace("_", " ").replace("-", " ").split()).casefold()
-    if words in MORE_NAMES:
-        return MORE_NAMES[words]
-    if words.isdigit():
+    inside = BRACKETS.findall(name)
+    outside = BRACKETS.sub(" ", name)
+    if inside and _words(outside):
+        also = [_named(each) for each in inside]
+        if also[0] is not None and also == [_named(outside)] * len(also):
+            return also[0]
+    return _named(name)
+
+
+def _named(name: str) -> str | None:
+    """Return the key of the organ whose words these are, in whatever order."""
+    words = _words(name)
+    sides = {SIDES[word] for word in words if word in SIDES}
+    rest = " ".join(word for word in words if word not in SIDES)
+    if len(sides) == 1:
+        paired = _by_words(PAIRED).get(_sorted(rest))
+        return None if paired is None else f"{sides.pop()}_{paired}"
+    if sides or not rest or rest.isdigit():
         return None
+    known = _by_words(MORE_NAMES).get(_sorted(rest))
+    if known is not None:
+        return known
     try:
-        return organ(words).key
+        return organ(rest).key
     except InputError:
-        return None
+        return _by_words({each.name: each.key for each in ALL_TARGETS}).get(_sorted(rest))
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name, the same of "KidneyRight", "kidney_right", "Kidney, right"."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", name[:LONGEST_NAME])
+    return [word.casefold() for word in re.split(r"[^\w]+|_", parted) if word]
+
+
+def _by_words(names: Mapping[str, str]) -> dict[str, str]:
+    return {_sorted(name.casefold()): key for name, key in names.items()}
+
+
+def _sorted(words: str) -> str:
+    return " ".join(sorted(words.split()))
+
+
+def not_ours(found: Channels, label_map: LabelMap | None = None) -> tuple[str, ...]:
+    """Return what to say about labels that are none of our organs, unless a person said so."""
+    said = {str(name) for name, key in (label_map or {}).items() if key is None}
+    pairs = zip(found.names, found.values, found.labels, strict=True)
+    names = [
+        name
+        for name, value, label in pairs
+        if label.startswith(OTHER) and not {name, str(value)} & said
+    ]
+    if not names:
+        return ()
+    count = "1 label is no organ" if len(names) == 1 else f"{len(names)} labels are no organs"
+    action = f'If one is an organ under another name, say so: --map "{names[0]}=ORGAN".'
+    return (f"{count} of ours and will not be shown: {', '.join(names)}. {action}",)
 
 
 def _label(name: str, value: int, asked: Mapping[str, str | None]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import collections
+import io
 import pickle
 import struct
 from collections.abc import Callable
@@ -16,9 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from flare_core.errors import InputError
+from flare_core.store.pickle_size import check_pickle
 
-MAX_BYTES = 256 * 2**20
+MAX_BYTES = 32 * 2**20
 """A plans file lists the training cases; that of FLARE22's winner has one megabyte."""
+
+MOST_VALUES = 4_000_000
+"""Numbers, texts and containers of a plans file, each counted as often as it is held."""
+
+MOST_AXES = 8
+"""Axes of an array."""
 
 FORMATS = {"f2": "e", "f4": "f", "f8": "d", "b1": "?", "i1": "b", "i2": "h", "i4": "i", "i8": "q",
            "u1": "B", "u2": "H", "u4": "I", "u8": "Q"}  # fmt: skip
@@ -38,8 +46,9 @@ def read_plans_pickle(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(str(path), "a larger file", f"at most {MAX_BYTES} bytes", action)
-        with path.open("rb") as stream:
-            return _plain(_Reader(stream).load())
+        data = path.read_bytes()
+        check_pickle(io.BytesIO(data), most_values=MOST_VALUES, most_steps=MOST_VALUES)
+        return _plain(_Reader(io.BytesIO(data)).load())
     except _Refused as error:
         came = f"a pickle that calls {error}; nothing of it was executed"
         raise InputError(str(path), came, legal, action) from error
@@ -51,7 +60,7 @@ def read_plans_pickle(path: Path) -> Any:
 
 BROKEN = (
     OSError, EOFError, pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError,
-    AttributeError, struct.error, OverflowError, MemoryError,
+    AttributeError, struct.error, OverflowError, MemoryError, RecursionError, NotImplementedError,
 )  # fmt: skip
 """What a damaged pickle raises."""
 
@@ -87,6 +96,8 @@ class _Array:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, kind, fortran, data = state
         flat = list(data) if isinstance(data, list) else kind.numbers(data)
+        if len(shape) > MOST_AXES:
+            raise ValueError(f"an array of {len(shape)} axes")
         if fortran and len(shape) > 1:
             raise ValueError("an array in column order")
         for n in reversed(shape[1:]):
@@ -149,12 +160,17 @@ class _Reader(pickle.Unpickler):  # noqa: S301 (finds nothing but what KNOWN lis
         return KNOWN[module, name]
 
 
+def _key(key: Any) -> Any:
+    """Return a key of a dict; old plans have some of several labels, which become text."""
+    return str(_plain(key)) if isinstance(key, tuple) else key
+
+
 def _plain(value: Any) -> Any:
     """Return the same with lists for arrays."""
     if isinstance(value, _Array):
         return _plain(value.values)
     if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
+        return {_key(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value

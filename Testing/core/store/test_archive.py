@@ -226,3 +226,25 @@ def test_damage_anywhere_is_refused_or_harmless(
             hit += 1
             assert not place.path.exists()
     assert hit > 150
+
+
+def test_an_unusual_compression_of_the_card_alone(packed: Path, home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "lzma.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries_of(packed):
+            kind = zipfile.ZIP_LZMA if name == "card.json" else zipfile.ZIP_STORED
+            archive.writestr(name, data, kind)
+    refused(path, home, "card.json: an unusual compression")
+
+
+def test_an_encrypted_card(packed: Path, home: Home, tmp_path: Path) -> None:
+    """The mark alone makes zipfile ask for a password."""
+    path = rezip(tmp_path / "locked.zip", entries_of(packed))
+    raw = bytearray(path.read_bytes())
+    for head, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = raw.find(head)
+        while at >= 0:
+            raw[at + flags] |= 1
+            at = raw.find(head, at + 4)
+    path.write_bytes(bytes(raw))
+    refused(path, home, "encrypted")

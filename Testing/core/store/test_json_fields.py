@@ -106,3 +106,19 @@ def test_what_json_has_no_word_for_is_not_written(bad: object) -> None:
 def test_a_field_of_the_wrong_type_is_not_written() -> None:
     with pytest.raises(InputError, match="card: name"):
         to_text(Outer(5, 1), "card")  # type: ignore[arg-type]
+
+
+def test_what_no_walk_through_would_end_well_for_is_refused() -> None:
+    deep = '{"a":' * 150 + "1" + "}" * 150
+    with pytest.raises(InputError, match="nested deeper"):
+        read_json(deep, "x")
+    with pytest.raises(InputError, match="half a character"):
+        read_json(r'["\uD834"]', "x")
+    assert read_json(r'["\uD834\uDD1E"]', "x") == ["\U0001d11e"]
+    assert len(read_json(str([[1]] * 500), "x")) == 500
+
+
+def test_repeated_keys_of_a_large_object_are_found_at_once() -> None:
+    many = ",".join(f'"{n}":1' for n in range(50_000))
+    with pytest.raises(InputError, match="field last comes twice"):
+        read_json("{" + many + ',"last":1,"last":2}', "x")

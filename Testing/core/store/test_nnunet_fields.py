@@ -29,7 +29,7 @@ from nnunet_folders import (
 NAN, INF = float("nan"), float("inf")
 ODD: tuple[Any, ...] = (
     None, True, -1, 0, 2.5, 10**6, 10**400, NAN, INF, "", "x", "3", [], [1], [[1]], [None] * 3, {},
-    {"a": 1},
+    {"a": 1}, -(2**63), 2**63, 1e308, 1e-320, "\0", "A" * 5000, [[[]]], {"0": None}, {"": {}}, (),
 )  # fmt: skip
 REGIONS = dataset(labels={"background": 0, "liver": [1, 2], "aorta": 2}, regions_class_order=[1, 2])
 

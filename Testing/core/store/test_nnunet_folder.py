@@ -51,8 +51,9 @@ def test_none_or_several_models_are_an_error_that_names_them(tmp_path: Path) -> 
 def test_folds_that_are_there_or_asked_for(tmp_path: Path) -> None:
     model = make_model(tmp_path / "m", "fold_0", "fold_3", "fold_all")
     (model / "fold_1").mkdir()  # not yet trained
-    assert list(checkpoints(model)) == ["0", "3", "all"]
-    assert list(checkpoints(model, ["all", 0])) == ["all", "0"]
+    assert list(checkpoints(model).paths) == ["0", "3"]  # as nnU-Net: without the one of all cases
+    assert list(checkpoints(model, [0, 3, "all"]).paths) == ["0", "3", "all"]
+    assert list(checkpoints(model, ["all", 0]).paths) == ["all", "0"]
     with pytest.raises(InputError, match="no fold 1") as error:
         checkpoints(model, [0, 1])
     assert "0, 3, all" in error.value.parts[2]
@@ -64,13 +65,52 @@ def test_the_best_checkpoint_where_there_is_no_final_one(tmp_path: Path) -> None
     with pytest.raises(InputError, match="no fold with weights"):
         checkpoints(model)
     (model / "fold_0" / "checkpoint_best.pth").write_bytes(b"")
-    assert checkpoints(model)["0"].name == "checkpoint_best.pth"
+    found = checkpoints(model)
+    assert found.paths["0"].name == "checkpoint_best.pth" and "not finished" in found.notes[0]
 
 
 def test_folders_of_version_1(tmp_path: Path) -> None:
     model = make_model(tmp_path / "m", "fold_0", "all", plans="plans.pkl")
-    found = checkpoints(model)
+    found = checkpoints(model, ["all", 0]).paths
     assert list(found) == ["all", "0"] and found["0"].name == "model_final_checkpoint.model"
+    unasked = checkpoints(model)
+    assert list(unasked.paths) == ["0"] and "Fold all is left out" in unasked.notes[0]
+
+
+def test_unfinished_and_foreign_folds_are_left_out_and_said(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "m", "fold_0", "fold_10", "fold_all", "fold_2_old")
+    for name in ("fold_1", "fold_2"):
+        (model / name).mkdir()
+    (model / "fold_1" / "checkpoint_latest.pth").write_bytes(b"")
+    found = checkpoints(model)
+    assert list(found.paths) == ["0", "10"]
+    assert "\n".join(sorted(found.notes)) == (
+        "Fold 1 is left out: its training is not finished (no checkpoint_final.pth).\n"
+        "Fold 2 is left out: there are no weights in it.\n"
+        "Fold 2_old is left out, as nnU-Net does beside numbered folds; --folds names others.\n"
+        "Fold all is left out, as nnU-Net does beside numbered folds; --folds names others."
+    )
+    asked = checkpoints(model, [0, 1])
+    assert [path.name for path in asked.paths.values()] == [
+        "checkpoint_final.pth", "checkpoint_latest.pth",
+    ]  # fmt: skip
+    assert asked.notes == (
+        "Fold 1 comes from a training that is not finished: checkpoint_latest.pth.",
+    )
+
+
+def test_the_fold_of_all_cases_counts_where_it_is_alone(tmp_path: Path) -> None:
+    assert list(checkpoints(make_model(tmp_path / "m", "fold_all")).paths) == ["all"]
+
+
+def test_latest_checkpoints_count_only_if_named(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "m")
+    (model / "fold_0").mkdir()
+    (model / "fold_0" / "checkpoint_latest.pth").write_bytes(b"")
+    with pytest.raises(InputError, match="of a finished training") as error:
+        checkpoints(model)
+    assert "checkpoint_latest.pth" in error.value.parts[1] and "--folds" in error.value.parts[3]
+    assert list(checkpoints(model, ["0"]).paths) == ["0"]
 
 
 def test_a_zip_is_unpacked_for_the_block_and_gone_behind_it(tmp_path: Path) -> None:

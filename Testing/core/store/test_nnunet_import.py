@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_what_the_folder_does_not_say(tmp_path: Path, home: Home) -> None:
 
 def test_folds_become_files_of_one_stage(tmp_path: Path, home: Home) -> None:
     model = write_v2(tmp_path, folds=("0", "1", "all"))
-    package = import_nnunet(model, home=home)
+    package = import_nnunet(model, home=home, folds=[0, 1, "all"])
     paths = package.weights_paths("organs")
     assert [p.name for p in paths] == [
         "organs.safetensors", "organs-1.safetensors", "organs-all.safetensors",
@@ -155,3 +156,87 @@ def test_plans_with_nan_are_read_as_nnunet_writes_them(tmp_path: Path, home: Hom
 def test_names_are_made_legal() -> None:
     assert model_name("Dataset 5 (Ünder) Ärzte!") == "dataset-5-nder-rzte"
     assert model_name("---") == "nnunet" and len(model_name("x" * 99)) == 64
+
+
+def test_what_was_left_out_is_said(tmp_path: Path, home: Home) -> None:
+    """An unfinished fold, the one of all cases, and labels that are no organs of ours."""
+    labels = {"background": 0, "Leber": 1, "Kidney (R)": 2}
+    model = write_v2(tmp_path, folds=("0", "1", "all"), described=dataset(labels=labels))
+    (model / "fold_1" / "checkpoint_final.pth").rename(model / "fold_1" / "checkpoint_latest.pth")
+    package = import_nnunet(model, home=home)
+    (stage,) = package.card.stages
+    assert len(stage.weights_files) == 1
+    assert stage.labels == ("background", "other:Leber", "right_kidney")
+    notes = package.card.provenance["notes"]
+    assert [note.split(":")[0] for note in notes] == [
+        "Fold 1 is left out",
+        "Fold all is left out, as nnU-Net does beside numbered folds; --folds names others.",
+        "1 label is no organ of ours and will not be shown",
+    ]
+    assert '--map "Leber=ORGAN"' in notes[2]
+    said = import_nnunet(model, home=home, name="said", folds=["0"], label_map={"Leber": None})
+    assert said.card.provenance["notes"] == []
+
+
+def test_a_fold_of_another_configuration_is_refused(tmp_path: Path, home: Home) -> None:
+    model = write_v2(tmp_path, folds=("0", "1"))
+    path = model / "fold_1" / "checkpoint_final.pth"
+    content = torch.load(path, weights_only=False)
+    content["init_args"]["configuration"] = "3d_lowres"
+    torch.save(content, path)
+    with pytest.raises(InputError, match="a fold of 3d_lowres"):
+        import_nnunet(model, home=home)
+    assert nothing_installed(home)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"inference_allowed_mirroring_axes": 5},
+        {"inference_allowed_mirroring_axes": [True, [0], "x", 7, 2, 2, 0]},
+        {"init_args": [1]},
+        {"init_args": {"configuration": 3}},
+        {"trainer_name": [["x"] * 50] * 50},
+    ],
+)
+def test_odd_facts_of_a_checkpoint_are_passed_over(
+    tmp_path: Path, home: Home, facts: dict[str, object]
+) -> None:
+    model = write_v2(tmp_path)
+    path = model / "fold_0" / "checkpoint_final.pth"
+    torch.save(torch.load(path, weights_only=False) | facts, path)
+    package = import_nnunet(model, home=home)
+    assert len(str(package.card.provenance)) < 2000
+    axes = facts.get("inference_allowed_mirroring_axes", (0, 1, 2))
+    wanted = {5: (), (0, 1, 2): (0, 1, 2)}.get(axes if not isinstance(axes, list) else 0, (0, 2))
+    assert package.card.stages[0].mirror_axes == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ('{"labels": ' + "[" * 5000 + "]" * 5000 + "}", "nested|recursion"),
+        ('{"labels": {"background": 0, "liver\\ud800": 1}}', "half a character"),
+        ("[" * 200_000, "not readable"),
+        ("[1]", "no object"),
+        ('{"labels": "' + "x" * 17 * 2**20 + '"}', "no object"),
+    ],
+)
+def test_json_that_no_walk_through_would_end_well_for(
+    tmp_path: Path, home: Home, text: str, word: str
+) -> None:
+    model = write_v2(tmp_path)
+    (model / "dataset.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=word):
+        import_nnunet(model, home=home)
+    assert nothing_installed(home)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+@pytest.mark.parametrize("name", ["plans.json", "dataset.json"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, home: Home, name: str) -> None:
+    model = write_v2(tmp_path)
+    (model / name).unlink()
+    os.mkfifo(model / name)
+    with pytest.raises(InputError):
+        import_nnunet(model, home=home)
