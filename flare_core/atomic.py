@@ -1,19 +1,46 @@
 """Files appear whole or not at all: write beside, flush to disk, rename.
 
-A killed process leaves at most a hidden ``.part`` file, never half of a result under its name.
+A killed process leaves hidden files at most, never half of a result under its name:
+
+``.MARK.part.NAME``   is becoming NAME
+``.MARK.old.NAME``    was NAME
+``.MARK.none.NAME``   there was no NAME
+
+The last two exist while several files that belong together replace older ones. They hold all that
+is needed to put the older ones back, and `restore` does so before the same files are written again.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from flare_core.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+HIDDEN = re.compile(r"\.([0-9a-f]{8})\.(part|old|none)(?=\.|$)")
+
+LOCK_S = 5.0
+"""How long a write waits for somebody who tidies up its folder, which takes milliseconds."""
+
+STALE_S = 3600.0
+"""Where folders cannot be locked: age from which an unfinished file counts as left behind."""
+
+SHORTEST_LIMIT = 140
+"""Bytes; a hidden name is never longer than this, or than the name it stands for. File systems
+that encrypt names take 143."""
 
 
 @contextmanager
@@ -28,20 +55,94 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         If the folder does not exist or cannot be written, or the disk is full.
     """
     target = Path(path)
-    part = target.with_name(f".{uuid.uuid4().hex[:8]}.part.{target.name}")
+    part = hidden(target, new_mark(), "part")
     try:
         yield part
-        _flush_to_disk(part)
+        flush_to_disk(part)
         os.replace(part, target)
     except OSError as error:
         raise InputError(
             str(target),
-            f"writing failed: {error.strerror or error}",
+            f"writing failed: {reason(error)}",
             "a folder that exists, may be written and has free space",
             "Free space or choose another output folder, then run again; nothing was left behind.",
         ) from error
+    except InputError as error:
+        raise of_target(error, part, target) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that has become read-only keeps it
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_together(targets: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield a temporary path beside each target; rename all of them if the block succeeds.
+
+    The targets lie in one folder. The last one is the sign that all are there: it is taken away
+    first and put in place last.
+
+    Raises
+    ------
+    InputError
+        If writing or renaming fails. New files are then removed and old ones stay.
+    """
+    restore(targets)
+    mark = new_mark()
+    parts = [hidden(target, mark, "part") for target in targets]
+    with _locked(targets[-1].parent, exclusive=False):
+        try:
+            yield parts
+            for part in parts:
+                flush_to_disk(part)
+            _swap(parts, targets, mark)
+        except OSError as error:
+            raise InputError(
+                "output",
+                f"{targets[-1].parent}: writing failed: {reason(error)}",
+                "a folder that may be written and has free space, its files not open elsewhere",
+                "Free space, close the files or choose another folder; nothing was left behind.",
+            ) from error
+        except InputError as error:
+            told = error
+            for part, target in zip(parts, targets, strict=True):
+                told = of_target(told, part, target)
+            raise told from error
+        finally:
+            if not any(hidden(target, mark, "old").exists() for target in targets):
+                _remove(parts)  # else the next run needs them to see that this one did not end
+
+
+def restore(targets: Sequence[Path]) -> None:
+    """Tidy up what killed runs left of these files: put old ones back, remove the unfinished.
+
+    Nothing happens while another process writes into the folder, or if that cannot be known.
+
+    Parameters
+    ----------
+    targets : sequence of path
+        Files of one folder that are written together, the last one last.
+    """
+    folder = targets[-1].parent
+    with suppress(OSError):  # it is not there, or cannot be written: making the files will say so
+        left = [name for name in os.listdir(folder) if HIDDEN.match(name)]
+        if left:
+            with _locked(folder, exclusive=True) as alone:
+                if alone is None:
+                    left = [name for name in left if _is_stale(folder, name, left)]
+                if alone is not False:
+                    _tidy(folder, left, targets)
+
+
+def restore_all(groups: Iterable[Sequence[Path]]) -> None:
+    """Do the same for several groups of files that are written together."""
+    tidy: set[Path] = set()
+    for targets in groups:
+        folder = targets[-1].parent
+        if folder not in tidy:
+            restore(targets)
+        with suppress(OSError):
+            if not any(HIDDEN.match(name) for name in os.listdir(folder)):
+                tidy.add(folder)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -52,15 +153,142 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8 with Unix line ends to `path`, whole or not at all."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as indented JSON to `path`, whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json_text(value))
 
 
-def _flush_to_disk(path: Path) -> None:
+def json_text(value: Any) -> str:
+    """Return `value` as indented JSON with a line end."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def new_mark() -> str:
+    """Return what tells the hidden files of one write from those of others."""
+    return uuid.uuid4().hex[:8]
+
+
+def hidden(target: Path, mark: str, kind: str) -> Path:
+    """Return the hidden name, beside a file, of what stands for it for a while.
+
+    Where names of this length may not be allowed, the beginning of the file's name is left out.
+
+    Examples
+    --------
+    >>> hidden(Path("out/a.nii.gz"), "0123abcd", "part").as_posix()
+    'out/.0123abcd.part.a.nii.gz'
+    """
+    name, start = target.name, f".{mark}.{kind}."
+    room = max(SHORTEST_LIMIT, len(os.fsencode(name))) - len(start)
+    while len(os.fsencode(name)) > room:
+        name = name[1:]
+    return target.with_name(start + name)
+
+
+def reason(error: OSError) -> str:
+    """Return what the system says about an error, in words that are never empty."""
+    return error.strerror or str(error) or type(error).__name__
+
+
+def of_target(error: InputError, part: Path, target: Path) -> InputError:
+    """Return an error about the file that is being made, where it names the hidden one."""
+    parts = [
+        text.replace(str(part), str(target)).replace(part.name, target.name) for text in error.parts
+    ]
+    return error if tuple(parts) == error.parts else InputError(*parts)
+
+
+def flush_to_disk(path: Path) -> None:
     """Make the renamed file survive a power cut (its bytes are on disk before its name is)."""
     with open(path, "rb+") as stream:
         os.fsync(stream.fileno())
+
+
+def _swap(parts: Sequence[Path], targets: Sequence[Path], mark: str) -> None:
+    """Put the parts in place of the targets; on failure put everything back."""
+    try:
+        for target in reversed(targets):
+            if target.exists():
+                os.replace(target, hidden(target, mark, "old"))
+            else:
+                hidden(target, mark, "none").touch()
+        for part, target in zip(parts, targets, strict=True):
+            os.replace(part, target)
+    except BaseException:  # Ctrl-C too: the old files must come back
+        if any(part.exists() for part in parts):
+            _put_back(targets, mark)
+            raise
+    _remove(hidden(target, mark, kind) for target in targets for kind in ("old", "none"))
+
+
+def _put_back(targets: Sequence[Path], mark: str) -> None:
+    """Undo a swap that did not end; what is on disk tells how far it came."""
+    for target in targets:  # in order: the last one says that all are there
+        old, none = (hidden(target, mark, kind) for kind in ("old", "none"))
+        if old.exists():
+            os.replace(old, target)
+        elif none.exists():
+            target.unlink(missing_ok=True)
+            none.unlink(missing_ok=True)
+
+
+def _tidy(folder: Path, left: Sequence[str], targets: Sequence[Path]) -> None:
+    """Undo the swaps of these targets that did not end, finish those that did, remove the rest."""
+    for mark in sorted({found[0] for name in left for found in HIDDEN.findall(name)}):
+        parts = tuple(hidden(target, mark, "part").name for target in targets)
+        if any(name in parts for name in left):
+            _put_back(targets, mark)
+        else:
+            _remove(hidden(target, mark, kind) for target in targets for kind in ("old", "none"))
+        # A writer of ours may itself write beside its part: the name then ends with that part's.
+        # A name without an end is what tried whether the folder can be written.
+        _remove(folder / n for n in left if n.endswith(parts) or n == f".{mark}.part")
+
+
+def _is_stale(folder: Path, name: str, left: Sequence[str]) -> bool:
+    """Whether the unfinished files of this one's write are old, or there are none."""
+    same = [n for n in left if n[1:9] == name[1:9] and ".part" in n]
+    return all(time.time() - (folder / n).stat().st_mtime > STALE_S for n in same)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):  # a disk that has become read-only keeps it
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(folder: Path, *, exclusive: bool) -> Iterator[bool | None]:
+    """Lock a folder itself, which leaves no file; yield whether that worked, None if it cannot.
+
+    Who writes shares the lock and waits for it; who tidies up is alone, or does not.
+    """
+    descriptor, got = -1, None
+    with suppress(OSError):
+        if fcntl is not None:
+            descriptor = os.open(folder, os.O_RDONLY)
+    if descriptor >= 0:
+        got = _lock(descriptor, exclusive)
+    try:
+        yield got
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, exclusive: bool) -> bool | None:
+    kind = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+    end = time.monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(descriptor, kind)
+            return True
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                return None
+            if exclusive or time.monotonic() > end:
+                return False
+            time.sleep(0.01)

@@ -5,6 +5,30 @@ Every error about an input has four parts: which argument, what came, what is le
 
 from __future__ import annotations
 
+MOST_LETTERS = 4000
+"""A part of an error that is longer loses its middle: some come out of a damaged file."""
+
+
+def shown(text: str) -> str:
+    r"""Return a text with what no terminal and no file can show as escapes, and of bounded length.
+
+    Examples
+    --------
+    >>> shown("a\0b\x1b[31m \udcff ü")
+    'a\\x00b\\x1b[31m \\udcff ü'
+    """
+    if len(text) > MOST_LETTERS:
+        half = MOST_LETTERS // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    if text.isprintable():
+        return text
+    return "".join(c if _can_be_shown(c) else ascii(c)[1:-1] for c in text)
+
+
+def _can_be_shown(letter: str) -> bool:
+    code = ord(letter)
+    return letter in "\n\t" or not (code < 32 or 127 <= code < 160 or 0xD800 <= code < 0xE000)
+
 
 class FlareError(Exception):
     """Root of the errors this library raises on purpose."""
@@ -34,6 +58,8 @@ class InputError(FlareError, ValueError):
     """
 
     def __init__(self, argument: str, came: str, legal: str, action: str) -> None:
+        argument, came, legal, action = map(shown, (argument, came or "", legal, action))
+        came = came if came.strip() else "nothing (an empty text)"
         self.parts = (argument, came, legal, action)
         super().__init__(
             f"{argument}: not usable.\n  came:   {came}\n  legal:  {legal}\n  to do:  {action}"

@@ -34,6 +34,9 @@ START = "import sys; sys.path[:] = sys.argv.pop().split('\\n'); "
 
 SERVE = "from flare_core.processes import serve; serve()"
 
+END_S = 2.0
+"""How long the end of a helper is waited for."""
+
 LATER_S = 10.0
 """So much after its limit a helper ends by itself, if the process that would end it is gone."""
 
@@ -120,6 +123,7 @@ class Helper:
         self._python = python
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
+        self._calling = False
         _STARTED.add(self)
 
     @property
@@ -177,18 +181,20 @@ class Helper:
         timer.daemon = True
         if limit_s is not None:
             timer.start()
+        self._calling = True
         try:
             _send(process.stdin, (function, arguments, limit_s))
             good, value, text = _receive(process.stdout)
         except (OSError, EOFError):
-            code = process.wait()
-            self.close()
+            code = self._left(process)
             raise Ended(code, limit_s if late.is_set() else None) from None
         except BaseException:  # Ctrl-C: its answer would be taken for the next one's
-            self.close()
+            process.kill()
+            self._left(process)
             raise
         finally:
             timer.cancel()
+            self._calling = False
         if good:
             return value
         raise value from _FarTraceback(text)
@@ -201,10 +207,21 @@ class Helper:
         with suppress(OSError):
             process.kill()
         for stream in (process.stdin, process.stdout):
-            if stream is not None:
+            if stream is not None and not self._calling:  # a thread that reads will see its end
                 with suppress(OSError):
                     stream.close()
-        process.wait()
+        with suppress(subprocess.TimeoutExpired):  # it may hang in a disk that does not answer
+            process.wait(END_S)
+
+    def _left(self, process: subprocess.Popen[bytes]) -> int:
+        """Tidy up after a process that gives no answer any more; return its exit code."""
+        try:
+            code = process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            code = -9
+        self._calling, self._process = False, process
+        self.close()
+        return code
 
 
 def end_helpers() -> None:

@@ -26,10 +26,11 @@ from flare_core.cli import (
     train,
 )
 from flare_core.cli.engine import settle
-from flare_core.cli.failure import failure_of, json_line, log_traceback
+from flare_core.cli.failure import EXIT_INTERNAL, failure_of, json_line, log_traceback
 from flare_core.cli.outputs import RESEARCH_USE
-from flare_core.cli.streams import forgiving_streams
+from flare_core.cli.streams import forgiving_streams, lost_output
 from flare_core.errors import InputError
+from flare_core.processes import forget_current_folder
 
 
 class Command(Protocol):
@@ -94,15 +95,18 @@ def build_parser(commands: Mapping[str, Command] = COMMANDS) -> Parser:
 
 def main(argv: Sequence[str] | None = None, commands: Mapping[str, Command] = COMMANDS) -> int:
     """Run a command; return the exit code. Errors are told on standard error, never raised."""
+    forget_current_folder()
     forgiving_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments = build_parser(commands).parse_args(words)
-        return commands[arguments.command].run(arguments)
+        code = commands[arguments.command].run(arguments)
+        return _code_of_output(code, arguments)
     except SystemExit as end:  # --help and --version
         return int(end.code or 0)
     except BrokenPipeError:  # the reader of our output left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in words and failure_of(error).kind == "internal":
@@ -111,6 +115,19 @@ def main(argv: Sequence[str] | None = None, commands: Mapping[str, Command] = CO
     finally:
         with suppress(KeyboardInterrupt):  # people press Ctrl-C twice
             settle()
+
+
+def _code_of_output(code: int, arguments: argparse.Namespace) -> int:
+    """Return the exit code of a command whose words on standard output may be lost.
+
+    Where files are the result, as with --output, those words are only about them.
+    """
+    sys.stdout.flush()
+    lost = lost_output()
+    if not lost or code or getattr(arguments, "output", None):
+        return code
+    print(f"standard output: could not be written ({lost}); all else was done.", file=sys.stderr)
+    return EXIT_INTERNAL
 
 
 def _tell(error: BaseException, *, as_json: bool) -> int:

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from os.path import dirname, realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,15 @@ from flare_core import atomic
 from flare_core.cli.engine import Engine
 from flare_core.cli.failure import EXIT_INTERNAL, failure_of, log_traceback
 from flare_core.cli.one_case import Job, Watch, run_case
-from flare_core.cli.outputs import OUR_SCHEME, USUAL, is_file_name, output_paths, table_csv
+from flare_core.cli.outputs import (
+    OUR_SCHEME,
+    OUTPUTS,
+    USUAL,
+    check_names,
+    is_file_name,
+    output_paths,
+    table_csv,
+)
 from flare_core.cli.reports import Report, Tally
 from flare_core.errors import InputError
 
@@ -107,6 +116,8 @@ def plan_jobs(
     InputError
         If an output would replace an input, or one file is named for several cases.
     """
+    from flare_core.imaging.apart import check_path_text
+
     if is_file_name(output) and len(cases) > 1:
         raise InputError(
             "output", f"one file name for {len(cases)} cases", "a folder",
@@ -116,16 +127,19 @@ def plan_jobs(
         Job(case.name, case.path, output_paths(output, case.name), case.series, outputs, scheme)
         for case in cases
     ]
+    check_path_text(output, "output")
+    for job in jobs:
+        check_names(job.paths.files(job.outputs).values())
     _spare_inputs(jobs)
     return tuple(jobs)
 
 
 def _spare_inputs(jobs: Sequence[Job]) -> None:
     """Refuse to write over a scan, or into a DICOM folder."""
-    inputs = {job.input.resolve() for job in jobs}
+    inputs = {realpath(job.input) for job in jobs}
     for job in jobs:
         for path in job.paths.files(job.outputs).values():
-            if path.resolve() in inputs or path.resolve().parent in inputs:
+            if {realpath(path), dirname(realpath(path))} & inputs:
                 raise InputError(
                     "output",
                     f"{path} would replace an input or be written among a series' files",
@@ -143,6 +157,7 @@ def run_plan(plan: Plan, engine: Engine, report: Report, debug: bool = False) ->
         With `debug`, what went wrong inside, as it is.
     """
     tally = Tally()
+    atomic.restore_all([*job.paths.files(OUTPUTS).values()] for job in plan.jobs)
     for number, job in enumerate(plan.jobs, start=1):
         report.start(job.case, number, len(plan.jobs))
         files = job.paths.files(job.outputs)
@@ -187,7 +202,8 @@ def _write_summary(plan: Plan, tally: Tally) -> Path | None:
     if plan.summary is None or not jobs:
         return None
     text = table_csv(row for job in jobs for row in _rows_on_disk(job))
-    atomic.write_bytes(plan.summary, text.encode("utf-8", "replace"))
+    with atomic.written_together([plan.summary]) as (part,):
+        part.write_bytes(text.encode("utf-8", "replace"))
     if "page" in jobs[0].outputs:
         from flare_core.cli.cohort import write_cohort_page
 

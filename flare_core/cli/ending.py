@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from flare_core.processes import end_helpers
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, *filter(None, (getattr(signal, "SIGHUP", None),)))
 """What a system that shuts down sends, Ctrl-C, and a terminal that is closed."""
 
@@ -53,6 +55,7 @@ def end_at_once(*, flush: bool = True) -> None:
         First write out what was printed, which lasts for ever if a reader neither reads nor leaves.
     """
     for stream in (sys.stdout, sys.stderr) if flush else ():
-        with suppress(OSError, ValueError):  # nobody reads any more
+        with suppress(OSError, ValueError, AttributeError):  # nobody reads any more, or ever did
             stream.flush()
+    end_helpers()
     os._exit(0)

@@ -6,16 +6,35 @@ input cannot be used, 130 stopped by Ctrl-C.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import tempfile
 import traceback
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from flare_core.errors import Cancelled, InputError, NothingFound
 
 EXIT_INTERNAL = 1
 EXIT_INPUT = 2
 EXIT_STOPPED = 130
+
+NO_MEMORY = (
+    "Cannot allocate memory",
+    "failed to map segment from shared object",
+    "std::bad_alloc",
+    "can't allocate memory",
+    "not enough memory",
+    "can't start new thread",
+    "The paging file is too small",
+)
+"""How the loader, C++, torch and Python's threads say that there is no more memory."""
+
+MOST_LOGS = 20
+"""So many tracebacks are kept in the temporary folder; a new one takes the oldest one's place."""
+
+LOG_PREFIX = "flare_"
 
 ISSUE_ADVICE = "Run again with --debug to see the details, and report them as an issue."
 
@@ -65,10 +84,33 @@ def failure_of(error: BaseException) -> Failure:
         return Failure("cancelled", "", "", "", "", message=text)
     if isinstance(error, NothingFound):
         return _nothing_found(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if _wants_memory(error):
         return _out_of_memory(error)
-    text = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {_words(error)}"
     return Failure("internal", "", text, "", ISSUE_ADVICE, message=f"Something failed: {text}")
+
+
+def _wants_memory(error: BaseException) -> bool:
+    """Whether memory was missing: for an array, for a library that is loaded, for a thread."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    words = _words(error)
+    if isinstance(error, (ImportError, OSError, RuntimeError, SystemError)) and any(
+        sign in words for sign in NO_MEMORY
+    ):
+        return True
+    cause = error.__cause__ or error.__context__
+    return cause is not None and isinstance(error, ImportError) and _wants_memory(cause)
+
+
+def _words(error: BaseException) -> str:
+    """Return what an error says; there are some that cannot."""
+    try:
+        return str(error)
+    except Exception:
+        return "(it does not say what)"
 
 
 def _nothing_found(error: NothingFound) -> Failure:
@@ -85,12 +127,32 @@ def _out_of_memory(error: BaseException) -> Failure:
 
 
 def log_traceback(error: BaseException) -> str:
-    """Write the traceback to a new file in the system's temporary folder; return its path."""
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="flare_", suffix=".log", delete=False, encoding="utf-8", errors="replace"
-    ) as log:
-        log.write("".join(traceback.format_exception(type(error), error, error.__traceback__)))
-        return log.name
+    """Write the traceback to a new file in the system's temporary folder; return its path.
+
+    Old ones of the same person are removed. Where nothing can be written, the path is empty.
+    """
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix=LOG_PREFIX, suffix=".log", delete=False, encoding="utf-8", errors="replace"
+        ) as log:
+            log.write(text)
+    except OSError:
+        return ""
+    _sweep_logs(Path(log.name).parent)
+    return log.name
+
+
+def _sweep_logs(folder: Path) -> None:
+    """Remove all but the newest of our own logs."""
+    try:
+        facts = [(path.stat(), path) for path in folder.glob(f"{LOG_PREFIX}*.log")]
+        user = getattr(os, "getuid", lambda: 0)()
+        ours = sorted((s.st_mtime, str(path)) for s, path in facts if s.st_uid == user)
+        for _, path in ours[:-MOST_LOGS]:
+            os.unlink(path)
+    except OSError:  # another process sweeps as well
+        return
 
 
 def json_line(event: dict[str, object]) -> str:

@@ -26,7 +26,9 @@ def writers(
     return {
         "labels": lambda part: _write_labels(part, found.labels, source),
         "statistics_csv": lambda part: part.write_bytes(rows_to_csv(found.rows).encode("utf-8")),
-        "statistics_json": lambda part: atomic.write_json(part, record(found, source)),
+        "statistics_json": lambda part: part.write_bytes(
+            atomic.json_text(record(found, source)).encode("utf-8", "backslashreplace")
+        ),
         "png": lambda part: write_png(part, _picture(image, found, source)),
         "page": lambda part: _write_page(part, image, found, source),
     }
@@ -60,4 +62,4 @@ def _write_page(path: Path, image: Volume, found: Segmentation, source: Source) 
     from flare_core.report.page import case_page
 
     html = case_page(source.case, found, _picture(image, found, source), _looked_for(found))
-    path.write_text(html, encoding="utf-8")
+    path.write_bytes(html.encode("utf-8", "backslashreplace"))

@@ -8,17 +8,18 @@ the new files is left and earlier ones stay as they were.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import math
 import os
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flare_core import atomic
+from flare_core.atomic import written_together as written_together
 from flare_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -137,6 +138,27 @@ def output_paths(output: str | os.PathLike[str], case: str) -> OutputPaths:
     )
 
 
+def check_names(paths: Iterable[Path]) -> None:
+    """Refuse, before anything is computed, names that the file system would not take.
+
+    Raises
+    ------
+    InputError
+        If a name or a path is too long.
+    """
+    for path in paths:
+        try:
+            os.lstat(path)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise InputError(
+                    "output",
+                    f"{path}, a name of {len(os.fsencode(path.name))} bytes",
+                    "names that this file system takes, mostly up to 255 bytes",
+                    "Rename the scan, or choose a short name with -o FILE.nii.gz.",
+                ) from error
+
+
 def make_folder(folder: Path) -> None:
     """Create `folder` if needed and try to write into it, before anything is computed.
 
@@ -147,13 +169,13 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{uuid.uuid4().hex[:8]}.part"
+        probe = folder / f".{atomic.new_mark()}.part"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another run may have swept it
     except OSError as error:
         raise InputError(
             "output",
-            f"{folder}: {error.strerror or error}",
+            f"{folder}: {atomic.reason(error)}",
             "a folder that can be created and written, or a file name ending .nii.gz",
             "Choose another output folder or change its permissions.",
         ) from error
@@ -179,64 +201,6 @@ def write_outputs(
         jobs = [pool.submit(tasks[key], part) for key, part in zip(paths, parts, strict=True)]
         for job in jobs:
             job.result()
-
-
-@contextmanager
-def written_together(targets: Sequence[Path]) -> Iterator[list[Path]]:
-    """Yield a temporary path beside each target; rename all of them if the block succeeds.
-
-    The last target is the sign that all are there: it is taken away first and put in place last.
-
-    Raises
-    ------
-    InputError
-        If writing or renaming fails. New files are then removed and old ones stay.
-    """
-    mark = uuid.uuid4().hex[:8]
-    parts = [target.with_name(f".{mark}.part.{target.name}") for target in targets]
-    try:
-        yield parts
-        for part in parts:
-            _flush_to_disk(part)
-        _swap(parts, targets, mark)
-    except OSError as error:
-        raise InputError(
-            "output",
-            f"{targets[-1].parent}: writing failed: {error.strerror or error}",
-            "a folder that may be written and has free space, its files not open elsewhere",
-            "Free space, close the files or choose another folder; nothing was left behind.",
-        ) from error
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
-
-
-def _swap(parts: Sequence[Path], targets: Sequence[Path], mark: str) -> None:
-    """Put the parts in place of the targets; on failure put everything back."""
-    set_aside: list[tuple[Path, Path]] = []
-    placed: list[Path] = []
-    try:
-        for target in reversed(targets):
-            if target.exists():
-                backup = target.with_name(f".{mark}.old.{target.name}")
-                os.replace(target, backup)
-                set_aside.append((backup, target))
-        for part, target in zip(parts, targets, strict=True):
-            os.replace(part, target)
-            placed.append(target)
-    except BaseException:  # Ctrl-C too: the old files must come back
-        for target in reversed(placed):
-            target.unlink(missing_ok=True)
-        for backup, target in reversed(set_aside):
-            os.replace(backup, target)
-        raise
-    for backup, _ in set_aside:
-        backup.unlink(missing_ok=True)
-
-
-def _flush_to_disk(path: Path) -> None:
-    with open(path, "rb+") as stream:
-        os.fsync(stream.fileno())
 
 
 def record(segmentation: Segmentation, source: Source) -> dict[str, Any]:

@@ -199,8 +199,10 @@ def bar_text(title: str, step: StepLike, columns: int) -> str:
     return text[: max(0, columns)]
 
 
-def display_for(stream: TextIO) -> Display:
+def display_for(stream: TextIO | None) -> Display:
     """Return the bar if `stream` is a terminal, plain lines if it is a file or a pipe."""
+    if stream is None:  # a program without a console
+        return Nothing()
     return Bar(stream) if stream.isatty() else Lines(stream)
 
 

@@ -59,16 +59,17 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TextIO
 
+from flare_core import atomic
 from flare_core.cli import engine as engines
 from flare_core.cli.choices import check_choices, settings_from
 from flare_core.cli.ending import end_at_once
 from flare_core.cli.engine import Engine
 from flare_core.cli.failure import failure_of, json_line
 from flare_core.cli.one_case import Job, Watch, run_case
-from flare_core.cli.outputs import OUR_SCHEME, make_folder
+from flare_core.cli.outputs import OUR_SCHEME, OUTPUTS, make_folder, plain
 from flare_core.cli.progress import StepLike, Throttle
 from flare_core.cli.reports import result_fields, step_fields
-from flare_core.cli.streams import lines_of, protected_stdout
+from flare_core.cli.streams import lines_of, protected_stdin, protected_stdout
 from flare_core.cli.worker_requests import Fields, Id, check_request, job_of, parse, request_id
 from flare_core.errors import Cancelled, InputError
 
@@ -97,10 +98,10 @@ def serve(defaults: Fields, engine: Engine, *, scheme: str = OUR_SCHEME) -> int:
     `scheme` is that of requests that name none.
     """
     check_choices(defaults)
-    with protected_stdout() as stream:
+    with protected_stdout() as stream, protected_stdin() as requests:
         leave = partial(end_at_once, flush=False)
         worker = Worker(engine, defaults, stream, leave=leave, scheme=scheme)
-        return worker.run(lines_of(sys.stdin.fileno()))
+        return worker.run(lines_of(requests))
 
 
 class Worker:
@@ -142,10 +143,12 @@ class Worker:
 
     def _listen(self, lines: Iterable[str]) -> None:
         """Take every line; whatever is wrong with one, go on with the next."""
-        for line in lines:
-            if line.strip() and not self._take(line):
-                break
-        self._end()
+        try:
+            for line in lines:
+                if line.strip() and not self._take(line):
+                    break
+        finally:  # nobody could ask for anything any more
+            self._end()
 
     def _take(self, line: str) -> bool:
         """Act upon one line; return whether to go on listening."""
@@ -155,8 +158,8 @@ class Worker:
             name = request_id(request)
             check_request(request)
             return self._obey(name, request)
-        except InputError as error:
-            self._send({"id": name, "event": "error", **failure_of(error).fields()})
+        except Exception as error:  # the process's edge: a deaf worker would be worse
+            self._send({"id": name, "event": "error", **_told(error)})
             return True
 
     def _obey(self, name: Id, request: Fields) -> bool:
@@ -213,11 +216,11 @@ class Worker:
 
     def _end(self) -> None:
         """Stop everything; if a run does not stop in time, end without it."""
-        self._cancel_all()
-        self._tasks.put(None)
         timer = threading.Timer(GRACE_S, self._leave)
         timer.daemon = True
-        timer.start()
+        timer.start()  # first: a program that reads no answers may hold up all the rest
+        self._cancel_all()
+        self._tasks.put(None)
 
     # --- the thread that works
 
@@ -234,11 +237,8 @@ class Worker:
             return task.work(task)
         except Cancelled:
             return {"event": "cancelled"}
-        except Exception as error:  # the process's edge: the program must get an answer
-            failure = failure_of(error)
-            if failure.kind == "internal":
-                traceback.print_exc(file=sys.stderr)
-            return {"event": "error", **failure.fields()}
+        except (Exception, SystemExit) as error:  # the process's edge: an answer must come
+            return {"event": "error", **_told(error)}
 
     def _finish(self, task: Task, answer: dict[str, Any]) -> None:
         """Make place for the next task; answer this one."""
@@ -273,6 +273,7 @@ class Worker:
 
     def _segment(self, task: Task, job: Job, choices: Fields) -> dict[str, Any]:
         make_folder(job.paths.labels.parent)
+        atomic.restore([*job.paths.files(OUTPUTS).values()])
         throttle = Throttle()
 
         def on_step(step: StepLike) -> None:
@@ -286,9 +287,21 @@ class Worker:
     def _send(self, event: dict[str, Any]) -> None:
         """Write one answer; if nobody reads any more, stop everything."""
         try:
+            line = json_line(event)
+        except (TypeError, ValueError):  # a number that JSON does not have, among the results
+            line = json_line(plain(event))
+        try:
             with self._sending:
-                self._stream.write(json_line(event))
+                self._stream.write(line)
                 self._stream.flush()
-        except OSError:  # the program is gone; the end of its requests follows
+        except (OSError, ValueError):  # the program is gone; the end of its requests follows
             for task in tuple(self._open):
                 task.stop.set()
+
+
+def _told(error: BaseException) -> dict[str, str]:
+    """Return the fields of an error; what broke inside goes to the log with its traceback."""
+    failure = failure_of(error)
+    if failure.kind == "internal":
+        traceback.print_exception(error, file=sys.stderr)
+    return failure.fields()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
 from flare_core.anatomy.label_schemes import scheme
 from flare_core.cli.one_case import Job
-from flare_core.cli.outputs import OUR_SCHEME, USUAL, check_outputs, output_paths
+from flare_core.cli.outputs import OUR_SCHEME, USUAL, check_names, check_outputs, output_paths
 from flare_core.errors import InputError
 
 Id = str | int | None
@@ -105,13 +106,17 @@ def job_of(request: Fields) -> Job:
     InputError
         If an unknown output is wanted or an input would be written over.
     """
+    from flare_core.imaging.apart import check_path_text
     from flare_core.imaging.inputs import case_name
 
     outputs = check_outputs(request.get("outputs", USUAL))
+    for name in ("input", "output"):
+        check_path_text(request[name], name)
     scan = Path(request["input"])
     case = case_name(scan)
     paths = output_paths(request["output"], case)
-    if any(path.resolve() == scan.resolve() for path in paths.files(outputs).values()):
+    check_names(paths.files(outputs).values())
+    if any(realpath(path) == realpath(scan) for path in paths.files(outputs).values()):
         raise InputError(
             "output", str(paths.labels), "a file that is not the input", "Choose another output."
         )
