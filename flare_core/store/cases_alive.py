@@ -11,6 +11,7 @@ import glob
 import os
 import shutil
 import stat
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,10 +22,8 @@ from typing import BinaryIO
 from flare_core.errors import InputError
 from flare_core.store.integrity import STALE_S
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 LOCK = "lock"
 """File in a folder that is being filled; its lock stands for the folder."""
@@ -141,7 +140,7 @@ def remove(path: Path) -> None:
 def _locked_new(path: Path) -> BinaryIO:
     while True:
         stream = path.open("xb")
-        if fcntl is None:
+        if sys.platform == "win32":
             return stream
         with suppress(OSError):  # no locks here: age tells
             fcntl.flock(stream, fcntl.LOCK_EX)  # a sweeper holds it for a moment at most
@@ -153,7 +152,7 @@ def _locked_new(path: Path) -> BinaryIO:
 
 def _with_lock(lock: Path, path: Path) -> bool:
     """Remove `path` while its lock is ours; False if it is another's."""
-    if fcntl is None or lock.is_symlink():
+    if sys.platform == "win32" or lock.is_symlink():
         return _removed_if_old(path)
     number = os.open(lock, os.O_RDONLY)
     try:

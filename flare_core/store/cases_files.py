@@ -50,6 +50,11 @@ UNFINISHED = ".????????.part.*"
 FORMAT = 1
 """Of the files, in ``store.json``."""
 
+WHAT = "FLARESeg case store"
+
+THIS = {"what": WHAT, "format": FORMAT}
+"""Content of ``store.json``."""
+
 EVENT = {"number", "case", "at", "author", "what", "detail", "version", "status", "chosen"}
 """What every line of the journal says."""
 
@@ -88,7 +93,7 @@ def make_folders(folder: Path) -> None:
         ) from error
     if not (folder / MARK).exists():
         try:
-            atomic.write_json(folder / MARK, {"what": "FLARESeg case store", "format": FORMAT})
+            atomic.write_json(folder / MARK, THIS)
         except InputError:
             if not (folder / MARK).exists():  # else another process was quicker
                 raise

@@ -13,8 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from flare_core.errors import FlareError
 from flare_core.store.cases_alive import scratch_in
 from flare_core.store.cases_checks import grid_of, scan_file
@@ -52,7 +50,8 @@ def voxels_of(image: Path) -> str:
     array = compact(array)
     digest = hashlib.sha256(f"{array.dtype.kind} {array.shape}".encode("ascii"))
     for plane in array:
-        digest.update(np.ascontiguousarray(plane + plane.dtype.type(0), plane.dtype))  # no -0.0
+        plain = plane + plane.dtype.type(0)  # no -0.0
+        digest.update(plain.astype(plane.dtype.newbyteorder("<"), copy=False).tobytes())
     return digest.hexdigest()
 
 

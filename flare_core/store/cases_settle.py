@@ -82,7 +82,8 @@ def case_facts(values: Values) -> str:
 def new_case(values: Values) -> Values:
     """Complete what ``case.json`` says to a row of the catalogue: a case without labels."""
     return {
-        **values, "key": key_of(values["name"]), "patient_key": key_of(values["patient"]),
+        "voxels": "", **values,
+        "key": key_of(values["name"]), "patient_key": key_of(values["patient"]),
         "linked": int(values["linked"]), "status": "unlabelled", "latest": None, "chosen": None,
         "kind": "", "organs": "", "absent": "",
     }  # fmt: skip

@@ -21,8 +21,8 @@ from flare_core.store.cases_write import Writing, tell_found
 from flare_core.store.cases_written import (
     case_file,
     hold_out_file,
+    mark_file,
     number_of,
-    read_file,
     version_file,
 )
 from flare_core.store.integrity import sha256_of
@@ -81,7 +81,7 @@ def _sound(db: sqlite3.Connection) -> Iterator[Problem]:
 
 
 def _mark_problems(folder: Path) -> list[Problem]:
-    return _read_problems("", folder / files.MARK, lambda: read_file(folder / files.MARK))
+    return _read_problems("", folder / files.MARK, lambda: mark_file(folder))
 
 
 def _hold_out_problems(look: Look) -> list[Problem]:

@@ -152,6 +152,21 @@ def hold_out_file(folder: Path) -> list[str] | None:
     return list({key_of(patient): patient for patient in patients}.values())
 
 
+def mark_file(folder: Path) -> Values | None:
+    """Return what ``store.json`` says; None if there is none.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    path = folder / files.MARK
+    found = read_file(path)
+    if found is not None and (found.get("what"), found.get("format")) != (files.WHAT, files.FORMAT):
+        raise _damaged(path, ascii(found)[:80], json.dumps(files.THIS))
+    return found
+
+
 def read_file(path: Path) -> Values | None:
     """Return the object in a small JSON file; None if there is no such file.
 

@@ -18,7 +18,7 @@ import socket
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -257,9 +257,8 @@ class RunFolder:
                 left.unlink(missing_ok=True)
 
     def is_running(self) -> bool:
-        """Whether a process owns the run."""
-        with _locked(self.path / "lock.sqlite") as mine:
-            return not mine
+        """Whether a process owns the run; looking takes nothing from one that is just starting."""
+        return _is_locked(self.path / "lock.sqlite")
 
 
 def create_run(
@@ -314,23 +313,53 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+LOOK_S = 1.0
+"""A look at the lock takes milliseconds; whoever wants it waits for that."""
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[bool]:
     """Hold an exclusive lock on a SQLite file; yield whether it could be had.
 
     The system lets go of it when the process ends, however it ends.
     """
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=LOOK_S, isolation_level=None)
     try:
         try:
             connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
+        except sqlite3.DatabaseError as error:
+            if "locked" not in str(error):  # a read-only folder, a full disk, no database
+                raise _unlockable(path, str(error)) from error
             yield False
             return
         yield True
         connection.execute("ROLLBACK")
     finally:
         connection.close()
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process holds the exclusive lock of a SQLite file; a shared one shows it."""
+    if not path.is_file():
+        return False
+    try:
+        uri = f"{path.resolve().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            return True
+        raise _unlockable(path, str(error)) from error
+    return False
+
+
+def _unlockable(path: Path, came: str) -> InputError:
+    return InputError(
+        "folder of the run",
+        f"{path.parent}, whose {path.name} cannot be locked: {came}",
+        "a folder that may be written to, with free space, on a file system with locks",
+        "Correct its permissions, free space or move the run; remove the file if it is damaged.",
+    )
 
 
 Tell = Callable[[dict[str, Any]], None]
