@@ -107,7 +107,7 @@ def read_series(folder: Path, series: str | None = None) -> Volume:
     codings = [coding_of(header) for header in slices]
     check_grid(str(folder), geometry.shape, geometry.spacing_mm)
     array, mended = _read_slices(slices, codings, geometry)
-    _check_odd_intercepts(slices, codings, array)
+    _check_odd_scales(slices, codings, array)
     notes = (*chosen.notes, *left_out, *_grid_notes(slices), *_value_notes(codings, mended))
     return Volume(array, geometry, notes)
 
@@ -342,23 +342,26 @@ def _read_slices(
     return volume, mended
 
 
-def _check_odd_intercepts(
+def _check_odd_scales(
     slices: Sequence[SliceHeader], codings: Sequence[Coding], volume: Array
 ) -> None:
-    """Refuse a slice whose own intercept takes it away from its neighbour, the usual one to it."""
-    usual = Counter(c.intercept for c in codings).most_common(1)[0][0]
-    sound = np.array([z for z, c in enumerate(codings) if c.intercept == usual])
-    for z, coding in enumerate(codings):
-        if coding.intercept == usual:
+    """Refuse a slice whose own scale takes it away from its neighbour, the usual one to it."""
+    scales = [(c.slope, c.intercept) for c in codings]
+    usual = Counter(scales).most_common(1)[0][0]
+    sound = np.array([z for z, scale in enumerate(scales) if scale == usual])
+    for z, (slope, intercept) in enumerate(scales):
+        if (slope, intercept) == usual:
             continue
-        other = sound[np.abs(sound - z).argmin()]
-        apart = volume[z].astype(np.float32) - volume[other]
-        own = float(np.median(np.abs(apart)))
-        if own > ODD_HU and np.median(np.abs(apart + usual - coding.intercept)) < own / 2:
+        other = volume[sound[np.abs(sound - z).argmin()]].astype(np.float32)
+        plane = volume[z].astype(np.float32)
+        own = float(np.median(np.abs(plane - other)))
+        by_usual = (plane - intercept) / slope * usual[0] + usual[1]
+        if own > ODD_HU and np.median(np.abs(by_usual - other)) < own / 2:
             raise InputError(
                 str(slices[z].path),
-                f"RescaleIntercept {coding.intercept:g} where the other slices have {usual:g}: "
-                f"its values lie {own:.0f} HU beside its neighbour's, with theirs they would not",
+                f"RescaleSlope {slope:g} and RescaleIntercept {intercept:g} where most slices "
+                f"have {usual[0]:g} and {usual[1]:g}: its values lie {own:.0f} HU "
+                "beside its neighbour's, with theirs they would not",
                 "slices whose slope and intercept turn their values into HU",
                 "Export the series again from the scanner or the archive.",
             )

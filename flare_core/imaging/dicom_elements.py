@@ -258,7 +258,7 @@ class _Walk:
                     f"a truncated file: {self._size - start} of {length} bytes of pixel data"
                 )
             return PixelSpan(start, length, None, self._order == ">")
-        fragments = []
+        fragments: list[tuple[int, int]] = []
         while self._at < self._size:  # some writers leave out the end mark
             tag, _, size = self._header()
             if tag == SEQUENCE_END:

@@ -113,9 +113,17 @@ def study_of(folder: Path) -> str:
     return ""
 
 
-def regular_files(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, sorted; not hidden ones, pipes, devices, linked folders."""
-    for parent, folders, names in os.walk(folder):
+def regular_files(folder: Path, closed: list[Path] | None = None) -> Iterator[Path]:
+    """Yield the files below a folder, sorted; not hidden ones, pipes, devices, linked folders.
+
+    Folders that may not be looked into are added to `closed`.
+    """
+
+    def refused(error: OSError) -> None:
+        if closed is not None:
+            closed.append(Path(error.filename or folder))
+
+    for parent, folders, names in os.walk(folder, onerror=refused):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)

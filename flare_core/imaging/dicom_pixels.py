@@ -84,7 +84,13 @@ def coding_of(header: SliceHeader) -> Coding:
     stored = _whole(header, "stored", "BitsStored", allocated)
     high = _whole(header, "high", "HighBit", stored - 1)
     signed = _whole(header, "signed", "PixelRepresentation")
-    if allocated not in (8, 16, 32) or not 1 <= stored <= high + 1 <= allocated or signed > 1:
+    swapped = allocated == 8 and header.pixels.big_endian  # bytes in turned words: nobody has them
+    if (
+        allocated not in (8, 16, 32)
+        or swapped
+        or not 1 <= stored <= high + 1 <= allocated
+        or signed > 1
+    ):
         raise _refused(
             header,
             f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}, "
@@ -146,11 +152,7 @@ def _plain_values(header: SliceHeader, coding: Coding) -> tuple[Array, Array | N
     """Return uncompressed stored values (Y, X) and which of them are padding."""
     size = coding.allocated // 8
     kind = f"{'>' if header.pixels.big_endian else '<'}u{size}"
-    with open(header.path, "rb") as stream:
-        stream.seek(header.pixels.start)
-        raw = stream.read(size * math.prod(header.shape))
-    if len(raw) != size * math.prod(header.shape):
-        raise _refused(header, "a file that became shorter", "a file that nobody writes to")
+    (raw,) = _bytes_at(header, ((header.pixels.start, size * math.prod(header.shape)),))
     words = np.frombuffer(raw, kind).reshape(header.shape)  # (Y, X)
     words = words.astype(words.dtype.newbyteorder("="), copy=False)
     if coding.stored == coding.allocated:
@@ -164,8 +166,8 @@ def _narrow_values(header: SliceHeader, coding: Coding, words: Array) -> tuple[A
     padded = _padded_words(coding, words)
     if not coding.signed and not coding.shift and not (words >> coding.stored).any():
         return words, padded  # the usual 12 of 16 bits
-    wide = words.astype(np.int32 if coding.allocated < 32 else np.int64)
-    values = wide >> coding.shift & (1 << coding.stored) - 1
+    wide: Array = words.astype(np.int32 if coding.allocated < 32 else np.int64)
+    values: Array = wide >> coding.shift & (1 << coding.stored) - 1
     sign = 1 << coding.stored - 1
     if not coding.overlay:
         _check_upper_bits(header, coding, wide, padded)
@@ -303,24 +305,22 @@ def _check_length(header: SliceHeader, coding: Coding) -> None:
 def _decoded(header: SliceHeader, coding: Coding) -> Array:
     """Return the stored values (Y, X) of a compressed slice."""
     fragments = header.pixels.fragments or ()
-    with open(header.path, "rb") as stream:
-        pieces = []
-        for start, length in fragments[1:]:  # the first is a table of offsets
-            stream.seek(start)
-            pieces.append(stream.read(length))
+    pieces = _bytes_at(header, fragments[1:])  # the first is a table of offsets
     _check_stream_size(header, pieces[0] if pieces else b"")
-    with tempfile.TemporaryDirectory(prefix="flare-") as folder:
-        path = Path(folder) / "slice.dcm"
-        path.write_bytes(_bare_file(header, coding, pieces))
-        reader = sitk.ImageFileReader()
-        reader.SetImageIO("GDCMImageIO")
-        reader.LoadPrivateTagsOff()
-        reader.SetFileName(str(path))
-        try:
-            with quiet():
-                image = reader.Execute()
-        except RuntimeError as error:
-            raise _uncompress(header, f"pixels that cannot be read: {reason(error)}") from error
+    try:
+        with tempfile.TemporaryDirectory(prefix="flare-") as folder:
+            path = Path(folder) / "slice.dcm"
+            path.write_bytes(_bare_file(header, coding, pieces))
+            image = _read_by_gdcm(path)
+    except RuntimeError as error:
+        raise _uncompress(header, f"pixels that cannot be read: {reason(error)}") from error
+    except OSError as error:
+        raise InputError(
+            tempfile.gettempdir(),
+            f"a place where compressed slices cannot be unpacked: {error.strerror or error}",
+            "a folder for temporary files that can be written, with a few megabytes free",
+            "Free space there, or set TMPDIR to another folder.",
+        ) from error
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise _refused(header, "a colour image", "one value per pixel")
     array = sitk.GetArrayFromImage(image)
@@ -328,6 +328,31 @@ def _decoded(header: SliceHeader, coding: Coding) -> Array:
         raise _uncompress(header, f"a compressed image of {array.size} {array.dtype} pixels")
     plane: Array = array.reshape(header.shape)
     return plane
+
+
+def _read_by_gdcm(path: Path) -> sitk.Image:
+    """Return the image of a file that was made here."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.LoadPrivateTagsOff()
+    reader.SetFileName(str(path))
+    with quiet():
+        return reader.Execute()
+
+
+def _bytes_at(header: SliceHeader, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Return parts of a slice's file, which may have changed since its header was read."""
+    try:
+        with open(header.path, "rb") as stream:
+            parts = []
+            for start, length in spans:
+                stream.seek(start)
+                parts.append(stream.read(length))
+    except OSError as error:
+        raise _uncompress(header, f"a file that cannot be read: {error.strerror}") from error
+    if [len(part) for part in parts] != [length for _, length in spans]:
+        raise _uncompress(header, "a file that became shorter while it was read")
+    return parts
 
 
 def _check_stream_size(header: SliceHeader, stream: bytes) -> None:

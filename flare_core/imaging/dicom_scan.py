@@ -59,12 +59,12 @@ class _Passed:
     def notes(self) -> tuple[str, ...]:
         """Return a sentence for each kind that came up."""
         kinds = (
-            (self.empty, "empty files were"),
-            (self.closed, "files that cannot be opened were"),
-            (self.unknown, "damaged DICOM files that do not say what they are were"),
+            (self.empty, "empty files"),
+            (self.closed, "files or folders that cannot be opened"),
+            (self.unknown, "damaged DICOM files that do not say what they are"),
         )
         return tuple(
-            f"{len(paths)} {words} passed over (first: {paths[0].name})."
+            f"Passed over: {words} ({len(paths)}, first: {paths[0].name})."
             for paths, words in kinds
             if paths
         )
@@ -80,7 +80,7 @@ def scan(folder: Path) -> list[SeriesFiles]:
     """
     groups: dict[str, list[SliceHeader]] = {}
     passed = _Passed()
-    for path in regular_files(folder):
+    for path in regular_files(folder, passed.closed):
         header = _image(path, passed)
         if header is not None:
             groups.setdefault(header.tags["series"], []).append(header)
@@ -112,10 +112,14 @@ def volume_images(slices: Sequence[SliceHeader]) -> tuple[list[SliceHeader], tup
     notes = _left_out(len(slices) - len(images), "scout images")
     if any(s.sop_class == CT_CLASS for s in images):
         slices_only = [s for s in images if s.sop_class in (CT_CLASS, "")]
-        notes += _left_out(len(images) - len(slices_only), "images of other kinds, by SOP class,")
+        notes += _left_out(
+            len(images) - len(slices_only), "images that are no CT slices by their SOP class"
+        )
         images = slices_only
     straight = _without_strays(images)
-    notes += _left_out(len(images) - len(straight), "images of another view (untyped scouts)")
+    notes += _left_out(
+        len(images) - len(straight), "images of another view, such as untyped scouts"
+    )
     return straight, notes
 
 
@@ -160,22 +164,30 @@ def _single(group: list[SliceHeader]) -> SeriesFiles:
 
 def _copy_notes(copies: int, kept: Sequence[SliceHeader]) -> tuple[str, ...]:
     """Return what there is to say about copies, and about one UID for several images."""
-    notes: tuple[str, ...] = (f"{copies} copies of images were left out.",) if copies else ()
+    notes: tuple[str, ...] = (f"Left out: copies of images ({copies}).",) if copies else ()
     uids = Counter(h.tags["instance"] for h in kept if h.tags["instance"])
     shared = sum(count for count in uids.values() if count > 1)
     if shared:
-        notes += (f"{shared} images share a SOP instance UID with another; all were used.",)
+        notes += (f"All were used: images that share a SOP instance UID ({shared}).",)
     return notes
 
 
 def _digest(header: SliceHeader) -> bytes:
     """Return a check sum of a file's pixel data."""
     digest, left = hashlib.sha256(), header.pixels.length
-    with open(header.path, "rb") as stream:
-        stream.seek(header.pixels.start)
-        while left and (block := stream.read(min(left, BLOCK))):
-            digest.update(block)
-            left -= len(block)
+    try:
+        with open(header.path, "rb") as stream:
+            stream.seek(header.pixels.start)
+            while left and (block := stream.read(min(left, BLOCK))):
+                digest.update(block)
+                left -= len(block)
+    except OSError as error:
+        raise InputError(
+            str(header.path),
+            f"a file that cannot be read: {error.strerror or error}",
+            "complete DICOM files",
+            "Copy or export the series again.",
+        ) from error
     return digest.digest()
 
 
@@ -199,4 +211,4 @@ def _is_stray(header: SliceHeader, usual: Vector) -> bool:
 
 def _left_out(count: int, what: str) -> tuple[str, ...]:
     """Return a note about images that are not used, none for none."""
-    return (f"{count} {what} in the series were left out.",) if count else ()
+    return (f"Left out of the series: {what} ({count}).",) if count else ()

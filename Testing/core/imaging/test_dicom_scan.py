@@ -125,7 +125,7 @@ def test_a_scout_in_the_series_first_or_untyped(
         write_slice(tmp_path / f"{name}{turn}", STACK[0, :9], (-5, -6, -7), series)
     volume = read_volume(tmp_path)
     assert whole(volume)
-    assert "2 " in volume.notes[0] and "scout" in volume.notes[0]
+    assert "(2)" in volume.notes[0] and "scout" in volume.notes[0]
     assert volume.notes[0] in check_ct(volume)
     (info,) = list_series(tmp_path)
     assert info.problem == "" and info.spacing_mm == pytest.approx((2.5, 0.8, 0.7))
@@ -145,7 +145,7 @@ def test_true_copies_count_once_with_a_note(tmp_path: Path) -> None:
         (tmp_path / f"copy_{path.name}").write_bytes(path.read_bytes())
     volume = read_volume(tmp_path)
     assert whole(volume)
-    assert volume.notes == ("7 copies of images were left out.",)
+    assert volume.notes == ("Left out: copies of images (7).",)
     assert list_series(tmp_path)[0].count == 7
 
 
@@ -215,8 +215,8 @@ def test_files_that_say_nothing_are_noted(tmp_path: Path) -> None:
     (tmp_path / "empty.dcm").touch()
     (tmp_path / "torn").write_bytes(bytes(128) + b"DICM\x02\x00")
     notes = read_volume(tmp_path).notes
-    assert "1 empty files" in notes[0] and "empty.dcm" in notes[0]
-    assert "1 damaged DICOM files" in notes[1] and "torn" in notes[1]
+    assert "empty files (1" in notes[0] and "empty.dcm" in notes[0]
+    assert "damaged DICOM files" in notes[1] and "torn" in notes[1]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")

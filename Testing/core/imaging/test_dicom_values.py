@@ -103,13 +103,14 @@ def test_a_lookup_table_instead_of_a_scale_is_named(tmp_path: Path) -> None:
     assert "lookup table" in refused(tmp_path).parts[1]
 
 
-def test_another_intercept_in_one_slice_must_fit_its_neighbours(tmp_path: Path) -> None:
+def test_another_scale_in_one_slice_must_fit_its_neighbours(tmp_path: Path) -> None:
     smooth = np.full(SHAPE, 1000, np.uint16) + np.arange(10, dtype=np.uint16)
     paths = write_series(tmp_path, smooth)
-    write_slice(paths[3], smooth[3], place(3), Series(intercept=0.0))
-    error = refused(tmp_path)
-    assert error.parts[0] == str(paths[3])
-    assert "1024 HU beside" in error.parts[1]
+    for odd, words in ((Series(intercept=0.0), "1024 HU"), (Series(slope=3.0), "HU beside")):
+        write_slice(paths[3], smooth[3], place(3), odd)
+        error = refused(tmp_path)
+        assert error.parts[0] == str(paths[3])
+        assert words in error.parts[1]
     write_slice(paths[3], smooth[3] - 900, place(3), Series(intercept=-124.0))
     volume = read_volume(tmp_path)
     assert np.array_equal(volume.array, smooth.astype(int) - 1024)
@@ -314,3 +315,15 @@ def test_unknown_compressions_are_named(tmp_path: Path, syntax: str) -> None:
     error = refused(tmp_path)
     assert syntax in error.parts[1]
     assert "uncompressed" in error.parts[3]
+
+
+def test_a_file_that_shrinks_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flare_core.imaging import dicom
+
+    paths = write_series(tmp_path, STACK)
+    for harm in (lambda: paths[2].write_bytes(b"x"), lambda: paths[2].unlink()):
+        monkeypatch.setattr(dicom, "check_grid", lambda *_, harm=harm: harm())
+        assert refused(tmp_path).parts[0] == str(paths[2])
+        write_slice(paths[2], STACK[2], place(2), Series())
