@@ -73,6 +73,10 @@ class Organ:
     volume_range_ml: tuple[float, float] | None
     """Lowest and highest usual volume of an adult, or None where none is meaningful."""
 
+    least_ml: float
+    """A whole organ of less is none: a speck that a network mistook. Far below any adult's, since
+    what is dropped nobody sees; a tenth of it is enough where the scan's edge cuts the organ."""
+
     range_source: str
     """Where the range comes from and what it is; why there is none, if there is none."""
 
@@ -115,6 +119,7 @@ ORGANS: tuple[Organ, ...] = (
         colour=(221, 130, 101),
         clean_up=ONE_PIECE,
         volume_range_ml=(825.0, 2010.0),
+        least_ml=50.0,
         range_source=(
             "Widest of two CT cohorts without liver disease: low end, 2.5th percentile of 2989 "
             "donors, Kim DW et al., Radiology 2021; high end, mean + 2 SD (1510 + 2 x 250) of 77 "
@@ -132,6 +137,7 @@ ORGANS: tuple[Organ, ...] = (
         colour=(185, 102, 83),
         clean_up=FEW_PIECES,
         volume_range_ml=(88.0, 274.0),
+        least_ml=8.0,
         range_source=KIDNEY_RANGE,
         synonyms=("kidney_right", "rkidney", "rk"),
         category=ANATOMICAL_STRUCTURE,
@@ -145,6 +151,7 @@ ORGANS: tuple[Organ, ...] = (
         colour=(157, 108, 162),
         clean_up=ONE_PIECE,
         volume_range_ml=(81.0, 374.0),
+        least_ml=3.0,
         range_source=(
             "Widest of two CT cohorts without spleen disease: low end, 2.5th percentile of 2989 "
             "donors, Kim DW et al., Radiology 2021; high end, mean + 2 SD (198 + 2 x 88) of 212 "
@@ -162,6 +169,7 @@ ORGANS: tuple[Organ, ...] = (
         colour=(249, 180, 111),
         clean_up=LARGE_PIECES,
         volume_range_ml=(21.0, 124.0),
+        least_ml=2.0,
         range_source=(
             "Mean +- 2 SD (72.4 +- 2 x 25.8) at age 20 to 60 on CT, fat between the lobules "
             "included, Saisho et al., Clin Anat 2007. Declines in older age."
@@ -178,6 +186,7 @@ ORGANS: tuple[Organ, ...] = (
         colour=(224, 97, 76),
         clean_up=FEW_PIECES,
         volume_range_ml=None,
+        least_ml=2.0,
         range_source=CUT_BY_SCAN,
         synonyms=(),
         category=ANATOMICAL_STRUCTURE,
@@ -191,6 +200,7 @@ ORGANS: tuple[Organ, ...] = (
         colour=(0, 151, 206),
         clean_up=FEW_PIECES,
         volume_range_ml=None,
+        least_ml=1.0,
         range_source=CUT_BY_SCAN,
         synonyms=("ivc", "vena_cava_inferior", "postcava"),
         category=ANATOMICAL_STRUCTURE,
@@ -204,6 +214,7 @@ ORGANS: tuple[Organ, ...] = (
         colour=(249, 186, 150),
         clean_up=ONE_PIECE,
         volume_range_ml=(0.8, 6.1),
+        least_ml=0.2,
         range_source=(
             "Mean +- 2 SD (3.47 +- 2 x 1.33) of 115 adults on CT, "
             "Sisli Etfal Hastan Tip Bul 2021;55:333-338 (PMID 34712074)."
@@ -220,6 +231,7 @@ ORGANS: tuple[Organ, ...] = (
         colour=(249, 186, 150),
         clean_up=ONE_PIECE,
         volume_range_ml=(2.1, 7.4),
+        least_ml=0.2,
         range_source=(
             "Mean +- 2 SD (4.77 +- 2 x 1.33) of 115 adults on CT, "
             "Sisli Etfal Hastan Tip Bul 2021;55:333-338 (PMID 34712074)."
@@ -236,6 +248,7 @@ ORGANS: tuple[Organ, ...] = (
         colour=(139, 150, 98),
         clean_up=FEW_PIECES,
         volume_range_ml=None,
+        least_ml=0.3,
         range_source=FILLED,
         synonyms=("gb",),
         category=ANATOMICAL_STRUCTURE,
@@ -249,6 +262,7 @@ ORGANS: tuple[Organ, ...] = (
         colour=(211, 171, 143),
         clean_up=FEW_PIECES,
         volume_range_ml=None,
+        least_ml=0.5,
         range_source=CUT_BY_SCAN,
         synonyms=("oesophagus", "gullet"),
         category=ANATOMICAL_STRUCTURE,
@@ -262,6 +276,7 @@ ORGANS: tuple[Organ, ...] = (
         colour=(216, 132, 105),
         clean_up=LARGE_PIECES,
         volume_range_ml=None,
+        least_ml=3.0,
         range_source=FILLED,
         synonyms=("gaster", "ventriculus"),
         category=ANATOMICAL_STRUCTURE,
@@ -275,6 +290,7 @@ ORGANS: tuple[Organ, ...] = (
         colour=(255, 253, 229),
         clean_up=FEW_PIECES,
         volume_range_ml=None,
+        least_ml=1.0,
         range_source=FILLED,
         synonyms=(),
         category=ANATOMICAL_STRUCTURE,
@@ -288,6 +304,7 @@ ORGANS: tuple[Organ, ...] = (
         colour=(185, 102, 83),
         clean_up=FEW_PIECES,
         volume_range_ml=(88.0, 274.0),
+        least_ml=8.0,
         range_source=KIDNEY_RANGE,
         synonyms=("kidney_left", "lkidney", "lk"),
         category=ANATOMICAL_STRUCTURE,
@@ -304,6 +321,7 @@ LESION = Organ(
     colour=(144, 238, 144),
     clean_up=EVERY_PIECE,
     volume_range_ml=None,
+    least_ml=0.0,
     range_source="No range: any volume is a finding.",
     synonyms=("tumour", "tumor", "mass", "cancer"),
     category=ALTERED_STRUCTURE,

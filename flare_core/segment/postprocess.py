@@ -3,6 +3,7 @@
 1. `correct_sides`: a piece of a paired organ that lies clearly on the other side of the body
    becomes the organ of that side.  Networks that look at small patches mix kidneys up.
 2. `keep_components`: of each organ, only the connected pieces its `CleanUp` rule believes stay.
+3. `drop_specks`: what is left of an organ is reported as an organ, or is too little to be one.
 
 Sides come before pieces: the largest piece called "right kidney" may be the left one.
 Pieces are connected through faces, edges and corners (26 neighbours).
@@ -64,6 +65,9 @@ MIRRORED = (
     "right and left organs were left as they are."
 )
 
+CUT_SHARE = 0.1
+"""Share of `Organ.least_ml` that is enough of an organ that the scan's edge cuts."""
+
 _NOWHERE: Floats = np.empty((0, 3))
 
 LARGE_BOX = 500_000
@@ -83,7 +87,29 @@ def clean_up(
         Organs to clean; voxels of others stay as they are.
     """
     sided, notes = correct_sides(labels, organs)
-    return keep_components(sided, organs), notes
+    return drop_specks(keep_components(sided, organs), organs), notes
+
+
+def drop_specks(labels: Volume, organs: Sequence[Organ] = ALL_TARGETS) -> Volume:
+    """Return a label map without organs of less than their `least_ml`: those are not found.
+
+    An organ that the scan's edge cuts may be smaller: `CUT_SHARE` of that is enough.
+    """
+    boxes = organ_boxes(labels.array)
+    gone = []
+    for target in organs:
+        if target.id in boxes and target.least_ml:
+            box = boxes[target.id]
+            ml = np.count_nonzero(labels.array[box] == target.id) * labels.geometry.voxel_ml
+            whole = all(
+                part.start > 0 and part.stop < size
+                for part, size in zip(box, labels.geometry.shape, strict=True)
+            )
+            if ml < target.least_ml * (1 if whole else CUT_SHARE):
+                gone.append(target.id)
+    if not gone:
+        return labels
+    return labels.with_array(np.where(np.isin(labels.array, gone), BACKGROUND_ID, labels.array))
 
 
 def keep_components(labels: Volume, organs: Sequence[Organ] = ALL_TARGETS) -> Volume:

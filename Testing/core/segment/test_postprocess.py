@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from flare_core.anatomy.organs import ALL_TARGETS, organ
+from flare_core.anatomy.organs import ALL_TARGETS, ORGANS, Organ, organ
 from flare_core.imaging.geometry import AxisMap, Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.segment.postprocess import MIRRORED, clean_up, correct_sides, keep_components
@@ -290,3 +290,33 @@ def read(path):
         image.GetSize()[::-1], image.GetSpacing()[::-1], image.GetOrigin(), direction
     )
     return Volume(SimpleITK.GetArrayFromImage(image), geometry)
+
+
+def blob(key: str, ml: float, *, cut: bool = False) -> Volume:
+    """A cube of one organ in 100 x 100 x 100 mm of 1 mm voxels, at the scan's edge or off it."""
+    side = round((1000 * ml) ** (1 / 3))
+    array = np.zeros((100, 100, 100), np.uint8)
+    start = 0 if cut else 20
+    array[start : start + side, 20 : 20 + side, 20 : 20 + side] = organ(key).id
+    return Volume(array, Geometry(array.shape, (1.0, 1.0, 1.0)))
+
+
+@pytest.mark.parametrize("target", [each for each in ORGANS if each.key != "liver"])
+def test_a_speck_is_no_organ(target: Organ) -> None:
+    """A right adrenal gland of 0.00 mL and a gallbladder of 0.02 mL were reported once."""
+    assert 0 < target.least_ml < 10
+    speck, whole = blob(target.key, 0.5 * target.least_ml), blob(target.key, 2 * target.least_ml)
+    assert not clean_up(speck)[0].array.any()
+    assert clean_up(whole)[0].array.any()
+
+
+def test_what_the_scan_cuts_may_be_small() -> None:
+    assert clean_up(blob("spleen", 1.0, cut=True))[0].array.any()
+    assert not clean_up(blob("spleen", 1.0))[0].array.any()
+    assert not clean_up(blob("spleen", 0.1, cut=True))[0].array.any()
+
+
+def test_a_least_volume_is_far_below_the_usual_ones() -> None:
+    for each in ORGANS:
+        if each.volume_range_ml is not None:
+            assert each.least_ml <= 0.25 * each.volume_range_ml[0], each.key
