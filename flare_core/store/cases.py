@@ -169,7 +169,7 @@ class CaseStore(CaseReader):
             "name": given, "patient": patient.strip() or given, "source": source, "author": author,
             "weight": _weight(weight), "linked": link,
         }  # fmt: skip
-        if link and path.is_dir():
+        if link and os.path.isdir(path):
             raise InputError("image", f"the folder {path}", "a file", "Add it without --link.")
         with (
             self.scratch() as scratch,

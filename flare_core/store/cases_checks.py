@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def scan_file(image: Path, scratch: Path) -> Iterator[tuple[Path, str, str]]:
     from flare_core.imaging.files import read_volume, write_volume
     from flare_core.imaging.inputs import suffix_of
 
-    if not image.is_dir():
+    if not os.path.isdir(image):  # False for a name that is too long
         yield image, suffix_of(image), grid_of(image)
         return
     file = scratch / f"image{COMPRESSED}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def image_of(store: Path, path: Path) -> Image:
     InputError
         If it is no scan that can be read.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return Image(sha256_of(path), voxels_of(path), grid_of(path))
     with scratch_in(store / PENDING) as scratch, scan_file(path, scratch) as (file, _, grid):
         return Image(sha256_of(file), voxels_of(file), grid)

@@ -22,6 +22,7 @@ from core.datasets.made_dataset import (
     scan,
 )
 from flare_core.anatomy.organs import organ
+from flare_core.datasets import exchange_export, exchange_import
 from flare_core.datasets.case import ALL_ORGANS
 from flare_core.datasets.exchange import (
     ImportSettings,
@@ -34,6 +35,7 @@ from flare_core.datasets.stored import cases_of_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_geometry, read_labels, write_labels, write_volume
 from flare_core.store.cases import CaseStore, LabelFacts, open_store
+from flare_core.store.cases_alive import held_folder
 from unsynced import unsynced as unsynced
 
 EXPERT = ImportSettings()
@@ -140,6 +142,88 @@ def test_a_table_with_confidences_says_that_labels_are_pseudo(
     assert [store.case(name).kind for name in "ab"] == ["pseudo", "expert"]
     assert [store.case(name).patient for name in "ab"] == ["P", "P"]
     assert store.version("a", 1).facts.evidence == {"confidence": {"liver": 0.9}}
+
+
+def test_two_imports_at_once_add_everything_once(
+    store: CaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one looks before the first has added, and adds after it."""
+    MAKERS["flare21"](tmp_path / "set")  # other numbers than ours: its maps are converted
+    counts: list[tuple[int, int]] = []
+    real = exchange_import.organs_in
+
+    def other_is_quicker(path: Path) -> tuple[str, ...]:
+        monkeypatch.setattr(exchange_import, "organs_in", real)
+        with open_store(store.folder) as other:
+            found = import_dataset(other, tmp_path / "set", EXPERT)
+        counts.append((len(found.added), len(found.labelled)))
+        return real(path)
+
+    monkeypatch.setattr(exchange_import, "organs_in", other_is_quicker)
+    found = import_dataset(store, tmp_path / "set", EXPERT)
+    counts.append((len(found.added), len(found.labelled)))
+    cases = store.cases()
+    labelled = [case for case in cases if case.latest]
+    assert len(labelled) > 1 and [case.latest for case in labelled] == [1] * len(labelled)
+    assert sum(added for added, _ in counts) == len(cases), "each says what it did itself"
+    assert sum(maps for _, maps in counts) == len(labelled)
+    assert store.verify() == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '{"x": 5}',
+        "[" * 20_000,
+        '{"x": {"annotated": 5}}',
+        '{"x": {"annotated": [5]}}',
+        '{"x": {"patient": []}}',
+        '{"x": {"patient": "\\ud800"}}',
+        '{"x": {"kind": 3}}',
+    ],
+)
+@pytest.mark.parametrize("kind", ["nnunet", "flare22"])
+def test_a_spoilt_table_is_refused(store: CaseStore, tmp_path: Path, kind: str, text: str) -> None:
+    """Its patients would be parted, its organs believed to be complete."""
+    export = {"nnunet": export_nnunet, "flare22": export_flare22}[kind]
+    export(tmp_path / "set", cases_of_store(filled(store, tmp_path / "x")))
+    (tmp_path / "set" / "cases.json").write_text(text, "utf-8")
+    with open_store(tmp_path / "new", create=True) as new:
+        with pytest.raises(InputError):
+            import_dataset(new, tmp_path / "set", EXPERT)
+        assert new.cases() == ()
+
+
+def test_an_export_that_ends_early_leaves_nothing(
+    store: CaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = cases_of_store(filled(store, tmp_path / "x"))
+    target = tmp_path / "made" / "Dataset501_X"
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for step in ("_write_scan", "_write_dataset_json"):
+        with monkeypatch.context() as patch:
+            patch.setattr(exchange_export, step, full)
+            with pytest.raises(InputError) as caught:
+                export_nnunet(target, cases)
+        assert str(target) in str(caught.value) and ".part." not in str(caught.value)
+        assert not (tmp_path / "made").exists()
+
+
+def test_an_export_sweeps_what_a_killed_one_left(store: CaseStore, tmp_path: Path) -> None:
+    cases = cases_of_store(filled(store, tmp_path / "x"))
+    for name in ("A", "B"):  # B belongs to another target
+        (tmp_path / f".0123abcd.part.{name}" / "imagesTr").mkdir(parents=True)
+    with held_folder(tmp_path / ".4567abcd.part.A"):  # somebody is at work
+        export_nnunet(tmp_path / "A", cases)
+        found = sorted(path.name for path in tmp_path.glob(".*"))
+    assert found == [".0123abcd.part.B", ".4567abcd.part.A"]
+    assert sorted(p.name for p in (tmp_path / "A").iterdir()) == [
+        "cases.json", "dataset.json", "imagesTr", "labelsTr",
+    ]  # fmt: skip
 
 
 def test_one_bad_case_does_not_stop_the_others(store: CaseStore, tmp_path: Path) -> None:
