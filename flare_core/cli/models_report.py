@@ -2,8 +2,8 @@
 
 JSON events of ``--progress json``, one object per line on standard output: ``start`` (pid),
 ``progress`` (stage, file, done and total in bytes or None, fraction 0..1 of the whole), at the end
-``result`` (name, version, folder, notes), ``error`` (kind, argument, came, legal, action, message) or
-``cancelled``. A program stops it by closing the pipe that is its standard input; what was
+``result`` (name, version, folder, notes), ``error`` (kind, argument, came, legal, action, message),
+or ``cancelled``. A program stops it by closing the pipe that is its standard input; what was
 downloaded stays, and the next attempt goes on from there.
 """
 

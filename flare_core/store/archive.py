@@ -5,6 +5,7 @@ A zip comes from anywhere, so it is judged from its table of contents before a b
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import stat
@@ -15,8 +16,9 @@ from pathlib import Path
 
 from flare_core.atomic import atomic_path, write_text
 from flare_core.errors import InputError
+from flare_core.store.cases_alive import held, remove_abandoned
 from flare_core.store.home import Home, ensure_folder, open_home
-from flare_core.store.integrity import exists_already, new_folder, unsound, verify
+from flare_core.store.integrity import exists_already, new_folder, sweep_models, unsound, verify
 from flare_core.store.models import CARD_FILE, ModelCard
 from flare_core.store.package import MAX_CARD_BYTES, Package, parse_card
 
@@ -50,7 +52,13 @@ def pack(package: Package, path: str | os.PathLike[str]) -> Path:
         raise exists_already(target)
     ensure_folder(target.parent)
     names = [CARD_FILE, *(weights.file for weights in package.card.weights_files)]
-    with atomic_path(target) as part, zipfile.ZipFile(part, "w") as archive:
+    for left in target.parent.glob(f".????????.part.{glob.escape(target.name)}"):
+        remove_abandoned(left)
+    with (
+        atomic_path(target) as part,
+        held(part) as stream,
+        zipfile.ZipFile(stream, "w") as archive,
+    ):
         for name in names:
             # A fixed date: the same package gives the same zip
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
@@ -76,6 +84,9 @@ def install(path: str | os.PathLike[str], *, home: Home | None = None) -> Packag
     """
     source = Path(path)
     home = open_home() if home is None else home
+    if source.exists() and not source.is_file():  # a pipe would be waited for
+        raise unsound(source, "no file", "a zip that FLARESeg packed")
+    sweep_models(home.models)
     try:
         with zipfile.ZipFile(source) as archive:
             card = _card_in(archive, source)

@@ -13,7 +13,7 @@ from pathlib import Path
 from flare_core.atomic import write_text
 from flare_core.errors import InputError
 from flare_core.store.home import Home
-from flare_core.store.integrity import new_folder, verify
+from flare_core.store.integrity import new_folder, sweep_models, verify
 from flare_core.store.models import CARD_FILE, ModelCard, StageCard
 from flare_core.store.package import Package
 
@@ -75,6 +75,7 @@ def combine(
         provenance={"combined_from": [_origin(each) for each in chosen]},
     )
     target = home.model(name, version)
+    sweep_models(home.models)
     with new_folder(target) as part:
         for each, stage in zip(chosen, stages, strict=True):
             _copy(each, stage, part)

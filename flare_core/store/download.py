@@ -9,6 +9,7 @@ Proxies are those of the system, as `requests` finds them.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import time
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from flare_core import atomic
 from flare_core.errors import Cancelled, InputError
+from flare_core.store.alive import alone_in
 from flare_core.store.home import ensure_folder
 from flare_core.store.integrity import sha256_of
 from flare_core.store.json_fields import read_json
@@ -82,8 +84,21 @@ def download(file: RemoteFile, target: Path, watch: Watch | None = None) -> Path
     watch.on_file(file.name)
     file.check_address()
     ensure_folder(target.parent)
-    if target.is_file() and not _fault(target, file):
-        return target
+    with alone_in(target.parent, waiting=lambda: _stop_if_cancelled(watch)) as known:
+        if known:
+            _sweep(target)
+        if target.is_file() and not _fault(target, file):
+            return target
+        return _fetched(file, target, watch)
+
+
+def _sweep(target: Path) -> None:
+    """Remove the half-written tags of killed downloads; what has come of the file itself stays."""
+    for left in target.parent.glob(f".????????.part.{glob.escape(target.name)}.part.json"):
+        left.unlink(missing_ok=True)
+
+
+def _fetched(file: RemoteFile, target: Path, watch: Watch) -> Path:
     part = target.with_name(f"{target.name}.part")
     _fetch_persistently(file, part, watch)
     fault = _fault(part, file)
@@ -311,12 +326,16 @@ def _remember_tag(part: Path, file: RemoteFile, answer: Response) -> None:
 
 
 def _tag_of(part: Path, file: RemoteFile) -> str:
-    """Return what the server called the file when `part` was begun; empty: begin anew."""
-    path = _tag_file(part)
-    kept = read_json(path.read_text("utf-8"), str(path)) if path.is_file() else None
-    return (
-        str(kept.get("tag", "")) if isinstance(kept, dict) and kept.get("url") == file.url else ""
-    )
+    """Return what the server called the file when `part` was begun; empty: begin anew.
+
+    A note that is torn or not ours vouches for nothing, and must not stop the download for good.
+    """
+    try:
+        kept = read_json(_tag_file(part).read_text("utf-8"), "tag")
+    except (OSError, ValueError):  # not there, not text, not JSON (InputError is a ValueError)
+        return ""
+    tag = kept.get("tag") if isinstance(kept, dict) and kept.get("url") == file.url else ""
+    return tag if isinstance(tag, str) and tag.isascii() and tag.isprintable() else ""
 
 
 def _forget(part: Path) -> None:

@@ -6,14 +6,17 @@ without a pointer means its newest version.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from flare_core import atomic
 from flare_core.errors import InputError
+from flare_core.store.alive import alone_in
 from flare_core.store.home import Home, ensure_folder
-from flare_core.store.json_fields import decode, encode, read_json
+from flare_core.store.json_fields import decode, encode, read_json_file
 
 POINTER = "in_use.json"
 """File in the folder of a model's versions."""
@@ -64,7 +67,9 @@ def read_in_use(home: Home, name: str) -> InUse:
     path = _pointer(home, name)
     if not path.is_file():
         return InUse()
-    return decode(InUse, read_json(path.read_text("utf-8"), str(path)), str(path))
+    action = f"Restore it, or delete it: {name} then means its newest version."
+    kept = read_json_file(path, argument=str(path), legal="a pointer to a version", action=action)
+    return decode(InUse, kept, str(path))
 
 
 def put_in_use(home: Home, name: str, model: str, *, before: str = "", reason: str = "") -> None:
@@ -77,11 +82,12 @@ def put_in_use(home: Home, name: str, model: str, *, before: str = "", reason: s
     before : str
         What was used until now, in the same form, if the name had no pointer yet.
     """
-    now = read_in_use(home, name)
-    stack = now.stack or ((before,) if before else ())
-    if stack and stack[-1] == model:
-        return
-    _write(home, name, InUse((*stack, model), (*now.moves, _move(model, reason))))
+    with _alone(home, name):
+        now = read_in_use(home, name)
+        stack = now.stack or ((before,) if before else ())
+        if stack and stack[-1] == model:
+            return
+        _write(home, name, InUse((*stack, model), (*now.moves, _move(model, reason))))
 
 
 def roll_back(home: Home, name: str, *, reason: str = "rolled back") -> str:
@@ -92,23 +98,40 @@ def roll_back(home: Home, name: str, *, reason: str = "rolled back") -> str:
     InputError
         If there was nothing before.
     """
-    now = read_in_use(home, name)
-    if len(now.stack) < 2:
-        raise InputError(
-            "model",
-            f"{name}, of which {now.stack[-1] if now.stack else 'no version'} is in use",
-            "a model that was promoted after another one",
-            f"Nothing to go back to; name the version wanted, as in {name}@1.0.0.",
-        )
-    back = now.stack[-2]
-    _write(home, name, InUse(now.stack[:-1], (*now.moves, _move(back, reason))))
-    return back
+    if len(read_in_use(home, name).stack) < 2:  # before a folder is made for it
+        raise _nothing_before(home, name)
+    with _alone(home, name):
+        now = read_in_use(home, name)
+        if len(now.stack) < 2:
+            raise _nothing_before(home, name)
+        back = now.stack[-2]
+        _write(home, name, InUse(now.stack[:-1], (*now.moves, _move(back, reason))))
+        return back
+
+
+def _nothing_before(home: Home, name: str) -> InputError:
+    stack = read_in_use(home, name).stack
+    return InputError(
+        "model",
+        f"{name}, of which {stack[-1] if stack else 'no version'} is in use",
+        "a model that was promoted after another one",
+        f"Nothing to go back to; name the version wanted, as in {name}@1.0.0.",
+    )
+
+
+@contextmanager
+def _alone(home: Home, name: str) -> Iterator[None]:
+    """Move the pointer one process after the other: none undoes what another has just done."""
+    path = _pointer(home, name)
+    with alone_in(ensure_folder(path.parent)) as known:
+        if known:
+            for left in path.parent.glob(f".????????.part.{POINTER}"):
+                left.unlink(missing_ok=True)
+        yield
 
 
 def _write(home: Home, name: str, value: InUse) -> None:
-    path = _pointer(home, name)
-    ensure_folder(path.parent)
-    atomic.write_json(path, encode(value))
+    atomic.write_json(_pointer(home, name), encode(value))
 
 
 def _move(model: str, reason: str) -> Move:

@@ -7,7 +7,6 @@ is kept (`KNOWN_FILE`) and demanded ever after.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -16,12 +15,13 @@ from typing import Any
 
 from flare_core import atomic
 from flare_core.errors import InputError
+from flare_core.store.alive import scratch
 from flare_core.store.catalogue import Part, PublicModel
 from flare_core.store.combine import Chosen, Facts, combine
 from flare_core.store.download import Watch, download
 from flare_core.store.home import Home, ensure_folder
-from flare_core.store.integrity import exists_already, sha256_of, sweep
-from flare_core.store.json_fields import read_json
+from flare_core.store.integrity import exists_already, sha256_of, sweep_models
+from flare_core.store.json_fields import read_json_file
 from flare_core.store.nnunet_import import About, import_nnunet
 from flare_core.store.package import Package
 from flare_core.store.remote_file import RemoteFile
@@ -68,15 +68,13 @@ def install_public(model: PublicModel, *, home: Home, wish: Wish | None = None) 
         raise exists_already(target)
     files = _given(model, wish.files) if wish.files else _fetched(model, home, wish)
     ensure_folder(home.cache)
-    sweep(home.cache, f"{SCRATCH}*")
-    with tempfile.TemporaryDirectory(dir=home.cache, prefix=SCRATCH) as scratch:
+    sweep_models(home.models)
+    with scratch(home.cache, SCRATCH) as place:
         parts = []
         for part, file in zip(model.parts, files, strict=True):
             wish.on_part(file.name)
             about = _about(model, part, wish.exact)
-            parts.append(
-                import_nnunet(file, home=Home(Path(scratch)), name=part.stage, about=about)
-            )
+            parts.append(import_nnunet(file, home=Home(place), name=part.stage, about=about))
         chosen = [Chosen(each, part.stage) for each, part in zip(parts, model.parts, strict=True)]
         facts = Facts(f"{model.title}. {model.summary}", licence=model.licence)
         return combine(chosen, home=home, name=model.key, version=model.version, facts=facts)
@@ -142,8 +140,21 @@ def _about(model: PublicModel, part: Part, exact: bool) -> About:
 
 def _known(home: Home) -> dict[str, dict[str, Any]]:
     path = home.path / KNOWN_FILE
-    kept = read_json(path.read_text("utf-8"), str(path)) if path.is_file() else {}
-    return kept if isinstance(kept, dict) else {}
+    if not path.is_file():
+        return {}
+    action = "Restore the file, or delete it: the hashes of first downloads in it are then gone."
+    kept = read_json_file(path, argument=str(path), legal="a JSON object", action=action)
+    rows = kept.items() if isinstance(kept, dict) else ()
+    return {url: facts for url, facts in rows if _is_fact(facts)}
+
+
+def _is_fact(facts: object) -> bool:
+    """Whether a row of `KNOWN_FILE` is as `_remember` writes it."""
+    return (
+        isinstance(facts, dict)
+        and type(facts.get("size_bytes")) is int
+        and isinstance(facts.get("sha256"), str)
+    )
 
 
 def _remember(home: Home, url: str, path: Path) -> None:

@@ -6,7 +6,6 @@ import glob
 import hashlib
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,11 +13,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from flare_core.errors import InputError
+from flare_core.store.alive import STALE_S, held, sweep
 from flare_core.store.home import ensure_folder
 from flare_core.store.stage_card import WeightsFile
 
-STALE_S = 24 * 3600.0
-"""A hidden ``.part`` folder untouched for this long was left by a killed process and may go."""
+__all__ = [
+    "STALE_S", "exists_already", "new_folder", "sha256_of", "sweep", "sweep_models", "unsound",
+    "verify",
+]  # fmt: skip
 
 _CHUNK = 2**20
 
@@ -35,6 +37,8 @@ def verify(path: Path, expected: WeightsFile) -> None:
     """
     try:
         found = path.stat()
+        if not path.is_file():  # a pipe would be waited for
+            raise unsound(path, "no file", "a weights file")
         if expected.size_bytes and found.st_size != expected.size_bytes:
             legal = f"{expected.size_bytes} bytes, as its card states"
             raise unsound(path, f"{found.st_size} bytes", legal)
@@ -69,7 +73,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Yield a hidden folder beside `target`; rename it to `target` if the block succeeds.
 
     On failure the hidden folder goes, and so do parents made for it. A killed process leaves at
-    most the hidden folder, which a later write of the same target sweeps away.
+    most the hidden folder, which the next write beside it sweeps away.
 
     Raises
     ------
@@ -83,10 +87,10 @@ def new_folder(target: Path) -> Iterator[Path]:
     try:
         ensure_folder(target.parent)
         sweep(target.parent, f".????????.part.{glob.escape(target.name)}")
-        part.mkdir()
-        yield part
-        # Fails, as it must, if somebody else has filled `target` in the meantime
-        os.rename(part, target)
+        with held(lambda: _made(part)):
+            yield part
+            # Fails, as it must, if somebody else has filled `target` in the meantime
+            os.rename(part, target)
     except OSError as error:
         raise InputError(
             str(target), f"writing failed: {error.strerror or error}",
@@ -113,12 +117,17 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
     return sha256_of(Path(path))
 
 
-def sweep(folder: Path, pattern: str) -> None:
-    """Remove what killed processes left under such names, a day later: others may be at work."""
-    for left in folder.glob(pattern):
-        with suppress(OSError):  # another process may be sweeping too
-            if time.time() - left.stat().st_mtime > STALE_S:
-                shutil.rmtree(left)
+def sweep_models(models: Path) -> None:
+    """Remove what killed installations and removals left among the installed models."""
+    for pattern in (".????????.part.*", ".*.removed"):
+        places = {left.parent for left in models.glob(f"*/{pattern}")}
+        sweep(models, f"*/{pattern}")
+        _remove_empty(sorted(places))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def _remove_empty(folders: list[Path]) -> None:

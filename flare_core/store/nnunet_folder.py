@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import shutil
 import stat
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from flare_core.errors import InputError
+from flare_core.store.alive import scratch
 from flare_core.store.archive import MAX_RATIO, PACKINGS, ZIP_ERRORS
 from flare_core.store.home import Home, ensure_folder
-from flare_core.store.integrity import sweep
 from flare_core.store.nnunet_fields import refusal
 
 MAX_ENTRIES = 2000
@@ -70,10 +69,9 @@ def opened(source: Path, home: Home) -> Iterator[Path]:
         return
     if not source.is_file():
         raise refusal(str(source), "nothing of that name", "a folder or zip of an nnU-Net model")
-    sweep(ensure_folder(home.cache), f"{SCRATCH}*")
-    with tempfile.TemporaryDirectory(dir=home.cache, prefix=SCRATCH) as folder:
-        unpack(source, Path(folder))
-        yield Path(folder)
+    with scratch(ensure_folder(home.cache), SCRATCH) as folder:
+        unpack(source, folder)
+        yield folder
 
 
 def unpack(source: Path, folder: Path) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from flare_core.errors import InputError
 from flare_core.store.home import Home
+from flare_core.store.integrity import sweep_models
 from flare_core.store.json_fields import check_json
 from flare_core.store.models import ModelCard, StageCard, TrainingSource, WeightsFile
 from flare_core.store.nnunet_checkpoint import read_checkpoint
@@ -136,6 +137,7 @@ def import_nnunet(
     """
     about = about or About()
     source = Path(folder_or_zip)
+    sweep_models(home.models)
     with opened(source, home) as place:
         folder = model_folder(place)
         model = read_model(folder, folds=folds, label_map=label_map)

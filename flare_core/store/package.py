@@ -24,6 +24,12 @@ from flare_core.store.models import CARD_FILE, CATALOGUE, ModelCard, StageCard, 
 if TYPE_CHECKING:
     from torch import Tensor
 
+UNREADABLE = (
+    OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError,
+    MemoryError,
+)  # fmt: skip
+"""What reading weights raises beside its own error: types that torch lacks, sizes beyond it."""
+
 MAX_CARD_BYTES = 4 * 2**20
 """A card is text; a larger one is not a card."""
 
@@ -98,6 +104,8 @@ def read_card(folder: Path) -> ModelCard:
         If there is none, or it is not usable.
     """
     path = folder / CARD_FILE
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise unsound(path, "no file", f"a model package with its {CARD_FILE}")
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_CARD_BYTES + 1)
@@ -137,7 +145,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     try:
         return load_file(path)
-    except (OSError, SafetensorError) as error:
+    except SafetensorError as error:
+        raise unsound(path, f"not readable: {error}", "a safetensors file") from error
+    except UNREADABLE as error:
         raise unsound(path, f"not readable: {error}", "a safetensors file") from error
 
 

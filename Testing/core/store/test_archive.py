@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import re
 import stat
+import sys
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from flare_core.errors import InputError
 from flare_core.store import archive as archive_module
 from flare_core.store.archive import install, pack
+from flare_core.store.cases_alive import held
 from flare_core.store.home import Home
 from flare_core.store.models import ModelCard
 from flare_core.store.package import Package, installed_models, load_package, write_package
@@ -248,3 +250,19 @@ def test_an_encrypted_card(packed: Path, home: Home, tmp_path: Path) -> None:
             at = raw.find(head, at + 4)
     path.write_bytes(bytes(raw))
     refused(path, home, "encrypted")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no such locks there")
+def test_what_a_killed_export_left_goes_with_the_next_to_the_same_file(
+    package: Package, tmp_path: Path
+) -> None:
+    left, foreign, living = (
+        tmp_path / f".{mark}.part.{name}"
+        for mark, name in (("01234567", "m.zip"), ("01234567", "x.zip"), ("76543210", "m.zip"))
+    )
+    left.write_bytes(b"half")
+    foreign.write_bytes(b"half")
+    with held(living):
+        pack(package, tmp_path / "m.zip")
+    assert not left.exists() and foreign.exists() and living.exists()
+    assert zipfile.ZipFile(tmp_path / "m.zip").testzip() is None

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from file_server import Site, serving
 from flare_core.errors import Cancelled, InputError
 from flare_core.store import download as module
 from flare_core.store import remote_file
+from flare_core.store.alive import alone_in
 from flare_core.store.download import Watch, download
 from flare_core.store.remote_file import RemoteFile
 
@@ -208,3 +210,32 @@ def test_a_full_disk_is_said(site: Site, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(InputError, match=r"(?s)No space left.*Free space"):
         download(known(site), tmp_path / "m.zip")
     assert not (tmp_path / "m.zip").exists()
+
+
+@pytest.mark.parametrize(
+    "note", [b"", b"{", b"\xff\xfe", b"[1]", b'{"url": "URL", "tag": {"a": 1}}', b"[" * 5000,
+             b'{"url": "URL", "tag": "\\u00e9\\r\\nX: y"}'],
+)  # fmt: skip
+def test_a_torn_note_about_half_a_file_does_not_stop_the_download(
+    site: Site, tmp_path: Path, note: bytes
+) -> None:
+    (tmp_path / "m.zip.part").write_bytes(b"half of another file")
+    url = known(site).url.encode()
+    (tmp_path / "m.zip.part.json").write_bytes(note.replace(b"URL", url))
+    (tmp_path / ".01234567.part.m.zip.part.json").write_bytes(b"{")  # killed while writing it
+    download(known(site), tmp_path / "m.zip")
+    assert (tmp_path / "m.zip").read_bytes() == BODY
+    assert os.listdir(tmp_path) == ["m.zip"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders have no locks there")
+def test_two_downloads_of_one_file_at_once_fetch_it_once(site: Site, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: download(known(site), tmp_path / "m.zip"), range(3)))
+    assert (tmp_path / "m.zip").read_bytes() == BODY and len(site.asked) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders have no locks there")
+def test_waiting_for_another_download_can_be_cancelled(site: Site, tmp_path: Path) -> None:
+    with alone_in(tmp_path), pytest.raises(Cancelled):
+        download(known(site), tmp_path / "m.zip", Watch(cancelled=lambda: True))

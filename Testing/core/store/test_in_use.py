@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from flare_core.errors import InputError
@@ -67,3 +69,25 @@ def test_a_damaged_pointer_is_named(tmp_home):
     (tmp_home.models / "stub" / "in_use.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"in_use\.json"):
         load_package("stub", home=tmp_home)
+
+
+def test_promotions_at_once_lose_none(tmp_home):
+    """Read, changed and written one process after the other."""
+    models = [f"stub@1.0.{n}" for n in range(12)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda model: put_in_use(tmp_home, "stub", model), models))
+    found = read_in_use(tmp_home, "stub")
+    assert sorted(found.stack) == sorted(models) and len(found.moves) == len(models)
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"{", b'{"stack": 3}', b"[]"])
+def test_any_damaged_pointer_is_named_and_leftovers_of_it_go(tmp_home, data):
+    put_in_use(tmp_home, "stub", "stub@1.0.0")
+    path = tmp_home.models / "stub" / "in_use.json"
+    path.write_bytes(data)
+    (path.parent / ".01234567.part.in_use.json").write_bytes(b"half")
+    with pytest.raises(InputError, match=r"in_use\.json"):
+        put_in_use(tmp_home, "stub", "stub@1.0.1")
+    path.unlink()
+    put_in_use(tmp_home, "stub", "stub@1.0.1")
+    assert [each.name for each in path.parent.iterdir()] == ["in_use.json"]

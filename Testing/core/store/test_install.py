@@ -12,6 +12,7 @@ from file_server import Site, serving
 from flare_core.errors import InputError
 from flare_core.segment.runtime import choose_runtime
 from flare_core.segment.stage import load_stage
+from flare_core.store.alive import held
 from flare_core.store.catalogue import PUBLIC, Part, PublicModel, public_model
 from flare_core.store.home import Home
 from flare_core.store.install import KNOWN_FILE, Wish, downloads, install_public
@@ -143,10 +144,26 @@ def test_a_model_without_an_address_says_where_to_get_it(home: Home) -> None:
         install_public(public_model("stunet"), home=home)
 
 
-def test_what_a_killed_conversion_left_goes_a_day_later(site: Site, home: Home) -> None:
-    old, new = (home.cache / f"import-{name}" for name in ("old", "new"))
-    for folder in (old, new):
+def test_what_a_killed_conversion_left_goes_with_the_next(site: Site, home: Home) -> None:
+    old, living = (home.cache / f"import-{name}" for name in ("old", "living"))
+    for folder in (old, living):
         folder.mkdir(parents=True)
     os.utime(old, (0, 0))
+    with held(lambda: living):
+        install_public(model(site), home=home)
+    assert not old.exists() and living.exists()
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"URL": 3}', '{"URL": {"size_bytes": "x", "sha256": 1}}'])
+def test_odd_notes_of_first_downloads_are_passed_over(site: Site, home: Home, text: str) -> None:
+    home.path.mkdir(exist_ok=True)
+    url = model(site).parts[0].file.url
+    (home.path / "downloads.json").write_text(text.replace("URL", url))
     install_public(model(site), home=home)
-    assert not old.exists() and new.exists()
+
+
+def test_torn_notes_of_first_downloads_are_named(site: Site, home: Home) -> None:
+    home.path.mkdir(exist_ok=True)
+    (home.path / "downloads.json").write_bytes(b'{"\xff')
+    with pytest.raises(InputError, match=r"downloads\.json"):
+        install_public(model(site), home=home)

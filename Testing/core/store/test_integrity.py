@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from flare_core.errors import InputError
-from flare_core.store import integrity
-from flare_core.store.integrity import new_folder, sha256_of, verify
+from flare_core.store import alive, integrity
+from flare_core.store.integrity import new_folder, sha256_of, sweep_models, verify
 from flare_core.store.models import WeightsFile
 
 
@@ -105,7 +107,26 @@ def test_the_slower_of_two_writers_loses_and_cleans_up(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["y"]
 
 
-def test_old_leftovers_of_a_killed_write_go_and_young_ones_stay(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no locks there")
+def test_what_a_killed_write_left_goes_at_once_and_a_living_ones_stays(tmp_path: Path) -> None:
+    left, living, other = (
+        tmp_path / name for name in (".01234567.part.y", ".12345678.part.y", ".01234567.part.z")
+    )
+    for folder in (left, living, other):
+        folder.mkdir()
+        (folder / "file").write_text("left")
+    with alive.held(lambda: living), new_folder(tmp_path / "y"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, living.name, "y"]
+
+
+def test_where_folders_have_no_locks_age_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(folder: Path) -> int:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(alive, "_locked", none)
     old, young, other = (
         tmp_path / name for name in (".01234567.part.y", ".12345678.part.y", ".01234567.part.z")
     )
@@ -117,3 +138,45 @@ def test_old_leftovers_of_a_killed_write_go_and_young_ones_stay(tmp_path: Path) 
     with new_folder(tmp_path / "y"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, young.name, "y"]
+
+
+def test_a_folder_is_held_while_it_is_filled_and_under_its_new_name(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "y") as part:
+        alive.sweep(tmp_path, ".????????.part.*")
+        assert part.is_dir()
+    assert (tmp_path / "y").is_dir()
+
+
+def test_whoever_installs_sweeps_what_was_left_among_all_models(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    for name in ("a/.01234567.part.1.0.0", "a/2.0.0", "b/.01234567.part.1.0.0", "c/.1.0.0.removed"):
+        (models / name).mkdir(parents=True)
+        (models / name / "card.json").write_text("{}")
+    sweep_models(models)
+    assert [path.relative_to(models).as_posix() for path in sorted(models.rglob("*"))] == [
+        "a", "a/2.0.0", "a/2.0.0/card.json",
+    ]  # fmt: skip
+    sweep_models(tmp_path / "nothing there")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no locks there")
+def test_one_process_after_the_other(tmp_path: Path) -> None:
+    class Enough(Exception):
+        pass
+
+    def enough() -> None:
+        raise Enough
+
+    with alive.alone_in(tmp_path) as known:
+        assert known
+        with pytest.raises(Enough), alive.alone_in(tmp_path, waiting=enough):
+            pytest.fail("must not get here")
+    with alive.alone_in(tmp_path, waiting=enough) as known:
+        assert known
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+def test_a_pipe_in_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="no file"):
+        verify(tmp_path / "a.safetensors", WeightsFile("a.safetensors"))

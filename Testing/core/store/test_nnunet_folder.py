@@ -12,6 +12,7 @@ import pytest
 
 from flare_core.errors import InputError
 from flare_core.store import nnunet_folder
+from flare_core.store.alive import held
 from flare_core.store.home import Home
 from flare_core.store.nnunet_folder import checkpoints, model_folder, opened, unpack
 
@@ -179,12 +180,13 @@ def test_a_full_disk_is_said_and_nothing_stays(
     assert "No space left" in error.value.parts[1] and not list(home.cache.iterdir())
 
 
-def test_what_a_killed_import_unpacked_goes_a_day_later(tmp_path: Path) -> None:
+def test_what_a_killed_import_unpacked_goes_with_the_next(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    old, new = home.cache / "nnunet-old", home.cache / "nnunet-new"
-    for folder in (old, new):
+    old, living = home.cache / "nnunet-old", home.cache / "nnunet-living"
+    for folder in (old, living):
         folder.mkdir(parents=True)
         (folder / "checkpoint_final.pth").write_bytes(b"half")
     os.utime(old, (0, 0))
-    with opened(zip_of(tmp_path / "m.zip", **{"plans.json": b"{}"}), home):
-        assert new.exists() and not old.exists()
+    source = zip_of(tmp_path / "m.zip", **{"plans.json": b"{}"})
+    with held(lambda: living), opened(source, home):
+        assert living.exists() and not old.exists()
