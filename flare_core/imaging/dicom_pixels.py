@@ -46,6 +46,8 @@ COMPRESSED = {
 PLAIN = ("", IMPLICIT, EXPLICIT, BIG_ENDIAN)
 FRAME_MARKS = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), 0xF7))
 """JPEG and JPEG-LS segments that hold the image's size."""
+MOST_TILES = 64
+"""Tiles of a JPEG 2000 image along an axis; scanners use one."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +142,13 @@ def _padding_as_air(plane: Array, padded: Array) -> int:
 
 def _from_the_edge(mask: Array) -> Array:
     """Return the parts of a mask (Y, X) that reach the image's edge."""
-    from scipy import ndimage
-
-    parts, _ = ndimage.label(mask)
-    edge = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
-    found: Array = np.isin(parts, edge[edge > 0])
+    seeds = mask.copy()
+    seeds[1:-1, 1:-1] = False
+    marker, limit = (sitk.GetImageFromArray(m.astype(np.uint8)) for m in (seeds, mask))
+    grown = sitk.BinaryReconstructionByDilation(
+        marker, limit, backgroundValue=0.0, foregroundValue=1.0
+    )
+    found: Array = sitk.GetArrayFromImage(grown) > 0
     return found
 
 
@@ -306,7 +310,7 @@ def _decoded(header: SliceHeader, coding: Coding) -> Array:
     """Return the stored values (Y, X) of a compressed slice."""
     fragments = header.pixels.fragments or ()
     pieces = _bytes_at(header, fragments[1:])  # the first is a table of offsets
-    _check_stream_size(header, pieces[0] if pieces else b"")
+    _check_stream(header, coding, pieces[0] if pieces else b"")
     try:
         with tempfile.TemporaryDirectory(prefix="flare-") as folder:
             path = Path(folder) / "slice.dcm"
@@ -355,39 +359,48 @@ def _bytes_at(header: SliceHeader, spans: Sequence[tuple[int, int]]) -> list[byt
     return parts
 
 
-def _check_stream_size(header: SliceHeader, stream: bytes) -> None:
-    """Refuse a compressed image of another size than the header's, before it is decoded."""
+def _check_stream(header: SliceHeader, coding: Coding, stream: bytes) -> None:
+    """Refuse a compressed image whose own header is another than the slice's, before decoding.
+
+    Decoders trust it: a size of 60 000 takes their memory, 33 bits crash them.
+    """
     kind = COMPRESSED[header.tags["syntax"]]
     if kind == RLE:  # has no size of its own
         return
     size = _jpeg_2000_size(stream) if kind == JPEG_2000 else _jpeg_size(stream)
-    if size != (*header.shape, 1):
-        came = "no image" if size is None else f"{size[0]} x {size[1]} pixels of {size[2]} values"
+    if size is None or size[:3] != (*header.shape, 1) or not 2 <= size[3] <= coding.allocated:
+        came = (
+            "no image" if size is None else "{} x {} pixels of {} numbers of {} bits".format(*size)
+        )
         raise _refused(
             header,
             f"a compressed stream of {came}, where the header has {header.shape[0]} x "
-            f"{header.shape[1]}",
+            f"{header.shape[1]} pixels of {coding.allocated} bits",
             "a stream of the header's size",
         )
 
 
-def _jpeg_2000_size(stream: bytes) -> tuple[int, int, int] | None:
-    """Return rows, columns and components of a JPEG 2000 stream."""
+def _jpeg_2000_size(stream: bytes) -> tuple[int, int, int, int] | None:
+    """Return rows, columns, numbers in a pixel and bits of a JPEG 2000 stream."""
     at = stream[:1024].find(b"\xff\x4f\xff\x51")
-    if at < 0 or len(stream) < at + 42:
+    if at < 0 or len(stream) < at + 45:
         return None
-    x, y, left, top = struct.unpack_from(">4I", stream, at + 8)
-    return y - top, x - left, struct.unpack_from(">H", stream, at + 40)[0]
+    right, bottom, left, top, tile_x, tile_y = struct.unpack_from(">6I", stream, at + 8)
+    values, bits, step_x, step_y = struct.unpack_from(">HBBB", stream, at + 40)
+    rows, columns = bottom - top, right - left
+    if (step_x, step_y) != (1, 1) or rows > tile_y * MOST_TILES or columns > tile_x * MOST_TILES:
+        return None
+    return rows, columns, values, (bits & 0x7F) + 1
 
 
-def _jpeg_size(stream: bytes) -> tuple[int, int, int] | None:
-    """Return rows, columns and components of a JPEG or JPEG-LS stream."""
+def _jpeg_size(stream: bytes) -> tuple[int, int, int, int] | None:
+    """Return rows, columns, numbers in a pixel and bits of a JPEG or JPEG-LS stream."""
     at = 2
-    while at + 10 <= len(stream) and stream[at] == 0xFF:
+    while at + 12 <= len(stream) and stream[at] == 0xFF:
         mark, length = stream[at + 1], struct.unpack_from(">H", stream, at + 2)[0]
         if mark in FRAME_MARKS:
-            rows, columns, values = struct.unpack_from(">HHB", stream, at + 5)
-            return rows, columns, values
+            bits, rows, columns, values, _, sampling = struct.unpack_from(">BHHBBB", stream, at + 4)
+            return (rows, columns, values, bits) if sampling == 0x11 else None
         at += 1 if mark == 0xFF else 2 + length
     return None
 

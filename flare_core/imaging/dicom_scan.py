@@ -48,13 +48,16 @@ class SeriesFiles:
     """What was left out, and what is odd about the files."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Passed:
     """Files of a folder that are not used though they might have been meant."""
 
     empty: list[Path] = field(default_factory=list)
+    """Of no bytes."""
     closed: list[Path] = field(default_factory=list)
+    """Not to be opened, folders too."""
     unknown: list[Path] = field(default_factory=list)
+    """DICOM, but too damaged to say of what kind."""
 
     def notes(self) -> tuple[str, ...]:
         """Return a sentence for each kind that came up."""

@@ -126,9 +126,17 @@ def test_a_scout_in_the_series_first_or_untyped(
     volume = read_volume(tmp_path)
     assert whole(volume)
     assert "(2)" in volume.notes[0] and "scout" in volume.notes[0]
-    assert volume.notes[0] in check_ct(volume)
     (info,) = list_series(tmp_path)
     assert info.problem == "" and info.spacing_mm == pytest.approx((2.5, 0.8, 0.7))
+
+
+def test_notes_reach_the_person(tmp_path: Path) -> None:
+    body = np.full((5, 40, 40), 24, np.uint16)  # air
+    body[:, 8:-8, 8:-8] = np.random.default_rng(2).normal(1070, 15, (5, 24, 24))
+    write_series(tmp_path, body)
+    (tmp_path / "empty").touch()
+    volume = read_volume(tmp_path)
+    assert volume.notes[0] in check_ct(volume)
 
 
 def test_a_screenshot_in_the_series_is_left_out_by_its_class(tmp_path: Path) -> None:
