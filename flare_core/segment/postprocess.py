@@ -101,11 +101,8 @@ def drop_specks(labels: Volume, organs: Sequence[Organ] = ALL_TARGETS) -> Volume
         if target.id in boxes and target.least_ml:
             box = boxes[target.id]
             ml = np.count_nonzero(labels.array[box] == target.id) * labels.geometry.voxel_ml
-            whole = all(
-                part.start > 0 and part.stop < size
-                for part, size in zip(box, labels.geometry.shape, strict=True)
-            )
-            if ml < target.least_ml * (1 if whole else CUT_SHARE):
+            cut = touches_border(box, labels.geometry.shape)
+            if ml < target.least_ml * (CUT_SHARE if cut else 1):
                 gone.append(target.id)
     if not gone:
         return labels
@@ -155,6 +152,19 @@ def correct_sides(
         if stray.any()
     ]
     return (labels.with_array(array) if notes else labels), tuple(filter(None, notes))
+
+
+def touches_border(box: Slices, shape: tuple[int, int, int]) -> bool:
+    """Whether a bounding box reaches any face of a grid of this shape.
+
+    Examples
+    --------
+    >>> touches_border((slice(0, 3), slice(2, 4), slice(2, 4)), (9, 9, 9))
+    True
+    >>> touches_border((slice(1, 8), slice(2, 4), slice(2, 4)), (9, 9, 9))
+    False
+    """
+    return any(part.start == 0 or part.stop == n for part, n in zip(box, shape, strict=True))
 
 
 def organ_boxes(array: Labels) -> dict[int, Slices]:

@@ -20,7 +20,12 @@ from scipy import ndimage
 from flare_core.anatomy.organs import ALL_TARGETS, Code, Organ
 from flare_core.errors import InputError
 from flare_core.imaging.volume import Volume
-from flare_core.segment.postprocess import ALL_NEIGHBOURS, Slices, organ_boxes
+from flare_core.segment.postprocess import (
+    ALL_NEIGHBOURS,
+    Slices,
+    organ_boxes,
+    touches_border,
+)
 from flare_core.segment.surface import surface_cm2
 
 Array = npt.NDArray[np.generic]
@@ -161,19 +166,6 @@ def _measured(image: Volume, labels: Volume, target: Organ, box: Slices) -> dict
         "touches_border": float(touches),
         "outside_range": outside_range(volume_ml, target.volume_range_ml, cut=touches),
     }
-
-
-def touches_border(box: Slices, shape: tuple[int, int, int]) -> bool:
-    """Whether a bounding box reaches any face of a grid of this shape.
-
-    Examples
-    --------
-    >>> touches_border((slice(0, 3), slice(2, 4), slice(2, 4)), (9, 9, 9))
-    True
-    >>> touches_border((slice(1, 8), slice(2, 4), slice(2, 4)), (9, 9, 9))
-    False
-    """
-    return any(part.start == 0 or part.stop == n for part, n in zip(box, shape, strict=True))
 
 
 def outside_range(

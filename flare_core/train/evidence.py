@@ -22,10 +22,15 @@ from torch import Tensor
 from flare_core.anatomy.organs import Organ, organ
 from flare_core.evaluate.metrics.dsc import dice
 from flare_core.imaging.volume import Volume
-from flare_core.segment.postprocess import ALL_NEIGHBOURS, correct_sides, organ_boxes
+from flare_core.segment.postprocess import (
+    ALL_NEIGHBOURS,
+    correct_sides,
+    organ_boxes,
+    touches_border,
+)
 from flare_core.segment.scored import Scored
 from flare_core.segment.stage import Scores
-from flare_core.segment.statistics import outside_range, touches_border
+from flare_core.segment.statistics import outside_range
 from flare_core.train.evidence_record import CaseEvidence
 from flare_core.train.strategies.candidate import OrganEvidence
 
