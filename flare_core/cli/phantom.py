@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_person(parser: argparse.ArgumentParser) -> None:
     """Declare what is special about the person, and how many there are."""
-    parser.add_argument("--lesions", type=int, default=0, metavar="N", help="lesions in the liver")
+    _add_lesions(parser)
     parser.add_argument("--absent", default="", metavar="ORGANS", help="removed organs, by comma")
     parser.add_argument(
         "--oblique",
@@ -69,6 +69,38 @@ def _add_person(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-table", action="store_true", help="leave the CT table out")
     parser.add_argument(
         "--count", type=int, default=1, metavar="N", help="persons: seed, seed+1, ..."
+    )
+
+
+def _add_lesions(parser: argparse.ArgumentParser) -> None:
+    """Declare how many lesions there are, and where."""
+    default = PhantomSettings()
+    parser.add_argument(
+        "--lesions", type=int, default=0, metavar="N", help="lesions, label 14 (default: 0)"
+    )
+    parser.add_argument(
+        "--lesion-organs",
+        default=",".join(default.lesion_organs),
+        metavar="ORGANS",
+        help="where they are, by comma (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--lesion-sizes",
+        default=",".join(default.lesion_sizes),
+        metavar="SIZES",
+        help="of tiny (< 10 mm), small (< 20), medium (< 50), large (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--lesion-push",
+        action="store_true",
+        help="lesions push their surroundings and grow out of their organ",
+    )
+    parser.add_argument(
+        "--decoys",
+        type=int,
+        default=0,
+        metavar="N",
+        help="cysts, fissures, stones and the like, which are no lesions (default: 0)",
     )
 
 
@@ -95,7 +127,13 @@ def _write(settings: PhantomSettings, image: Path, labels: Path, facts: Path) ->
         path.parent.mkdir(parents=True, exist_ok=True)
     write_volume(image, case.image)
     write_labels(labels, case.labels)
-    write_json(facts, {"settings": asdict(settings), "volume_ml": case.truth})
+    truth = {
+        "settings": asdict(settings),
+        "volume_ml": case.truth,
+        "lesions": [asdict(each) for each in case.lesions],
+        "decoys": [asdict(each) for each in case.decoys],
+    }
+    write_json(facts, truth)
 
 
 def _check_count(out: Path, count: int) -> None:
@@ -144,10 +182,25 @@ def _settings(arguments: argparse.Namespace) -> PhantomSettings:
         phase=arguments.phase,
         noise_hu=arguments.noise,
         lesions=arguments.lesions,
-        absent=tuple(name.strip() for name in arguments.absent.split(",") if name.strip()),
+        lesion_organs=_names(arguments.lesion_organs),
+        lesion_sizes=_names(arguments.lesion_sizes),
+        lesion_push=arguments.lesion_push,
+        decoys=arguments.decoys,
+        absent=_names(arguments.absent),
         oblique_degrees=arguments.oblique,
         table=not arguments.no_table,
     )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Read names by comma.
+
+    Examples
+    --------
+    >>> _names("liver, spleen"), _names("")
+    (('liver', 'spleen'), ())
+    """
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _spacing(text: str) -> tuple[float, float, float]:

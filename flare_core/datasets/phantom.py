@@ -4,7 +4,8 @@ Steps (`make_phantom`):
 
 1. draw a person as parts, front to back: outline (`phantom_body`), skeleton (`phantom_bones`), the
    thirteen organs (`phantom_anatomy`), the rest (`phantom_soft`); solids are in `phantom_shapes`;
-2. paint tissues and organ ids on the wanted grid, then HU, blur and noise (`phantom_paint`).
+2. paint tissues and organ ids on the wanted grid, then HU, blur and noise (`phantom_paint`);
+3. paint lesions and decoys into the scan, if some are wanted (`phantom_lesions`).
 
 Invariant: the person depends on the seed alone; grid, field of view, phase and noise only decide
 how the same person is looked at.
@@ -18,14 +19,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
-from flare_core.anatomy.organs import ALL_TARGETS, LESION, organ, parse_organs
+from flare_core.anatomy.organs import ALL_TARGETS, LESION, parse_organs
+from flare_core.datasets.lesions.records import DecoyRecord, LesionRecord, LesionScan
 from flare_core.datasets.phantom_anatomy import organ_parts, organ_shapes
 from flare_core.datasets.phantom_body import Body, Part
 from flare_core.datasets.phantom_bones import skeleton
+from flare_core.datasets.phantom_lesions import phantom_lesions
 from flare_core.datasets.phantom_paint import Bend, Canvas, hounsfield
 from flare_core.datasets.phantom_settings import FIELDS_MM, PhantomSettings
-from flare_core.datasets.phantom_shapes import Shape, ellipsoid
+from flare_core.datasets.phantom_shapes import Shape
 from flare_core.datasets.phantom_soft import between_muscles, bowel, chest, muscles
 from flare_core.imaging.geometry import CANONICAL, Geometry, Matrix
 from flare_core.imaging.volume import Volume
@@ -45,7 +49,11 @@ class PhantomCase:
     labels: Volume
     """Organ ids, uint8, on the image's grid."""
     truth: dict[str, float]
-    """Volume of each organ in `labels`, mL; 0 where the organ is outside the field or absent."""
+    """Volume of each organ in `labels`, mL, without its lesions; 0 where it is not in view."""
+    lesions: tuple[LesionRecord, ...] = ()
+    """Each lesion of `labels`."""
+    decoys: tuple[DecoyRecord, ...] = ()
+    """What only looks like one."""
 
 
 def make_phantom(settings: PhantomSettings | None = None) -> PhantomCase:
@@ -69,9 +77,26 @@ def make_phantom(settings: PhantomSettings | None = None) -> PhantomCase:
     canvas.fill(body, table=settings.table)
     grid = canvas.geometry
     image = hounsfield(canvas.tissue, grid, settings.phase, settings.noise_hu, settings.seed)
-    counts = np.bincount(canvas.labels.ravel(), minlength=LESION.id + 1)
-    truth = {target.key: float(counts[target.id] * grid.voxel_ml) for target in ALL_TARGETS}
-    return PhantomCase(Volume(image, grid), Volume(canvas.labels, grid), truth)
+    if settings.lesions or settings.decoys:
+        return _case(grid, phantom_lesions(image, canvas.labels, settings))
+    return PhantomCase(
+        Volume(image, grid), Volume(canvas.labels, grid), _volumes_ml(canvas.labels, grid)
+    )
+
+
+def _case(grid: Geometry, made: LesionScan) -> PhantomCase:
+    """Return a phantom with lesions."""
+    labels = made.with_lesion_label()
+    truth = _volumes_ml(labels, grid)
+    return PhantomCase(
+        Volume(made.image, grid), Volume(labels, grid), truth, made.records, made.decoys
+    )
+
+
+def _volumes_ml(labels: npt.NDArray[np.uint8], grid: Geometry) -> dict[str, float]:
+    """Return the volume of each organ and of the lesions, mL."""
+    counts = np.bincount(labels.ravel(), minlength=LESION.id + 1)
+    return {target.key: float(counts[target.id] * grid.voxel_ml) for target in ALL_TARGETS}
 
 
 def phantom_geometry(settings: PhantomSettings) -> Geometry:
@@ -121,27 +146,6 @@ def _parts(body: Body, settings: PhantomSettings) -> Iterator[Part]:
     yield from skeleton(body)
     yield from (Part(belly, "muscle") for belly in bellies)
     yield from organ_parts(shapes, seed)
-    if "liver" in shapes:
-        yield from _lesions(shapes["liver"], settings)
     yield from between_muscles(bellies)
     yield from chest(body)
     yield from bowel(body, np.random.default_rng([seed, 4]))
-
-
-def _lesions(liver: Shape, settings: PhantomSettings) -> Iterator[Part]:
-    """Yield round lesions inside the liver."""
-    rng = np.random.default_rng([settings.seed, 5])
-    for _ in range(settings.lesions):
-        size = rng.uniform(5.0, 18.0)
-        spot = ellipsoid(_inside(liver, 0.6 * size, rng), size * rng.uniform(0.8, 1.2, 3))
-        yield Part(spot.wobbled(1.2, 15.0, rng), "lesion", LESION.id, organ("liver").id)
-
-
-def _inside(shape: Shape, depth_mm: float, rng: np.random.Generator) -> tuple[float, float, float]:
-    """Return a random point about `depth_mm` or more below the surface (the deepest of many)."""
-    low, high = shape.bounds()
-    tries = rng.uniform(low, high, (400, 3)).astype(np.float32)
-    depth = -shape.field(tries[:, 0], tries[:, 1], tries[:, 2])
-    deep = np.flatnonzero(depth >= depth_mm)
-    x, y, z = tries[deep[0] if deep.size else int(np.argmax(depth))]
-    return float(x), float(y), float(z)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flare_core.anatomy.organs import organ
+from flare_core.datasets.lesions.kinds import LARGEST_MM
+from flare_core.datasets.lesions.settings import SIZES_MM
 from flare_core.errors import InputError
 
 PHASES = ("native", "arterial", "portal", "late")
@@ -37,7 +39,16 @@ class PhantomSettings:
     noise_hu: float = 12.0
     """Standard deviation of the noise, HU."""
     lesions: int = 0
-    """How many lesions the liver has (label 14)."""
+    """How many lesions there are (label 14); fewer where so many have no room."""
+    lesion_organs: tuple[str, ...] = ("liver",)
+    """Organs that have them: keys of `LARGEST_MM` in `lesions.kinds`."""
+    lesion_sizes: tuple[str, ...] = ("small", "medium")
+    """Their size classes: keys of `SIZES_MM` in `lesions.settings`."""
+    lesion_push: bool = False
+    """Whether lesions push and grow out of their organs; else the organs' volumes with their
+    lesions stay as they are without."""
+    decoys: int = 0
+    """How many things that only look like lesions there are (cysts, fissures, stones, ...)."""
     absent: tuple[str, ...] = ()
     """Organs that were removed."""
     oblique_degrees: float = 0.0
@@ -56,6 +67,12 @@ class PhantomSettings:
         _require(fine, "spacing", self.spacing_mm, "three values z, y, x of 0.3 to 20 mm")
         _require(0 <= self.noise_hu <= 500, "noise", self.noise_hu, "0 to 500 HU")
         _require(0 <= self.lesions <= 30, "lesions", self.lesions, "0 to 30")
+        _require(0 <= self.decoys <= 30, "decoys", self.decoys, "0 to 30")
+        for organs in self.lesion_organs:
+            legal = ", ".join(LARGEST_MM)
+            _require(organs in LARGEST_MM, "lesion organs", organs, f"of {legal}")
+        for size in self.lesion_sizes:
+            _require(size in SIZES_MM, "lesion sizes", size, f"of {', '.join(SIZES_MM)}")
         _require(
             abs(self.oblique_degrees) <= 45, "oblique", self.oblique_degrees, "-45 to 45 degrees"
         )

@@ -52,6 +52,22 @@ def test_command_writes_a_folder_of_cases(tmp_path: Path) -> None:
     ]
 
 
+def test_command_lists_each_lesion(tmp_path: Path) -> None:
+    words = ("--spacing", "5,3,3", "--seed", "7", "--field", "upper-abdomen", "--lesions", "3")
+    more = ("--lesion-organs", "liver,spleen", "--lesion-sizes", "medium", "--decoys", "1")
+    assert run_command(str(tmp_path / "demo.nii.gz"), *words, *more) == 0
+    labels = read_volume(tmp_path / "demo_truth.nii.gz")
+    facts = json.loads((tmp_path / "demo_truth.json").read_text())
+    assert [each["id"] for each in facts["lesions"]] == [1, 2, 3]
+    for each in facts["lesions"]:
+        assert each["organ"] in {"liver", "spleen"} and 20 <= each["asked_mm"] <= 50
+        assert {"kind", "diameter_mm", "hu", "organ_hu", "centre"} <= set(each)
+    assert len(facts["decoys"]) == 1
+    marked = float((labels.array == 14).sum()) * 5 * 3 * 3 / 1000
+    assert facts["volume_ml"]["lesion"] == pytest.approx(marked)
+    assert sum(each["volume_ml"] for each in facts["lesions"]) == pytest.approx(marked, abs=0.01)
+
+
 @pytest.mark.parametrize(
     "words",
     [("--spacing", "2,2"), ("--spacing", "a,b,c"), ("--count", "0"), ("--count", "2")],

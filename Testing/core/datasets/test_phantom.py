@@ -14,6 +14,7 @@ from flare_core.datasets.phantom import (
     make_phantom,
     phantom_geometry,
 )
+from flare_core.datasets.phantom_lesions import phantom_lesions
 from flare_core.datasets.phantom_settings import FIELDS_MM, PhantomSettings
 from flare_core.errors import InputError
 
@@ -231,6 +232,9 @@ def test_the_table_is_outside_the_body(abdomen: PhantomCase) -> None:
         {"spacing_mm": (0.0, 1.0, 1.0)},
         {"noise_hu": -1.0},
         {"lesions": -1},
+        {"decoys": 31},
+        {"lesion_organs": ("knee",)},
+        {"lesion_sizes": ("huge",)},
         {"absent": ("spleeen",)},
         {"size_scale": 9.0},
         {"seed": -1},
@@ -240,3 +244,18 @@ def test_settings_that_no_scan_has(wrong: dict) -> None:
     with pytest.raises(InputError) as caught:
         PhantomSettings(**wrong)
     assert len(caught.value.parts) == 4
+
+
+def test_lesions_are_listed_and_decoys_are_none_of_them(abdomen: PhantomCase) -> None:
+    settings = replace(
+        COARSE, lesions=5, lesion_organs=("liver", "spleen"), lesion_push=True, decoys=2
+    )
+    image, labels = abdomen.image.array, abdomen.labels.array
+    made = phantom_lesions(image, labels, settings)
+    assert {each.organ for each in made.records} <= {"liver", "spleen"}
+    listed = sum(each.volume_ml for each in made.records)
+    voxel_ml = 5.0 * 2.5 * 3.0 / 1000
+    assert (made.instances > 0).sum() * voxel_ml == pytest.approx(listed, rel=1e-3)
+    assert len(made.records) == 5 and len(made.decoys) == 2
+    bare = phantom_lesions(image, labels, replace(settings, lesions=0))
+    assert not bare.records and not bare.instances.any() and bare.decoys

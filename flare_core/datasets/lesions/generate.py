@@ -29,7 +29,7 @@ from flare_core.errors import InputError
 
 Random = np.random.Generator
 
-TRIES = 4
+TRIES = 6
 """How often a lesion without room is drawn anew, before there is one less."""
 DOME_SLICES = 4
 """A dome is within so many coarse slices of the organ's upper or lower end."""
@@ -140,7 +140,7 @@ def _draw_site(work: Work) -> Site | None:
     """Draw an organ that is in view: the liver by its share, else any other."""
     places, settings = work.places, work.settings
     usable = [key for key in settings.organs if any(can_have(key, k) for k in settings.kinds)]
-    there = [key for key in usable if key == BOWEL or key in places.organ_hu]
+    there = [key for key in usable if _in_view(places, key)]
     others = [key for key in there if key != "liver"]
     liver = "liver" in there and (not others or work.random.random() < settings.liver_share)
     if liver:
@@ -149,6 +149,11 @@ def _draw_site(work: Work) -> Site | None:
         return None
     weights = np.array([OFTEN[key] for key in others])
     return places.site(str(work.random.choice(others, p=weights / weights.sum())))
+
+
+def _in_view(places: Places, key: str) -> bool:
+    """Tell whether an organ, or gas-filled bowel, is in view."""
+    return places.site(BOWEL) is not None if key == BOWEL else key in places.organ_hu
 
 
 def _draw_kind(organ: str, kinds: Sequence[str], random: Random) -> str:

@@ -84,7 +84,9 @@ class Kind:
     push: Range = (0.2, 0.7)
     """Strength of the push on what surrounds it, where it pushes; below 1."""
     bulging: float = 0.15
-    """Share that sit at the surface and grow out of the organ."""
+    """Share that sit at the surface."""
+    grows: bool = True
+    """Whether those at the surface may grow out of the organ."""
     size_mm: Range | None = None
     """Diameter of a decoy; a lesion's is asked for."""
     weight: float = 1.0
@@ -170,13 +172,15 @@ KINDS: dict[str, Kind] = {
         organs=LIVER,
         hu=((-70, 10), (-70, 10), (-70, 10), (-70, 10)),
         lesion=False, absolute=True, aspect=(2.2, 1.6, 0.14), irregular=(0.2, 0.5),
-        mosaic_hu=(0.0, 8.0), push=NEVER, bulging=1.0, size_mm=(16.0, 34.0),
+        mosaic_hu=(0.0, 8.0), push=NEVER, bulging=1.0, grows=False,
+        size_mm=(16.0, 34.0),
     ),
     "focal fat": Kind(
         organs=LIVER,
         hu=((-42, -14), (-40, -14), (-44, -16), (-42, -14)),
         lesion=False, aspect=(1.5, 0.8, 0.8), irregular=(0.9, 1.7), infiltrating=1.0,
-        mosaic_hu=(0.0, 4.0), push=NEVER, bulging=1.0, size_mm=(10.0, 34.0),
+        mosaic_hu=(0.0, 4.0), push=NEVER, bulging=1.0, grows=False,
+        size_mm=(10.0, 34.0),
     ),
     "stone": Kind(
         organs=("gallbladder",),

@@ -14,7 +14,11 @@ Random = np.random.Generator
 
 SMALL_MM = 24.0
 """Below this diameter the least contrast is raised: fewer voxels to see it by, and all blurred."""
-SMALL_GAIN = 1.5
+SMALL_GAIN = 2.5
+LEAST_NOISE = 1.1
+"""Least contrast against the scan's noise."""
+MOSAIC_SHARE = 0.4
+"""Most inner structure against the contrast: more would hide parts of the lesion."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,10 @@ class Look:
     """Of calcium or oil, above the rest."""
     push: float = 0.0
     """Strength of the push on its surroundings."""
+    shallow: bool = False
+    """Whether it sits at the organ's surface."""
     bulging: bool = False
-    """Whether it may grow out of the organ."""
+    """Whether it may grow out of the organ there."""
 
     @property
     def radius_mm(self) -> float:
@@ -107,22 +113,28 @@ def draw_look(
         axes = 1 + (axes - 1) * 0.4
     if kind.lesion:
         axes /= np.cbrt(np.prod(axes))
+    shallow = bool(random.random() < kind.bulging)
+    level = _level(kind, diameter_mm, host, settings, random)
+    mosaic = random.uniform(*kind.mosaic_hu) * min(1.0, diameter_mm / 25)
+    if kind.lesion and host.organ not in HOLLOW:
+        mosaic = min(mosaic, MOSAIC_SHARE * abs(level - host.hu) + 2.0)
     rim = _rim(kind, diameter_mm, host, random)
     return Look(
         kind=name,
         diameter_mm=diameter_mm,
-        level_hu=_level(kind, diameter_mm, host, settings, random),
+        level_hu=level,
         axes=(float(axes[0]), float(axes[1]), float(axes[2])),
         irregular=random.uniform(*kind.irregular),
         edge_mm=float(min(edge_mm, 14.0)),
-        mosaic_hu=random.uniform(*kind.mosaic_hu) * min(1.0, diameter_mm / 25),
+        mosaic_hu=mosaic,
         rim_hu=rim[0],
         rim_mm=rim[1],
         capsule=bool(rim[2]),
         **_core(kind, diameter_mm, host, random),
         **_dense(kind, diameter_mm, random),
         push=random.uniform(*kind.push) * pushes,
-        bulging=settings.growing_out and random.random() < kind.bulging,
+        shallow=shallow,
+        bulging=shallow and kind.grows and settings.growing_out,
     )
 
 
@@ -133,8 +145,8 @@ def _level(
     value = _between(kind.hu[PHASES.index(host.phase)], random)
     if kind.absolute:
         return value
-    # What cannot be seen cannot be learned; about half the noise is seen in an area of many voxels.
-    least = max(settings.least_contrast_hu, 0.7 * host.noise_hu) if kind.lesion else 0.0
+    # What cannot be seen cannot be learned.
+    least = max(settings.least_contrast_hu, LEAST_NOISE * host.noise_hu) if kind.lesion else 0.0
     least *= 1.0 + SMALL_GAIN * max(0.0, 1.0 - diameter_mm / SMALL_MM)
     if abs(value) < least:
         value = least if value > 0 else -least

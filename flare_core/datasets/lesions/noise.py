@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter1d
 Floats = npt.NDArray[np.float32]
 
 KNOT_BLUR = 0.9
-"""Width of a knot's bell in knot distances; with less, cells of the lattice show as straight edges."""
+"""Width of a knot's bell in knot distances; with less, the lattice shows as straight edges."""
 KNOTS_A_GRAIN = 1.5
 BELL_TO_SD = 1.4826
 """From the median absolute deviation to the standard deviation of a bell curve."""

@@ -131,7 +131,7 @@ class Places:
         low, high = GAS_HU
         gas = (self.coarse_hu > low) & (self.coarse_hu < high) & (self.coarse == 0)
         pieces, _ = ndimage.label(gas)
-        loops = np.isin(pieces, self._loops(pieces)) if self.organ_hu else np.zeros(0)
+        loops = np.isin(pieces, self._loops(pieces)) if self.organ_hu else gas & False
         if not loops.any():
             return None
         wall = ndimage.binary_dilation(loops) & ~loops & (self.coarse == 0) & (self.coarse_hu < 130)
@@ -215,7 +215,7 @@ def _depths(site: Site, look: Look, random: Random) -> tuple[float, float]:
     deepest, half = site.deepest_mm, look.radius_mm * min(look.axes)
     if site.host.organ in HOLLOW:
         return 0.0, max(5.0, 0.4 * half)
-    if look.bulging:
+    if look.shallow:
         return min(0.1 * half, 0.5 * deepest), max(0.65 * half, min(2.5, deepest))
     return min(0.6 * deepest, random.uniform(0.35, 1.15) * half), np.inf
 

@@ -9,7 +9,7 @@ from flare_core.datasets.lesions.phase import PHASES
 from flare_core.errors import InputError
 
 SIZES_MM: dict[str, tuple[float, float]] = {
-    "tiny": (4.0, 10.0),
+    "tiny": (5.0, 10.0),
     "small": (10.0, 20.0),
     "medium": (20.0, 50.0),
     "large": (50.0, 90.0),
@@ -41,7 +41,7 @@ class LesionSettings:
     """Share of lesions that push their surroundings outwards."""
     growing_out: bool = True
     """Whether lesions may leave the organ's old mask, into fat (the organ's mask then grows)."""
-    least_contrast_hu: float = 13.0
+    least_contrast_hu: float = 15.0
     """Least difference to the healthy organ; raised in noisy scans, so that it can be seen."""
     gap_mm: float = 3.0
     """Least distance between two lesions' surfaces, about."""

@@ -115,7 +115,8 @@ def draw_form(
     level = _level(radial, radial + lobes)
     depth = (level - radial - lobes) / slope
     width = look.edge_mm + 0.7 * float(min(window.spacing_mm))
-    member, places = np.zeros(window.shape, np.float32), 0
+    member: Floats = np.zeros(window.shape, np.float32)
+    places = 0
     for shift in _places(window.spacing_mm):
         if any(shift):
             moved, slope = _ellipsoid(look, turn, window.offsets_mm(shift))
@@ -124,22 +125,23 @@ def draw_form(
             below = depth
         member += np.clip(0.5 + below / width, 0, 1)
         places += 1
-    return Form(member / places, depth, radial)
+    return Form(member / np.float32(places), depth.astype(np.float32), radial)
 
 
 def _ellipsoid(
     look: Look, turn: npt.NDArray[np.float64], offsets: Sequence[Floats]
 ) -> tuple[Floats, Floats]:
     """Return the radial coordinate (1 on the surface), and its slope per mm."""
-    square = slope = np.zeros((1, 1, 1), np.float32)
+    square: Floats = np.zeros((1, 1, 1), np.float32)
+    slope = square
     for row, axis in zip(turn, look.axes, strict=True):
-        along = sum(np.float32(f) * o for f, o in zip(row, offsets, strict=True))
+        z, y, x = (np.float32(f) * o for f, o in zip(row, offsets, strict=True))
         half = np.float32(look.radius_mm * axis)
-        part = np.square(along / half)
+        part = np.square((z + y + x) / half)
         square = square + part
         slope = slope + part / (half * half)
-    radial = np.sqrt(square) + np.float32(1e-4)
-    return radial, np.sqrt(slope) / radial + np.float32(1e-4)
+    radial: Floats = np.sqrt(square) + np.float32(1e-4)
+    return radial, (np.sqrt(slope) / radial + np.float32(1e-4)).astype(np.float32)
 
 
 def _lobes(look: Look, window: Window, random: np.random.Generator) -> Floats:
@@ -147,8 +149,8 @@ def _lobes(look: Look, window: Window, random: np.random.Generator) -> Floats:
     size = look.radius_mm * min(1.0, min(look.axes) * 1.5)
     broad = smooth_noise(random, window.shape, window.spacing_mm, 0.75 * size)
     fine = smooth_noise(random, window.shape, window.spacing_mm, 0.3 * size)
-    lobes = np.float32(0.11 * look.irregular) * broad + np.float32(0.045 * look.irregular) * fine
-    return np.clip(lobes, -0.3, 0.3)
+    lobes = np.float32(0.1 * look.irregular) * broad + np.float32(0.04 * look.irregular) * fine
+    return np.float32(0.3) * np.tanh(lobes / np.float32(0.3))
 
 
 def _level(radial: Floats, shifted: Floats) -> float:

@@ -13,7 +13,7 @@ from flare_core.datasets.lesions.shape import Form, Window
 
 Random = np.random.Generator
 
-OIL_GRAIN_MM = 2.2
+OIL_GRAIN_MM = 1.7
 """Size of a spot of oil."""
 CALCIUM_GRAIN_MM = 1.8
 FINE_GRAIN_MM = 3.0
@@ -86,7 +86,8 @@ def _oil(look: Look, form: Form, window: Window, random: Random) -> Floats:
     spots = spots + np.float32(0.9) * slope * (1 - look.lipiodol)
     spots = spots + np.float32(0.6) * np.clip(form.radial, 0, 1) - np.float32(0.3)
     least = np.float32(_normal_quantile(1 - look.lipiodol))
-    return np.asarray(look.dense_hu * np.clip((spots - least) / 0.9, 0, 1.6), np.float32)
+    # Dense where it pools, thin at the pool's edge.
+    return np.asarray(look.dense_hu * np.clip((spots - least) / 1.6, 0, 1.5) ** 1.3, np.float32)
 
 
 def _normal_quantile(share: float) -> float:
