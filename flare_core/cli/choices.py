@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "cascade": True,
     "precision": "auto",
     "home": None,
+    "assume_hu": False,
 }
 """Every setting a run takes, by the name it has in JSON, and what it is when left out."""
 
@@ -48,7 +49,7 @@ def check_choices(choices: Mapping[str, Any]) -> dict[str, Any]:
         _check_text(name, checked[name])
     for name, legal in (("device", DEVICES), ("precision", PRECISIONS)):
         _check_one_of(name, checked[name], legal)
-    for name in ("fast", "cascade"):
+    for name in ("fast", "cascade", "assume_hu"):
         _check_one_of(name, checked[name], (True, False))
     _check_threads(checked["threads"])
     return checked
@@ -68,6 +69,7 @@ def settings_from(choices: Mapping[str, Any]) -> Settings:
         cascade=checked["cascade"],
         precision=checked["precision"],
         home=checked["home"],
+        assume_hu=checked["assume_hu"],
     )
 
 

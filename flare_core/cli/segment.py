@@ -34,6 +34,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--precision", {"choices": PRECISIONS, "default": "auto", "help": "number format"}),
     ("--fast", {"action": "store_true", "help": "less overlap: faster, a little less exact"}),
     ("--no-cascade", {"action": "store_true", "help": "organ model on the whole scan"}),
+    ("--assume-hu", {"action": "store_true", "help": "the values are HU, however they look"}),
     ("--series", {"metavar": "UID", "help": "which series of a DICOM folder"}),
     (
         "--outputs",
@@ -138,4 +139,5 @@ def _choices(arguments: argparse.Namespace) -> dict[str, Any]:
         "cascade": not arguments.no_cascade,
         "precision": arguments.precision,
         "home": arguments.home,
+        "assume_hu": arguments.assume_hu,
     }

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Index, Matrix, Triple
+from flare_core.imaging.hounsfield import Doubt, doubt
 from flare_core.imaging.volume import Volume
 
 Array = npt.NDArray[Any]
@@ -39,6 +40,10 @@ PADDING_HU = -1100.0
 SOFT_TISSUE_HU = (-200.0, 200.0)
 SOFT_TISSUE_FRACTION = 1e-3
 """Even a neck-to-feet scan with arms and table has over 5 % of its voxels there."""
+
+
+HU = "a CT in Hounsfield units: air near -1000, water 0, soft tissue 0 to 100"
+SAY_HU = " If they are HU all the same, say so: --assume-hu (in Python Settings(assume_hu=True))."
 
 
 def check_kind(argument: str, size: Sequence[int], components: int) -> Index:
@@ -172,7 +177,9 @@ def orthonormal(argument: str, direction: npt.ArrayLike) -> Matrix:
     return z, y, x
 
 
-def check_ct(volume: Volume, *, argument: str = "image") -> tuple[str, ...]:
+def check_ct(
+    volume: Volume, *, argument: str = "image", assume_hu: bool = False
+) -> tuple[str, ...]:
     """Refuse what is no CT in HU; return sentences about what is unusual but usable.
 
     Parameters
@@ -181,6 +188,8 @@ def check_ct(volume: Volume, *, argument: str = "image") -> tuple[str, ...]:
         Voxels (Z, Y, X), HU hoped for.
     argument : str
         What to call the image in an error, often its path.
+    assume_hu : bool
+        A person says that the values are HU: what speaks against it becomes a note.
 
     Returns
     -------
@@ -198,11 +207,26 @@ def check_ct(volume: Volume, *, argument: str = "image") -> tuple[str, ...]:
     check_grid(argument, shape, spacing)
     _check_finite(argument, volume.array)
     low, high = float(volume.array.min()), float(volume.array.max())
-    _check_range(argument, low, high)
     # One voxel in eight answers the questions about shares, and keeps this in milliseconds.
     sample = volume.array[:: 2 if shape[0] > 16 else 1, ::2, ::2]
-    _check_tissue(argument, sample)
-    return (*volume.notes, *_notes(sample, low, high, spacing))
+    against = []
+    try:
+        _check_hu(argument, sample, low, high)
+    except InputError as error:
+        if not assume_hu:
+            raise
+        against = [f"Taken for HU as was asked, though it does not look like it: {error.parts[1]}."]
+    return (*volume.notes, *against, *_notes(sample, low, high, spacing))
+
+
+def _check_hu(argument: str, sample: Array, low: float, high: float) -> None:
+    """Refuse values that are not HU, by their range, their shares and their peaks."""
+    _check_range(argument, low, high)
+    found = doubt(sample)
+    _check_tissue(argument, sample, found)
+    if found is not None:
+        came = f"values that are not HU: {found.measured}"
+        raise InputError(argument, came, HU, found.remedy + SAY_HU)
 
 
 def _check_size(argument: str, shape: Index, free_gib: float | None) -> None:
@@ -241,7 +265,7 @@ def _check_finite(argument: str, array: Array) -> None:
 
 def _check_range(argument: str, low: float, high: float) -> None:
     """Refuse values whose range alone says that they are not HU."""
-    legal = "a CT in Hounsfield units: air near -1000, water 0, soft tissue 0 to 100"
+    legal = HU
     came = f"values from {low:g} to {high:g}"
     if low == high:
         raise InputError(
@@ -255,22 +279,25 @@ def _check_range(argument: str, low: float, high: float) -> None:
         raise InputError(argument, f"{came}: normalised intensities", legal, action)
     if low >= 0:
         action = "If it is a CT stored with 1024 added, subtract 1024 from every voxel."
-        raise InputError(argument, f"{came}: no voxel is below zero", legal, action)
+        raise InputError(argument, f"{came}: no voxel is below zero", legal, action + SAY_HU)
     if high < SOFT_TISSUE_HU[0]:
         action = "Give the scan of a body; if 1024 was subtracted twice, add it back."
-        raise InputError(argument, f"{came}: nothing as dense as tissue", legal, action)
+        raise InputError(argument, f"{came}: nothing as dense as tissue", legal, action + SAY_HU)
 
 
-def _check_tissue(argument: str, sample: Array) -> None:
+def _check_tissue(argument: str, sample: Array, found: Doubt | None) -> None:
     """Refuse an image in which almost nothing has the density of a body."""
     low, high = SOFT_TISSUE_HU
     share = float(np.count_nonzero((sample > low) & (sample < high)) / sample.size)
     if share < SOFT_TISSUE_FRACTION:
+        action = "Check rescale slope and intercept of the file; give a CT, not MR or a mask."
+        if found is not None and found.remedy.startswith("These look like"):
+            action = found.remedy
         raise InputError(
             argument,
             f"only {share:.2%} of the voxels between {low:.0f} and {high:.0f}, where tissue lies",
             "a CT of a body in Hounsfield units (air near -1000, water 0)",
-            "Check rescale slope and intercept of the file; give a CT, not MR or a mask.",
+            action + SAY_HU,
         )
 
 

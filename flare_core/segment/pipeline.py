@@ -59,6 +59,8 @@ class Settings:
     """``auto``, ``float32``, ``bf16`` or ``fp16``."""
     home: str | None = None
     """Folder of installed models; None is ~/.flareseg."""
+    assume_hu: bool = False
+    """The values are HU, however they look; a note says what speaks against it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,7 @@ def segment_ct(
     clock = RunClock(progress, cancelled)
     clock.announce("load image")
     image = _image_of(volume_or_path)
-    notes = check_ct(image)
+    notes = check_ct(image, assume_hu=settings.assume_hu)
     clock.mark("load image")
     clock.announce("load model")
     ready = _prepare(settings)
@@ -189,10 +191,10 @@ def _prepare(settings: Settings) -> _Ready:
     InputError
         If the model or a setting cannot be used, or the model does not know an organ.
     """
-    import torch
+    from flare_core.segment.runtime import choose_runtime, load_torch
 
+    torch = load_torch()
     from flare_core.segment.cascade import Stages
-    from flare_core.segment.runtime import choose_runtime
     from flare_core.segment.stage import load_stage
 
     runtime = choose_runtime(settings.device, settings.precision, settings.threads)
