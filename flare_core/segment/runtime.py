@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from flare_core.errors import InputError
+from flare_core.imaging.checks import free_memory_gib
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+TORCH_GIB = 0.25
+"""Memory that torch takes to be loaded: measured, 2.13 for CPUs 0.2 GiB."""
+
+TORCH_ADDRESSES_GIB = 0.7
+"""Addresses that it takes, of which a limit counts even those without memory: measured, 0.55."""
+
+_NO_MEMORY = re.compile(r"allocate memory|map segment|out of memory", re.IGNORECASE)
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
@@ -49,6 +63,56 @@ class Runtime:
         return placed.to(memory_format=self.layout).eval()  # type: ignore[call-overload]
 
 
+def load_torch() -> ModuleType:
+    """Import torch, which needs more memory than some machines or job limits leave.
+
+    Raises
+    ------
+    InputError
+        If there is too little memory. torch's own libraries end the process in that case, so it is
+        asked beforehand.
+    """
+    if "torch" not in sys.modules:
+        free, room = free_memory_gib(), _address_space_gib()
+        if free is not None and free < TORCH_GIB:
+            raise _too_little(f"{free:.2f} GiB free", TORCH_GIB)
+        if room is not None and room < TORCH_ADDRESSES_GIB:
+            came = f"{room:.2f} GiB left of this process's limit (ulimit -v)"
+            raise _too_little(came, TORCH_ADDRESSES_GIB)
+    try:
+        import torch
+    except MemoryError as error:
+        raise _too_little("none left while torch was loaded", TORCH_ADDRESSES_GIB) from error
+    except (ImportError, OSError) as error:
+        if getattr(error, "errno", None) == errno.ENOMEM or _NO_MEMORY.search(str(error)):
+            raise _too_little(str(error), TORCH_ADDRESSES_GIB) from error
+        raise
+    return torch
+
+
+def _too_little(came: str, needed_gib: float) -> InputError:
+    return InputError(
+        "memory",
+        came,
+        f"{needed_gib:g} GiB to load the networks' library, torch, and more to run a model",
+        "Close other programs, raise the limit of the job, or use a machine with more memory.",
+    )
+
+
+def _address_space_gib() -> float | None:
+    """Return what a limit on this process's addresses leaves; None where there is none."""
+    try:
+        import resource
+
+        most, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if most == resource.RLIM_INFINITY:
+            return None
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+        return (most - pages * resource.getpagesize()) / 2**30
+    except (ImportError, AttributeError, OSError, ValueError, IndexError):
+        return None
+
+
 def choose_runtime(device: str = "auto", precision: str = "auto", threads: int = 0) -> Runtime:
     """Resolve ``auto`` and check what was asked for.
 
@@ -67,8 +131,7 @@ def choose_runtime(device: str = "auto", precision: str = "auto", threads: int =
     InputError
         If the device or precision is unknown or not to be had here.
     """
-    import torch
-
+    torch = load_torch()
     _require(device, "--device", DEVICES)
     _require(precision, "--precision", PRECISIONS)
     if threads < 0:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -87,3 +90,72 @@ def test_placed_networks_predict_in_the_runtimes_type_and_layout() -> None:
     assert weight.dtype == torch.bfloat16
     assert weight.is_contiguous(memory_format=torch.channels_last_3d)
     assert not weight.is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "room_gib", "word"),
+    [(0.1, None, "0.10 GiB free"), (8.0, 0.5, "limit"), (None, 0.01, "limit")],
+)
+def test_too_little_memory_for_torch_is_said_before_torch_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, free_gib: float | None, room_gib: float | None, word: str
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(runtime, "free_memory_gib", lambda: free_gib)
+    monkeypatch.setattr(runtime, "_address_space_gib", lambda: room_gib)
+    with pytest.raises(InputError, match=word) as error:
+        runtime.load_torch()
+    assert error.value.parts[0] == "memory" and "GiB to load" in error.value.parts[2]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("std::bad_alloc"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    ],
+)
+def test_memory_that_runs_out_while_torch_is_loaded_is_said(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    class NoMemory:
+        def find_spec(self, name: str, *rest: object) -> None:
+            if name == "torch":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(runtime, "_address_space_gib", lambda: None)
+    monkeypatch.setattr(sys, "meta_path", [NoMemory(), *sys.meta_path])
+    with pytest.raises(InputError, match="memory"):
+        runtime.load_torch()
+
+
+def test_torch_that_is_missing_is_not_called_a_lack_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Missing:
+        def find_spec(self, name: str, *rest: object) -> None:
+            if name == "torch":
+                raise ImportError("No module named torch")
+
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    with pytest.raises(ImportError, match="No module"):
+        runtime.load_torch()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of addresses as on Linux")
+def test_a_process_with_a_limit_of_addresses_says_so() -> None:
+    """Without the look ahead torch aborts here: `std::bad_alloc`, or no word at all."""
+    script = (
+        "import resource\nfrom flare_core.segment.runtime import load_torch\n"
+        "pages = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (pages + 400 * 2**20,) * 2)\n"
+        "try:\n    load_torch()\nexcept ValueError as error:\n    print(error.parts[1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0 and done.stdout == (
+        "0.39 GiB left of this process's limit (ulimit -v)\n"
+    )
