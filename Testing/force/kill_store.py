@@ -262,16 +262,25 @@ def _lost(world: World) -> str:
         if wrong := [problem for problem in store.verify() if problem.wrong]:
             return f"{len(wrong)} problems: {wrong[0]}"
         missing = _missing(store, world.promised)
-        before = (store.cases(), store.history(), store.score_table())
+        before = _everything(store)
     if missing:
         return f"{len(missing)} promises, as {missing[0]}"
     rebuild(world.store)
     with open_store(world.store) as store:
-        if (store.cases(), store.history(), store.score_table()) != before:
-            return "a rebuild gave another store"
+        for old, new in zip(before, _everything(store), strict=True):
+            if old != new:
+                return f"a rebuild gave another store: {_difference(old, new)}"
     for path in world.store.glob("catalogue-*"):
         path.unlink()
     return ""
+
+
+def _everything(store: CaseStore) -> tuple[Any, ...]:
+    return store.cases(), store.history(), tuple(sorted(map(str, store.score_table().items())))
+
+
+def _difference(old: tuple[Any, ...], new: tuple[Any, ...]) -> str:
+    return f"{[x for x in old if x not in new][:2]} -> {[x for x in new if x not in old][:2]}"
 
 
 def _missing(store: CaseStore, promised: list[Promise]) -> list[Promise]:

@@ -26,8 +26,8 @@ IMAGE_FOLDERS = ("ct", "images", "imagesTr")
 
 SUFFIX = ".nii.gz"
 
-LARGEST_LIST = 256 * 2**20
-"""Bytes of a list of cases that is read: half a million cases."""
+LARGEST_LIST = 64 * 2**20
+"""Bytes of a list of cases that is read: a hundred thousand cases."""
 
 
 @dataclass(frozen=True)

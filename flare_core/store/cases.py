@@ -38,7 +38,7 @@ from flare_core.store.cases_image import (
     unknown_voxels,
     voxels_of,
 )
-from flare_core.store.cases_names import LONG_TEXT, check_name, check_text, safe_name
+from flare_core.store.cases_names import LONG_TEXT, check_name, check_text, is_text, safe_name
 from flare_core.store.cases_place import is_writable
 from flare_core.store.cases_read import CaseReader
 from flare_core.store.cases_records import BY_PEOPLE as BY_PEOPLE
@@ -161,7 +161,7 @@ class CaseStore(CaseReader):
     ) -> tuple[CaseRecord, bool]:
         """Do as `add_case`; return the case, and whether it is new."""
         self.refuse_if_read_only()
-        path = Path(check_text("image", os.fspath(image), longest=4000))
+        path = _printable(Path(image))
         given = check_name(name) if name is not None else _name_of(path)
         for argument, text in (("patient", patient), ("source", source), ("author", author)):
             check_text(argument, text)
@@ -395,6 +395,18 @@ class CaseStore(CaseReader):
                 "a folder that can be written to",
                 "Change its permissions, or copy the store to another folder.",
             )
+
+
+def _printable(image: Path) -> Path:
+    """Return a path, or refuse one that no message, catalogue or reader in C++ can hold."""
+    if is_text(str(image), longest=4000):
+        return image
+    raise InputError(
+        "image",
+        ascii(str(image)[:200])[1:-1],
+        "a path in UTF-8, of at most 4000 characters",
+        "Rename the file or its folder, then add it again.",
+    )
 
 
 def _name_of(image: Path) -> str:

@@ -60,6 +60,9 @@ EVENT = {"number", "case", "at", "author", "what", "detail", "version", "status"
 
 _CHUNK = 2**20
 
+LONGEST_TAIL = 2**26
+"""Bytes of the journal that one write can have made."""
+
 
 @dataclass(frozen=True)
 class Staged:
@@ -198,7 +201,13 @@ class Placing:
         self._intent = self.folder / PENDING / f"{uuid.uuid4().hex}.json"
         # Not flushed: it outlives a killed process as it is, and after a power cut `verify` finds
         # by looking what the note would have told
-        self._intent.write_text(json.dumps({"case": cases[0], "cases": cases}), "utf-8")
+        note = {"case": cases[0], "cases": cases, "journal": _size(self.folder / JOURNAL)}
+        self._intent.write_text(json.dumps(note), "utf-8")
+
+    @property
+    def announced(self) -> bool:
+        """Whether there is a note of intent."""
+        return self._intent is not None
 
     def make_folder(self, place: Path) -> None:
         """Make a folder and its parents below the store."""
@@ -271,6 +280,13 @@ class Placing:
                 self._intent.unlink(missing_ok=True)
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _byte_at(stream: Any, place: int) -> bytes:
     stream.seek(place)
     return bytes(stream.read(1))
@@ -287,6 +303,40 @@ def intents(folder: Path) -> dict[Path, list[str]]:
         with suppress(FileNotFoundError):  # just removed
             found[path] = _cases_of(path)
     return found
+
+
+def cut_journal(folder: Path, last: int) -> None:
+    """Take away the lines of writers that were killed before their commit.
+
+    Parameters
+    ----------
+    last : int
+        Number of the catalogue's last event, while it is locked.
+    """
+    journal = folder / JOURNAL
+    for size in sorted((_journal_before(note) for note in intents(folder)), reverse=True):
+        if not 0 <= size < _size(journal) <= size + LONGEST_TAIL:
+            continue
+        with journal.open("r+b") as stream:
+            stream.seek(size)
+            if all(_is_after(line, last) for line in stream.read().split(b"\n") if line):
+                stream.truncate(size)
+
+
+def _journal_before(note: Path) -> int:
+    """Return the journal's size before the write that a note tells of; -1 if it does not say."""
+    with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+        size = json.loads(note.read_text("utf-8"))["journal"]
+        return size if type(size) is int else -1
+    return -1
+
+
+def _is_after(line: bytes, last: int) -> bool:
+    """Whether a line of the journal tells of an event after the last one, or was cut short."""
+    try:
+        return bool(json.loads(line)["number"] > last)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return True
 
 
 def _cases_of(note: Path) -> list[str]:

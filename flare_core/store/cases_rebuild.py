@@ -19,7 +19,7 @@ from flare_core.store import cases_schema as schema
 from flare_core.store.cases_change import FITS
 from flare_core.store.cases_names import is_text, key_of
 from flare_core.store.cases_place import is_writable
-from flare_core.store.cases_rows import Values, add_event, choose, facts_of
+from flare_core.store.cases_rows import Values, add_event, choose, facts_of, last_event
 from flare_core.store.cases_scores import is_score, put_scores, write_file
 from flare_core.store.cases_settle import put_hold_out, settle
 from flare_core.store.cases_write import Writing, tell_found, writing
@@ -167,6 +167,9 @@ def _check_sound(db: sqlite3.Connection) -> None:
 
 def _fill(db: sqlite3.Connection, folder: Path, old: sqlite3.Connection | None) -> int:
     scores = _scores_in(old)
+    if old is not None:
+        with suppress(sqlite3.DatabaseError, ValueError):  # too damaged to tell
+            files.cut_journal(folder, last_event(old))
     with writing(db, folder, settled=True) as write:
         names = sorted(p.name for p in (folder / files.CASES).iterdir() if p.is_dir())
         told = [found for name in ["", *names] for found in settle(db, folder, name, keep=True)]

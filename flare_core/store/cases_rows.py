@@ -80,14 +80,18 @@ def choose(
     )
 
 
+def last_event(db: sqlite3.Connection) -> int:
+    """Return the number of the last event; 0 before the first."""
+    return int(db.execute("SELECT max(number) FROM events").fetchone()[0] or 0)
+
+
 def next_event(
     db: sqlite3.Connection, case: sqlite3.Row | None, author: str, what: str, detail: str = ""
 ) -> Values:
     """Return the next event as plain values; `add_event` puts it into the catalogue."""
-    last = db.execute("SELECT max(number) FROM events").fetchone()[0] or 0
     return {
-        "number": last + 1, "case": case["name"] if case else "", "at": now(), "author": author,
-        "what": what, "detail": detail, "version": case["chosen"] if case else None,
+        "number": last_event(db) + 1, "case": case["name"] if case else "", "at": now(),
+        "author": author, "what": what, "detail": detail, "version": case["chosen"] if case else None,
         "status": case["status"] if case else "", "chosen": case["chosen"] if case else None,
         "latest": case["latest"] if case else None,
     }  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from flare_core.store import cases_files as files
-from flare_core.store.cases_rows import Values, add_event, next_event
+from flare_core.store.cases_rows import Values, add_event, last_event, next_event
 from flare_core.store.cases_schema import told
 from flare_core.store.cases_settle import settle
 
@@ -26,6 +26,8 @@ class Writing:
 
     def tell(self, event: Values) -> None:
         """Put an event into journal and catalogue."""
+        if not self.files.announced:
+            self.files.announce(event["case"])
         self.files.journal(event)
         add_event(self.db, event)
 
@@ -60,7 +62,10 @@ def writing(db: sqlite3.Connection, folder: Path, *, settled: bool = False) -> I
 
 
 def _settle_left(write: Writing, folder: Path) -> None:
-    for note, cases in files.intents(folder).items():
+    notes = files.intents(folder)
+    if notes:
+        files.cut_journal(folder, last_event(write.db))
+    for note, cases in notes.items():
         for case in cases:
             for name, what, number in settle(write.db, folder, case):
                 tell_found(write, name, what, number)

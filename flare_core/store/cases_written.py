@@ -39,16 +39,27 @@ class CaseFile:
     """What ``case.json`` says."""
 
     name: str
+    """Of the case."""
     patient: str
+    """Whoever was scanned."""
     source: str
+    """Collection it comes from."""
     image: str
+    """The scan: below the store, or absolute if it is linked."""
     linked: bool
+    """Whether it stays outside the store."""
     sha256: str
+    """Of the file, 64 hex digits."""
     size: int
+    """Of the file, bytes."""
     grid: str
+    """Shape and spacing, six numbers."""
     added: str
+    """When, ISO 8601."""
     weight: float
-    voxels: str = ""  # younger than the others
+    """How often it is drawn."""
+    voxels: str = ""
+    """Of the voxels, 64 hex digits; empty in files of older programs."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -67,12 +78,19 @@ class VersionFile:
     """What the JSON beside a label map says."""
 
     number: int
+    """From 1 on."""
     file: str
+    """The label map, below the store."""
     sha256: str
+    """Of the file, 64 hex digits."""
     size: int
+    """Of the file, bytes."""
     created: str
+    """When, ISO 8601."""
     restores: int | None = None
+    """Version whose file this is, if it is not its own."""
     facts: dict[str, Any] = field(default_factory=dict)
+    """Fields of `LabelFacts`."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""

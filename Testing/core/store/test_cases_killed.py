@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
 import random
@@ -343,3 +344,44 @@ def test_a_failed_write_takes_its_files_away(tmp_path: Path, monkeypatch: pytest
         assert sorted(path for path in folder.rglob("*")) == before
         assert (folder / "history.jsonl").read_bytes() == journal
         assert store.verify() == ()
+
+
+def test_a_status_that_was_never_committed_does_not_come_back(tmp_path: Path):
+    """Its line is in the journal; a rebuild would take it for what happened."""
+    folder = tmp_path / "store"
+    with open_store(folder, create=True) as store:
+        store.add_case(scan(tmp_path / "a.nii.gz"))
+        store.add_labels("a", labels(tmp_path / "t.nii.gz", {LIVER: 20, SPLEEN: 5}), PSEUDO)
+        before = store.cases(), store.history()
+    journal = (folder / "history.jsonl").read_bytes()
+    kinds = set()
+    for number in range(60):
+        process = _forked(_killed_at, number, folder, lambda s: s.set_status("a", "accepted"))
+        process.join(30)
+        if process.exitcode == 0:
+            break
+        kinds.add((folder / "history.jsonl").read_bytes() == journal)
+        settled = number % 2
+        if settled:
+            open_store(folder).close()
+        rebuild(folder)
+        with open_store(folder) as store:
+            if store.case("a").status == "accepted":  # killed after the commit
+                break
+            assert (store.cases(), store.history()) == before, number
+        assert (folder / "history.jsonl").read_bytes() == journal
+    assert kinds == {True, False}, "the journal had the line, and had it not"
+
+
+def test_lines_of_a_catalogue_that_is_older_than_the_journal_stay(tmp_path: Path):
+    folder = tmp_path / "store"
+    with open_store(folder, create=True) as store:
+        store.add_case(scan(tmp_path / "a.nii.gz"))
+        store.set_weight("a", 2.0)
+        store._db.execute("DELETE FROM events WHERE number = 2")  # as a copy of yesterday has it
+    journal = (folder / "history.jsonl").read_bytes()
+    note = {"case": "a", "cases": ["a"], "journal": len(journal)}
+    for told in (note, {"case": "a"}, note | {"journal": 0}, note | {"journal": "x"}):
+        (folder / "pending" / "note.json").write_text(json.dumps(told))
+        open_store(folder).close()
+        assert (folder / "history.jsonl").read_bytes() == journal

@@ -25,7 +25,8 @@ sys.exit(not (found.good and found.tried == 10))
 
 def test_ten_kills_lose_nothing_and_leave_nothing(tmp_path: Path):
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(tmp_path), "7"], cwd=TESTING, capture_output=True, text=True,
+        [sys.executable, "-c", RUN, str(tmp_path), "7"], cwd=TESTING,
+        capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": f"{TESTING.parent}:{TESTING}", "OMP_NUM_THREADS": "1"},
         check=False,
     )  # fmt: skip
