@@ -201,8 +201,11 @@ def _check_names(
 ) -> None:
     unknown = sorted(set(value) - set(known))
     if unknown:
+        names = ", ".join(
+            repr(name)[:82] if len(name) > 80 or not name else name for name in unknown
+        )
         raise InputError(
-            where, f"unknown field {', '.join(unknown)}", f"the fields {', '.join(known)}",
+            where, f"unknown field {names[:400]}", f"the fields {', '.join(known)}",
             f"Remove or rename the field{note}.",
         )  # fmt: skip
     missing = [name for name, field in known.items() if name not in value and _is_required(field)]

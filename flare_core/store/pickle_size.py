@@ -35,6 +35,8 @@ _ADD = {"APPEND": 1, "BUILD": 1, "SETITEM": 2}
 _NOTHING = {"PROTO", "FRAME", "STOP"}
 _REFUSED = {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
 """Steps that neither plans nor checkpoints need."""
+_MAKES_ROOM = "bytearray"
+"""With a number it fills as much memory; torch's loader would call it."""
 
 
 class _Container:
@@ -85,6 +87,8 @@ class _Machine:
         if name in _HOW:
             _HOW[name](self, name, argument)
         else:  # a number, a text, a name: counted by the room it takes
+            if isinstance(argument, str) and argument.rpartition(" ")[2] == _MAKES_ROOM:
+                raise ValueError(f"a pickle that calls {argument}")
             long = len(argument) if isinstance(argument, (str, bytes)) else 0
             self.stack.append(1 + long // 8)
 

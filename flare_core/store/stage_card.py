@@ -19,6 +19,9 @@ BACKGROUND = "background"
 OTHER = "other"
 """Label of a channel this project has no organ for; ``other:lung`` keeps its name readable."""
 
+LONGEST_CAME = 200
+"""Letters that an error shows of what came."""
+
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 """Names of models and stages; lower case, as some file systems do not tell the cases apart."""
 
@@ -305,7 +308,9 @@ class StageCard:
 def require(fits: object, where: str, came: object, legal: str) -> None:
     """Raise an `InputError` about a card unless `fits`."""
     if not fits:
-        raise InputError(where, str(came), legal, "Correct the model card or fetch it again.")
+        text = str(came) or "nothing"
+        text = text if len(text) <= LONGEST_CAME else f"{text[: LONGEST_CAME - 3]}..."
+        raise InputError(where, text, legal, "Correct the model card or fetch it again.")
 
 
 def _is_other(label: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,24 @@ def test_keys_of_several_labels_become_text(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({"keep_only_largest_region": {(1, 2): True, (1,): None}}))
     found = read_plans_pickle(path)
     assert found == {"keep_only_largest_region": {"[1, 2]": True, "[1]": None}}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"cbuiltins\nbytearray\n",
+        b"c__builtin__\nbytearray\n",
+        b"\x8c\x08builtins\x8c\x09bytearray\x93",
+    ],
+)
+def test_a_call_that_fills_memory_is_refused(tmp_path: Path, name: bytes) -> None:
+    """torch's loader takes it for harmless; 64 GiB are written before anybody can look."""
+    data = b"\x80\x02" + name + b"\x8a\x05\x00\x00\x00\x00\x10\x85R."
+    with pytest.raises(ValueError, match="bytearray"):
+        check_pickle(io.BytesIO(data))
+    path = tmp_path / "c.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", data)
+        archive.writestr("a/version", "3")
+    with pytest.raises(InputError, match="bytearray"):
+        read_checkpoint(path, "network_weights")
