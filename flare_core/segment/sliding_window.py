@@ -233,9 +233,9 @@ def _blend(
         total = _sums(classes, image, kept)
     unseen = mass == 0
     if tiling.regions:  # no channel of theirs is background: there is none where all are below 0
-        total -= unseen.to(kept)
+        total.masked_fill_(unseen, -1)
     else:
-        total[0] += unseen
+        total[0].masked_fill_(unseen, 1)
     return total.div_(mass.clamp_(min=SMALLEST))
 
 

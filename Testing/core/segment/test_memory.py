@@ -53,3 +53,13 @@ def test_a_stage_does_not_start_without_memory(monkeypatch: pytest.MonkeyPatch) 
     assert not told
     monkeypatch.setattr(memory, "free_memory_gib", lambda: None)  # nothing tells: it is tried
     run_stage(loaded(ORGANS), image, Box.of_shape(image.geometry.shape))
+
+
+def test_the_padding_of_a_turned_network_is_counted_along_its_own_axes() -> None:
+    """A flat scan and a tile that stands on its edge: padded, it is larger than either."""
+    straight = replace(CARD, patch=(256, 64, 64))
+    turned = replace(CARD, patch=(64, 64, 256), transpose=(2, 1, 0))
+    shape = (16, 512, 512)  # padded to 256 x 512 x 512
+    need = needed_gib(straight, shape, RUNTIME)
+    assert need == needed_gib(turned, shape, RUNTIME)
+    assert need > 256 * 512 * 512 * (2 * CARD.network.output_channels + 12) / 2**30
