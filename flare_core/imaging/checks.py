@@ -28,8 +28,11 @@ MAX_EXTENT_MM = 2500.0
 """Longer than any scanner's table moves."""
 MAX_VOXELS = 2**31 - 1
 """Beyond it, 32-bit indices in image libraries overflow (about 8000 slices of 512 x 512)."""
-BYTES_PER_VOXEL = 6
-"""Image int16 and labels uint8 on the input's grid, and the slabs between them, rounded up."""
+BYTES_PER_VOXEL = 9
+"""On the input's grid, at worst in clean-up: image int16, two label maps, and the mask (1) and
+numbered pieces (4) of an organ whose box is the whole scan."""
+FARTHEST_MM = 1e6
+"""A scanner's coordinates are within metres."""
 FIXED_GIB = 1.0
 """The program, its libraries and one network at work, whatever the scan's size."""
 SHEAR_TOLERANCE = 2e-3
@@ -83,7 +86,12 @@ def check_kind(argument: str, size: Sequence[int], components: int) -> Index:
 
 
 def check_grid(
-    argument: str, shape: Index, spacing_mm: Sequence[float], *, free_gib: float | None = None
+    argument: str,
+    shape: Index,
+    spacing_mm: Sequence[float],
+    *,
+    free_gib: float | None = None,
+    bytes_per_voxel: int = 2,
 ) -> None:
     """Refuse a voxel grid that no CT has, or that this machine cannot hold.
 
@@ -97,6 +105,8 @@ def check_grid(
         Along z, y, x, mm.
     free_gib : float, optional
         Memory that may be used, GiB; None asks the machine.
+    bytes_per_voxel : int
+        In memory when the scan is read: 2 for int16, more if a reader needs more at once.
 
     Raises
     ------
@@ -119,18 +129,44 @@ def check_grid(
             f"at most {MAX_EXTENT_MM:.0f} mm along each axis",
             "Correct the spacing in the file's header.",
         )
-    _check_size(argument, shape, free_memory_gib() if free_gib is None else free_gib)
+    free = free_memory_gib() if free_gib is None else free_gib
+    _check_size(argument, shape, free, bytes_per_voxel)
 
 
-def memory_need_gib(shape: Index) -> float:
+def check_place(argument: str, origin_mm: Sequence[float] | Array) -> None:
+    """Refuse an origin that is no place.
+
+    Raises
+    ------
+    InputError
+        If a coordinate is NaN, infinite or kilometres away.
+    """
+    if not all(abs(float(c)) <= FARTHEST_MM for c in origin_mm):
+        raise InputError(
+            argument,
+            f"a first voxel at {', '.join(f'{float(c):g}' for c in origin_mm)} mm",
+            f"coordinates of at most {FARTHEST_MM:g} mm",
+            "Correct the origin in the file's header, or convert the original DICOM again.",
+        )
+
+
+def memory_need_gib(shape: Index, bytes_per_voxel: int = 2) -> float:
     """Return the memory that a scan of `shape` needs from file to labels, GiB (an upper estimate).
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+    bytes_per_voxel : int
+        Of what is stored: int16 needs 2; float32 stays, 64-bit numbers lie beside their copy.
 
     Examples
     --------
     >>> round(memory_need_gib((3000, 512, 512)), 1)
-    5.4
+    7.6
     """
-    return FIXED_GIB + math.prod(shape) * BYTES_PER_VOXEL / 2**30
+    reading = bytes_per_voxel + 4 if bytes_per_voxel > 2 else 2
+    running = BYTES_PER_VOXEL + (2 if bytes_per_voxel > 2 else 0)
+    return FIXED_GIB + math.prod(shape) * max(reading, running) / 2**30
 
 
 def free_memory_gib() -> float | None:
@@ -229,9 +265,9 @@ def _check_hu(argument: str, sample: Array, low: float, high: float) -> None:
         raise InputError(argument, came, HU, found.remedy + SAY_HU)
 
 
-def _check_size(argument: str, shape: Index, free_gib: float | None) -> None:
+def _check_size(argument: str, shape: Index, free_gib: float | None, stored: int) -> None:
     """Refuse more voxels than indices or memory allow."""
-    voxels, need = math.prod(shape), memory_need_gib(shape)
+    voxels, need = math.prod(shape), memory_need_gib(shape, stored)
     if voxels > MAX_VOXELS:
         raise InputError(
             argument,

@@ -7,6 +7,7 @@ NIfTI voxels are read and written by `nifti` (it says why), its geometry is ITK'
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +16,16 @@ import SimpleITK as sitk
 from flare_core.atomic import atomic_path
 from flare_core.errors import InputError
 from flare_core.imaging import dicom, nifti
-from flare_core.imaging.checks import check_grid, check_kind, orthonormal
+from flare_core.imaging.checks import check_grid, check_kind, check_place, orthonormal
 from flare_core.imaging.dicom import SeriesInfo as SeriesInfo
 from flare_core.imaging.dicom import list_series as list_series
 from flare_core.imaging.geometry import Geometry, Index
 from flare_core.imaging.inputs import CaseInput as CaseInput
 from flare_core.imaging.inputs import case_name as case_name
-from flare_core.imaging.inputs import check_file, existing, suffix_of
+from flare_core.imaging.inputs import check_file, check_text, existing, suffix_of
 from flare_core.imaging.inputs import find_inputs as find_inputs
-from flare_core.imaging.itk import check_stream, compact, quiet, reason
+from flare_core.imaging.itk import check_stream, compact, quiet, reason, scaled
+from flare_core.imaging.plain_headers import PlainHeader, check_meta, check_nrrd
 from flare_core.imaging.volume import Volume
 
 StrPath = str | Path
@@ -35,6 +37,16 @@ READERS = {
     ".mhd": "MetaImageIO",
 }
 """ITK's reader by suffix; naming it keeps ITK from guessing among twenty formats."""
+HEADER_CHECKS = {
+    ".nrrd": check_nrrd,
+    ".nhdr": check_nrrd,
+    ".mha": check_meta,
+    ".mhd": check_meta,
+}
+"""What looks at a header before ITK does."""
+WHOLE = 1e-5
+"""A label that is so near to a whole number is one: a scale of 13 / 255 in float32 leaves as much
+behind. Interpolated or scaled labels miss by far more."""
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 """Formats in one file, so that writing can be all or nothing."""
 
@@ -101,7 +113,7 @@ def read_geometry(path: StrPath) -> Geometry:
     check_file(place)
     if _is_nifti(place):
         return _nifti_geometry(place, nifti.read_header(place))
-    return _itk_header(place)[1]
+    return _itk_header(place, HEADER_CHECKS[suffix_of(place)](place))[1]
 
 
 def write_labels(
@@ -128,6 +140,7 @@ def write_labels(
         disk is full.
     """
     target = Path(path)
+    check_text(target)
     if not _is_nifti(target):
         raise _unwritable(target, (".nii.gz", ".nii"))
     array = _as_labels(labels.array, "labels")
@@ -158,6 +171,7 @@ def write_volume(path: StrPath, volume: Volume, *, compressed: bool = True) -> N
         If the format is unknown, the folder cannot be written or the disk is full.
     """
     target = Path(path)
+    check_text(target)
     wider = {np.dtype(np.bool_): np.uint8, np.dtype(np.float16): np.float32}  # no format has these
     array = volume.array.astype(wider.get(volume.array.dtype, volume.array.dtype), copy=False)
     if _is_nifti(target):
@@ -181,8 +195,8 @@ def _read_nifti(path: Path) -> Volume:
     header = nifti.read_header(path)
     geometry = _nifti_geometry(path, header)
     check_grid(str(path), geometry.shape, geometry.spacing_mm)
-    slope, intercept = header.scale
-    return Volume(compact(nifti.read_voxels(path, header), slope, intercept), geometry)
+    array = scaled(nifti.read_planes(path, header), header.shape, *header.scale)
+    return Volume(array, geometry, header.notes)
 
 
 def _nifti_geometry(path: Path, header: nifti.Header) -> Geometry:
@@ -216,14 +230,20 @@ def _nifti_geometry(path: Path, header: nifti.Header) -> Geometry:
 
 
 def _straightened(path: Path, header: nifti.Header, steps: npt.NDArray[np.float64]) -> Geometry:
-    """Return the nearest grid with right angles to a sform that rounding has sheared (RAS)."""
+    """Return the nearest grid with right angles to a sform that rounding has sheared (RAS).
+
+    ITK converts units itself; here it is ours to do.
+    """
     to_lps = np.array([-1.0, -1.0, 1.0])
     with np.errstate(invalid="ignore", divide="ignore"):
         rows = (steps / np.linalg.norm(steps, axis=0) * to_lps[:, None]).T[::-1]
-    origin = header.fields["srow"][:, 3].astype(float) * to_lps
+    unit_mm = header.unit_mm
+    origin = header.fields["srow"][:, 3].astype(float) * to_lps * unit_mm
+    check_place(str(path), origin)
+    z, y, x = (step * unit_mm for step in header.pixdim_mm)
     return Geometry(
         header.shape,
-        header.pixdim_mm,
+        (z, y, x),
         (float(origin[0]), float(origin[1]), float(origin[2])),
         orthonormal(str(path), rows),
     )
@@ -231,13 +251,23 @@ def _straightened(path: Path, header: nifti.Header, steps: npt.NDArray[np.float6
 
 def _read_itk(path: Path) -> Volume:
     """Read NRRD and MetaImage through ITK, which notices when their data end early."""
-    reader, geometry = _itk_header(path)
-    check_grid(str(path), geometry.shape, geometry.spacing_mm)
+    header = HEADER_CHECKS[suffix_of(path)](path)
+    reader, geometry = _itk_header(path, header)
+    stored = max(header.bytes_per_number, 2)
+    check_grid(str(path), geometry.shape, geometry.spacing_mm, bytes_per_voxel=stored)
     image = _itk_voxels(path, reader)
     view = sitk.GetArrayViewFromImage(image).reshape(geometry.shape)
     small = compact(view)
     # A view dies with its image, so what `compact` did not copy is copied here.
-    return Volume(small.copy() if small.base is not None else small, geometry)
+    small = small.copy() if small.base is not None else small
+    return Volume(small, geometry, _unit_notes(header.unit_mm))
+
+
+def _unit_notes(unit_mm: float) -> tuple[str, ...]:
+    """Return what to tell a person about a unit that is not mm."""
+    if unit_mm == 1.0:
+        return ()
+    return (f"The file's unit of length is {unit_mm:g} mm, by its header; sizes were converted.",)
 
 
 def _itk_voxels(path: Path, reader: sitk.ImageFileReader) -> sitk.Image:
@@ -250,7 +280,7 @@ def _itk_voxels(path: Path, reader: sitk.ImageFileReader) -> sitk.Image:
         raise nifti.damaged(path, f"a file whose voxels cannot be read: {reason(error)}") from error
 
 
-def _itk_header(path: Path) -> tuple[sitk.ImageFileReader, Geometry]:
+def _itk_header(path: Path, header: PlainHeader) -> tuple[sitk.ImageFileReader, Geometry]:
     """Open a file with ITK and return its reader and geometry; no voxel is read."""
     reader = _itk_reader(path, READERS[suffix_of(path)])
     try:
@@ -259,7 +289,7 @@ def _itk_header(path: Path) -> tuple[sitk.ImageFileReader, Geometry]:
     except RuntimeError as error:
         raise nifti.damaged(path, f"a file whose header cannot be read: {reason(error)}") from error
     shape = check_kind(str(path), reader.GetSize(), reader.GetNumberOfComponents())
-    return reader, _geometry(path, reader, shape)
+    return reader, _geometry(path, reader, shape, header.unit_mm)
 
 
 def _itk_reader(path: Path, name: str) -> sitk.ImageFileReader:
@@ -270,14 +300,17 @@ def _itk_reader(path: Path, name: str) -> sitk.ImageFileReader:
     return reader
 
 
-def _geometry(path: Path, reader: sitk.ImageFileReader, shape: Index) -> Geometry:
-    """Turn ITK's spacing, origin and direction cosines (x, y, z) into a `Geometry`."""
+def _geometry(
+    path: Path, reader: sitk.ImageFileReader, shape: Index, unit_mm: float = 1.0
+) -> Geometry:
+    """Turn ITK's spacing, origin (in `unit_mm`) and direction cosines (x, y, z) into a grid."""
     axes = reader.GetDimension()
     cosines = np.reshape(reader.GetDirection(), (axes, axes))[:3, :3]
-    x, y, z = reader.GetSpacing()[:3]
+    x, y, z = (step * unit_mm for step in reader.GetSpacing()[:3])
     if not all(np.isfinite(s) and s > 0 for s in (x, y, z)):
         check_grid(str(path), shape, (z, y, x))
-    left, posterior, superior = reader.GetOrigin()[:3]
+    left, posterior, superior = (place * unit_mm for place in reader.GetOrigin()[:3])
+    check_place(str(path), (left, posterior, superior))
     return Geometry(
         shape,
         (z, y, x),
@@ -313,15 +346,32 @@ def _as_labels(array: npt.NDArray[np.generic], argument: str) -> npt.NDArray[np.
     """Return labels as uint8; refuse values that would change."""
     if array.dtype == np.uint8:
         return array.astype(np.uint8, copy=False)
-    low, high = array.min(), array.max()
-    if array.dtype.kind == "f" or low < 0 or high > 255:
-        raise InputError(
-            argument,
-            f"{array.dtype} values from {low} to {high}",
-            "label numbers: whole numbers from 0 to 255",
-            "Give a label map, not an image or a probability map.",
-        )
-    return array.astype(np.uint8)
+    labels = np.empty(array.shape, np.uint8)
+    for z, plane in enumerate(array):
+        with np.errstate(invalid="ignore"):
+            whole = np.rint(plane)
+            legal = (whole >= 0) & (whole <= 255) & (np.abs(plane - whole) <= WHOLE)
+        if not legal.all():
+            raise _no_label(array, z, ~legal, argument)
+        labels[z] = whole
+    return labels
+
+
+def _no_label(
+    array: npt.NDArray[Any], z: int, wrong: npt.NDArray[np.bool_], argument: str
+) -> InputError:
+    """Return the error for the first value that is no label, in slice `z`."""
+    y, x = (int(place) for place in np.argwhere(wrong)[0])
+    whole = np.isfinite(array[z, y, x]) and float(array[z, y, x]).is_integer()
+    return InputError(
+        argument,
+        f"{array.dtype} values from {array.min()} to {array.max()}; the first that is "
+        f"{'not from 0 to 255' if whole else 'no whole number'} is {array[z, y, x]} in voxel "
+        f"{z}, {y}, {x} (z, y, x)",
+        "label numbers: whole numbers from 0 to 255",
+        "Give a label map, not an image or a probability map; resample labels by the nearest "
+        "voxel, and store them as uint8 without a scale.",
+    )
 
 
 def _is_nifti(path: Path) -> bool:

@@ -7,7 +7,7 @@
 4. ask whether another reading (1024 added, negated, ten times as large ...) fits much better.
 
 Minimum and maximum say little: one voxel can make them. On 29 abdominal CTs of nine sources the
-bands of air, fat and soft tissue hold 36 to 72 % of what is not padding.
+bands of air, fat and soft tissue hold 50 to 70 % of what is not padding.
 """
 
 from __future__ import annotations
@@ -144,7 +144,8 @@ class _Values:
                 padding.append(int(place) + LOWEST)
         ends = (_quantile(left, 0.0005), _quantile(left, 0.9995))
         lowest = _drop_cut_ends(left)
-        windowed = lowest is not None and DENSE_HU < lowest < 0
+        ends_of_windows = padding if lowest is None else [*padding, lowest]
+        windowed = any(DENSE_HU < value < 0 for value in ends_of_windows)
         return cls(left, np.concatenate([[0], np.cumsum(left)]), tuple(padding), ends, windowed)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,14 +93,18 @@ def find_inputs(path: str | Path, *, series: str | None = None) -> list[CaseInpu
 def existing(path: Path) -> Path:
     """Return `path` if it is there; otherwise name its nearest neighbours.
 
+    Pipes and devices are refused unopened: opening one may wait for ever.
+
     Raises
     ------
     InputError
-        If there is no such path, or it may not be looked at.
+        If there is no such path, it is no file or folder, it may not be looked at, or its name is
+        no text.
     """
+    check_text(path)
     try:
         if path.exists():
-            return path
+            return _file_or_folder(path)
         names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else None
     except OSError as error:
         raise _closed(path, error) from error
@@ -109,6 +114,39 @@ def existing(path: Path) -> Path:
     else:
         action = f"Did you mean {' or '.join(near)}?" if near else f"Look into {path.parent}."
     raise InputError(str(path), "a path that does not exist", _legal(), action)
+
+
+def check_text(path: Path) -> None:
+    """Refuse a name that libraries written in C cannot take: with NUL, or bytes that are no UTF-8.
+
+    Raises
+    ------
+    InputError
+        If it is such a name.
+    """
+    shown = str(path).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    if shown != str(path):
+        raise InputError(
+            shown,
+            "a name with characters that are no text (NUL, or bytes that are not UTF-8)",
+            "a path in UTF-8 text",
+            "Rename the file or folder; letters, digits, - and _ are always safe.",
+        )
+
+
+def _file_or_folder(path: Path) -> Path:
+    """Return `path` if it is a plain file or a folder."""
+    kind = path.stat().st_mode
+    if stat.S_ISREG(kind) or stat.S_ISDIR(kind):
+        return path
+    named = {
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+        stat.S_IFSOCK: "a socket",
+    }
+    came = f"{named.get(stat.S_IFMT(kind), 'a special file')}, no file"
+    raise InputError(str(path), came, _legal(), "Save the image as a file first.")
 
 
 def check_file(path: Path) -> None:

@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -126,13 +126,29 @@ def compact(array: Array, slope: float = 1.0, intercept: float = 0.0) -> Array:
     plain = slope == 1.0 and intercept == 0.0
     if plain and array.dtype == np.int16 and array.dtype.isnative:
         return array
-    whole = np.empty(array.shape, np.int16)
-    for z, plane in enumerate(array):  # plane by plane: the float64 copy stays in the cache
-        values = plane if plain else plane * np.float64(slope) + intercept
-        if not fits_int16(values):
-            return _as_float32(array, slope, intercept)
-        whole[z] = values
-    return whole
+    if plain and array.dtype == np.float32 and not all(fits_int16(plane) for plane in array):
+        return array.astype(np.float32, copy=False)
+    return scaled(iter(array), array.shape, slope, intercept)
+
+
+def scaled(
+    planes: Iterable[Array], shape: tuple[int, ...], slope: float = 1.0, intercept: float = 0.0
+) -> Array:
+    """Return ``planes * slope + intercept`` (Z, Y, X) as int16 if every value fits, else float32.
+
+    The planes come one by one, so that 64-bit voxels are never in memory together.
+    """
+    result: Array = np.empty(shape, np.int16)
+    plain = slope == 1.0 and intercept == 0.0
+    for z, plane in enumerate(planes):
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = plane if plain else plane * np.float64(slope) + intercept
+            if result.dtype == np.int16 and not fits_int16(values):
+                wider = np.empty(shape, np.float32)  # whole numbers of 16 bits are exact in it
+                wider[:z] = result[:z]
+                result = wider
+            result[z] = values  # beyond float32 becomes infinite; check_ct counts those
+    return result
 
 
 def fits_int16(values: Array) -> bool:
@@ -141,18 +157,6 @@ def fits_int16(values: Array) -> bool:
     if not (INT16.min <= low and high <= INT16.max):  # false for NaN, too
         return False
     return values.dtype.kind in "iub" or bool(np.array_equal(values, np.rint(values)))
-
-
-def _as_float32(array: Array, slope: float, intercept: float) -> Array:
-    """Return ``array * slope + intercept`` as native float32."""
-    if slope == 1.0 and intercept == 0.0:
-        with np.errstate(over="ignore"):  # beyond float32 becomes infinite; check_ct counts those
-            return array.astype(np.float32, copy=False)
-    result = np.empty(array.shape, np.float32)
-    for z, plane in enumerate(array):
-        with np.errstate(over="ignore", invalid="ignore"):
-            result[z] = plane * np.float64(slope) + intercept
-    return result
 
 
 def _standard_error_into_nothing() -> int | None:

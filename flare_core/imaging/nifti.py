@@ -72,6 +72,18 @@ VOXEL_TYPES = {
     1280: "u8",
 }
 """NIfTI's code of a voxel type -> numpy's."""
+UNITS_MM = {1: 1000.0, 2: 1.0, 3: 1e-3}
+"""NIfTI's codes of metres, millimetres and micrometres; ITK converts them, too."""
+MIRRORED = (
+    "The file says twice where its voxels are (qform, sform), and the two are mirror images of "
+    "each other: right and left may be exchanged. Compare the picture with the patient."
+)
+MOST_BEHIND = 1 << 26
+"""Bytes behind the voxels that are read past; a stream that goes on and on is no scan."""
+MOST_BEFORE = 1 << 26
+"""Bytes before the voxels: header and extensions."""
+MOST_INFLATED = 1100
+"""Deflate makes at most 1032 bytes of one."""
 MANY_NUMBERS = {32: 2, 128: 3, 1792: 2, 2048: 2, 2304: 4}
 """Codes of complex and colour voxels -> numbers in a voxel."""
 BLOCK = 1 << 18
@@ -91,6 +103,24 @@ class Header:
     """Type and byte order of the stored voxels."""
     scale: tuple[float, float]
     """(slope, intercept): HU = stored * slope + intercept."""
+
+    @property
+    def unit_mm(self) -> float:
+        """Length of the header's unit of space, mm; 1 where it names none."""
+        return UNITS_MM.get(int(self.fields["xyzt_units"]) & 7, 1.0)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know about where the voxels are."""
+        return () if not self._mirrored else (MIRRORED,)
+
+    @property
+    def _mirrored(self) -> bool:
+        """Whether qform and sform are both there and one is a mirror image of the other."""
+        if self.fields["qform_code"] <= 0 or self.fields["sform_code"] <= 0:
+            return False
+        sform = np.linalg.det(self.fields["srow"][:, :3].astype(float))
+        return bool(sform * (-1.0 if self.fields["pixdim"][0] < 0 else 1.0) < 0)
 
     @property
     def offset(self) -> int:
@@ -142,18 +172,59 @@ def read_voxels(path: Path, header: Header) -> Array:
         If the file ends before the last voxel, or its compressed stream is damaged.
     """
     array = np.empty(header.shape, header.dtype)
-    target = array.reshape(-1).view(np.uint8)
-    filled = -header.offset  # the next byte's place among the voxels; negative: still the header
+    for z, plane in enumerate(read_planes(path, header)):
+        array[z] = plane
+    return array
+
+
+def read_planes(path: Path, header: Header) -> Iterator[Array]:
+    """Yield the stored planes (Y, X) from z = 0 on; nothing else is kept in memory.
+
+    Raises
+    ------
+    InputError
+        If the file ends before the last voxel, its compressed stream is damaged, or it goes on far
+        behind the last voxel.
+    """
+    _check_bytes(path, header)
+    size = header.shape[1] * header.shape[2] * header.dtype.itemsize
+    total = size * header.shape[0]
+    plane, filled, left = bytearray(size), 0, total
+    skip, behind = header.offset, 0
     with open(path, "rb") as stream:
         # Going on to the end, though all voxels are there, makes zlib compare the CRC.
         for block in _blocks(stream, path):
-            data = np.frombuffer(block, np.uint8)[max(0, -filled) :][: target.size - max(0, filled)]
-            target[max(0, filled) : max(0, filled) + data.size] = data
-            filled += len(block)
-    if filled < target.size:
-        came = f"a file that ends after {max(0, filled)} of the {target.size} bytes of its voxels"
+            data = memoryview(block)[min(skip, len(block)) :]
+            skip -= min(skip, len(block))
+            behind += max(0, len(data) - left)
+            data = data[:left]
+            left -= len(data)
+            if behind > MOST_BEHIND:
+                raise damaged(path, f"a file with over {MOST_BEHIND} bytes behind its voxels")
+            while len(data):
+                part = data[: size - filled]
+                plane[filled : filled + len(part)] = part
+                filled, data = filled + len(part), data[len(part) :]
+                if filled == size:
+                    yield np.frombuffer(plane, header.dtype).reshape(header.shape[1:])
+                    plane, filled = bytearray(size), 0
+    if left:
+        came = f"a file that ends after {total - left} of the {total} bytes of its voxels"
         raise damaged(path, came)
-    return array
+
+
+def _check_bytes(path: Path, header: Header) -> None:
+    """Refuse a file that is too short for its voxels, before memory is asked for them."""
+    total = int(np.prod(header.shape, dtype=np.int64)) * header.dtype.itemsize
+    there = path.stat().st_size
+    with open(path, "rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    held = there * MOST_INFLATED if packed else there - header.offset
+    if held < total:
+        came = f"a file that ends after {max(0, held)} of the {total} bytes of its voxels"
+        if packed:
+            came = f"a truncated gzip file: {there} bytes for voxels of {total}"
+        raise damaged(path, came)
 
 
 def write(
@@ -246,6 +317,8 @@ def _understood(path: Path, fields: np.void) -> Header:
     )
     order = fields.dtype["sizeof_hdr"].byteorder
     dtype: np.dtype[np.generic] = np.dtype(VOXEL_TYPES[code]).newbyteorder(order)
+    if not 0 <= float(fields["vox_offset"]) <= MOST_BEFORE:  # NaN, too
+        raise damaged(path, f"a header whose voxels begin at byte {fields['vox_offset']:g}")
     slope, intercept = float(fields["scl_slope"]), float(fields["scl_inter"])
     if slope == 0 or not np.isfinite([slope, intercept]).all():
         slope, intercept = 1.0, 0.0  # the format's words for "not scaled"

@@ -223,7 +223,7 @@ def test_a_body_in_which_the_model_knows_nothing(model: Path, phantom: PhantomCa
     array = np.clip(phantom.image.array, -50, 60)
     array = np.where(phantom.image.array < -500, -60, array).astype(np.int16)
     with pytest.raises(NothingFound):
-        segment_ct(Volume(array, phantom.image.geometry), settings(model))
+        segment_ct(Volume(array, phantom.image.geometry), settings(model, assume_hu=True))
 
 
 def test_what_is_no_ct_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
