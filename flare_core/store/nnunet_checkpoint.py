@@ -11,6 +11,7 @@ import io
 import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ IGNORED = (
 DAMAGED = (
     OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile,
     TypeError, IndexError, OverflowError, AssertionError, MemoryError, ImportError, struct.error,
+    zlib.error,
 )  # fmt: skip
 """What torch and zipfile raise on a damaged checkpoint."""
 
@@ -104,7 +106,7 @@ def load_safely(path: Path) -> Any:
 
     options: dict[str, Any] = {"mmap": True} if zipfile.is_zipfile(path) else {}
     try:
-        _check_pickles(path, zipped=bool(options))
+        check_pickles(path, zipped=bool(options))
         with torch.serialization.safe_globals(_stand_ins()):
             return torch.load(path, map_location="cpu", weights_only=True, **options)
     except pickle.UnpicklingError as error:
@@ -146,7 +148,7 @@ def _is_plain(value: object) -> bool:
     )
 
 
-def _check_pickles(path: Path, *, zipped: bool) -> None:
+def check_pickles(path: Path, *, zipped: bool) -> None:
     """Refuse a checkpoint of which a few bytes stand for more than any memory holds.
 
     In a zip torch reads one pickle; before that there were five, one behind the other.

@@ -9,13 +9,14 @@ import zipfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
 from flare_core import atomic
 from flare_core.errors import InputError
+from flare_core.store.nnunet_checkpoint import DAMAGED, check_pickles
 
 FORMAT = 1
 PARTS = {"format", "network", "ema", "optimiser", "config", "progress"}
@@ -85,18 +86,29 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums it writes
             damaged = archive.testzip()
+        if not damaged:
+            check_pickles(path, zipped=True)
         state = torch.load(path, map_location="cpu", weights_only=True) if not damaged else None
     except zipfile.BadZipFile as error:
         raise _unreadable(path, f"cut short or no torch archive: {error}") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError) as error:
+    except InputError:
+        raise
+    except (UnpicklingError, *DAMAGED) as error:
         raise _unreadable(path, _first_line(error)) from error
     if damaged:
         raise _unreadable(path, f"damaged: {damaged} does not fit its checksum")
-    known = {each.name for each in fields(Progress)}
-    whole = isinstance(state, dict) and set(state) >= PARTS and set(state["progress"]) <= known
-    if not whole or state["format"] != FORMAT:
+    if not _is_ours(state):
         raise _unreadable(path, "a file of another kind or format")
     return {"strategy": {}} | state
+
+
+def _is_ours(state: object) -> TypeGuard[dict[str, Any]]:
+    """Whether what was read is a checkpoint of this format."""
+    if not isinstance(state, dict) or not set(state) >= PARTS or state["format"] != FORMAT:
+        return False
+    tables = [state[name] for name in PARTS - {"format", "config"}]
+    known = {each.name for each in fields(Progress)}
+    return all(isinstance(each, dict) for each in tables) and set(state["progress"]) <= known
 
 
 def read_start(path: Path) -> dict[str, Tensor]:

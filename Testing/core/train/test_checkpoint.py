@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,35 @@ def test_another_run_can_start_from_a_checkpoint_or_from_weights(
     for absent in (tmp_path / "no.pt", tmp_path / "no.safetensors"):
         with pytest.raises(InputError):
             read_start(absent)
+
+
+def test_packed_parts_and_little_that_stands_for_much_are_refused(checkpoint: Path) -> None:
+    """As strangers' checkpoints: unpacking the one and walking through the other has no end."""
+    with zipfile.ZipFile(checkpoint) as archive:
+        parts = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(checkpoint, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    with pytest.raises(InputError, match="compressed"):
+        load_checkpoint(checkpoint)
+    laughs = b"\x80\x02]q\x00" + b"]q\x01h\x00ah\x00aq\x00" * 60 + b"."
+    with zipfile.ZipFile(checkpoint, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, laughs if name.endswith("data.pkl") else data)
+    with pytest.raises(InputError, match="stands for more"):
+        load_checkpoint(checkpoint)
+
+
+def test_a_damaged_stream_and_entries_of_another_kind_are_named(checkpoint: Path) -> None:
+    state = torch.load(checkpoint, weights_only=True)
+    for name in ("network", "ema", "optimiser", "progress"):
+        torch.save(state | {name: 3}, checkpoint)
+        with pytest.raises(InputError, match="another kind"):
+            load_checkpoint(checkpoint)
+    with zipfile.ZipFile(checkpoint, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(1000))
+    raw = bytearray(checkpoint.read_bytes())
+    raw[40] = 0xFF
+    checkpoint.write_bytes(bytes(raw))
+    with pytest.raises(InputError, match="decompressing"):
+        load_checkpoint(checkpoint)
