@@ -84,12 +84,14 @@ def download(file: RemoteFile, target: Path, watch: Watch | None = None) -> Path
     watch.on_file(file.name)
     file.check_address()
     ensure_folder(target.parent)
+    part = target.with_name(f"{target.name}.part")
     with alone_in(target.parent, waiting=lambda: _stop_if_cancelled(watch)) as known:
         if known:
             _sweep(target)
         if target.is_file() and not _fault(target, file):
+            _forget(part)  # of a download that was killed at its very end
             return target
-        return _fetched(file, target, watch)
+        return _fetched(file, part, target, watch)
 
 
 def _sweep(target: Path) -> None:
@@ -98,8 +100,7 @@ def _sweep(target: Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def _fetched(file: RemoteFile, target: Path, watch: Watch) -> Path:
-    part = target.with_name(f"{target.name}.part")
+def _fetched(file: RemoteFile, part: Path, target: Path, watch: Watch) -> Path:
     _fetch_persistently(file, part, watch)
     fault = _fault(part, file)
     if fault:

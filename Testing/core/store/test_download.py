@@ -239,3 +239,10 @@ def test_two_downloads_of_one_file_at_once_fetch_it_once(site: Site, tmp_path: P
 def test_waiting_for_another_download_can_be_cancelled(site: Site, tmp_path: Path) -> None:
     with alone_in(tmp_path), pytest.raises(Cancelled):
         download(known(site), tmp_path / "m.zip", Watch(cancelled=lambda: True))
+
+
+def test_what_a_download_left_that_was_killed_at_its_end_goes(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "m.zip").write_bytes(BODY)
+    (tmp_path / "m.zip.part.json").write_bytes(b"{}")
+    download(known(site), tmp_path / "m.zip")
+    assert os.listdir(tmp_path) == ["m.zip"] and site.asked == []
