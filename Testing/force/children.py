@@ -54,6 +54,8 @@ class Reader:
     """Reads it; raises `AssertionError` if what came cannot be."""
     plain: Callable[[Path], Path] | None = None
     """Writes the same unspoilt: it must be right, or the harness proves nothing. None: hostile."""
+    warm: Callable[[], object] = lambda: None
+    """Makes once, before the children are forked, what takes seconds."""
 
 
 class Harm(BaseException):
@@ -78,6 +80,7 @@ class Child:
 
 def fuzz(name: str, reader: Reader, budget: Budget, folder: Path) -> Counts:
     """Give a reader one spoilt input after another."""
+    reader.warm()
     counts, child = Counts(), _born(name, reader, folder)
     for seed in budget.seeds():
         kind, why = _asked(child, seed)

@@ -32,8 +32,8 @@ ANY_LENGTH = ("OB", "OW", "UN", "SQ")
 
 @lru_cache
 def phantom() -> PhantomCase:
-    """A whole abdomen on a grid of 12, 10 and 9 mm, oblique."""
-    return make_phantom(PhantomSettings(seed=3, spacing_mm=(12.0, 10.0, 9.0), oblique_degrees=6.0))
+    """A whole abdomen on a coarse grid, oblique; made before the children are forked."""
+    return make_phantom(PhantomSettings(seed=3, spacing_mm=(18.0, 12.0, 11.0), oblique_degrees=6.0))
 
 
 @lru_cache
@@ -129,7 +129,7 @@ def _mha(folder: Path, chance: random.Random) -> Path:
 @lru_cache
 def slices(number: int = 1) -> dict[str, bytes]:
     """A few slices of the phantom as a series: name -> file."""
-    stack = phantom().image.array[8:14].astype(np.int32) + 1024
+    stack = phantom().image.array[5:11].astype(np.int32) + 1024
     with tempfile.TemporaryDirectory() as folder:
         series = replace(Series(), number=number, spacing=(10.0, 9.0))
         paths = write_series(Path(folder), stack.astype(np.uint16), series, step=(0.0, 0.0, 12.0))
@@ -256,12 +256,12 @@ def _plain_dicom(folder: Path) -> Path:
 
 
 READERS: dict[str, Reader] = {
-    "nifti": Reader("imaging", _nifti, _read_scan, lambda f: _plain(f, ".nii.gz")),
-    "nrrd": Reader("imaging", _nrrd, _read_scan, lambda f: _plain(f, ".nrrd")),
-    "mha": Reader("imaging", _mha, _read_scan, lambda f: _plain(f, ".mha")),
+    "nifti": Reader("imaging", _nifti, _read_scan, lambda f: _plain(f, ".nii.gz"), phantom),
+    "nrrd": Reader("imaging", _nrrd, _read_scan, lambda f: _plain(f, ".nrrd"), phantom),
+    "mha": Reader("imaging", _mha, _read_scan, lambda f: _plain(f, ".mha"), phantom),
     "labels": Reader(
-        "imaging", _label_map, _read_labels, lambda f: _plain(f, ".nii.gz", labels=True)
+        "imaging", _label_map, _read_labels, lambda f: _plain(f, ".nii.gz", labels=True), phantom
     ),
-    "dicom": Reader("dicom", _dicom, _read_dicom, _plain_dicom),
+    "dicom": Reader("dicom", _dicom, _read_dicom, _plain_dicom, phantom),
 }
 """Fuzzed readers by name."""

@@ -140,7 +140,8 @@ def run_files() -> Files:
     }  # fmt: skip
     settings = RoundSettings("tiny", "/store", "/student.json", rounds=2)
     candidate = {"case": "a", "accepted": True, "reason": "sure", "scores": {"doubt": 0.1}}
-    log = [{"event": "step", "step": 1, "loss": 0.5, "phase_fraction": 0.5},
+    log = [{"event": "step", "step": 1, "loss": 0.5, "phase_fraction": 0.5,
+            "run_seconds_left": 9.0},
            {"event": "validation", "step": 1, "dsc": {"liver": 0.5}}]  # fmt: skip
     values = {
         "state.json": state, "settings.json": json.loads(settings.to_json()),

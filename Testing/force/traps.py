@@ -31,7 +31,8 @@ NAMES = (
     "multiprocessing", "concurrent", "platform", "shutil", "zipfile", "zlib", "gzip", "hashlib",
     "ssl", "requests", "urllib", "scipy", "skimage", "PIL", "SimpleITK", "safetensors",
     "flare_core", "triton", "yaml", "readline", "inspect", "dataclasses", "resource",
-    "typing_extensions", "conftest", "setup", "__init__", "__main__", "pandas", "matplotlib", "psutil", "pynvml",
+    "typing_extensions",
+    "conftest", "setup", "__init__", "__main__", "pandas", "matplotlib", "psutil", "pynvml",
 )  # fmt: skip
 """Modules that Python, our libraries or we import, or would like to."""
 
@@ -140,7 +141,7 @@ def _trapped(name: str, place: Path) -> tuple[str, str]:
     if mark.exists():
         return "lost", f"ran {mark.read_text('utf-8').splitlines()[:3]}"
     said = (done.stderr or done.stdout).decode("utf-8", "replace")
-    if "Traceback" in said or done.returncode not in (0, 2):
+    if "Traceback" in said or "Something failed" in said or done.returncode not in (0, 1, 2):
         return "unclear", f"exit {done.returncode}: {said.strip()[-300:]}"
     if done.returncode == 2:
         return "clear", said
