@@ -72,10 +72,10 @@ def finished_folder(target: Path) -> Iterator[Path]:
     part = target.with_name(f".{uuid.uuid4().hex[:8]}.part.{target.name}")
     made = [parent for parent in target.parents if not parent.exists()]
     try:
+        for left in target.parent.glob(f".????????.part.{glob.escape(target.name)}"):
+            remove_abandoned(left)  # also if the target is there: this is its owner's next run
         _check_new(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        for left in target.parent.glob(f".????????.part.{glob.escape(target.name)}"):
-            remove_abandoned(left)
         with held_folder(part):
             yield part
             (part / LOCK).unlink()

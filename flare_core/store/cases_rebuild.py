@@ -19,10 +19,10 @@ from flare_core.store import cases_schema as schema
 from flare_core.store.cases_change import FITS
 from flare_core.store.cases_names import is_text, key_of
 from flare_core.store.cases_place import is_writable
-from flare_core.store.cases_rows import Values, add_event, choose, facts_of, last_event
+from flare_core.store.cases_rows import Values, add_event, choose, facts_of
 from flare_core.store.cases_scores import is_score, put_scores, write_file
 from flare_core.store.cases_settle import put_hold_out, settle
-from flare_core.store.cases_write import Writing, tell_found, writing
+from flare_core.store.cases_write import Writing, agree, tell_found, writing
 from flare_core.store.cases_written import hold_out_file, journal_lines
 
 Table = dict[str, dict[str, float]]
@@ -69,6 +69,7 @@ def _locked(folder: Path) -> Iterator[sqlite3.Connection | None]:
         try:
             db.execute("BEGIN IMMEDIATE")
             db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            db.row_factory = sqlite3.Row
         except sqlite3.OperationalError:  # busy, or the disk fails
             raise
         except sqlite3.DatabaseError:
@@ -167,10 +168,10 @@ def _check_sound(db: sqlite3.Connection) -> None:
 
 def _fill(db: sqlite3.Connection, folder: Path, old: sqlite3.Connection | None) -> int:
     scores = _scores_in(old)
-    if old is not None:
-        with suppress(sqlite3.DatabaseError, ValueError):  # too damaged to tell
-            files.cut_journal(folder, last_event(old))
     with writing(db, folder, settled=True) as write:
+        if old is not None:
+            with suppress(sqlite3.DatabaseError, TypeError, ValueError):  # too damaged to tell
+                agree(old, write.files)
         names = sorted(p.name for p in (folder / files.CASES).iterdir() if p.is_dir())
         told = [found for name in ["", *names] for found in settle(db, folder, name, keep=True)]
         journal = journal_lines(folder)

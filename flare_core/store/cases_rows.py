@@ -91,7 +91,8 @@ def next_event(
     """Return the next event as plain values; `add_event` puts it into the catalogue."""
     return {
         "number": last_event(db) + 1, "case": case["name"] if case else "", "at": now(),
-        "author": author, "what": what, "detail": detail, "version": case["chosen"] if case else None,
+        "author": author, "what": what, "detail": detail,
+        "version": case["chosen"] if case else None,
         "status": case["status"] if case else "", "chosen": case["chosen"] if case else None,
         "latest": case["latest"] if case else None,
     }  # fmt: skip

@@ -13,6 +13,7 @@ from flare_core.store import cases_files as files
 from flare_core.store.cases_rows import Values, add_event, last_event, next_event
 from flare_core.store.cases_schema import told
 from flare_core.store.cases_settle import settle
+from flare_core.store.cases_written import journal_lines
 
 
 class Writing:
@@ -64,13 +65,31 @@ def writing(db: sqlite3.Connection, folder: Path, *, settled: bool = False) -> I
 def _settle_left(write: Writing, folder: Path) -> None:
     notes = files.intents(folder)
     if notes:
-        files.cut_journal(folder, last_event(write.db))
+        agree(write.db, write.files)
     for note, cases in notes.items():
         for case in cases:
             for name, what, number in settle(write.db, folder, case):
                 tell_found(write, name, what, number)
         write.settled.append(note)
     write.settled += files.left_behind(folder)
+
+
+def agree(db: sqlite3.Connection, placing: files.Placing) -> None:
+    """Let the journal end where the catalogue's events end, after a writer was killed.
+
+    What was never committed goes. The reverse happens too: a commit that the killed writer had
+    almost done shows itself when SQLite recovers, after somebody has taken its line away.
+    """
+    folder = placing.folder
+    if not files.intents(folder):
+        return
+    files.cut_journal(folder, last_event(db))
+    told = journal_lines(folder)
+    query = """SELECT e.number, c.name AS "case", e.at, e.author, e.what, e.detail, e.version,
+        e.status, c.chosen, c.latest FROM events e LEFT JOIN cases c ON c.id = e.case_id
+        WHERE e.number > ? ORDER BY e.number"""
+    for row in db.execute(query, (told[-1]["number"] if told else 0,)).fetchall():
+        placing.journal({**dict(row), "case": row["case"] or ""})
 
 
 def tell_found(write: Writing, case: str, what: str, number: int | None) -> None:

@@ -385,3 +385,22 @@ def test_lines_of_a_catalogue_that_is_older_than_the_journal_stay(tmp_path: Path
         (folder / "pending" / "note.json").write_text(json.dumps(told))
         open_store(folder).close()
         assert (folder / "history.jsonl").read_bytes() == journal
+
+
+def test_an_event_whose_line_is_gone_gets_it_back(tmp_path: Path):
+    """A commit may show itself only when SQLite recovers, after its line was taken away."""
+    folder = tmp_path / "store"
+    with open_store(folder, create=True) as store:
+        store.add_case(scan(tmp_path / "a.nii.gz"))
+        store.add_labels("a", labels(tmp_path / "t.nii.gz", {LIVER: 20, SPLEEN: 5}), PSEUDO)
+        store.set_status("a", "accepted", author="Ada", reason="seen")
+        before = store.cases(), store.history()
+    lines = (folder / "history.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "history.jsonl").write_bytes(b"".join(lines[:-1]))
+    note = {"case": "a", "cases": ["a"], "journal": len(b"".join(lines[:-1]))}
+    (folder / "pending" / "note.json").write_text(json.dumps(note))
+    open_store(folder).close()
+    assert os.listdir(folder / "pending") == []
+    rebuild(folder)
+    with open_store(folder) as store:
+        assert (store.cases(), store.history()) == before
