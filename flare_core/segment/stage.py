@@ -37,6 +37,9 @@ from flare_core.store.stage_card import StageCard
 MOST_LOADED = 6
 """Stages kept in memory of models that are no longer among the `MODELS_HELD`."""
 
+MOST_CLASSES = 254
+"""Classes of a stage, background included: they are counted in bytes, and 255 means unsure."""
+
 MODELS_HELD = 2
 """Models used last, of which every stage stays in memory, however many there are: a model that gave
 up its first stage for its last would read all of them anew on every run."""
@@ -256,6 +259,13 @@ def _require_supported(card: StageCard) -> None:
             str(card.network.input_channels),
             "1, the CT",
             "Choose another model: this one wants to see more than one image.",
+        )
+    if len(organ_table(card)) > MOST_CLASSES:
+        raise InputError(
+            f"model stage {card.name}: output_channels",
+            str(card.network.output_channels),
+            f"at most {MOST_CLASSES - int(card.regions)}",
+            "Choose another model: the classes of this one do not fit into a byte.",
         )
     if any(k % 2 == 0 for kernel in card.network.kernel_sizes for k in kernel):
         raise InputError(

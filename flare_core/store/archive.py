@@ -17,7 +17,7 @@ from pathlib import Path
 from flare_core.atomic import atomic_path, write_text
 from flare_core.errors import InputError
 from flare_core.store.cases_alive import held, remove_abandoned
-from flare_core.store.home import Home, ensure_folder, open_home
+from flare_core.store.home import Home, ensure_folder, open_home, usable_path
 from flare_core.store.integrity import exists_already, new_folder, sweep_models, unsound, verify
 from flare_core.store.models import CARD_FILE, ModelCard
 from flare_core.store.package import MAX_CARD_BYTES, Package, parse_card
@@ -47,7 +47,7 @@ def pack(package: Package, path: str | os.PathLike[str]) -> Path:
     InputError
         If the file exists already or cannot be written.
     """
-    target = Path(path)
+    target = usable_path(Path(path), "package")
     if target.exists():
         raise exists_already(target)
     ensure_folder(target.parent)
@@ -82,7 +82,7 @@ def install(path: str | os.PathLike[str], *, home: Home | None = None) -> Packag
     InputError
         If the zip is not a sound package, or that version is installed already.
     """
-    source = Path(path)
+    source = usable_path(Path(path), "package")
     home = open_home() if home is None else home
     if source.exists() and not source.is_file():  # a pipe would be waited for
         raise unsound(source, "no file", "a zip that FLARESeg packed")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core.errors import InputError
-from flare_core.store.home import Home
+from flare_core.store.home import Home, usable_path
 from flare_core.store.integrity import sweep_models
 from flare_core.store.json_fields import check_json
 from flare_core.store.models import ModelCard, StageCard, TrainingSource, WeightsFile
@@ -136,7 +136,7 @@ def import_nnunet(
         organ, or that name and version is installed already.
     """
     about = about or About()
-    source = Path(folder_or_zip)
+    source = usable_path(Path(folder_or_zip), "model folder")
     sweep_models(home.models)
     with opened(source, home) as place:
         folder = model_folder(place)

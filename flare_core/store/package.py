@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from flare_core.atomic import write_bytes, write_text
 from flare_core.errors import InputError
-from flare_core.store.home import Home, open_home
+from flare_core.store.home import ROOM, Home, open_home, usable_path
 from flare_core.store.in_use import model_in_use
 from flare_core.store.integrity import new_folder, unsound, verify
 from flare_core.store.models import CARD_FILE, CATALOGUE, ModelCard, StageCard, WeightsFile
@@ -88,6 +88,7 @@ def load_package(model: str | os.PathLike[str], *, home: Home | None = None) -> 
         If there is no such model, its card is not usable, or a weights file is missing, of
         another size, or of another SHA-256 than the card says.
     """
+    usable_path(Path(model), "model")
     folder = _find(model, home)
     card = read_card(folder)
     for weights in card.weights_files:
@@ -173,6 +174,7 @@ def write_package(
     """
     from safetensors.torch import save
 
+    usable_path(Path(folder), "package", room=ROOM)
     named = _match_tensors(card, tensors)
     sealed: dict[str, WeightsFile] = {}
     with new_folder(Path(folder)) as part:

@@ -223,13 +223,17 @@ def test_weights_that_do_not_fit_name_the_first_tensor_that_differs(tmp_path: Pa
     ("field", "value"),
     [
         ("interpolation", "cubic"),
+        ("output_channels", replace(ORGANS.network, output_channels=255)),
         ("input_channels", replace(ORGANS.network, input_channels=2)),
         ("kernel_sizes", replace(ORGANS.network, kernel_sizes=((1, 1, 1), (3, 2, 3)))),
     ],
 )
 def test_what_this_version_cannot_run_is_refused(tmp_path: Path, field: str, value: object) -> None:
     place = "network" if isinstance(value, NetworkSpec) else field
-    card = replace(ORGANS, **{place: value})
+    changes: dict[str, object] = {place: value}
+    if field == "output_channels":  # wrapped round in a byte, class 256 would be the background
+        changes["labels"] = ("background", *(f"other:{n}" for n in range(253)), "liver")
+    card = replace(ORGANS, **changes)
     weights = level_weights((0, 100, 200))
     package = write_package(tmp_path / "p", model_card((card,)), {"organs": weights})
     with pytest.raises(InputError) as error:

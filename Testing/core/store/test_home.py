@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flare_core.errors import InputError
+from flare_core.store.archive import install, pack
 from flare_core.store.home import Home, ensure_folder, open_home
+from flare_core.store.nnunet_import import import_nnunet
+from flare_core.store.package import load_package
+from nnunet_folders import write_v2
 
 
 def test_default_home_is_in_the_persons_own_folder(
@@ -65,3 +70,29 @@ def test_read_only_folder_is_refused(tmp_path: Path) -> None:
             ensure_folder(tmp_path)
     finally:
         tmp_path.chmod(0o700)
+
+
+ODD = ("a\0b", "a\ud800b", "x" * 300, "y/" * 2500 + "z")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="other limits")
+@pytest.mark.parametrize("name", ODD)
+def test_what_no_path_may_be_is_said_before_anything_is_done(tmp_path: Path, name: str) -> None:
+    home = Home(tmp_path / "home")
+    model = write_v2(tmp_path / "nnunet")
+    package = import_nnunet(model, home=home)
+    tries: tuple[Callable[[], object], ...] = (
+        lambda: open_home(name),
+        lambda: pack(package, tmp_path / name),
+        lambda: install(tmp_path / name, home=home),
+        lambda: import_nnunet(tmp_path / name, home=home),
+        lambda: load_package(name, home=home),
+        lambda: load_package(f"./{name}", home=home),
+    )
+    before = sorted(tmp_path.rglob("*"))
+    for attempt in tries:
+        with pytest.raises(InputError) as error:
+            attempt()
+        assert all(error.value.parts) and len(str(error.value)) < 800
+        assert str(error.value).encode()
+    assert sorted(tmp_path.rglob("*")) == before
