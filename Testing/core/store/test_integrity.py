@@ -159,22 +159,6 @@ def test_whoever_installs_sweeps_what_was_left_among_all_models(tmp_path: Path) 
     sweep_models(tmp_path / "nothing there")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="folders have no locks there")
-def test_one_process_after_the_other(tmp_path: Path) -> None:
-    class Enough(Exception):
-        pass
-
-    def enough() -> None:
-        raise Enough
-
-    with alive.alone_in(tmp_path) as known:
-        assert known
-        with pytest.raises(Enough), alive.alone_in(tmp_path, waiting=enough):
-            pytest.fail("must not get here")
-    with alive.alone_in(tmp_path, waiting=enough) as known:
-        assert known
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
 def test_a_pipe_in_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.safetensors")
