@@ -17,14 +17,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from flare_core.errors import FlareError, InputError
 from force.budget import Budget
-from force.counts import Counts, one
+from force.counts import GOOD, Counts, one
 
 CPU_S = 10
 """Processor time for one input: wall time would measure the neighbours."""
@@ -54,6 +54,8 @@ class Reader:
     """Reads it; raises `AssertionError` if what came cannot be."""
     plain: Callable[[Path], Path] | None = None
     """Writes the same unspoilt: it must be right, or the harness proves nothing. None: hostile."""
+    apart: Callable[[Path], Any] | None = None
+    """The same in the product's second process, which may die of it: asked after a crash."""
     warm: Callable[[], object] = lambda: None
     """Makes once, before the children are forked, what takes seconds."""
 
@@ -89,10 +91,23 @@ def fuzz(name: str, reader: Reader, budget: Budget, folder: Path) -> Counts:
             raise RuntimeError(f"{name}, seed {seed}: the input could not be made\n{why}")
         if kind == "crashed":
             child.end()
+            kind, why = _in_the_products_process(name, reader, folder, seed, why)
             child = _born(name, reader, folder)
         counts += one(kind, f"python -m force --only {name} --seed {seed} --count 1", why)
     child.end()
     return counts
+
+
+def _in_the_products_process(
+    name: str, reader: Reader, folder: Path, seed: int, why: str
+) -> tuple[str, str]:
+    """Say what a person sees of a crash: nothing, where the product reads in a second process."""
+    if reader.apart is None:
+        return "crashed", why
+    child = _born(name, replace(reader, read=reader.apart), folder)
+    kind, again = _asked(child, seed)
+    child.end()
+    return kind, again if kind in GOOD else f"{why}; in a second process: {again}"
 
 
 def plain_verdict(reader: Reader, folder: Path) -> tuple[str, str]:

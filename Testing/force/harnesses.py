@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from force import hostile, kills, readers_imaging, readers_models, readers_tables, traps
+from force import hostile, kill_store, kills, readers_imaging, readers_models, readers_tables, traps
 from force.budget import Budget
 from force.children import Reader, fuzz
 from force.counts import Counts
 from force.killing import Scene, kill
+
+GROUP = 10
+"""Processes that are killed over one store."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,15 @@ def _killed(name: str, scene: Scene, budget: Budget, folder: Path) -> Counts:
     return kill(name, scene, budget, folder)
 
 
+def _store_killed(budget: Budget, folder: Path) -> Counts:
+    """Kill the writers of a store, ten at a time: one group of eight and two beside them."""
+    counts = Counts()
+    for seed in replace(budget, most=max(1, budget.most // GROUP)).seeds():
+        counts += kill_store.run(GROUP, seed, folder / f"store{seed}")
+        shutil.rmtree(folder / f"store{seed}", ignore_errors=True)
+    return counts
+
+
 READERS: dict[str, Reader] = {
     **readers_imaging.READERS,
     **readers_models.READERS,
@@ -47,6 +60,7 @@ HARNESSES: dict[str, Harness] = {
         name: Harness(partial(_killed, name, each), weight=3.0, short=2)
         for name, each in kills.SCENES.items()
     },
+    "kill-store": Harness(_store_killed, weight=6.0, short=10),
     "traps": Harness(traps.run, weight=2.0, short=1),
 }
 """Every harness by its name: the rows of the table."""

@@ -279,7 +279,7 @@ def _names(top: Path) -> set[str]:
     return {
         p.relative_to(top).as_posix()
         for p in top.rglob("*")
-        if "home" not in p.relative_to(top).parts and not p.name.endswith("__pycache__")
+        if "home" not in p.relative_to(top).parts or p.name in ("outside", MARK)
     }
 
 

@@ -27,6 +27,7 @@ from flare_core.train.checkpoint import load_checkpoint
 from flare_core.train.rounds import run_rounds, start_rounds
 from flare_core.train.rounds_status import run_status
 from force.killing import Scene
+from force.readers_imaging import phantom
 from nnunet_folders import write_v2
 from stub_models import stub_package
 from tiny_training import make_cases, tiny_config, write_config
@@ -45,8 +46,8 @@ def flare(*words: object, legal: tuple[int, ...] = (0,)) -> None:
 def _two_scans(folder: Path) -> None:
     """Two scans, a model, and an earlier result of the first scan."""
     write_constant_model(folder / "model")
-    for number, name in enumerate(("a", "b")):
-        write_volume(folder / f"{name}.nii.gz", rounds_world.scan(number)[0])
+    for name in ("a", "b"):
+        write_volume(folder / f"{name}.nii.gz", phantom().image)
     _segment(folder, "a")
 
 
@@ -253,7 +254,7 @@ SCENES: dict[str, Scene] = {
     "kill-train": Scene("train/evaluate", _training, _train, lambda f, _: _train(f), _train_lost),
     "kill-rounds": Scene(
         "train/evaluate", _rounds, lambda f: run_rounds(f / "run") and None, _rounds_next,
-        _rounds_lost,
+        _rounds_lost, r"home(/models(/tiny(/[^.].*)?)?)?",
     ),
     "kill-install": Scene("models", _packed, _install, lambda f, _: _install(f), _models_lost),
     "kill-import": Scene("models", _packed, _import, lambda f, _: _import(f), _models_lost),

@@ -13,6 +13,7 @@ import numpy as np
 
 from dicom_files import Series, write_series
 from flare_core.datasets.phantom import PhantomCase, PhantomSettings, make_phantom
+from flare_core.imaging import apart
 from flare_core.imaging.dicom import list_series
 from flare_core.imaging.files import (
     read_geometry,
@@ -73,6 +74,14 @@ def _read_scan(path: Path) -> None:
 def _read_labels(path: Path) -> None:
     sound(read_labels(path))
     assert sum(label_counts(path)) > 0, "no voxel counted"
+
+
+def _apart(path: Path) -> None:
+    sound(apart.read_volume(path))
+
+
+def _labels_apart(path: Path) -> None:
+    sound(apart.read_labels(path))
 
 
 def _nifti(folder: Path, chance: random.Random, *, labels: bool = False) -> Path:
@@ -256,12 +265,17 @@ def _plain_dicom(folder: Path) -> Path:
 
 
 READERS: dict[str, Reader] = {
-    "nifti": Reader("imaging", _nifti, _read_scan, lambda f: _plain(f, ".nii.gz"), phantom),
-    "nrrd": Reader("imaging", _nrrd, _read_scan, lambda f: _plain(f, ".nrrd"), phantom),
-    "mha": Reader("imaging", _mha, _read_scan, lambda f: _plain(f, ".mha"), phantom),
+    "nifti": Reader("imaging", _nifti, _read_scan, lambda f: _plain(f, ".nii.gz"), _apart, phantom),
+    "nrrd": Reader("imaging", _nrrd, _read_scan, lambda f: _plain(f, ".nrrd"), _apart, phantom),
+    "mha": Reader("imaging", _mha, _read_scan, lambda f: _plain(f, ".mha"), _apart, phantom),
     "labels": Reader(
-        "imaging", _label_map, _read_labels, lambda f: _plain(f, ".nii.gz", labels=True), phantom
+        "imaging",
+        _label_map,
+        _read_labels,
+        lambda f: _plain(f, ".nii.gz", labels=True),
+        _labels_apart,
+        phantom,
     ),
-    "dicom": Reader("dicom", _dicom, _read_dicom, _plain_dicom, phantom),
+    "dicom": Reader("dicom", _dicom, _read_dicom, _plain_dicom, _apart, phantom),
 }
 """Fuzzed readers by name."""

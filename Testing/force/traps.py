@@ -18,10 +18,10 @@ from flare_core.imaging.files import write_labels, write_volume
 from force.budget import Budget
 from force.counts import Counts, one
 from force.killing import apart
+from force.readers_imaging import phantom
 from force.readers_models import put
 from force.readers_tables import flare_files
 from nnunet_folders import write_v2
-from rounds_world import scan as abdomen
 from tiny_training import make_cases, tiny_config, write_config
 
 NAMES = (
@@ -50,8 +50,8 @@ def fill(folder: Path) -> None:
         put(folder / name, {"__init__.py": code.encode(), "__main__.py": code.encode()})
     (folder / "pyproject.toml").write_text("[tool.x]\n", encoding="utf-8")
     (folder / "trap.pth").write_text(f"import os; {code}", encoding="utf-8")
-    for number, name in enumerate(("a", "b")):
-        image, truth = abdomen(number)
+    image, truth = phantom().image, phantom().labels
+    for name in ("a", "b"):
         for place in ("scans", "pred", "ref"):
             (folder / place).mkdir(exist_ok=True)
         write_volume(folder / f"scans/{name}.nii.gz", image)
