@@ -11,9 +11,11 @@ stranger's, after the stream's own size was compared with the header's.
 from __future__ import annotations
 
 import math
+import os
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -312,9 +314,7 @@ def _decoded(header: SliceHeader, coding: Coding) -> Array:
     pieces = _bytes_at(header, fragments[1:])  # the first is a table of offsets
     _check_stream(header, coding, pieces[0] if pieces else b"")
     try:
-        with tempfile.TemporaryDirectory(prefix="flare-") as folder:
-            path = Path(folder) / "slice.dcm"
-            path.write_bytes(_bare_file(header, coding, pieces))
+        with _passing_file(_bare_file(header, coding, pieces)) as path:
             image = _read_by_gdcm(path)
     except RuntimeError as error:
         raise _uncompress(header, f"pixels that cannot be read: {reason(error)}") from error
@@ -332,6 +332,24 @@ def _decoded(header: SliceHeader, coding: Coding) -> Array:
         raise _uncompress(header, f"a compressed image of {array.size} {array.dtype} pixels")
     plane: Array = array.reshape(header.shape)
     return plane
+
+
+@contextmanager
+def _passing_file(data: bytes) -> Iterator[Path]:
+    """Give a file with these bytes for a moment.
+
+    On Linux it lies in memory and has no name, so that a decoder's crash leaves nothing behind.
+    """
+    if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
+        with os.fdopen(os.memfd_create("slice"), "wb", closefd=True) as stream:
+            stream.write(data)
+            stream.flush()
+            yield Path(f"/proc/self/fd/{stream.fileno()}")
+        return
+    with tempfile.TemporaryDirectory(prefix="flare-slice-") as folder:
+        path = Path(folder) / "slice.dcm"
+        path.write_bytes(data)
+        yield path
 
 
 def _read_by_gdcm(path: Path) -> sitk.Image:

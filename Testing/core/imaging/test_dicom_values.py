@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -249,7 +250,10 @@ def write_compressed(
         write_slice(folder / f"{z}", STACK[z], place(z), series)
 
 
-def test_run_lengths(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_run_lengths(tmp_path: Path, in_memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not in_memory:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
     write_compressed(tmp_path, "1.2.840.10008.1.2.5", [run_lengths(p) for p in STACK])
     assert np.array_equal(read_volume(tmp_path).array, HU)
 
