@@ -76,9 +76,9 @@ def read_scan(folder: Path, case: str) -> Scan:
     return Scan(case, np.asarray(scan.array, np.int16), organs, scan.geometry.spacing_mm, found)
 
 
-def phantom_scan(seed: int) -> Scan:
+def phantom_scan(seed: int, field: str) -> Scan:
     """Make a phantom without lesions."""
-    settings = PhantomSettings(seed=seed, spacing_mm=(2.5, 1.2, 1.2), field="upper-abdomen")
+    settings = PhantomSettings(seed=seed, spacing_mm=(2.5, 1.2, 1.2), field=field)
     made = make_phantom(settings)
     image, labels = np.asarray(made.image.array, np.int16), np.asarray(made.labels.array, np.uint8)
     return Scan(f"phantom {seed}", image, labels, settings.spacing_mm)
@@ -164,12 +164,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--cases", nargs="*", default=[])
     parser.add_argument("--phantoms", type=int, default=0)
+    parser.add_argument("--field", default="upper-abdomen", help="field of view of the phantoms")
     parser.add_argument("--preset", default="mix", choices=sorted(PRESETS))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     scans = [lambda case=case: read_scan(arguments.data, case) for case in arguments.cases]
-    scans += [lambda seed=seed: phantom_scan(seed) for seed in range(arguments.phantoms)]
+    field = arguments.field
+    scans += [lambda seed=seed: phantom_scan(seed, field) for seed in range(arguments.phantoms)]
     for read in scans:
         scan = read()
         start = time.perf_counter()

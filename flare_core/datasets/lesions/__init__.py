@@ -6,6 +6,7 @@ Start in `generate`: `add_lesions(image, labels, spacing_mm, random, settings)`.
     phase      contrast phase of a scan, told from its organs
     kinds      ★ ADD A KIND OF TUMOUR OR DECOY: one row (HU by phase, shape, rim, necrosis, ...)
     place      where: in which organ, how deep, off the vessels
+    tissue     lung, bone, inner fat, muscle: hosts without a label, for the whole body
     look       the appearance of one of them, drawn from its kind's row
     shape      its form and the push on what surrounds it
     texture    its inside

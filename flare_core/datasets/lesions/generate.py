@@ -19,7 +19,15 @@ from scipy import ndimage
 
 from flare_core.anatomy.organs import LESION
 from flare_core.datasets.lesions.dome import paint_dome
-from flare_core.datasets.lesions.kinds import BOWEL, DOME, KINDS, LARGEST_MM, OFTEN, SMALLEST_MM
+from flare_core.datasets.lesions.kinds import (
+    BOWEL,
+    DOME,
+    KINDS,
+    LARGEST_MM,
+    OFTEN,
+    SMALLEST_MM,
+    TISSUES,
+)
 from flare_core.datasets.lesions.look import Host, Look, draw_look
 from flare_core.datasets.lesions.paint import Canvas, Painted, paint
 from flare_core.datasets.lesions.place import Index, Places, Site, find_place, largest_mm
@@ -152,8 +160,9 @@ def _draw_site(work: Work) -> Site | None:
 
 
 def _in_view(places: Places, key: str) -> bool:
-    """Tell whether an organ, or gas-filled bowel, is in view."""
-    return places.site(BOWEL) is not None if key == BOWEL else key in places.organ_hu
+    """Tell whether an organ, or a host without a label, is in view."""
+    hidden = key == BOWEL or key in TISSUES
+    return places.site(key) is not None if hidden else key in places.organ_hu
 
 
 def _draw_kind(organ: str, kinds: Sequence[str], random: Random) -> str:

@@ -21,6 +21,8 @@ BOWEL = "bowel"
 LIVER = ("liver",)
 KIDNEYS = ("right_kidney", "left_kidney")
 ADRENALS = ("right_adrenal_gland", "left_adrenal_gland")
+TISSUES = ("lung", "bone", "lymph_node", "muscle")
+"""Hosts outside the organs of the table, told from HU (see `tissue`), for the whole body."""
 HOLLOW = ("stomach", BOWEL)
 """Organs whose inside is not their tissue: a tumour sits in the wall and grows into the lumen."""
 
@@ -34,8 +36,14 @@ LARGEST_MM: dict[str, float] = {
     "left_adrenal_gland": 60.0,
     "stomach": 70.0,
     BOWEL: 55.0,
+    "lung": 90.0,
+    "bone": 60.0,
+    "lymph_node": 60.0,
+    "muscle": 120.0,
 }
-"""Organs that get tumours, and the largest diameter there, mm."""
+"""Hosts of tumours, and the largest diameter there, mm."""
+ABDOMEN = tuple(key for key in LARGEST_MM if key not in TISSUES)
+"""Hosts of FLARE23's lesions."""
 OFTEN: dict[str, float] = {
     "right_kidney": 0.8,
     "left_kidney": 0.8,
@@ -45,6 +53,10 @@ OFTEN: dict[str, float] = {
     "left_adrenal_gland": 0.4,
     "stomach": 0.8,
     BOWEL: 0.5,
+    "lung": 1.5,
+    "bone": 1.0,
+    "lymph_node": 1.5,
+    "muscle": 0.7,
 }
 """How often the organs beside the liver get a tumour, against each other."""
 SMALLEST_MM: dict[str, float] = {"stomach": 12.0, BOWEL: 10.0}
@@ -155,6 +167,44 @@ KINDS: dict[str, Kind] = {
         hu=((32, 48), (55, 95), (68, 108), (62, 98)),
         aspect=(1.25, 1.25, 0.7), irregular=(0.6, 1.4), mosaic_hu=(3.0, 10.0), necrosis=0.15,
         push=(0.0, 0.2), bulging=0.3,
+    ),
+    "lung nodule": Kind(
+        organs=("lung",),
+        absolute=True,
+        hu=((5, 50), (25, 85), (25, 80), (20, 75)),
+        irregular=(0.3, 1.5), infiltrating=0.15, calcified=0.1, necrosis=0.2, push=(0.0, 0.3),
+        bulging=0.3, grows=False,
+    ),
+    "ground glass": Kind(
+        organs=("lung",),
+        hu=((140, 380), (150, 400), (150, 400), (150, 400)),
+        irregular=(0.6, 1.6), infiltrating=1.0, mosaic_hu=(10.0, 50.0), push=NEVER,
+        bulging=0.3, grows=False, weight=0.3,
+    ),
+    "lytic": Kind(
+        organs=("bone",),
+        absolute=True,
+        hu=((25, 60), (35, 85), (35, 85), (35, 80)),
+        irregular=(0.5, 1.4), mosaic_hu=(4.0, 14.0), push=NEVER, bulging=0.2, grows=False,
+    ),
+    "sclerotic": Kind(
+        organs=("bone",),
+        absolute=True,
+        hu=((380, 850), (380, 850), (380, 850), (380, 850)),
+        irregular=(0.5, 1.4), mosaic_hu=(20.0, 80.0), push=NEVER, bulging=0.2, grows=False,
+    ),
+    "lymph node": Kind(
+        organs=("lymph_node",),
+        absolute=True,
+        hu=((22, 45), (45, 90), (60, 110), (55, 95)),
+        aspect=(1.3, 0.9, 0.85), irregular=(0.0, 0.7), necrosis=0.2, push=(0.2, 0.7),
+        bulging=0.2, grows=False,
+    ),
+    "soft tissue mass": Kind(
+        organs=("muscle",),
+        hu=((-28, -15), (-25, 45), (-35, 40), (-30, 35)),
+        rim=0.3, necrosis=0.45, calcified=0.1, infiltrating=0.2, mosaic_hu=(4.0, 15.0),
+        bulging=0.2, grows=False,
     ),
     "cyst": Kind(
         organs=("liver", "right_kidney", "left_kidney", "pancreas", "spleen"),

@@ -153,7 +153,8 @@ def _level(
     # A fatty liver is darker than its tumours.
     if host.organ == "liver" and kind.lesion and value < 0 and host.hu < 35:
         value = -value
-    return max(host.hu + value, -5.0) if kind.lesion else host.hu + value
+    # No tumour of an organ is fat; one of the lung may be mostly air.
+    return max(host.hu + value, min(-5.0, host.hu)) if kind.lesion else host.hu + value
 
 
 def _rim(kind: Kind, size_mm: float, host: Host, random: Random) -> tuple[float, float, bool]:

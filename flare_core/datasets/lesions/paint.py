@@ -6,7 +6,7 @@ of the lesion has room.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,16 @@ NOISE_GRAIN_MM = 1.1
 """Grain of noise made where the scan's own cannot be used: edges, vessels, gas."""
 FAT_HU = (-150.0, -20.0)
 """A lesion grows out of its organ into this only."""
-SOFT_HU = (-1100.0, 130.0)
-"""A bowel tumour takes the place of this: gas, fat, wall, chyme; not of bone or contrast."""
+ROOM_HU: dict[str, tuple[float, float]] = {
+    BOWEL: (-1100.0, 130.0),
+    "lung": (-1000.0, -250.0),
+    "bone": (70.0, 3000.0),
+    "lymph_node": (-160.0, -10.0),
+    "muscle": (-40.0, 130.0),
+}
+"""What a tumour of a host without label takes the place of; of the bowel gas, wall and chyme."""
+BONE_HU, BONE_SHARE, STIFF = 220.0, 0.003, 0.3
+"""With more than this share of bone around, a push has `STIFF` of its strength: ribs stay."""
 LEAST_SHARE = 0.35
 """A lesion of whose volume less than this has room is not painted."""
 LEAST_SHARE_HOLLOW = 0.15
@@ -80,7 +88,9 @@ def paint(
     others = canvas.instances[window.slices] > 0
     turn = turned(random)
     if look.push > 0 and not others.any():
-        image, labels = pushed(image, labels, look, window, turn)
+        stiff = bool(((image > BONE_HU) & (labels == 0)).mean() > BONE_SHARE)
+        softer = replace(look, push=look.push * STIFF) if stiff else look
+        image, labels = pushed(image, labels, softer, window, turn)
     form = draw_form(look, window, turn, random)
     smooth = blurred(image, canvas.spacing_mm, DETAIL_MM)
     room = _room(look, host, labels, smooth, form) & ~others
@@ -109,8 +119,9 @@ def _room(
     look: Look, host: Host, labels: npt.NDArray[np.uint8], smooth: Floats, form: Form
 ) -> Mask:
     """Return where this lesion may be (Z, Y, X)."""
-    if host.organ == BOWEL:
-        return (labels == 0) & (smooth > SOFT_HU[0]) & (smooth < SOFT_HU[1])
+    if host.organ in ROOM_HU:
+        low, high = ROOM_HU[host.organ]
+        return np.asarray((labels == 0) & (smooth > low) & (smooth < high))
     room = labels == host.id
     if not look.bulging:
         return room

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from flare_core.anatomy.organs import ORGANS, organ
-from flare_core.datasets.lesions.kinds import BOWEL, HOLLOW, KINDS
+from flare_core.datasets.lesions.kinds import BOWEL, HOLLOW, KINDS, TISSUES
 from flare_core.datasets.lesions.look import Host, Look
 from flare_core.datasets.lesions.noise import spread_hu
 from flare_core.datasets.lesions.phase import phase_of
 from flare_core.datasets.lesions.shape import Triple, Window
+from flare_core.datasets.lesions.tissue import tissue_mask
 
 Random = np.random.Generator
 Index = tuple[int, int, int]
@@ -82,7 +83,8 @@ class Places:
     def site(self, key: str) -> Site | None:
         """Return an organ's voxels, or those of the bowel's walls; None if it is not in view."""
         if key not in self._sites:
-            self._sites[key] = self._bowel() if key == BOWEL else self._organ(key)
+            find = self._tissue if key in TISSUES else self._organ
+            self._sites[key] = self._bowel() if key == BOWEL else find(key)
         return self._sites[key]
 
     def _box(self, label: int) -> tuple[slice, ...] | None:
@@ -109,10 +111,9 @@ class Places:
             slice(max(0, (s.start - 1) * f), (s.stop + 1) * f, e)
             for s, f, e in zip(box, self.step, step, strict=True)
         )
-        mask = np.pad(self.labels[window] == label, 1, mode="edge")
+        mask = self.labels[window] == label
         sampling = [s * mm for s, mm in zip(step, self.spacing_mm, strict=True)]
-        # One layer more of background, so that an organ that fills the box has a depth as well.
-        depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling)[2:-2, 2:-2, 2:-2]
+        depth = _depth(mask, sampling)
         where = np.argwhere(depth > 0)
         voxels = where * step + [s.start for s in window]
         host = Host(key, label, self._healthy(key, depth, window), self.noise_hu, self.phase)
@@ -125,6 +126,19 @@ class Places:
         deep = depth > min(4.0, 0.5 * float(depth.max()))
         values = self.image[window][deep]
         return float(np.median(values)) if values.size else self.organ_hu[key]
+
+    def _tissue(self, key: str) -> Site | None:
+        """Find a tissue without a label by its HU."""
+        sampling = [s * mm for s, mm in zip(self.step, self.spacing_mm, strict=True)]
+        mask = tissue_mask(key, self.coarse_hu, self.coarse, sampling)
+        if mask.sum() < FEW_VOXELS:
+            return None
+        where = np.argwhere(mask)
+        # Steps instead of millimetres: the grid is near even, and the whole body is large.
+        steps = ndimage.distance_transform_cdt(np.pad(mask, 1, mode="edge"), "chessboard")
+        depth = steps[1:-1, 1:-1, 1:-1][tuple(where.T)] * np.float32(min(sampling))
+        hu = float(np.median(self.coarse_hu[mask]))
+        return Site(where * self.step, depth, Host(key, 0, hu, self.noise_hu, self.phase))
 
     def _bowel(self) -> Site | None:
         """Find the wall of gas-filled loops: pockets of gas among the organs, cut by no edge."""
@@ -174,6 +188,14 @@ class Places:
         both = self.labels[z, y, x + 2] == label
         z, y, x = z[both], y[both], x[both]
         return self.image[z, y, x].astype(np.float32) - self.image[z, y, x + 2]
+
+
+def _depth(mask: npt.NDArray[np.bool_], spacing_mm: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Return the distance of voxels (Z, Y, X) to their organ's surface; a box's side is none."""
+    padded = np.pad(mask, 1, mode="edge")
+    # One layer more of background, so that an organ that fills the box has a depth as well.
+    depth = ndimage.distance_transform_edt(np.pad(padded, 1), spacing_mm)
+    return np.asarray(depth)[2:-2, 2:-2, 2:-2]
 
 
 def find_place(

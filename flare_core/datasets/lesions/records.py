@@ -20,7 +20,7 @@ class LesionRecord:
     id: int
     """Its value in `LesionScan.instances`, from 1."""
     organ: str
-    """Key of the organ it belongs to, or ``bowel``."""
+    """Its host: a key of `kinds.LARGEST_MM`."""
     kind: str
     """Key of `kinds.KINDS`."""
     asked_mm: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flare_core.datasets.lesions.kinds import DECOYS, KINDS, LARGEST_MM, LESION_KINDS
+from flare_core.datasets.lesions.kinds import ABDOMEN, DECOYS, KINDS, LARGEST_MM, LESION_KINDS
 from flare_core.datasets.lesions.phase import PHASES
 from flare_core.errors import InputError
 
@@ -25,7 +25,7 @@ class LesionSettings:
     """Fewest and most lesions."""
     sizes: tuple[str, ...] = ("tiny", "small", "small", "medium", "medium", "large")
     """Size classes drawn from, keys of `SIZES_MM`; one named twice comes twice as often."""
-    organs: tuple[str, ...] = tuple(LARGEST_MM)
+    organs: tuple[str, ...] = ABDOMEN
     """Organs that may get them (keys of `kinds.LARGEST_MM`), those in view."""
     kinds: tuple[str, ...] = LESION_KINDS
     """Kinds of lesion that may come, keys of `kinds.KINDS`."""
@@ -95,6 +95,8 @@ PRESETS: dict[str, LesionSettings] = {
     "small": LesionSettings(lesions=(3, 10), sizes=("small",)),
     "medium": LesionSettings(lesions=(2, 5), sizes=("medium",)),
     "large": LesionSettings(lesions=(1, 3), sizes=("large",)),
+    "whole body": LesionSettings(organs=tuple(LARGEST_MM), lesions=(2, 8), liver_share=0.15),
     "none": LesionSettings(lesions=(0, 0), decoys=(1, 5)),
 }
-"""Settings by size class, with the numbers per scan of Hu et al. 2023; ``none`` has decoys only."""
+"""Settings by size class, with the numbers per scan of Hu et al. 2023; ``none`` has decoys
+only, ``whole body`` also the hosts of FLARE24 task 1."""

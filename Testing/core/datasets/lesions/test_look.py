@@ -58,3 +58,8 @@ def test_axes_keep_the_volume_of_a_lesion(kind: str) -> None:
 def test_lesions_of_a_fatty_liver_are_brighter() -> None:
     fatty = replace(LIVER, hu=10.0, phase="native")
     assert all(look.level_hu > 10 for look in looks("metastasis", host=fatty))
+
+
+def test_ground_glass_is_mostly_air() -> None:
+    lung = Host("lung", 0, -840.0, 10.0, "portal")
+    assert all(-700 < look.level_hu < -430 for look in looks("ground glass", host=lung))

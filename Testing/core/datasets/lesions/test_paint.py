@@ -70,3 +70,21 @@ def test_other_lesions_stay() -> None:
     assert not (done.mask & old[done.window.slices]).any()
     deep = ndimage.binary_erosion(old, iterations=2)
     np.testing.assert_array_equal(one.image[deep], before[deep])
+
+
+def test_bone_around_holds_against_a_push() -> None:
+    moved = []
+    for rib in (False, True):
+        one = canvas()
+        if rib:
+            one.image[:, 36 + 18 : 36 + 20][one.labels[:, 36 + 18 : 36 + 20] == 1] = 600
+            one.labels[:, 36 + 18 : 36 + 20] = 0
+        before = one.image.copy()
+        look = replace(LOOK, push=0.7, axes=(1.0, 1.0, 1.0))
+        done = paint(one, look, HOST, (20, 42, 36), np.random.default_rng(0))
+        assert done is not None
+        ring = ndimage.binary_dilation(done.mask, iterations=4)
+        ring &= ~ndimage.binary_dilation(done.mask, iterations=2)
+        change = np.abs(one.image.astype(float) - before)[done.window.slices][ring]
+        moved.append(float(np.median(change)))
+    assert moved[1] < moved[0]
