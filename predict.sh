@@ -22,6 +22,13 @@ export PYTHONPATH
 python=$here/.venv/bin/python
 [ -x "$python" ] || python=python3
 
+# What Python runs first: nothing in the current folder may be imported, only what is here.
+start='import sys; sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]
+if sys.argv[1:2] == ["-m"]:
+    import runpy
+    del sys.argv[0]
+    runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)'
+
 say() { printf '%s\n' "$*" >&2; }
 give_up() { say "predict.sh: $*"; exit 2; }
 
@@ -43,7 +50,7 @@ trap leave EXIT
 trap 'exit 130' INT TERM HUP
 trap '' PIPE # a worker that is gone is noticed when its answer is missing
 mkfifo "$pipes/requests" "$pipes/answers" || give_up "no pipe can be made in $pipes"
-"$python" -m flare_core segment --worker "$@" <"$pipes/requests" >"$pipes/answers" &
+"$python" -c "$start" "$here" -m flare_core segment --worker "$@" <"$pipes/requests" >"$pipes/answers" &
 worker=$!
 exec 3>"$pipes/requests" 4<"$pipes/answers"
 
@@ -61,8 +68,10 @@ ask() { # SCAN LABELS: prints the last answer to this request
 }
 
 write_empty() { # SCAN LABELS
-    "$python" - "$1" "$2" <<'PY'
+    "$python" - "$here" "$1" "$2" <<'PY'
 import sys
+
+sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]
 
 import numpy as np
 

@@ -6,6 +6,18 @@ its names are imported when they are first used.
 
 from __future__ import annotations
 
+import sys
+
+if (
+    sys.argv[:1] == ["-m"]
+    and "flare_core" in sys.orig_argv
+    and not getattr(sys.flags, "safe_path", False)
+    and sys.path[0] != __file__.rpartition("flare_core")[0][:-1]
+):
+    # `python -m flare_core` has put the current folder first. Nothing in it may run, unless we
+    # ourselves are there. Done here, before any import, and not where `processes` does it else.
+    del sys.path[0]
+
 from importlib import import_module
 from typing import Any
 

@@ -108,7 +108,7 @@ def written_together(targets: Sequence[Path]) -> Iterator[list[Path]]:
                 told = of_target(told, part, target)
             raise told from error
         finally:
-            if not any(hidden(target, mark, "old").exists() for target in targets):
+            if not any(_is_there(hidden(target, mark, "old")) for target in targets):
                 _remove(parts)  # else the next run needs them to see that this one did not end
 
 
@@ -211,14 +211,14 @@ def _swap(parts: Sequence[Path], targets: Sequence[Path], mark: str) -> None:
     """Put the parts in place of the targets; on failure put everything back."""
     try:
         for target in reversed(targets):
-            if target.exists():
+            if _is_there(target):
                 os.replace(target, hidden(target, mark, "old"))
             else:
                 hidden(target, mark, "none").touch()
         for part, target in zip(parts, targets, strict=True):
             os.replace(part, target)
     except BaseException:  # Ctrl-C too: the old files must come back
-        if any(part.exists() for part in parts):
+        if any(map(_is_there, parts)):
             _put_back(targets, mark)
             raise
     _remove(hidden(target, mark, kind) for target in targets for kind in ("old", "none"))
@@ -228,9 +228,9 @@ def _put_back(targets: Sequence[Path], mark: str) -> None:
     """Undo a swap that did not end; what is on disk tells how far it came."""
     for target in targets:  # in order: the last one says that all are there
         old, none = (hidden(target, mark, kind) for kind in ("old", "none"))
-        if old.exists():
+        if _is_there(old):
             os.replace(old, target)
-        elif none.exists():
+        elif _is_there(none):
             target.unlink(missing_ok=True)
             none.unlink(missing_ok=True)
 
@@ -252,6 +252,10 @@ def _is_stale(folder: Path, name: str, left: Sequence[str]) -> bool:
     """Whether the unfinished files of this one's write are old, or there are none."""
     same = [n for n in left if n[1:9] == name[1:9] and ".part" in n]
     return all(time.time() - (folder / n).stat().st_mtime > STALE_S for n in same)
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.exists(path)  # which, unlike the method, raises nothing
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 START = (
-    "import sys; sys.path[0] = sys.argv.pop(1); from flare_core.cli import main; sys.exit(main())"
+    "import sys; sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]; "
+    "from flare_core.cli import main; sys.exit(main())"
 )
-"""What a child process runs. Its first argument replaces the working folder in the search path, so
-that a file that happens to be called numpy.py there is not imported."""
+"""What a child process runs. Its first argument takes the place of the current folder, which has no
+name in the search path, so that a file that happens to be called numpy.py there is not imported."""
 
 
 def core_folder(here: Path | None = None) -> Path:

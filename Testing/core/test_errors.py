@@ -29,3 +29,12 @@ def test_it_crosses_a_process_border_whole() -> None:
 def test_one_root_catches_all_and_bad_input_is_a_value_error(kind: type[Exception]) -> None:
     assert issubclass(kind, FlareError)
     assert issubclass(InputError, ValueError)
+
+
+def test_no_part_of_an_error_is_empty_endless_or_hard_to_show() -> None:
+    error = InputError("x\0", "", "a\udcff\x1b[2J", "Do.\nNow.")
+    assert error.parts == ("x\\x00", "nothing (an empty text)", "a\\udcff\\x1b[2J", "Do.\nNow.")
+    str(error).encode("utf-8")
+    long = InputError("x", "y" * 10**6, "z", "w")
+    assert len(str(long)) < 10_000
+    assert InputError("Größe", "‑5 mm", "≥ 0", "Weglassen.").parts[1] == "‑5 mm"

@@ -147,7 +147,11 @@ def check_names(paths: Iterable[Path]) -> None:
         If a name or a path is too long.
     """
     for path in paths:
+        folder = path.parent
+        while not os.path.lexists(folder) and folder != folder.parent:
+            folder = folder.parent  # where a folder is missing, the system looks at no name in it
         try:
+            os.lstat(folder / path.name)
             os.lstat(path)
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:

@@ -105,7 +105,10 @@ def serve(defaults: Fields, engine: Engine, *, scheme: str = OUR_SCHEME) -> int:
 
 
 class Worker:
-    """Reads requests in one thread and works on them, one at a time, in the caller's thread."""
+    """Reads requests in one thread and works on them, one at a time, in the caller's thread.
+
+    A third one writes the answers: a program that reads none must not make us deaf.
+    """
 
     def __init__(
         self,
@@ -120,7 +123,7 @@ class Worker:
         self._defaults = defaults
         self._stream = stream
         self._leave = leave
-        self._sending = threading.Lock()
+        self._answers: SimpleQueue[str | None] = SimpleQueue()
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._lock = threading.RLock()  # guards the next three
         self._open: list[Task] = []  # still without their last answer
@@ -133,10 +136,19 @@ class Worker:
 
         ready = {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid()}
         self._send({"event": "ready", **ready})
+        speaking = threading.Thread(target=self._speak, daemon=True)
+        speaking.start()
         threading.Thread(target=self._listen, args=(lines,), daemon=True).start()
-        while (task := self._tasks.get()) is not None:
-            if self._begin(task):
-                self._finish(task, self._do(task))
+        try:
+            while (task := self._tasks.get()) is not None:
+                if self._begin(task):
+                    self._finish(task, self._do(task))
+        except BaseException:  # Ctrl-C
+            self._leave_later()
+            raise
+        finally:
+            self._answers.put(None)
+            speaking.join(GRACE_S)
         return 0
 
     # --- the thread that listens
@@ -216,11 +228,14 @@ class Worker:
 
     def _end(self) -> None:
         """Stop everything; if a run does not stop in time, end without it."""
-        timer = threading.Timer(GRACE_S, self._leave)
-        timer.daemon = True
-        timer.start()  # first: a program that reads no answers may hold up all the rest
+        self._leave_later()
         self._cancel_all()
         self._tasks.put(None)
+
+    def _leave_later(self) -> None:
+        timer = threading.Timer(GRACE_S, self._leave)
+        timer.daemon = True
+        timer.start()
 
     # --- the thread that works
 
@@ -285,18 +300,24 @@ class Worker:
         return {"event": "result", **result_fields(result)}
 
     def _send(self, event: dict[str, Any]) -> None:
-        """Write one answer; if nobody reads any more, stop everything."""
+        """Have one answer written, after those before it."""
         try:
             line = json_line(event)
         except (TypeError, ValueError):  # a number that JSON does not have, among the results
             line = json_line(plain(event))
-        try:
-            with self._sending:
+        self._answers.put(line)
+
+    # --- the thread that speaks
+
+    def _speak(self) -> None:
+        """Write the answers; if nobody reads any more, stop everything."""
+        while (line := self._answers.get()) is not None:
+            try:
                 self._stream.write(line)
                 self._stream.flush()
-        except (OSError, ValueError):  # the program is gone; the end of its requests follows
-            for task in tuple(self._open):
-                task.stop.set()
+            except (OSError, ValueError):  # the program is gone; the end of its requests follows
+                for task in tuple(self._open):
+                    task.stop.set()
 
 
 def _told(error: BaseException) -> dict[str, str]:

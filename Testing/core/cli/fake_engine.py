@@ -2,7 +2,8 @@
 
 What happens to a case follows from its file's name: `bad` cannot be read, `empty` shows no organ,
 `crash` breaks inside, `slow` takes 30 s and listens to a cancellation, `deaf` takes 2 s and does
-not, `noisy` prints to standard output past the protocol, `interrupt` is stopped by Ctrl-C.
+not, `noisy` prints to standard output past the protocol, `interrupt` is stopped by Ctrl-C, `spawn`
+leaves a process behind that lives on for 4 s.
 As a program (``python fake_engine.py segment ...``) it is `flare` with this engine.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -93,6 +95,9 @@ def _misbehave(name, on_step, cancelled):
     if "noisy" in name:
         print("a library says hello")
         os.write(1, b"a C++ library says hello\n")
+    if "spawn" in name:
+        with open(os.devnull, "wb") as nowhere:
+            subprocess.Popen(["sleep", "4"], stderr=nowhere)
     if "deaf" in name:
         time.sleep(2)
     if "slow" in name:

@@ -36,7 +36,8 @@ class Client:
         )
         self.answers: queue.Queue[dict] = queue.Queue()
         self.log: list[str] = []
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listening = threading.Thread(target=self._listen, daemon=True)
+        self.listening.start()
         threading.Thread(target=self._keep_log, daemon=True).start()
 
     def _listen(self) -> None:
@@ -213,11 +214,24 @@ def test_a_bad_line_is_answered_and_the_worker_goes_on(line, name, argument):
     assert any(answer["event"] == "pong" for answer in answers)
 
 
-def talk(*lines: bytes) -> list[dict]:
-    """Run a worker in this process on these lines; return what it answers."""
+def talk(*lines: bytes, linger: object = None) -> list[dict]:
+    """Run a worker in this process on these lines; return what it answers.
+
+    The end of the lines waits for the last answer to the request `linger`.
+    """
     stream = io.StringIO()
-    texts = [line.decode("utf-8", "replace") for line in lines]
-    assert Worker(FAKE, {}, stream, leave=lambda: None).run(texts) == 0
+
+    def texts():
+        for line in lines:
+            yield line.decode("utf-8", "replace")
+        end = time.monotonic() + 20
+        while linger is not None and time.monotonic() < end:
+            answers = [json.loads(line) for line in stream.getvalue().splitlines()]
+            if any(x.get("id") == linger and x["event"] != "progress" for x in answers):
+                return
+            time.sleep(0.01)
+
+    assert Worker(FAKE, {}, stream, leave=lambda: None).run(texts()) == 0
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
@@ -348,3 +362,86 @@ def test_options_of_the_worker_are_the_defaults_of_its_requests(tmp_path):
     assert (facts["model"], facts["organs"]) == ("mine", ["liver"])
     one.process.stdin.close()
     assert one.end() == 0
+
+
+ODD_PATHS = {
+    "NUL": "a\0b.nii",
+    "lone surrogate": "a\ud800.nii",
+    "no UTF-8": "a\udcff.nii",
+    "empty": "",
+    "long": "x" * 300 + ".nii",
+    "endless": "x/" * 4000,
+    "loop": "{loop}/a.nii",
+    "below a file": "{file}/a.nii",
+}
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+@pytest.mark.parametrize("path", ODD_PATHS.values(), ids=ODD_PATHS)
+def test_an_odd_path_gets_one_answer_and_the_worker_goes_on(tmp_path, path, side):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "file").write_text("")
+    odd = path.format(loop=tmp_path / "loop", file=tmp_path / "file")
+    request = {"id": 1, "command": "segment", "input": "a.nii", "output": str(tmp_path / "o")}
+    answers = talk(
+        json.dumps({**request, side: odd}).encode(), b'{"id": 2, "command": "ping"}', linger=1
+    )
+    last = [answer["event"] for answer in answers if answer.get("id") == 1]
+    assert last.count("error") + last.count("result") == 1
+    assert any(answer["event"] == "pong" for answer in answers)
+    for answer in answers:
+        assert answer.get("kind") != "internal"
+
+
+@pytest.mark.parametrize("thrown", [RuntimeError(), SystemExit(3), RecursionError(), KeyError("x")])
+def test_whatever_is_thrown_there_is_one_answer(tmp_path, monkeypatch, thrown):
+    def throw(*_):
+        raise thrown
+
+    request = {"id": 1, "command": "segment", "input": "a.nii", "output": str(tmp_path)}
+    for place in ("job_of", "run_case"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"flare_core.cli.worker.{place}", throw)
+            if place == "job_of" and isinstance(thrown, SystemExit):
+                continue
+            answers = talk(json.dumps(request).encode(), b'{"id": 2, "command": "ping"}', linger=1)
+        assert [answer["event"] for answer in answers if answer.get("id") == 1] == ["error"]
+        assert any(answer["event"] == "pong" for answer in answers)
+
+
+def test_numbers_that_json_does_not_have_do_not_cost_the_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "flare_core.cli.worker.result_fields", lambda result: {"rows": [float("nan")]}
+    )
+    request = {"id": 1, "command": "segment", "input": "a.nrrd", "output": str(tmp_path)}
+    (result,) = [x for x in talk(json.dumps(request).encode(), linger=1) if x["event"] == "result"]
+    assert result["rows"] == [None]
+
+
+def test_what_a_run_started_neither_reads_requests_nor_holds_the_answers(client, tmp_path):
+    client.send(id=1, command="segment", input="spawn.nrrd", output=str(tmp_path))
+    client.until("result", 1)
+    client.send(id=2, command="ping")
+    assert client.until("pong", 2)
+    client.process.stdin.close()
+    assert client.end() == 0
+    end = time.monotonic() + 2  # the pipe of the answers ends, though the grandchild lives
+    while client.listening.is_alive() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not client.listening.is_alive()
+
+
+def test_the_end_of_input_ends_a_worker_whose_answers_nobody_reads(tmp_path):
+    process = subprocess.Popen(
+        PROGRAM, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        line = json.dumps({"id": 1, "command": "x" * 1000}).encode() + b"\n"
+        process.stdin.write(line * 50)  # answered with more than the pipe holds
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

@@ -105,3 +105,18 @@ def test_other_headers_are_left_to_itk(tmp_path: Path) -> None:
     for content in (b"", b"NRRD0004\n", b"CompressedData = True\n" * 4000):
         (tmp_path / "a").write_bytes(content)
         check_stream(tmp_path / "a")
+
+
+def test_standard_error_comes_back_though_blocks_overlap(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A cancelled read goes on in its thread while the next one begins, and ends in any order."""
+    first, second = quiet(), quiet()
+    first.__enter__()
+    second.__enter__()
+    os.write(2, b"lost")
+    first.__exit__(None, None, None)
+    os.write(2, b"lost too")
+    second.__exit__(None, None, None)
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
