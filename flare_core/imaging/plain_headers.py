@@ -46,10 +46,24 @@ BYTES_OF_NRRD = {
 }
 NRRD_TYPES = {name: size for size, names in BYTES_OF_NRRD.items() for name in names.split("|")}
 NRRD_NUMBERS = (
-    "spacings", "thicknesses", "axis mins", "axis maxs", "axismins", "axismaxs",
-    "space directions", "space origin", "measurement frame", "min", "max", "oldmin", "oldmax",
-    "line skip", "lineskip", "byte skip", "byteskip", "space dimension",
+    "spacings", "thicknesses", "axis mins", "axis maxs", "space directions", "space origin",
+    "measurement frame", "min", "max", "old min", "old max", "line skip", "byte skip",
+    "space dimension",
 )  # fmt: skip
+NRRD_SAME = {
+    "axismins": "axis mins", "axismaxs": "axis maxs", "lineskip": "line skip",
+    "byteskip": "byte skip", "datafile": "data file", "blocksize": "block size",
+    "oldmin": "old min", "oldmax": "old max", "centers": "centerings",
+    "sampleunits": "sample units",
+}  # fmt: skip
+NRRD_FIELDS = (
+    "dimension", "type", "block size", "encoding", "endian", "content", "min", "max", "old min",
+    "old max", "data file", "line skip", "byte skip", "number", "sample units", "sizes",
+    "spacings", "thicknesses", "axis mins", "axis maxs", "centerings", "labels", "units", "kinds",
+    "space", "space dimension", "space units", "space origin", "space directions",
+    "measurement frame",
+)  # fmt: skip
+"""All that the format knows; what a program adds has ``:=``."""
 META_TYPES = {
     "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4,
     "MET_LONG": 8, "MET_ULONG": 8, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4,
@@ -101,7 +115,7 @@ def check_nrrd(path: Path) -> PlainHeader:
     end = re.search(rb"\r?\n\r?\n", start)
     text = start[: end.start()] if end else start
     lines = _lines(path, text, LONGEST_TEXT)
-    if not re.fullmatch(r"NRRD000[1-6]", lines[0]):
+    if not re.fullmatch(r"NRRD000[1-6] *", lines[0]):
         raise _bad(path, "a first line other than NRRD0001 to NRRD0006")
     fields, files = _nrrd_fields(path, lines[1:])
     sizes = _whole_numbers(path, "sizes", fields.get("sizes", ""))
@@ -160,13 +174,17 @@ def _lines(path: Path, text: bytes, longest: int) -> list[str]:
     """Return a header's lines; refuse what no header has."""
     if b"\0" in text or len(text) >= LONGEST_HEADER:
         raise _bad(path, f"binary bytes or more than {LONGEST_HEADER - 1} characters of text")
-    lines = [line.strip() for line in text.decode("utf-8", "replace").splitlines()]
+    try:
+        decoded = text.decode("utf-8")
+    except UnicodeDecodeError:
+        decoded = text.decode("latin-1")
+    lines = [line.rstrip("\r") for line in decoded.split("\n")]  # as C does, not splitlines
     if len(lines) > MOST_LINES:
         raise _bad(path, f"{len(lines)} lines")
     too_long = next((line for line in lines if len(line) > longest), None)
     if too_long is not None:
         raise _bad(path, f"a line of {len(too_long)} characters, {_short(too_long)}")
-    return lines or [""]
+    return lines
 
 
 def _nrrd_fields(path: Path, lines: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -176,13 +194,12 @@ def _nrrd_fields(path: Path, lines: list[str]) -> tuple[dict[str, str], list[str
     for number, line in enumerate(lines):
         if line.startswith("#") or ":=" in line or not line:
             continue
-        name, colon, value = line.partition(":")
-        name, value = name.strip().lower(), value.strip()
-        name = {"datafile": "data file", "spaceunits": "space units"}.get(name, name)
-        if not colon or len(name) > LONGEST_KEY or name in fields:
+        name, _, value = line.partition(":")
+        name, value = NRRD_SAME.get(name.lower(), name.lower()), value.strip()
+        if name not in NRRD_FIELDS or name in fields:
             raise _bad(path, f"the line {_short(line)}")
-        if name != "content" and len(value) > LONGEST_VALUE:
-            raise _bad(path, f"{name} with {len(value)} characters, {_short(value)}")
+        if len(line) > LONGEST_VALUE:
+            raise _bad(path, f"{name} with {len(line)} characters, {_short(value)}")
         if name in NRRD_NUMBERS and not NUMBERS.fullmatch(
             value.replace("none", "").replace("o", "")
         ):
@@ -199,7 +216,7 @@ def _meta_fields(path: Path, lines: list[str]) -> dict[str, str]:
     """Return the fields of a MetaImage header by name."""
     fields: dict[str, str] = {}
     for line in lines:
-        if not line:
+        if not line.strip():
             continue
         name, sign, value = re.match(r"([^=:]*)([=:]?)(.*)", line).groups()  # type: ignore[union-attr]
         name = name.strip()
@@ -219,7 +236,7 @@ def _check_meta_numbers(path: Path, fields: dict[str, str], axes: int) -> None:
             numbers = [float(word) for word in fields[name].split()]
         except ValueError:
             numbers = []
-        if len(numbers) != count:
+        if len(numbers) != count or not all(map(math.isfinite, numbers)):
             raise _bad(path, f"{name} {_short(fields[name])} for {axes} axes")
     for name in META_WHOLE:
         if name in fields and not re.fullmatch(r"-?\d{1,15}", fields[name]):

@@ -78,6 +78,8 @@ NOT_FOUND = "not found"
 CUT = "touches the scan's border: the organ may be cut, measures are of the part in the scan"
 NOT_JUDGED = "not judged: the organ may be cut by the scan's border"
 NAN = math.nan
+PART = 1 << 20
+"""Voxels that are widened to 64 bits at a time."""
 
 
 @dataclass(frozen=True)
@@ -156,12 +158,15 @@ def _absent() -> dict[str, float]:
 def _measured(image: Volume, labels: Volume, target: Organ, box: Slices) -> dict[str, float]:
     """Return the values of an organ inside its bounding box."""
     mask = labels.array[box] == target.id
+    # On the patient's axes: the area must not depend on the order in which a file has them.
+    axis_map = labels.geometry.canonical_map()
+    spacing_mm = labels.geometry.permuted(axis_map).spacing_mm
     volume_ml = int(np.count_nonzero(mask)) * labels.geometry.voxel_ml
     touches = touches_border(box, labels.geometry.shape)
     return {
         "volume": volume_ml,
         **hu_values(image.array[box][mask]),
-        "surface": surface_cm2(mask, labels.geometry.spacing_mm),
+        "surface": surface_cm2(axis_map.apply(mask), spacing_mm),
         "components": ndimage.label(mask, ALL_NEIGHBOURS)[1],
         "touches_border": float(touches),
         "outside_range": outside_range(volume_ml, target.volume_range_ml, cut=touches),
@@ -202,15 +207,34 @@ def hu_values(voxels: Array) -> dict[str, float]:
     """
     if np.issubdtype(voxels.dtype, np.integer) and voxels.dtype.itemsize <= 2:
         return _of_histogram(voxels)
-    exact = voxels.astype(np.float64)
-    p5, median, p95 = np.percentile(exact, (5, 50, 95))
-    return _named_hu(exact.mean(), exact.std(), (p5, median, p95))
+    ordered = np.sort(voxels)
+    mean = float(ordered.mean(dtype=np.float64))
+    squares = sum(float(np.square(part - mean).sum()) for part in _parts(ordered))
+    return _named_hu(mean, math.sqrt(squares / ordered.size), _of_sorted(ordered))
+
+
+def _parts(voxels: Array) -> Iterator[npt.NDArray[np.float64]]:
+    """Yield voxels (N,) as float64, a few MiB at a time."""
+    for start in range(0, voxels.size, PART):
+        yield voxels[start : start + PART].astype(np.float64)
+
+
+def _of_sorted(ordered: Array) -> tuple[float, ...]:
+    """Return 5th, 50th and 95th percentile of sorted values, interpolated like numpy's."""
+    places = np.asarray((0.05, 0.5, 0.95)) * (ordered.size - 1)
+    below = np.floor(places)
+    first = ordered[below.astype(np.int64)].astype(np.float64)
+    second = ordered[np.ceil(places).astype(np.int64)].astype(np.float64)
+    return tuple(float(value) for value in first + (places - below) * (second - first))
 
 
 def _of_histogram(voxels: Array) -> dict[str, float]:
     """Return `hu_values` of integers of at most 16 bits."""
     lowest = int(voxels.min())
-    counts = np.bincount(voxels.astype(np.int32) - lowest)
+    counts = np.zeros(int(voxels.max()) - lowest + 1, np.int64)
+    for start in range(0, voxels.size, PART):  # bincount widens to 8 bytes a voxel
+        part = voxels[start : start + PART].astype(np.int64) - lowest
+        counts += np.bincount(part, minlength=counts.size)
     levels = np.arange(counts.size) + lowest
     total = voxels.size
     mean = float(counts @ levels) / total

@@ -62,10 +62,13 @@ def surface_cm2(mask: npt.NDArray[np.bool_], spacing_mm: Spacing) -> float:
     >>> round(surface_cm2(ball, (1.0, 1.0, 1.0)), 1)
     12.6
     """
-    wide = np.pad(mask, FARTHEST_STEP)
+    # From the coarsest axis to the finest: the area must not depend on the order of the axes.
+    order = sorted(range(3), key=lambda axis: -spacing_mm[axis])
+    z, y, x = (float(spacing_mm[axis]) for axis in order)
+    wide = np.pad(np.transpose(mask, order), FARTHEST_STEP)
     return sum(
-        area * _crossings(wide, step)
-        for step, area in _areas_per_crossing(tuple(float(s) for s in spacing_mm))
+        area * sum(_crossings(wide, step) for step in steps)
+        for steps, area in _areas_per_crossing((z, y, x))
     )
 
 
@@ -77,18 +80,35 @@ def _crossings(mask: npt.NDArray[np.bool_], step: Index) -> int:
 
 
 @lru_cache(maxsize=32)
-def _areas_per_crossing(spacing_mm: Spacing) -> tuple[tuple[Index, float], ...]:
-    """Return the steps to count along, each with the area (cm2) that one crossing stands for."""
-    steps = _steps(spacing_mm)
-    lines = np.asarray(steps) * np.asarray(spacing_mm)
-    lengths = np.linalg.norm(lines, axis=1)
+def _areas_per_crossing(spacing_mm: Spacing) -> tuple[tuple[tuple[Index, ...], float], ...]:
+    """Return the steps to count along, each set with the area (cm2) that one crossing stands for.
+
+    Steps that mirrors of the grid, and swaps of axes with the same spacing, turn into one another
+    share one area: else it would matter which way round a mask is stored.
+    """
+    sets = _alike(_steps(spacing_mm), spacing_mm)
+    facings = _facings(FACINGS)
     # A flat unit area facing n is hit by |n . u| of the lines along u; the weighted sum must be
     # the mean of |n . u| over the sphere, one half, for every n.
-    hits = np.abs(_facings(FACINGS) @ (lines / lengths[:, None]).T)
-    weights, _ = nnls(hits, np.full(FACINGS, 0.5))
-    per_line_mm2 = math.prod(spacing_mm) / lengths
-    areas = 2.0 * weights * per_line_mm2 / 100.0
-    return tuple((step, float(a)) for step, a in zip(steps, areas, strict=True) if a > NEGLIGIBLE)
+    hits, per_line_mm2 = [], []
+    for steps in sets:
+        lines = np.asarray(steps) * np.asarray(spacing_mm)
+        lengths = np.linalg.norm(lines, axis=1)
+        hits.append(np.abs(facings @ (lines / lengths[:, None]).T).sum(axis=1))
+        per_line_mm2.append(math.prod(spacing_mm) / lengths[0])
+    weights, _ = nnls(np.stack(hits, axis=1), np.full(FACINGS, 0.5))
+    areas = 2.0 * weights * np.array(per_line_mm2) / 100.0
+    found = zip(sets, areas, strict=True)
+    return tuple((steps, float(area)) for steps, area in found if area > NEGLIGIBLE)
+
+
+def _alike(steps: tuple[Index, ...], spacing_mm: Spacing) -> list[tuple[Index, ...]]:
+    """Return the steps in sets that mirrors and swaps of equal axes turn into one another."""
+    sets: dict[tuple[tuple[float, int], ...], list[Index]] = {}
+    for step in steps:
+        kind = tuple(sorted((s, abs(k)) for s, k in zip(spacing_mm, step, strict=True)))
+        sets.setdefault(kind, []).append(step)
+    return [tuple(alike) for alike in sets.values()]
 
 
 def _steps(spacing_mm: Spacing) -> tuple[Index, ...]:

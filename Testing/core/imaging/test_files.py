@@ -283,3 +283,25 @@ def test_real_scan_and_labels(real_data: Path, tmp_path: Path) -> None:
     assert back.GetDirection() == image.GetDirection()
     assert back.GetSpacing() == image.GetSpacing()
     assert np.array_equal(sitk.GetArrayFromImage(back), truth.array)
+
+
+def test_labels_that_miss_a_whole_number_by_rounding_are_labels(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    true = make(np.uint8).array % 14
+    off = (true + np.float32(1e-7) * (true % 3)).astype(np.float32)
+    files.write_volume(path, make().with_array(off))
+    back = files.read_labels(path).array
+    assert back.dtype == np.uint8
+    assert np.array_equal(back, true)
+
+
+@pytest.mark.parametrize("value", [6.0156865, -1.0, 256.0, np.nan, np.inf, 2.999, 1e20])
+def test_the_first_value_that_is_no_label_is_named(tmp_path: Path, value: float) -> None:
+    array = (make(np.uint8).array % 14).astype(np.float32)
+    array[4, 5, 6] = array[7, 1, 1] = value
+    path = tmp_path / "a.nii.gz"
+    files.write_volume(path, make().with_array(array))
+    with pytest.raises(InputError, match="in voxel 4, 5, 6") as caught:
+        files.read_labels(path)
+    assert f"is {np.float32(value)}" in caught.value.parts[1] or value in (-1.0, 256.0)
+    assert ("no whole number" in caught.value.parts[1]) == (value not in (-1.0, 256.0, 1e20))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 
 from dicom_files import Series, write_series
 from flare_core.errors import InputError
+from flare_core.imaging.files import read_geometry, read_labels, read_volume, write_volume
+from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.inputs import case_name, check_file, existing, find_inputs
+from flare_core.imaging.volume import Volume
 
 STACK = np.zeros((3, 4, 4), np.uint16)
 
@@ -186,3 +190,39 @@ def test_any_failure_to_open_is_explained(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("builtins.open", denied)
     with pytest.raises(InputError, match="cannot be opened: Permission denied"):
         check_file(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "a.mha"])
+def test_pipes_sockets_and_devices_are_refused_unopened(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    (tmp_path / "device.nii").symlink_to("/dev/zero")
+    for path, word in ((tmp_path / name, "a pipe"), (tmp_path / "device.nii", "a device")):
+        for read in (read_volume, read_labels, read_geometry, find_inputs):
+            with pytest.raises(InputError, match=word):
+                read(path)
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(str(tmp_path / "s.nii"))
+        with pytest.raises(InputError, match="a socket"):
+            read_volume(tmp_path / "s.nii")
+
+
+@pytest.mark.parametrize("name", ["a\0b.nii", "a\udcff.nii.gz", "\ud800.nrrd", "\udce4.mha"])
+def test_names_that_are_no_text(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if "\0" not in name and "\ud800" not in name:
+        path.write_bytes(b"x" * 400)
+    volume = Volume(np.zeros((2, 3, 4), np.int16), Geometry((2, 3, 4), (1.0, 1.0, 1.0)))
+    for use in (read_volume, find_inputs, lambda p: write_volume(p, volume)):
+        with pytest.raises(InputError, match="no text") as caught:
+            use(path)
+        str(caught.value).encode("utf-8")
+        assert "\0" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["loop", "too long"])
+def test_paths_that_lead_nowhere(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / ("a.nii" if kind == "loop" else "a" * 5000 + ".nii")
+    if kind == "loop":
+        path.symlink_to(path)
+    with pytest.raises(InputError):
+        read_volume(path)

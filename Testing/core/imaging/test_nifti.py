@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from flare_core.errors import InputError
-from flare_core.imaging import nifti
+from flare_core.imaging import files, nifti
 from flare_core.imaging.geometry import CANONICAL, Geometry
 
 SHAPE = (5, 6, 7)
@@ -230,3 +230,85 @@ def test_a_view_is_written_as_it_looks(tmp_path: Path) -> None:
     assert np.array_equal(read(written(tmp_path / "a.nii.gz", view, geometry)), view)
     raw = zlib.decompress((tmp_path / "a.nii.gz").read_bytes(), 31)
     assert len(raw) == 352 + ARRAY.nbytes
+
+
+@pytest.mark.parametrize("offset", [np.nan, np.inf, -np.inf, -5.0, 1e30])
+def test_voxels_that_begin_nowhere(tmp_path: Path, offset: float) -> None:
+    path = written(tmp_path / "a.nii")
+    patch(path, 108, "<f4", offset)
+    with pytest.raises(InputError, match="voxels begin at byte"):
+        nifti.read_header(path)
+
+
+def test_a_header_that_promises_more_than_a_stream_can_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "a.nii.gz")
+    data = bytearray(gzip.decompress(path.read_bytes()))
+    data[42:48] = np.array([20000, 20000, 1000], "<i2").tobytes()
+    path.write_bytes(gzip.compress(bytes(data)))
+    monkeypatch.setattr(nifti.np, "empty", lambda *_: pytest.fail("memory was asked for"))
+    header = nifti.read_header(path)
+    with pytest.raises(InputError, match="truncated gzip"):
+        next(nifti.read_planes(path, header))
+
+
+def test_a_stream_that_goes_on_and_on_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nifti, "MOST_BEHIND", 1 << 20)
+    path = written(tmp_path / "a.nii.gz")
+    data = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(data + bytes(1000)))
+    assert np.array_equal(read(path), ARRAY)
+    path.write_bytes(gzip.compress(data + bytes(1 << 22)))
+    with pytest.raises(InputError, match="behind its voxels"):
+        read(path)
+
+
+@pytest.mark.parametrize(("code", "mm"), [(0, 1.0), (1, 1000.0), (2, 1.0), (3, 1e-3)])
+@pytest.mark.parametrize("skew", [0.0, 2e-4])
+def test_units_count_whether_the_axes_are_sheared_or_not(
+    tmp_path: Path, code: int, mm: float, skew: float
+) -> None:
+    grid = Geometry(ARRAY.shape, (2.5, 0.8, 0.7), (-4.0, 5.0, -6.0))
+    path = written(tmp_path / "a.nii", geometry=grid)
+    data = np.frombuffer(path.read_bytes(), nifti.FIELDS, 1).copy()
+    fields = data[0]
+    fields["xyzt_units"] = code
+    fields["qform_code"] = 0
+    fields["pixdim"][1:4] /= mm
+    fields["srow"] /= mm
+    fields["srow"][0, 1] += skew * 0.8 / mm
+    path.write_bytes(fields.tobytes() + path.read_bytes()[348:])
+    found = files.read_volume(path).geometry
+    assert found.same_grid(grid, 5e-3)
+    assert found.spacing_mm == pytest.approx(grid.spacing_mm, rel=1e-3)
+    assert files.read_geometry(path) == found
+
+
+def test_qform_and_sform_that_mirror_each_other_are_a_note(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.nii")
+    assert files.read_volume(path).notes == ()
+    data = np.frombuffer(path.read_bytes(), nifti.FIELDS, 1).copy()
+    data[0]["srow"][0] *= -1
+    path.write_bytes(data.tobytes() + path.read_bytes()[348:])
+    (note,) = files.read_volume(path).notes
+    assert "mirror images" in note
+    data[0]["qform_code"] = 0
+    path.write_bytes(data.tobytes() + path.read_bytes()[348:])
+    assert files.read_volume(path).notes == ()
+
+
+@pytest.mark.parametrize("kind", ["<f8", "<i8", "<u8"])
+def test_wide_voxels_are_never_in_memory_together(tmp_path: Path, kind: str) -> None:
+    tracemalloc = pytest.importorskip("tracemalloc")
+    array = (np.arange(64 * 128 * 128).reshape(64, 128, 128) % 3000 - 1000).astype(kind.strip("<"))
+    if kind == "<u8":
+        array = np.maximum(array.view("i8"), 0).astype("u8")
+    path = written(tmp_path / "a.nii", array, Geometry(array.shape, (2.5, 0.8, 0.7)))
+    tracemalloc.start()
+    volume = files.read_volume(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert volume.array.dtype == np.int16
+    assert np.array_equal(volume.array, array)
+    assert peak < 2 * array.size + 6e6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -80,6 +81,17 @@ def test_axis_order_does_not_matter():
     swapped = np.transpose(body, (2, 0, 1))
     expected = surface_cm2(body, (4.0, 1.0, 0.8))
     assert surface_cm2(swapped, (0.8, 4.0, 1.0)) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("spacing", [(2.5, 0.8, 0.8), (5.0, 0.9, 0.7), (1.0, 1.0, 1.0)])
+def test_a_mask_has_one_area_whichever_way_it_is_stored(spacing):
+    blobs = np.random.default_rng(0).normal(size=(14, 15, 16))
+    mask = sum(np.roll(blobs, s, a) for a in range(3) for s in (-1, 0, 1)) > 0.4
+    expected = surface_cm2(mask, spacing)
+    for order in permutations(range(3)):
+        for flips in product((1, -1), repeat=3):
+            turned = np.transpose(mask, order)[tuple(slice(None, None, f) for f in flips)]
+            assert surface_cm2(turned, tuple(spacing[a] for a in order)) == expected
 
 
 def test_two_balls_have_twice_the_area_of_one_and_a_cavity_adds_its_own():
