@@ -43,7 +43,7 @@ BAD: dict[str, list[dict[str, str]]] = {
     "most functions are very short": [
         {"flare_core/x.py": "def f():\n" + "    pass\n" * 11 + "def g():\n" + "    pass\n" * 11}
     ],
-    "files are short": [{"flare_core/imaging/x.py": "pass\n" * 351}],
+    "files are short": [{"flare_core/imaging/x.py": "pass\n" * 601}],
     "few parameters": [
         {"flare_core/imaging/x.py": "def f(a, b, c, d, e, f, g): ..."},
         {"flare_core/imaging/x.py": "class A:\n    def f(self, a, b, c, d, e, f, /, g): ..."},
