@@ -57,7 +57,7 @@ def forgiving_streams() -> None:
 
 def lost_output() -> str:
     """Return why something that was printed to standard output is lost; "" if nothing is."""
-    lost = getattr(getattr(getattr(sys.stdout, "buffer", None), "raw", None), "lost", None)
+    lost = getattr(_raw_of(sys.stdout), "lost", None)
     return "" if lost is None else lost.strerror or str(lost) or type(lost).__name__
 
 
@@ -140,7 +140,7 @@ def _open_descriptors() -> None:
 
 def _forgiving(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
     """Return a stream on the same descriptor that loses what cannot be written."""
-    raw = getattr(stream.buffer, "raw", None)
+    raw = _raw_of(stream)
     if not isinstance(raw, io.FileIO) or isinstance(raw, Forgiving) or raw.fileno() != number:
         stream.reconfigure(errors="backslashreplace")
         return stream
@@ -149,12 +149,20 @@ def _forgiving(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
     return _text(number, like=stream)
 
 
+def _raw_of(stream: object) -> object:
+    """Return what is below a text stream's buffer; with PYTHONUNBUFFERED that is the buffer."""
+    buffer = getattr(stream, "buffer", None)
+    return getattr(buffer, "raw", buffer)
+
+
 def _text(
     number: int, *, newline: str | None = None, like: io.TextIOWrapper | None = None
 ) -> io.TextIOWrapper:
     """Return a forgiving stream on a descriptor; encoding and buffering may be another's."""
+    raw = Forgiving(number, "wb", closefd=False)
+    unbuffered = like is not None and isinstance(like.buffer, io.FileIO)
     return io.TextIOWrapper(
-        io.BufferedWriter(Forgiving(number, "wb", closefd=False)),
+        raw if unbuffered else io.BufferedWriter(raw),  # type: ignore[type-var]
         encoding=like.encoding if like else "utf-8",
         errors="backslashreplace",
         newline=newline,

@@ -1,9 +1,9 @@
 """An engine without a network, for tests of the command line and the worker.
 
-What happens to a case follows from its file's name: `bad` cannot be read, `empty` shows no organ,
-`crash` breaks inside, `slow` takes 30 s and listens to a cancellation, `deaf` takes 2 s and does
-not, `noisy` prints to standard output past the protocol, `interrupt` is stopped by Ctrl-C, `spawn`
-leaves a process behind that lives on for 4 s.
+What happens to a case follows from its name: `bad` cannot be read, `segv` crashes its reader,
+`empty` shows no organ, `crash` breaks inside, `slow` takes 30 s and listens to a cancellation,
+`deaf` takes 2 s and does not, `noisy` prints to standard output past the protocol, `interrupt` is
+stopped by Ctrl-C, `spawn` leaves a process behind that lives on for 4 s.
 As a program (``python fake_engine.py segment ...``) it is `flare` with this engine.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from flare_core.anatomy.organs import organ
 from flare_core.cli import segment as command
 from flare_core.cli.engine import Engine
 from flare_core.errors import Cancelled, InputError, NothingFound
+from flare_core.imaging import apart
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
 
@@ -43,12 +45,20 @@ GEOMETRY = Geometry(
 def read(path: Path, series: str | None) -> Volume:
     """Give a small scan, or refuse."""
     CALLS.append(f"read {path.name}")
+    apart.check_path_text(path)
     time.sleep(0.02)
+    if "segv" in path.name:
+        apart.call("fake_engine:die", path)
     if "bad" in path.name:
         raise InputError("input", f"{path} is truncated", "a whole file", "Copy it again.")
     if "remembered" in path.name:
         CALLS.append(f"series {series}")
     return scan()
+
+
+def die(path: Path) -> None:
+    """End this process as a library does that writes where it must not."""
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def scan() -> Volume:

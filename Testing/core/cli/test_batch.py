@@ -2,9 +2,14 @@ from __future__ import annotations
 
 import csv
 import os
+import sys
 from pathlib import Path
 
+import pytest
 from fake_engine import flare, four
+
+from flare_core.cli.batch import find_cases
+from flare_core.imaging import apart
 
 
 def test_one_file_name_for_two_scans_is_refused(scans, tmp_path, capsys):
@@ -85,3 +90,68 @@ def test_the_same_scan_twice_is_refused(scans, tmp_path, capsys):
     scan = scans("ct") / "ct.nii.gz"
     assert flare("segment", scan, scan, "-o", tmp_path / "out") == 2
     assert "2 cases would have the name" in capsys.readouterr().err
+
+
+def test_a_scan_that_crashes_its_reader_costs_one_case(scans, tmp_path, capsys):
+    folder = scans("a", "segv_b", "c")
+    assert flare("segment", folder, "-o", tmp_path / "out") == 1
+    assert set(os.listdir(tmp_path / "out")) == four("a") | four("c") | {"all_cases.csv"}
+    said = capsys.readouterr().err
+    assert "segv_b.nii.gz: not usable." in said
+    assert "a file on which its reader crashed (SIGSEGV)" in said
+    assert flare("segment", folder / "segv_b.nii.gz", "-o", tmp_path / "out") == 2
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names there are text")
+def test_a_name_that_is_no_text_costs_one_case(scans, tmp_path, capsys):
+    folder = scans("a", "b")
+    os.rename(folder / "b.nii.gz", os.fsencode(folder) + b"/b\xff.nii.gz")
+    assert flare("segment", folder, "-o", tmp_path / "out") == 1
+    assert four("a") <= set(os.listdir(tmp_path / "out"))
+    said = capsys.readouterr().err
+    assert "b\\udcff.nii.gz" in said
+    assert "Rename" in said
+    assert "Traceback" not in said
+
+
+def test_a_folder_whose_dicom_crashes_who_looks_is_done_one_by_one(scans, tmp_path, monkeypatch):
+    folder = scans("a", "b")
+    for name in ("study", ".hidden"):
+        (folder / name).mkdir()
+
+    def crashed(path, *, series=None):
+        raise apart.ReaderEnded(str(path), "it crashed", "c", "d")
+
+    monkeypatch.setattr(apart, "find_inputs", crashed)
+    assert [case.name for case in find_cases([folder], None)] == ["a", "b", "study"]
+
+
+@pytest.mark.parametrize("letters", [235, 240, 247])
+def test_a_name_too_long_is_refused_before_anything_is_computed(
+    scans, tmp_path, capsys, calls, letters
+):
+    scan = scans("a") / "a.nii.gz"
+    long = scan.with_name("x" * letters + ".nii.gz")
+    scan.rename(long)
+    code = flare("segment", long, "-o", tmp_path / "out")
+    fits = letters + len("_statistics.json") <= 255
+    assert code == (0 if fits else 2)
+    if not fits:
+        assert calls == []
+        assert not (tmp_path / "out").exists()
+        assert "a name of 2" in capsys.readouterr().err
+    assert flare("segment", long, "-o", tmp_path / "short.nii.gz") == 0
+
+
+def test_what_a_killed_overwrite_hid_comes_back(scans, tmp_path, capsys, calls):
+    folder, out = scans("a", "b"), tmp_path / "out"
+    flare("segment", folder, "-o", out)
+    before = {name: (out / name).read_bytes() for name in os.listdir(out)}
+    for name in ("a.nii.gz", "a.png"):  # killed when the new table was in its place
+        (out / name).rename(out / f".0123abcd.old.{name}")
+    for name in ("a.nii.gz", "a.png", "all_cases.csv"):
+        (out / f".0123abcd.part.{name}").write_text("new")
+    calls.clear()
+    assert flare("segment", folder, "-o", out) == 0
+    assert "2 skipped" in capsys.readouterr().out
+    assert {name: (out / name).read_bytes() for name in os.listdir(out)} == before
