@@ -96,6 +96,6 @@ def _normal_quantile(share: float) -> float:
     Examples
     --------
     >>> round(_normal_quantile(0.5), 3), round(_normal_quantile(0.975), 2)
-    (0.0, 1.97)
+    (0.0, 1.96)
     """
     return float((share**0.14 - (1 - share) ** 0.14) * 4.91)
