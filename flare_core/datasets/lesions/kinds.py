@@ -1,8 +1,9 @@
 """★ ADD A KIND OF TUMOUR OR DECOY: one row of `KINDS`.
 
 HU ranges are differences to the healthy organ, or HU themselves where `absolute`, one pair for each
-of `phase.PHASES`. They are those of textbooks of abdominal CT, narrowed to what is seen in scans
-with tumours; Hu et al. 2023 use 30 to 145 HU below the liver for all.
+of `phase.PHASES`. They are chosen by hand from what such tumours commonly show, and judged by eye
+beside real scans; none was fitted to measured lesions. Hu et al. 2023 use 30 to 145 HU below the
+liver for all.
 
 A decoy is what is mistaken for a tumour: it changes the image and leaves the lesion mask empty.
 """
