@@ -157,14 +157,15 @@ def memory_need_gib(shape: Index, bytes_per_voxel: int = 2) -> float:
     ----------
     shape : (int, int, int)
     bytes_per_voxel : int
-        Of what is stored: int16 needs 2; float32 stays, 64-bit numbers lie beside their copy.
+        Of what is stored: int16 stays, others become float32 or int16 in the end.
 
     Examples
     --------
     >>> round(memory_need_gib((3000, 512, 512)), 1)
     7.6
     """
-    reading = bytes_per_voxel + 4 if bytes_per_voxel > 2 else 2
+    # ITK holds wide numbers twice: as stored and as it hands them out.
+    reading = 2 * bytes_per_voxel + 2 if bytes_per_voxel > 2 else 2
     running = BYTES_PER_VOXEL + (2 if bytes_per_voxel > 2 else 0)
     return FIXED_GIB + math.prod(shape) * max(reading, running) / 2**30
 

@@ -6,6 +6,7 @@ NIfTI voxels are read and written by `nifti` (it says why), its geometry is ITK'
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,10 @@ def _read_nifti(path: Path) -> Volume:
     """Read a NIfTI file: header and geometry first, then voxels."""
     header = nifti.read_header(path)
     geometry = _nifti_geometry(path, header)
-    check_grid(str(path), geometry.shape, geometry.spacing_mm)
+    # Read plane by plane: what is not int16 in the end is float32, however wide it is stored.
+    narrow = header.dtype.itemsize <= 2 and float(header.scale[0]).is_integer()
+    stored = 2 if narrow else 4
+    check_grid(str(path), geometry.shape, geometry.spacing_mm, bytes_per_voxel=stored)
     array = scaled(nifti.read_planes(path, header), header.shape, *header.scale)
     return Volume(array, geometry, header.notes)
 
@@ -255,7 +259,8 @@ def _read_itk(path: Path) -> Volume:
     reader, geometry = _itk_header(path, header)
     stored = max(header.bytes_per_number, 2)
     check_grid(str(path), geometry.shape, geometry.spacing_mm, bytes_per_voxel=stored)
-    image = _itk_voxels(path, reader)
+    most = math.prod(geometry.shape) * header.bytes_per_number + nifti.MOST_BEHIND
+    image = _itk_voxels(path, reader, most)
     view = sitk.GetArrayViewFromImage(image).reshape(geometry.shape)
     small = compact(view)
     # A view dies with its image, so what `compact` did not copy is copied here.
@@ -270,9 +275,9 @@ def _unit_notes(unit_mm: float) -> tuple[str, ...]:
     return (f"The file's unit of length is {unit_mm:g} mm, by its header; sizes were converted.",)
 
 
-def _itk_voxels(path: Path, reader: sitk.ImageFileReader) -> sitk.Image:
-    """Return the whole image, or refuse a file that is not whole."""
-    check_stream(path)
+def _itk_voxels(path: Path, reader: sitk.ImageFileReader, most: int | None = None) -> sitk.Image:
+    """Return the whole image, or refuse a file that is not whole, or inflates to over `most`."""
+    check_stream(path, most)
     try:
         with quiet():
             return reader.Execute()

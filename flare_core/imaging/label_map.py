@@ -71,9 +71,11 @@ def changed_ml(before: Path, after: Path) -> dict[int, float]:
             f"the {old.geometry.shape} voxels of {before.name}",
             "Compare label maps of the same scan.",
         )
-    differ = old.array != new.array
-    counts = np.bincount(old.array[differ], minlength=256)
-    counts += np.bincount(new.array[differ], minlength=256)
+    counts = np.zeros(256, np.int64)
+    for before_plane, after_plane in zip(_uint8(old), _uint8(new), strict=True):
+        differ = before_plane != after_plane  # plane by plane: bincount widens to 8 bytes a voxel
+        counts += np.bincount(before_plane[differ], minlength=256)
+        counts += np.bincount(after_plane[differ], minlength=256)
     ml = counts * new.geometry.voxel_ml
     return {value: float(ml[value]) for value in range(1, 256) if counts[value]}
 

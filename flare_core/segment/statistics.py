@@ -166,7 +166,7 @@ def _measured(image: Volume, labels: Volume, target: Organ, box: Slices) -> dict
     return {
         "volume": volume_ml,
         **hu_values(image.array[box][mask]),
-        "surface": surface_cm2(axis_map.apply(mask), spacing_mm),
+        "surface": surface_cm2(np.asarray(axis_map.apply(mask), np.bool_), spacing_mm),
         "components": ndimage.label(mask, ALL_NEIGHBOURS)[1],
         "touches_border": float(touches),
         "outside_range": outside_range(volume_ml, target.volume_range_ml, cut=touches),

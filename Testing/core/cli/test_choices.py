@@ -27,6 +27,7 @@ def test_organs_are_names_or_a_list_in_label_order():
         ("device", ["cpu"]),
         ("precision", "float64"),
         ("fast", 1),
+        ("assume_hu", "yes"),
         ("fast", "yes"),
         ("cascade", None),
         ("threads", -1),
@@ -59,3 +60,5 @@ def test_settings_carry_every_choice():
     assert (settings.model, settings.organs, settings.device) == ("m", ("liver",), "cpu")
     assert (settings.threads, settings.fast, settings.cascade) == (3, True, False)
     assert (settings.precision, settings.home) == ("float32", "/h")
+    assert not settings.assume_hu
+    assert settings_from({"assume_hu": True}).assume_hu

@@ -192,3 +192,13 @@ def rotation(degrees: float) -> np.ndarray:
     angle = math.radians(degrees)
     matrix = np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
     return np.asarray(CANONICAL) @ matrix
+
+
+def test_wide_numbers_need_more() -> None:
+    needs = [checks.memory_need_gib((1000, 512, 512), width) for width in (2, 4, 8)]
+    assert needs == sorted(needs)
+    assert needs[1] > needs[0]
+    with pytest.raises(InputError, match="GiB"):
+        checks.check_grid(
+            "x", (1000, 512, 512), (1, 0.8, 0.8), free_gib=needs[0] + 0.1, bytes_per_voxel=8
+        )

@@ -11,7 +11,10 @@ import pytest
 import SimpleITK as sitk
 
 from flare_core.errors import InputError
+from flare_core.imaging.files import write_volume
+from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.itk import check_stream, compact, fits_int16, quiet, reason
+from flare_core.imaging.volume import Volume
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i4", "f4", "f8", ">i2", ">f4", "?"])
@@ -120,3 +123,13 @@ def test_standard_error_comes_back_though_blocks_overlap(
     second.__exit__(None, None, None)
     os.write(2, b"after")
     assert capfd.readouterr().err == "after"
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_a_stream_that_goes_on_and_on_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    volume = Volume(np.zeros((20, 60, 60), np.int16), Geometry((20, 60, 60), (2.0, 1.0, 1.0)))
+    write_volume(path, volume)
+    check_stream(path, 200_000)
+    with pytest.raises(InputError, match="inflate to more than 50000 bytes"):
+        check_stream(path, 50_000)

@@ -13,6 +13,7 @@ import pytest
 
 from flare_core.anatomy.organs import LESION, ORGANS, organ
 from flare_core.errors import InputError
+from flare_core.imaging.checks import BYTES_PER_VOXEL
 from flare_core.imaging.geometry import AxisMap, Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.segment.postprocess import clean_up
@@ -299,3 +300,18 @@ def test_real_scan_agrees_with_its_table(real_data):
     assert values(rows, "left_kidney")["volume"] == pytest.approx(listed["lkidney"], abs=0.06)
     assert values(rows, "right_kidney")["volume"] == pytest.approx(listed["rkidney"], abs=0.06)
     assert 30 < values(rows, "liver")["hu_median"] < 200
+
+
+def test_clean_up_and_statistics_stay_within_the_estimate_of_memory() -> None:
+    """An organ whose box is the whole scan: 9 bytes a voxel, image and label map among them."""
+    tracemalloc = pytest.importorskip("tracemalloc")
+    array = np.zeros((60, 128, 128), np.uint8)
+    array[0], array[-1], array[:, :10], array[20:30, 60:64, 60:64] = 1, 1, 1, 1
+    image = np.full(array.shape, 50, np.int16)
+    geometry = Geometry(array.shape, (1.0, 0.8, 0.8))
+    tracemalloc.start()
+    cleaned, _ = clean_up(Volume(array, geometry))
+    organ_statistics(Volume(image, geometry), cleaned)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (BYTES_PER_VOXEL - 3) * array.size + 2e6
