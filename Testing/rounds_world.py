@@ -51,6 +51,7 @@ def scan(number: int) -> tuple[Volume, Volume]:
     random = np.random.default_rng(number)
     image = random.normal(0.0, 8.0, SHAPE)
     image[:, :2] = -1000.0
+    image[:, 2:6] -= 105.0  # fat: without its peak nobody takes the values for HU
     labels = np.zeros(SHAPE, np.uint8)
     a, b = 2 + number % 5, 12 + number % 7
     labels[a : a + 12, 6:26, 3:18] = 1

@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from flare_core.errors import FlareError, InputError
+from flare_core.errors import MOST_LETTERS, FlareError, InputError
 from force.budget import Budget
 from force.counts import GOOD, Counts, one
 
@@ -38,8 +38,8 @@ MEMORY = 2 * 10**9
 ROOM = 10**9
 """Address space beyond that: libraries reserve more than they use."""
 
-LONGEST_MESSAGE = 4000
-"""Letters of an error that a person can still read."""
+LONGEST_PART = MOST_LETTERS + 100
+"""Letters of one part of an error, as `flare_core.errors` promises, and some for escapes."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def complaint(parts: tuple[str, ...]) -> tuple[str, str]:
     text = " | ".join(map(str, parts))
     if len(parts) != 4 or not all(isinstance(p, str) and p.strip() for p in parts):
         return "unclear", f"a part is empty: {text[:300]}"
-    if len(text) > LONGEST_MESSAGE:
+    if max(map(len, parts)) > LONGEST_PART:
         return "unclear", f"{len(text)} letters: {text[:200]}"
     if "\0" in text or text != text.encode("utf-8", "replace").decode("utf-8"):
         return "unclear", f"cannot be shown: {ascii(text[:300])}"

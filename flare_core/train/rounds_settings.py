@@ -69,6 +69,9 @@ class RoundSettings:
         _require(1 <= self.folds <= 10, "folds", self.folds, "1 to 10")
         _require(self.minutes >= 0, "minutes", self.minutes, "0 or more")
         _require(self.steps >= 0, "steps", self.steps, "0 or more")
+        for where in ("store", "student", "last_student", "teacher"):
+            path = str(getattr(self, where) or "")
+            _require("\0" not in path, where, path, "a path without a NUL in it")
 
     def to_json(self) -> str:
         """Return the settings as JSON text."""

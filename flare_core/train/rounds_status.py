@@ -12,6 +12,10 @@ from flare_core.train.rounds_state import STEPS, RoundFolder, RunFolder
 MOST_POINTS = 400
 """Points of a curve at most; a longer one is thinned, its last point stays."""
 
+OF_A_STEP = {"step", "loss", "phase_fraction", "run_seconds_left"}
+OF_A_SCORE = {"step", "dsc"}
+"""What a log's line must hold to be a point of a curve; a spoilt one is left out."""
+
 
 def run_status(path: Path) -> dict[str, Any]:
     """Return the state of a run with its rounds, curves and verdicts.
@@ -69,7 +73,7 @@ def _round_status(run: RunFolder, folder: RoundFolder) -> dict[str, Any]:
         "done": run.state.done.get(str(folder.number), {}),
         "predicted": sum(1 for p in folder.predictions.iterdir() if p.suffix == ".json"),
         "candidates": len(folder.read("candidates") or []),
-        "accepted": sum(row["accepted"] for row in decisions),
+        "accepted": sum(row.get("accepted") is True for row in decisions),
         "curves": [curves(folder.student(k) / LOG) for k in range(run.settings.folds)],
         "verdict": verdict,
         "promotion": folder.read("promotion"),
@@ -79,8 +83,8 @@ def _round_status(run: RunFolder, folder: RoundFolder) -> dict[str, Any]:
 def curves(log: Path) -> dict[str, Any]:
     """Return loss and held-out DSC of one training as points; empty before it has begun."""
     facts = read_log(log) if log.is_file() else []
-    steps = [row for row in facts if row.get("event") == "step"]
-    scores = [row for row in facts if row.get("event") == "validation"]
+    steps = [row for row in facts if row.get("event") == "step" and row.keys() >= OF_A_STEP]
+    scores = [row for row in facts if row.get("event") == "validation" and row.keys() >= OF_A_SCORE]
     return {
         "loss": thinned([[each["step"], each["loss"]] for each in steps]),
         "dsc": thinned([[each["step"], each["dsc"]] for each in scores]),

@@ -27,3 +27,10 @@ def test_the_budget_is_dealt_out_by_the_phases_steps(tmp_path):
     config = tiny_config(tmp_path, phases=(replace(phase, steps=10), replace(phase, steps=30)))
     got = with_budget(config, RoundSettings("m", "c", "s", minutes=8.0, steps=100)).phases
     assert [(each.steps, each.minutes) for each in got] == [(25, 2.0), (75, 6.0)]
+
+
+@pytest.mark.parametrize("where", ["store", "student", "last_student", "teacher"])
+def test_a_path_with_a_nul_is_refused(where: str) -> None:
+    fields = {"name": "x", "store": "s", "student": "c.json", where: "a\0b"}
+    with pytest.raises(InputError, match=where):
+        RoundSettings(**fields)
