@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from flare_core.errors import InputError
 from flare_core.imaging.geometry import AxisMap, Index
 from flare_core.segment.nnunet_tiles import nnunet_starts, nnunet_weights
 from flare_core.segment.runtime import Runtime
@@ -82,6 +83,9 @@ class Tiling:
             return logits
         return logits.sigmoid() - 0.5 if self.regions else logits.softmax(dim=0)
 
+
+MOST_TILES = 50_000
+"""Tiles of a stage; a scan from head to feet at 1.5 mm has about two thousand of 128 voxels."""
 
 SLICES = 4
 """Slices of a tile that are added at a time."""
@@ -156,12 +160,22 @@ def predict_scores(
     -------
     float32 (C, Z, Y, X) on the CPU, as nnU-Net float16
         Weighted mean of the logits.
+
+    Raises
+    ------
+    InputError
+        If there would be more than `MOST_TILES`.
     """
     if tiling.sum_type == torch.float16 and len(networks) > 1:
         return _fold_by_fold(networks, image, patch, step, runtime, tiling, notify=notify)
     here = tiling.patch(patch)
     padded, inner = _pad(image, here, tiling)
     z, y, x = tiling.starts(padded.shape, here, step)
+    count = len(z) * len(y) * len(x)
+    if count > MOST_TILES:
+        came = f"{patch} at a step of {step:g}: {count} tiles for {tuple(padded.shape)} voxels"
+        action = "Choose another model: this one would take days."
+        raise InputError("patch", came, f"at most {MOST_TILES} tiles", action)
     tiles = tiling.in_order(list(product(z, y, x)))
     if len(tiles) == 1:
         scores = tiling.back(_run(networks, padded, runtime, tiling)).to(tiling.sum_type)

@@ -19,6 +19,9 @@ BACKGROUND = "background"
 OTHER = "other"
 """Label of a channel this project has no organ for; ``other:lung`` keeps its name readable."""
 
+LEAST_STEP = 0.05
+"""Of a patch: every voxel is then seen 8000 times, which is more than anybody waits for."""
+
 LONGEST_CAME = 200
 """Letters that an error shows of what came."""
 
@@ -273,7 +276,7 @@ class StageCard:
         fits = all(0 < n <= 4096 and n % d == 0 for n, d in zip(self.patch, divisor, strict=True))
         legal = f"positive multiples of {divisor}, up to 4096"
         require(fits, f"{where}: patch", self.patch, legal)
-        require(0 < self.step <= 1, f"{where}: step", self.step, "above 0, up to 1")
+        require(LEAST_STEP <= self.step <= 1, f"{where}: step", self.step, f"{LEAST_STEP} to 1")
         fits = all(0 <= mm <= 1000 for mm in _flat(self.margin_mm))
         require(fits, f"{where}: margin_mm", self.margin_mm, "0 to 1000 mm")
 

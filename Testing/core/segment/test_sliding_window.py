@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from flare_core.errors import InputError
 from flare_core.segment.sliding_window import Tiling, predict_scores, tile_starts, tile_weights
 from stub_models import RUNTIME
 
@@ -156,3 +157,8 @@ def test_air_is_no_region_of_a_network_of_regions(lowest: float) -> None:
         [Pointwise(9.0)] * 2, torch.full((20, 24, 30), lowest), PATCH, 0.8, RUNTIME, tiling=tiling
     )
     assert bool((nothing < 0).all())
+
+
+def test_a_patch_of_a_voxel_is_refused_and_not_waited_for() -> None:
+    with pytest.raises(InputError, match=r"64000 tiles.*40, 40, 40"):
+        predict_scores([Pointwise()], image_of((40, 40, 40)), (1, 1, 1), 1.0, RUNTIME)
