@@ -125,11 +125,13 @@ def run(arguments: argparse.Namespace, logic: FLARESegLogic | None = None) -> in
         If there is nothing to do, or nowhere to write.
     """
     from FLARESegLib.batch_cases import find_cases
-    from FLARESegLib.batch_outputs import write_summary
+    from FLARESegLib.batch_outputs import BatchOutputs, write_summary
     from FLARESegLib.logic import FLARESegLogic
 
     cases = find_cases(arguments.inputs)
     _make_folder(arguments.output)
+    for case in cases:
+        BatchOutputs(arguments.output, case.name).tidy()
     own = logic is None
     logic = logic or FLARESegLogic()
     tally = Tally()
@@ -256,7 +258,7 @@ def _tell(tally: Tally, summary: Path | None) -> None:
         print(f"All numbers: {summary}")
     if tally.failed:
         print("Failed: " + ", ".join(tally.failed), file=sys.stderr)
-    sys.stdout.flush()
+    print(end="", flush=True)
 
 
 def leave(code: int) -> None:

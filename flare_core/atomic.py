@@ -112,6 +112,31 @@ def written_together(targets: Sequence[Path]) -> Iterator[list[Path]]:
                 _remove(parts)  # else the next run needs them to see that this one did not end
 
 
+def check_names(paths: Iterable[Path]) -> None:
+    """Refuse, before anything is computed, names that the file system would not take.
+
+    Raises
+    ------
+    InputError
+        If a name or a path is too long.
+    """
+    for path in paths:
+        folder = path.parent
+        while not os.path.lexists(folder) and folder != folder.parent:
+            folder = folder.parent  # where a folder is missing, the system looks at no name in it
+        try:
+            os.lstat(folder / path.name)
+            os.lstat(path)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise InputError(
+                    "output",
+                    f"{path}, a name of {len(os.fsencode(path.name))} bytes",
+                    "names that this file system takes, mostly up to 255 bytes",
+                    "Rename the scan, or choose a short name with -o FILE.nii.gz.",
+                ) from error
+
+
 def restore(targets: Sequence[Path]) -> None:
     """Tidy up what killed runs left of these files: put old ones back, remove the unfinished.
 
@@ -208,7 +233,7 @@ def flush_to_disk(path: Path) -> None:
 
 
 def _swap(parts: Sequence[Path], targets: Sequence[Path], mark: str) -> None:
-    """Put the parts in place of the targets; on failure put everything back."""
+    """Put the parts in place of the targets; whatever stops it, put everything back."""
     try:
         for target in reversed(targets):
             if _is_there(target):
@@ -217,11 +242,11 @@ def _swap(parts: Sequence[Path], targets: Sequence[Path], mark: str) -> None:
                 hidden(target, mark, "none").touch()
         for part, target in zip(parts, targets, strict=True):
             os.replace(part, target)
-    except BaseException:  # Ctrl-C too: the old files must come back
-        if any(map(_is_there, parts)):
+    finally:
+        if any(map(_is_there, parts)):  # Ctrl-C too: the old files must come back
             _put_back(targets, mark)
-            raise
-    _remove(hidden(target, mark, kind) for target in targets for kind in ("old", "none"))
+        else:
+            _remove(hidden(target, mark, kind) for target in targets for kind in ("old", "none"))
 
 
 def _put_back(targets: Sequence[Path], mark: str) -> None:

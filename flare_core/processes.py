@@ -1,6 +1,6 @@
 """Processes of ours: no file of the current folder is ever run by them, and one that dies is told.
 
-A `Helper` is a second Python that calls functions of ours, one at a time. What happens to it
+A `Sidecar` is a second Python that calls functions of ours, one at a time. What happens to it
 happens to it alone: a library that crashes or hangs inside costs that call, and the next one gets a
 new process. Calls and answers go through pipes; arrays are not copied on their way (60 ms for the
 57 MB of a 512 x 512 x 110 scan). It is started with our own search path: a Python that is started
@@ -19,6 +19,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
 from io import BytesIO, FileIO
@@ -35,18 +36,18 @@ START = "import sys; sys.path[:] = sys.argv.pop().split('\\n'); "
 SERVE = "from flare_core.processes import serve; serve()"
 
 END_S = 2.0
-"""How long the end of a helper is waited for."""
+"""How long the end of a sidecar is waited for."""
 
 LATER_S = 10.0
-"""So much after its limit a helper ends by itself, if the process that would end it is gone."""
+"""So much after its limit a sidecar ends by itself, if the process that would end it is gone."""
 
 _NUMBER = struct.Struct("<q")
 
-_STARTED: weakref.WeakSet[Helper] = weakref.WeakSet()
+_STARTED: weakref.WeakSet[Sidecar] = weakref.WeakSet()
 
 
 class Ended(Exception):
-    """A helper ended before it answered.
+    """A sidecar ended before it answered.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ class Ended(Exception):
 
 
 class _FarTraceback(Exception):
-    """Where an error arose in a helper; shown as its cause."""
+    """Where an error arose in a sidecar; shown as its cause."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
@@ -113,7 +114,7 @@ def python_words(code: str, *words: str, python: str = "") -> list[str]:
     return [python or sys.executable, *utf8, "-c", START + code, *words, path]
 
 
-class Helper:
+class Sidecar:
     """A process that calls functions; started by the first call, or by `warm`.
 
     One thread at a time may use it. It ends with this process, however that ends.
@@ -181,20 +182,20 @@ class Helper:
         timer.daemon = True
         if limit_s is not None:
             timer.start()
-        self._calling = True
+        self._calling, over = True, False
         try:
             _send(process.stdin, (function, arguments, limit_s))
             good, value, text = _receive(process.stdout)
+            over = True
         except (OSError, EOFError):
-            code = self._left(process)
+            code, over = self._left(process), True
             raise Ended(code, limit_s if late.is_set() else None) from None
-        except BaseException:  # Ctrl-C: its answer would be taken for the next one's
-            process.kill()
-            self._left(process)
-            raise
         finally:
             timer.cancel()
             self._calling = False
+            if not over:  # Ctrl-C: its answer would be taken for the next one's
+                process.kill()
+                self._left(process)
         if good:
             return value
         raise value from _FarTraceback(text)
@@ -224,19 +225,20 @@ class Helper:
         return code
 
 
-def end_helpers() -> None:
-    """End all helpers of this process: for an end that runs no exit functions."""
-    for helper in tuple(_STARTED):
-        helper.close()
+def end_sidecars() -> None:
+    """End all sidecars of this process: for an end that runs no exit functions."""
+    for sidecar in tuple(_STARTED):
+        sidecar.close()
 
 
 def serve() -> None:
-    """Answer calls until the other end of the pipe is closed; the whole life of a helper."""
+    """Answer calls until the other end of the pipe is closed; the whole life of a sidecar."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends us
     calls, answers = FileIO(os.dup(0), "rb"), FileIO(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1):  # what a library prints must not come between the answers
         os.dup2(nowhere, number)
+    thread = ThreadPoolExecutor(1)  # it hands out whatever is raised
     log = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     while True:
         try:
@@ -245,25 +247,28 @@ def serve() -> None:
             return
         if limit_s is not None:  # it needs no lock of Python, which a library that hangs may hold
             faulthandler.dump_traceback_later(limit_s + LATER_S, exit=True, file=log)
-        answer = _answer(function, arguments)
+        answer = _answer(thread, function, arguments)
         faulthandler.cancel_dump_traceback_later()
         try:
             _send(answers, answer)
         except OSError:
             return
+        del answer  # it may be a whole scan
 
 
-def _answer(function: str | Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def _answer(
+    thread: ThreadPoolExecutor, function: str | Callable[..., Any], arguments: tuple[Any, ...]
+) -> tuple[Any, ...]:
     """Call the function; return (True, value, "") or (False, error, traceback)."""
-    try:
-        return True, _found(function)(*arguments), ""
-    except Exception as error:  # noqa: BLE001 - handed to whoever called, as it is
-        text = traceback.format_exc()
-        try:
-            ForkingPickler.loads(ForkingPickler.dumps(error))
-        except Exception:  # noqa: BLE001 - an error of a library's own kind may not travel
-            return False, RuntimeError(f"{type(error).__name__}: {error}"), text
-        return False, error, text
+    done = thread.submit(lambda: _found(function)(*arguments))
+    error = done.exception()
+    if error is None:
+        return True, done.result(), ""
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    travels = thread.submit(lambda: ForkingPickler.loads(ForkingPickler.dumps(error)))
+    if travels.exception() is not None:  # an error of a library's own kind
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    return False, error, text
 
 
 def _found(function: str | Callable[..., Any]) -> Callable[..., Any]:

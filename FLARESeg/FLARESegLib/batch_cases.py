@@ -15,12 +15,13 @@ import numpy as np
 
 import slicer
 from flare_core.errors import InputError
+from flare_core.imaging.apart import read_volume
 from flare_core.imaging.checks import check_ct
-from flare_core.imaging.files import read_volume
 from flare_core.imaging.inputs import existing, find_inputs
 from flare_core.imaging.volume import Volume
 from FLARESegLib.event_loop import in_slicer
 from FLARESegLib.results import nodes_of
+from FLARESegLib.workplace import python_program
 
 SCENE_SUFFIX = ".mrb"
 OWN_RESULT = ".seg.nrrd"
@@ -126,7 +127,7 @@ def load_scans(case: BatchCase, scene: Any) -> list[Scan]:
     """
     if case.is_scene:
         return _scans_of_scene(case, scene)
-    volume = read_volume(case.path, series=case.series)
+    volume = read_volume(case.path, series=case.series, python=python_program())
     like = case.path if case.path.name.lower().endswith((".nii", ".nii.gz")) else None
     return [Scan(case.name, volume_node(scene, volume, case.name), like)]
 

@@ -52,6 +52,18 @@ class BatchOutputs:
         """Whether everything is there."""
         return all(p.is_file() for p in (self.segmentation, self.labels, self.statistics))
 
+    def tidy(self) -> None:
+        """Remove what killed runs left of these files, and refuse names that are too long.
+
+        Raises
+        ------
+        InputError
+            If the file system would not take a name.
+        """
+        files = (self.statistics, self.labels, self.segmentation)
+        atomic.check_names(files)
+        atomic.restore(files)
+
     def spare(self, inputs: Sequence[Path]) -> None:
         """Refuse to write over an input, or into a DICOM folder.
 

@@ -41,12 +41,12 @@ def test_python_words_run_no_file_of_the_current_folder(tmp_path: Path) -> None:
     assert "No module named 'org'" in done.stderr
 
 
-def test_a_helper_is_not_shared_with_a_forked_process() -> None:
-    helper = processes.Helper()
-    helper.warm()
-    assert helper.alive
-    helper._owner = os.getpid() + 1  # as it looks in a child
-    assert not helper.alive
-    helper._owner = os.getpid()
-    helper.close()
-    assert not helper.alive
+def test_a_sidecar_is_not_shared_with_a_forked_process() -> None:
+    sidecar = processes.Sidecar()
+    sidecar.warm()
+    assert sidecar.alive
+    sidecar._owner = os.getpid() + 1  # as it looks in a child
+    assert not sidecar.alive
+    sidecar._owner = os.getpid()
+    sidecar.close()
+    assert not sidecar.alive

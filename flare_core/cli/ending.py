@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from flare_core.processes import end_helpers
+from flare_core.processes import end_sidecars
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, *filter(None, (getattr(signal, "SIGHUP", None),)))
 """What a system that shuts down sends, Ctrl-C, and a terminal that is closed."""
@@ -57,5 +57,5 @@ def end_at_once(*, flush: bool = True) -> None:
     for stream in (sys.stdout, sys.stderr) if flush else ():
         with suppress(OSError, ValueError, AttributeError):  # nobody reads any more, or ever did
             stream.flush()
-    end_helpers()
+    end_sidecars()
     os._exit(0)

@@ -8,7 +8,6 @@ the new files is left and earlier ones stay as they were.
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import math
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core import atomic
+from flare_core.atomic import check_names as check_names
 from flare_core.atomic import written_together as written_together
 from flare_core.errors import InputError
 
@@ -136,31 +136,6 @@ def output_paths(output: str | os.PathLike[str], case: str) -> OutputPaths:
         png=labels.with_name(f"{stem}.png"),
         page=labels.with_name(f"{stem}.html"),
     )
-
-
-def check_names(paths: Iterable[Path]) -> None:
-    """Refuse, before anything is computed, names that the file system would not take.
-
-    Raises
-    ------
-    InputError
-        If a name or a path is too long.
-    """
-    for path in paths:
-        folder = path.parent
-        while not os.path.lexists(folder) and folder != folder.parent:
-            folder = folder.parent  # where a folder is missing, the system looks at no name in it
-        try:
-            os.lstat(folder / path.name)
-            os.lstat(path)
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                raise InputError(
-                    "output",
-                    f"{path}, a name of {len(os.fsencode(path.name))} bytes",
-                    "names that this file system takes, mostly up to 255 bytes",
-                    "Rename the scan, or choose a short name with -o FILE.nii.gz.",
-                ) from error
 
 
 def make_folder(folder: Path) -> None:

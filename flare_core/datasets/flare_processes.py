@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from flare_core.errors import InputError
-from flare_core.processes import Ended, Helper
+from flare_core.processes import Ended, Sidecar
 
 Item = TypeVar("Item")
 
@@ -88,7 +88,7 @@ class _Crew:
     def __init__(self, task: Callable[[Any], Any]) -> None:
         self._task = task
         self._own = threading.local()
-        self._all: list[Helper] = []
+        self._all: list[Sidecar] = []
         self._ended = False
         self.lost = 0
         """Cases whose process ended."""
@@ -97,11 +97,11 @@ class _Crew:
         """Do a case in this thread's process."""
         if self._ended:
             return Outcome()
-        if not hasattr(self._own, "helper"):
-            self._own.helper = Helper()
-            self._all.append(self._own.helper)
+        if not hasattr(self._own, "sidecar"):
+            self._own.sidecar = Sidecar()
+            self._all.append(self._own.sidecar)
         try:
-            outcome: Outcome = self._own.helper.call(attempt, self._task, case)
+            outcome: Outcome = self._own.sidecar.call(attempt, self._task, case)
         except Ended as end:
             self.lost += 1
             name = getattr(case, "name", case)
@@ -119,8 +119,8 @@ class _Crew:
     def end(self) -> None:
         """End the processes, whatever they are doing."""
         self._ended = True
-        for helper in self._all:
-            helper.close()
+        for sidecar in self._all:
+            sidecar.close()
 
 
 def _stream(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core.errors import InputError
-from flare_core.processes import Ended, Helper
+from flare_core.processes import Ended, Sidecar
 
 if TYPE_CHECKING:
     from flare_core.imaging.geometry import Geometry
@@ -26,7 +26,7 @@ BASE_LIMIT_S = 120.0
 LIMIT_BYTES_PER_S = 1e6
 """Beyond that, as slow as a bad network."""
 
-_IDLE: list[Helper] = []
+_IDLE: list[Sidecar] = []
 _LOCK = threading.Lock()
 
 
@@ -98,13 +98,13 @@ def call(function: str, path: str | Path, *arguments: Any, python: str = "") -> 
         If the path is no text that every library understands; or the function's own.
     """
     check_path_text(path)
-    helper = _take(python)
+    sidecar = _take(python)
     try:
-        helper.warm()
+        sidecar.warm()
     except OSError:  # no process can be started here: better read than not
         return _here(function, path, *arguments)
     try:
-        return helper.call(function, path, *arguments, limit_s=limit_s(Path(path)))
+        return sidecar.call(function, path, *arguments, limit_s=limit_s(Path(path)))
     except Ended as end:
         raise ReaderEnded(
             str(path),
@@ -113,18 +113,18 @@ def call(function: str, path: str | Path, *arguments: Any, python: str = "") -> 
             "Convert or export it again, or copy it again from its source.",
         ) from end
     finally:
-        _give_back(helper)
+        _give_back(sidecar)
 
 
 def warm() -> None:
     """Start a reader without waiting for it."""
-    helper = _take("")
+    sidecar = _take("")
     try:
-        helper.warm()
+        sidecar.warm()
     except OSError:
         return
     finally:
-        _give_back(helper)
+        _give_back(sidecar)
 
 
 def check_path_text(path: str | Path, argument: str = "") -> None:
@@ -167,18 +167,18 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _take(python: str) -> Helper:
+def _take(python: str) -> Sidecar:
     with _LOCK:
-        return _IDLE.pop() if _IDLE else Helper(python)
+        return _IDLE.pop() if _IDLE else Sidecar(python)
 
 
-def _give_back(helper: Helper) -> None:
+def _give_back(sidecar: Sidecar) -> None:
     """Keep one for the next file; a cancelled run's may still be busy, so there can be more."""
     with _LOCK:
-        if helper.alive and not _IDLE:
-            _IDLE.append(helper)
+        if sidecar.alive and not _IDLE:
+            _IDLE.append(sidecar)
             return
-    helper.close()
+    sidecar.close()
 
 
 def _here(function: str, *arguments: Any) -> Any:
