@@ -68,9 +68,11 @@ def run(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedProce
     return done
 
 
+SCHEME = ("--scheme", "flare21")
+
 COMMANDS = {
     "evaluate": ("evaluate", "pred", "ref", "--workers", "2", "--progress", "none"),
-    "rank": ("rank", "teams", "-o", "ranking", "--bootstraps", "20"),
+    "rank": ("rank", "teams", "-o", "ranking", "--bootstraps", "20", *SCHEME),
     "check": ("dataset", "check", ".", "--workers", "2"),
     "cases": ("cases", "list", "--store", "store"),
     "models": ("models", "list"),
@@ -116,5 +118,5 @@ def test_nor_does_the_challenges_script(folder: Path) -> None:
 def test_nor_does_python_m(folder: Path) -> None:
     """But for a file called flare_core.py, which Python takes for us before we can say a word."""
     (folder / "flare_core.py").unlink()
-    done = run(folder, sys.executable, "-m", "flare_core", "rank", "teams", "-o", "ranked")
+    done = run(folder, sys.executable, "-m", "flare_core", "rank", "teams", "-o", "r", *SCHEME)
     assert done.returncode == 0, done.stderr
