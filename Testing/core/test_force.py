@@ -56,7 +56,7 @@ def test_verdicts() -> None:
         raise error
 
     assert judged(lambda: fails(InputError("a", "b", "c", "d")))[0] == "clear"
-    assert judged(lambda: fails(InputError("a", " ", "c", "d")))[0] == "unclear"
+    assert complaint(("a", " ", "c", "d"))[0] == "unclear"
     assert judged(lambda: fails(KeyError("x")))[0] == "unclear"
     assert judged(lambda: fails(Harm("x"))) == ("lost", "x")
     assert complaint(("a", "b\0", "c", "d"))[0] == "unclear"

@@ -145,20 +145,19 @@ def temporary(folder: Path) -> None:
 def kill(name: str, scene: Scene, budget: Budget, folder: Path) -> Counts:
     """Kill a command again and again, each time in a fresh copy of its folder."""
     world, clean = folder / "world", folder / "clean"
-    world.mkdir()
-    _must(apart(lambda: (temporary(world), scene.prepare(world))), f"{name}: prepare")
-    shutil.copytree(world, clean, symlinks=True)
+    clean.mkdir()  # everything happens at one path: settings may hold it
+    _must(apart(lambda: (temporary(clean), scene.prepare(clean))), f"{name}: prepare")
+    shutil.copytree(clean, world, symlinks=True)
     whole = apart(lambda: (temporary(clean), scene.work(clean)), last_step=-1)
     _must(whole, f"{name}: the undisturbed run")
     _must(apart(lambda: (temporary(clean), scene.again(clean, random.Random(0)))), f"{name}: again")
     usual = _listing(clean)
     counts = Counts()
     for seed in budget.seeds():
-        place = folder / "clean"  # the same path for all: settings may hold it
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(world, place, symlinks=True)
+        shutil.rmtree(clean, ignore_errors=True)
+        shutil.copytree(world, clean, symlinks=True)
         chance = random.Random(f"{name}-{seed}")
-        kind, why = _one_kill(scene, place, whole, usual, chance)
+        kind, why = _one_kill(scene, clean, whole, usual, chance)
         counts += one(kind, f"python -m force --only {name} --seed {seed} --count 1", why)
     return counts
 
