@@ -105,7 +105,9 @@ def histogram(sample: Array) -> Counts:
 def judged(counts: Counts) -> Doubt | None:
     """Return `doubt` of values that `histogram` has counted."""
     values = _Values.of(counts)
-    if values.total == 0:
+    if values.total == 0:  # a drawing: a few values without noise
+        if TISSUE_HU[0] <= max(values.padding) <= TISSUE_HU[1]:
+            return None
         return Doubt(f"single values only ({_list(values.padding)})", "Give the scan itself.")
     odd, (fit, name, remedy) = _oddity(values), _best_reading(values)
     better = fit >= max(LEAST_FIT, FITS_BETTER * _fit(values, 1.0, 0.0)) and not values.windowed

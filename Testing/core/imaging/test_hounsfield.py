@@ -73,6 +73,15 @@ def test_windows_pass(low: int, high: int) -> None:
     check(padded(body().clip(low, high)))
 
 
+def test_a_drawing_of_two_values_is_judged_by_the_denser() -> None:
+    drawing = np.full((8, 32, 32), -1000.0)
+    drawing[:, 8:24, 8:24] = 60
+    check(drawing)
+    for name in ("plus 1024", "ten times", "negated", "minus 500"):
+        with pytest.raises(InputError):
+            check(NOT_HU[name][0](drawing))
+
+
 def test_a_tight_crop_passes() -> None:
     check(body()[:, 12:-12, 12:-12])
 
