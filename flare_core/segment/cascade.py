@@ -316,13 +316,35 @@ def _share_of(stage: str, notify: Notify) -> Callable[[float], None]:
 
 
 def _with_margin(box: Box, geometry: Geometry, card: StageCard) -> Box:
-    """Widen a box by the card's margins, inside the scan."""
-    start, stop = [], []
+    """Widen a box by the card's margins, and to a whole tile, inside the scan.
+
+    A network sees a tile of its patch's size anyway: filled with the scan it knows where it is,
+    filled with air it loses a spleen that was asked for alone.
+    """
+    order = network_axes(card).permutation
+    spans = []
     for a, (low, high) in enumerate(card.margin_mm):
-        start.append(box.start[a] - math.ceil(low / geometry.spacing_mm[a]))
-        stop.append(box.stop[a] + math.ceil(high / geometry.spacing_mm[a]))
-    wide = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
-    return wide.intersect(Box.of_shape(geometry.shape))
+        size, axis = geometry.spacing_mm[a], order.index(a)
+        first = box.start[a] - math.ceil(low / size)
+        last = box.stop[a] + math.ceil(high / size)
+        tile = math.ceil(card.patch[axis] * card.spacing_mm[axis] / size)
+        spans.append(_at_least(first, last, tile, geometry.shape[a]))
+    (z0, z1), (y0, y1), (x0, x1) = spans
+    return Box((z0, y0, x0), (z1, y1, x1))
+
+
+def _at_least(first: int, last: int, length: int, count: int) -> tuple[int, int]:
+    """Return a span inside 0 to `count`, widened to both sides to a length if there is room.
+
+    Examples
+    --------
+    >>> _at_least(4, 6, 4, 10), _at_least(8, 12, 4, 10), _at_least(1, 2, 20, 10)
+    ((3, 7), (6, 10), (0, 10))
+    """
+    first, last = max(0, first), min(count, last)
+    missing = max(0, length - (last - first))
+    first = max(0, min(first - missing // 2, count - length)) if missing else first
+    return first, min(count, max(last, first + length)) if missing else last
 
 
 def _grown_where_cut(scores: Scores, ids: Sequence[int], region: Box, geometry: Geometry) -> Box:

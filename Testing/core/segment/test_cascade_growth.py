@@ -31,9 +31,9 @@ BLIND = loaded(LOCALISER, {**HU, "liver": 300.0})
 
 
 def test_the_box_grows_until_no_organ_is_cut(looks: Looks) -> None:
-    """The faint part reaches 90 mm beyond what the localiser believes to be liver."""
-    blocks = {"liver": ((10, 40, 30), (60, 110, 100)), "liver:faint": ((60, 60, 50), (150, 90, 80))}
-    image, truth = scene(blocks=blocks, hu=FAINT)
+    """The faint part reaches 130 mm beyond what the localiser believes to be liver."""
+    blocks = {"liver": ((10, 40, 30), (60, 110, 100)), "liver:faint": ((60, 60, 50), (190, 90, 80))}
+    image, truth = scene(blocks=blocks, hu=FAINT, field_mm=(260.0, *FIELD_MM[1:]))
     found = run_cascade(image, stages_with(BLIND), Plan(BOTH), quiet)
     assert dsc(found, truth, LIVER_ID) > 0.95
     grown = boxes(looks)
