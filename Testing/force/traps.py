@@ -71,6 +71,8 @@ def fill(folder: Path) -> None:
     scan(folder / "small.nii.gz")
 
 
+PROGRAM = str(Path(sys.executable).with_name("flare"))
+
 RUN = ("--model", "model", "--device", "cpu", "--threads", "1")
 
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -81,16 +83,18 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "worker": ("segment", "--worker", *RUN),
     "measure": (
         "measure",
+        "-i",
+        "scans",
         "-o",
         "measured",
         "--",
-        "flare",
+        PROGRAM,
         "segment",
-        "scans/a.nii.gz",
+        "{input}",
         "-o",
-        "m",
+        "{output}",
         *RUN,
-    ),
+    ),  # fmt: skip
     "dataset check": ("dataset", "check", "flare22", "--workers", "2"),
     "dataset summary": ("dataset", "summary", "flare22", "-o", "summary", "--workers", "2"),
     "phantom": ("phantom", "phantom.nii.gz"),
@@ -129,13 +133,12 @@ def run(budget: Budget, folder: Path) -> Counts:
 def _trapped(name: str, place: Path) -> tuple[str, str]:
     mark = place.parent / MARK
     mark.unlink(missing_ok=True)
-    program = str(Path(sys.executable).with_name("flare"))
     lines = [{"id": 1, "command": "segment", "input": str(place / "scans/b.nii.gz"),
               "output": str(place / "w")}, {"id": 2, "command": "ping"}]  # fmt: skip
     words = "".join(json.dumps(line) + "\n" for line in lines) if name == "worker" else ""
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONSAFEPATH")}
     done = subprocess.run(
-        [program, *COMMANDS[name]], cwd=place, env={**clean, "HOME": str(place.parent)},
+        [PROGRAM, *COMMANDS[name]], cwd=place, env={**clean, "HOME": str(place.parent)},
         input=words.encode(), capture_output=True, timeout=LIMIT_S, check=False,
     )  # fmt: skip
     if mark.exists():
