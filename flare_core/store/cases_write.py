@@ -15,6 +15,9 @@ from flare_core.store.cases_schema import told
 from flare_core.store.cases_settle import settle
 from flare_core.store.cases_written import journal_lines
 
+LATEST = 64
+"""Events at the catalogue's end that killed writers and rebuilds may have told otherwise."""
+
 
 class Writing:
     """A write that is under way: the locked catalogue and the files put in place so far."""
@@ -83,13 +86,23 @@ def agree(db: sqlite3.Connection, placing: files.Placing) -> None:
     folder = placing.folder
     if not files.intents(folder):
         return
-    files.cut_journal(folder, last_event(db))
-    told = journal_lines(folder)
+    last = last_event(db)
+    files.cut_journal(folder, last)
+    told = {event["number"]: event for event in journal_lines(folder)}
+    first = min(max(told, default=0), last - LATEST)
     query = """SELECT e.number, c.name AS "case", e.at, e.author, e.what, e.detail, e.version,
         e.status, c.chosen, c.latest FROM events e LEFT JOIN cases c ON c.id = e.case_id
         WHERE e.number > ? ORDER BY e.number"""
-    for row in db.execute(query, (told[-1]["number"] if told else 0,)).fetchall():
-        placing.journal({**dict(row), "case": row["case"] or ""})
+    for row in db.execute(query, (first,)).fetchall():
+        event = {**dict(row), "case": row["case"] or ""}
+        if not _same(event, told.get(row["number"])):
+            placing.journal(event)  # of lines with one number the last one counts
+
+
+def _same(event: Values, line: Values | None) -> bool:
+    """Whether a line of the journal tells of this event; not what the case has become since."""
+    said = ("case", "at", "author", "what", "detail", "version", "status")
+    return line is not None and all(event[name] == line[name] for name in said)
 
 
 def tell_found(write: Writing, case: str, what: str, number: int | None) -> None:
