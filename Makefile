@@ -33,8 +33,9 @@ ifeq ($(origin CT),file)
 endif
 	@$(RUN)flare segment "$(CT)" -o $(DEMO)/segmentation --overwrite
 
+# Two at once, a file to a process; one thread each, or they wait for one another at every step.
 test: lint .venv/scene
-	$(RUN)python -m pytest
+	OMP_NUM_THREADS=1 $(RUN)python -m pytest -n 2 --dist loadfile
 
 # The real MRML scene for the tests of the Slicer modules; `make demo` does without this gigabyte.
 .venv/scene: .venv/ready
