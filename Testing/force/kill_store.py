@@ -276,7 +276,10 @@ def _lost(world: World) -> str:
 
 
 def _everything(store: CaseStore) -> tuple[Any, ...]:
-    return store.cases(), store.history(), tuple(sorted(map(str, store.score_table().items())))
+    scores = sorted(
+        (case, tuple(sorted(each.items()))) for case, each in store.score_table().items()
+    )
+    return store.cases(), store.history(), tuple(scores)
 
 
 def _difference(old: tuple[Any, ...], new: tuple[Any, ...]) -> str:
