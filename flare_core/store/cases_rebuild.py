@@ -89,23 +89,25 @@ def _swapped(old: sqlite3.Connection, fresh: sqlite3.Connection, folder: Path) -
     Whoever has it open goes on with the new one. A file put in its place would not do: the others'
     write-ahead log would be taken for the new one's.
     """
-    aside = schema.part_beside(_aside(folder))
+    aside = _aside(folder)
+    part = schema.part_beside(aside)
     try:
-        _copy_beside(folder, aside)
+        _copy_beside(folder, part)
         try:
             _replace_all(old, fresh)
             _check_sound(old)
+            os.replace(part, aside)  # before the lock goes: others sweep what is unfinished
             old.execute("COMMIT")
         except sqlite3.OperationalError:  # the disk is full, or fails
             raise
         except sqlite3.DatabaseError:
             return False
-        os.replace(aside, _aside(folder))
         return True
     finally:
         if old.in_transaction:
             old.execute("ROLLBACK")
-        aside.unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def _copy_beside(folder: Path, aside: Path) -> None:

@@ -158,12 +158,18 @@ def _unlisted(look: Look) -> Iterator[Path]:
     known |= {file_of(look.folder, row["name"]) for row in cases}
     query = "SELECT c.name, v.number FROM versions v JOIN cases c ON c.id = v.case_id"
     numbers = {(row["name"], row["number"]) for row in look.db.execute(query)}
-    for path in sorted((look.folder / files.CASES).rglob("*")):
-        if path in known or path.is_dir():
+    for path in _files_below(look.folder / files.CASES):
+        if path in known:
             continue
         facts = path.parent.name == files.LABELS and path.suffix == ".json"
         if not (facts and (path.parent.parent.name, number_of(path)) in numbers):
             yield path
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return all files, sorted; a folder that another process just removes holds none."""
+    found = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
+    return sorted(found)
 
 
 def _orphans(look: Look, lock: Lock | None) -> list[Problem]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from core.store.small_cases import LIVER, SPLEEN, labels, scan
 from flare_core.errors import InputError
 from flare_core.store import cases_rebuild
-from flare_core.store.cases import CaseStore, LabelFacts, Problem, open_store
+from flare_core.store.cases import LabelFacts, Problem, open_store
 from flare_core.store.cases_rebuild import rebuild
 from unsynced import unsynced as unsynced
 
@@ -188,7 +189,8 @@ STATEMENTS = [
     "PRAGMA user_version = -1", "PRAGMA user_version = -2147483648", "DROP TABLE events",
     "DROP TABLE hold_out", "DROP TABLE scores", "ALTER TABLE cases DROP COLUMN weight",
     "ALTER TABLE versions RENAME COLUMN facts TO f", "UPDATE cases SET grid = 'x y'",
-    "UPDATE cases SET grid = x'00ff'", "UPDATE cases SET organs = x'00ff'", "UPDATE cases SET image = x'00ff'",
+    "UPDATE cases SET grid = x'00ff'", "UPDATE cases SET organs = x'00ff'",
+    "UPDATE cases SET image = x'00ff'",
     "UPDATE cases SET absent = x'00ff'", "UPDATE versions SET facts = '[]'",
     "UPDATE versions SET facts = 5", "UPDATE versions SET file = x'00ff'",
     "UPDATE versions SET facts = '{\"kind\": \"pseudo\", \"annotated\": 5}'",
@@ -203,10 +205,9 @@ def test_a_catalogue_that_cannot_be_is_a_problem_and_rebuilt(folder: Path, state
     db.execute(statement)
     db.close()
     problems: tuple[Problem, ...] = ()
-    with pytest.raises(InputError, match="--rebuild"):
-        with open_store(folder) as store:
-            problems = store.verify()
-            store.cases(), store.versions("a"), store.history()
+    with pytest.raises(InputError, match="--rebuild"), open_store(folder) as store:
+        problems = store.verify()
+        store.cases(), store.versions("a"), store.history()
     assert all(p.what and p.action for p in problems)
     assert rebuild(folder) == 2
     with open_store(folder) as store:
@@ -318,3 +319,39 @@ def test_a_full_copy_of_the_catalogue_stays_beside(folder: Path):
     assert db.execute("SELECT count(*) FROM cases").fetchone()[0] == 2
     db.close()
     assert list(folder.glob(".*")) == []
+
+
+def test_a_folder_that_goes_while_it_is_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """A writer takes back what it had begun, or clears up after a killed one."""
+    (folder / "cases" / "z" / "labels").mkdir(parents=True)
+    real = os.scandir
+
+    def late(path: Any = ".") -> Any:
+        if not isinstance(path, int) and Path(path).name == "z":
+            monkeypatch.setattr(os, "scandir", real)
+            shutil.rmtree(folder / "cases" / "z", ignore_errors=True)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert look(folder) == ()
+    assert not (folder / "cases" / "z").exists()
+
+
+def test_a_rebuild_keeps_the_old_catalogue_from_those_who_sweep(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Once it has committed, others write, and sweep what is unfinished."""
+    real = os.replace
+
+    def late(source: Any, target: Any) -> None:
+        if ".old.sqlite" in str(target):
+            with open_store(folder) as other:  # may write only if the rebuild has let go
+                other._db.execute("PRAGMA busy_timeout = 0")
+                with suppress(InputError):
+                    other.set_weight("a", 5.0)
+        real(source, target)
+
+    monkeypatch.setattr("flare_core.store.cases_schema.BUSY_S", 0.05)
+    monkeypatch.setattr("flare_core.store.cases_rebuild.os.replace", late)
+    assert rebuild(folder) == 2
+    assert len(list(folder.glob("catalogue-*.old.sqlite"))) == 1 and look(folder) == ()
