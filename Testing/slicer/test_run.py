@@ -89,7 +89,7 @@ def test_bad_nodes_fail_through_the_callback_too(follow, place, scene, add_volum
 
 def test_a_scan_without_abdomen(follow, place, scene, stub_scan, stub_model):
     image = stub_scan[0]
-    noise = np.random.default_rng(0).integers(-90, 90, image.array.shape).astype(np.int16)
+    noise = np.random.default_rng(0).integers(-140, 90, image.array.shape).astype(np.int16)
     run, told = follow(node_of(scene, image.with_array(noise)), model=stub_model)
     until(place.loop, lambda: run.over)
     assert isinstance(told["failed"][0], NothingFound)

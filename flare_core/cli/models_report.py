@@ -2,9 +2,9 @@
 
 JSON events of ``--progress json``, one object per line on standard output: ``start`` (pid),
 ``progress`` (stage, file, done and total in bytes or None, fraction 0..1 of the whole), at the end
-``result`` (name, version, folder, notes), ``error`` (kind, argument, came, legal, action, message),
-or ``cancelled``. A program stops it by closing the pipe that is its standard input; what was
-downloaded stays, and the next attempt goes on from there.
+``result`` (name, version, folder, notes if any), ``error`` (kind, argument, came, legal, action,
+message), or ``cancelled``. A program stops it by closing the pipe that is its standard input; what
+was downloaded stays, and the next attempt goes on from there.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ class ReportForPrograms:
         """Send what is there now, and what a person should know of it."""
         card = package.card
         where = {"name": card.name, "version": card.version, "folder": str(package.folder)}
-        self._send({"event": "result", **where, "notes": notes_of(package)})
+        notes = notes_of(package)
+        self._send({"event": "result", **where} | ({"notes": notes} if notes else {}))
 
     def removed(self, name: str, version: str, folder: Path) -> None:
         """Send what it was about; whoever asked knows what was done."""

@@ -218,7 +218,7 @@ def _convolved(conv: nn.Conv3d, source: Source, slices: slice) -> Tensor:
     if first < 0 or stop > depth:
         part = _bordered(part, max(0, -first), max(0, stop - depth))
     flat = (0, *conv.padding[1:])
-    if torch.backends.mkldnn.is_available():
+    if torch.backends.mkldnn.is_available() and _has_kernel(part.dtype):
         # conv3d itself gives slabs of few float32 voxels to a kernel that is ten times slower
         found = torch.mkldnn_convolution(
             part, conv.weight, conv.bias, flat, conv.stride, conv.dilation, conv.groups
@@ -226,6 +226,11 @@ def _convolved(conv: nn.Conv3d, source: Source, slices: slice) -> Tensor:
     else:
         found = nn.functional.conv3d(part, conv.weight, conv.bias, conv.stride, flat, conv.dilation)
     return found.contiguous(memory_format=LAST)
+
+
+def _has_kernel(dtype: torch.dtype) -> bool:
+    """Whether oneDNN convolves this type here: bf16 needs AVX-512, which older processors lack."""
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _bordered(part: Tensor, before: int, after: int) -> Tensor:
