@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from flare_core import NothingFound, Segmentation, Settings, Volume, read_volume, segment_ct
 from flare_core.anatomy.organs import ORGANS, organ
@@ -96,6 +97,9 @@ def test_a_block_of_water_has_no_organ(phantom: PhantomCase) -> None:
         segment_ct(phantom.image.with_array(water))
 
 
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="a processor without bf16: minutes"
+)
 def test_bf16_and_float32_agree(phantom: PhantomCase) -> None:
     exact = segment_ct(phantom.image, Settings(precision="float32")).labels.array
     rounded = segment_ct(phantom.image, Settings(precision="bf16")).labels.array
