@@ -345,10 +345,8 @@ def test_a_rebuild_keeps_the_old_catalogue_from_those_who_sweep(
 
     def late(source: Any, target: Any) -> None:
         if ".old.sqlite" in str(target):
-            with open_store(folder) as other:  # may write only if the rebuild has let go
-                other._db.execute("PRAGMA busy_timeout = 0")
-                with suppress(InputError):
-                    other.set_weight("a", 5.0)
+            with suppress(InputError), open_store(folder) as other:  # busy until it has let go
+                other.set_weight("a", 5.0)
         real(source, target)
 
     monkeypatch.setattr("flare_core.store.cases_schema.BUSY_S", 0.05)
