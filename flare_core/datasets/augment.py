@@ -90,11 +90,12 @@ def cut_patch(
     labels = places.nearest(sample.labels[block])
     edited = None if sample.edited is None else places.nearest(sample.edited[block].view(np.uint8))
     soft = None if sample.soft is None else places.nearest(sample.soft[block], SURE)
-    moved = change_anatomy(Scene(plain, labels, sample.spacing_mm), settings, random)
+    before = None if soft is None else labels.clone()
+    change_anatomy(Scene(plain, labels, sample.spacing_mm), settings, random)
     if tumours is not None:
-        moved |= _paint_tumours(plain, labels, sample.spacing_mm, tumours, random)
-    if soft is not None:
-        soft[moved] = SURE
+        _paint_tumours(plain, labels, sample.spacing_mm, tumours, random)
+    if soft is not None and before is not None:
+        soft[labels != before] = SURE
     changed = _change_intensity(plain, labels, draw, settings, random)
     if random.random() < settings.window_probability:
         least = settings.window_mm / sample.spacing_mm[0]
@@ -108,8 +109,8 @@ def _paint_tumours(
     spacing_mm: tuple[float, float, float],
     tumours: Tumours,
     random: np.random.Generator,
-) -> Tensor:
-    """Paint synthetic tumours into a patch, in place; return where labels changed.
+) -> None:
+    """Paint synthetic tumours into a patch, in place.
 
     They are drawn by numpy on the CPU, whatever the patch's device.
     """
@@ -117,10 +118,7 @@ def _paint_tumours(
         image[0, 0].cpu().numpy(), labels[0, 0].cpu().numpy(), spacing_mm, random, tumours.settings
     )
     image.copy_(torch.from_numpy(made.image))
-    new = torch.from_numpy(made.with_lesion_label() if tumours.marked else made.labels)
-    before = labels.clone()
-    labels.copy_(new)
-    return labels != before
+    labels.copy_(torch.from_numpy(made.with_lesion_label() if tumours.marked else made.labels))
 
 
 def _shorten(

@@ -67,8 +67,8 @@ class Scene:
         return found
 
 
-def change_anatomy(scene: Scene, settings: Augmentation, random: np.random.Generator) -> Tensor:
-    """Paint rare anatomy into a patch, in place; return where labels changed.
+def change_anatomy(scene: Scene, settings: Augmentation, random: np.random.Generator) -> None:
+    """Paint rare anatomy into a patch, in place.
 
     Parameters
     ----------
@@ -78,25 +78,15 @@ def change_anatomy(scene: Scene, settings: Augmentation, random: np.random.Gener
         How often each change is made.
     random : numpy Generator
         All chance comes from it.
-
-    Returns
-    -------
-    Tensor
-        bool (1, 1, Z, Y, X): voxels whose organ is another one now.
     """
-    before = None
-    if random.random() < settings.removed_probability:
-        before = scene.labels.clone()
-        _remove(scene, random)
-    if random.random() < settings.filled_probability:
-        _fill(scene, random)
-    if random.random() < settings.excretion_probability:
-        _excrete(scene, random)
-    if random.random() < settings.ascites_probability:
-        _flood(scene, random)
-    if before is None:
-        return torch.zeros_like(scene.labels, dtype=torch.bool)
-    return before != scene.labels
+    for paint, share in (
+        (_remove, settings.removed_probability),
+        (_fill, settings.filled_probability),
+        (_excrete, settings.excretion_probability),
+        (_flood, settings.ascites_probability),
+    ):
+        if random.random() < share:
+            paint(scene, random)
 
 
 def _remove(scene: Scene, random: np.random.Generator) -> None:

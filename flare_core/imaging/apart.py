@@ -128,7 +128,7 @@ def warm() -> None:
 
 
 def check_path_text(path: str | Path, argument: str = "") -> None:
-    """Refuse a path that libraries in C++ cannot take: not UTF-8, or with a NUL in it.
+    """Refuse a path that libraries in C and C++ cannot take: not UTF-8, or with a NUL in it.
 
     Raises
     ------
@@ -143,9 +143,9 @@ def check_path_text(path: str | Path, argument: str = "") -> None:
     if bad:
         raise InputError(
             argument or text,
-            f"a path that is no UTF-8 text: {text!r}",
-            "a path of letters that UTF-8 has, at least one, none of them NUL",
-            "Rename the file or folder.",
+            f"a path that is no text (empty, with a NUL, or not in UTF-8): {text!r}",
+            "a path in UTF-8 text",
+            "Rename the file or folder; letters, digits, - and _ are always safe.",
         )
 
 

@@ -17,13 +17,14 @@ import SimpleITK as sitk
 from flare_core.atomic import atomic_path
 from flare_core.errors import InputError
 from flare_core.imaging import dicom, nifti
+from flare_core.imaging.apart import check_path_text
 from flare_core.imaging.checks import check_grid, check_kind, check_place, orthonormal
 from flare_core.imaging.dicom import SeriesInfo as SeriesInfo
 from flare_core.imaging.dicom import list_series as list_series
 from flare_core.imaging.geometry import Geometry, Index
 from flare_core.imaging.inputs import CaseInput as CaseInput
 from flare_core.imaging.inputs import case_name as case_name
-from flare_core.imaging.inputs import check_file, check_text, existing, suffix_of
+from flare_core.imaging.inputs import check_file, existing, suffix_of
 from flare_core.imaging.inputs import find_inputs as find_inputs
 from flare_core.imaging.itk import check_stream, compact, quiet, reason, scaled
 from flare_core.imaging.plain_headers import PlainHeader, check_meta, check_nrrd
@@ -141,7 +142,7 @@ def write_labels(
         disk is full.
     """
     target = Path(path)
-    check_text(target)
+    check_path_text(target)
     if not _is_nifti(target):
         raise _unwritable(target, (".nii.gz", ".nii"))
     array = _as_labels(labels.array, "labels")
@@ -172,7 +173,7 @@ def write_volume(path: StrPath, volume: Volume, *, compressed: bool = True) -> N
         If the format is unknown, the folder cannot be written or the disk is full.
     """
     target = Path(path)
-    check_text(target)
+    check_path_text(target)
     wider = {np.dtype(np.bool_): np.uint8, np.dtype(np.float16): np.float32}  # no format has these
     array = volume.array.astype(wider.get(volume.array.dtype, volume.array.dtype), copy=False)
     if _is_nifti(target):

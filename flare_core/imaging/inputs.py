@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flare_core.errors import InputError
+from flare_core.imaging.apart import check_path_text
 from flare_core.imaging.dicom_headers import is_dicom, is_dicom_start, study_of
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -101,7 +102,7 @@ def existing(path: Path) -> Path:
         If there is no such path, it is no file or folder, it may not be looked at, or its name is
         no text.
     """
-    check_text(path)
+    check_path_text(path)
     try:
         if path.exists():
             return _file_or_folder(path)
@@ -114,24 +115,6 @@ def existing(path: Path) -> Path:
     else:
         action = f"Did you mean {' or '.join(near)}?" if near else f"Look into {path.parent}."
     raise InputError(str(path), "a path that does not exist", _legal(), action)
-
-
-def check_text(path: Path) -> None:
-    """Refuse a name that libraries written in C cannot take: with NUL, or bytes that are no UTF-8.
-
-    Raises
-    ------
-    InputError
-        If it is such a name.
-    """
-    shown = str(path).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-    if shown != str(path):
-        raise InputError(
-            shown,
-            "a name with characters that are no text (NUL, or bytes that are not UTF-8)",
-            "a path in UTF-8 text",
-            "Rename the file or folder; letters, digits, - and _ are always safe.",
-        )
 
 
 def _file_or_folder(path: Path) -> Path:

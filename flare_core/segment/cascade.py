@@ -27,7 +27,7 @@ from flare_core.errors import NothingFound
 from flare_core.imaging.crop import body_box, box_of_world
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.segment.nnunet_grid import network_axes
+from flare_core.segment.nnunet_grid import patch_here, spacing_here
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
 from flare_core.segment.stage import LoadedStage, Scores, first_region, run_stage
 from flare_core.store.stage_card import StageCard
@@ -286,8 +286,7 @@ def slabs_along_z(body: Box, geometry: Geometry, card: StageCard) -> list[tuple[
     dz = geometry.spacing_mm[0]
     depth = max(1, round(SLAB_MM / dz))
     count = -(-body.shape[0] // depth)
-    along_z = network_axes(card).permutation.index(0)  # a turned network's axes are not z, y, x
-    reach = math.ceil(card.patch[along_z] * card.spacing_mm[along_z] / 2 / dz)
+    reach = math.ceil(patch_here(card)[0] * spacing_here(card)[0] / 2 / dz)
     edges = [body.start[0] + round(i * body.shape[0] / count) for i in range(count + 1)]
     slabs = []
     for low, high in zip(edges, edges[1:], strict=False):
@@ -321,13 +320,13 @@ def _with_margin(box: Box, geometry: Geometry, card: StageCard) -> Box:
     A network sees a tile of its patch's size anyway: filled with the scan it knows where it is,
     filled with air it loses a spleen that was asked for alone.
     """
-    order = network_axes(card).permutation
+    patch, voxel_mm = patch_here(card), spacing_here(card)
     spans = []
     for a, (low, high) in enumerate(card.margin_mm):
-        size, axis = geometry.spacing_mm[a], order.index(a)
+        size = geometry.spacing_mm[a]
         first = box.start[a] - math.ceil(low / size)
         last = box.stop[a] + math.ceil(high / size)
-        tile = math.ceil(card.patch[axis] * card.spacing_mm[axis] / size)
+        tile = math.ceil(patch[a] * voxel_mm[a] / size)
         spans.append(_at_least(first, last, tile, geometry.shape[a]))
     (z0, z1), (y0, y1), (x0, x1) = spans
     return Box((z0, y0, x0), (z1, y1, x1))
@@ -342,9 +341,10 @@ def _at_least(first: int, last: int, length: int, count: int) -> tuple[int, int]
     ((3, 7), (6, 10), (0, 10))
     """
     first, last = max(0, first), min(count, last)
-    missing = max(0, length - (last - first))
-    first = max(0, min(first - missing // 2, count - length)) if missing else first
-    return first, min(count, max(last, first + length)) if missing else last
+    length = min(count, max(length, last - first))
+    missing = length - (last - first)
+    first = min(max(0, first - missing // 2), count - length)
+    return first, first + length
 
 
 def _grown_where_cut(scores: Scores, ids: Sequence[int], region: Box, geometry: Geometry) -> Box:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flare_core.errors import InputError
 from flare_core.imaging.checks import free_memory_gib
-from flare_core.segment.nnunet_grid import network_axes
+from flare_core.segment.nnunet_grid import patch_here
 from flare_core.segment.runtime import Runtime
 from flare_core.store.stage_card import StageCard
 
@@ -29,9 +29,7 @@ def needed_gib(card: StageCard, shape: Sequence[int], runtime: Runtime) -> float
     shape : (int, int, int)
         Voxels of the stage's grid (z, y, x), canonical axes.
     """
-    order = network_axes(card).permutation  # a turned network's patch is in other axes
-    patch = [card.patch[order.index(axis)] for axis in range(3)]
-    voxels = math.prod(max(n, p) for n, p in zip(shape, patch, strict=True))
+    voxels = math.prod(max(n, p) for n, p in zip(shape, patch_here(card), strict=True))
     classes = card.network.output_channels
     scores = voxels * classes * (4 if card.nnunet is None or card.folds else 2)
     image = voxels * 4 * 3  # the image, a copy with a border, the sum of weights

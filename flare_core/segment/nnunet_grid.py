@@ -56,6 +56,13 @@ def spacing_here(card: StageCard) -> Triple:
     return z, y, x
 
 
+def patch_here(card: StageCard) -> Index:
+    """Return the network's patch along the canonical axes z, y, x, voxels of its own grid."""
+    order = network_axes(card).permutation
+    z, y, x = (card.patch[order.index(axis)] for axis in range(3))
+    return z, y, x
+
+
 def nnunet_way(image: Volume, region: Box, card: StageCard, grids: NnunetGrids) -> Way:
     """Return how nnU-Net would bring `region` of a scan onto its grid.
 
