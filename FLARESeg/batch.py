@@ -33,9 +33,9 @@ make_importable()
 from flare_core.errors import FlareError, InputError  # noqa: E402 - is importable from here on
 
 if TYPE_CHECKING:
-    from FLARESegLib.batch_cases import BatchCase, Scan
-    from FLARESegLib.batch_outputs import BatchOutputs
     from FLARESegLib.logic import FLARESegLogic
+    from FLARESegLib.run.batch_cases import BatchCase, Scan
+    from FLARESegLib.run.batch_outputs import BatchOutputs
 
 OK, FAILED, UNUSABLE = 0, 1, 2
 """Exit codes."""
@@ -124,9 +124,9 @@ def run(arguments: argparse.Namespace, logic: FLARESegLogic | None = None) -> in
     InputError
         If there is nothing to do, or nowhere to write.
     """
-    from FLARESegLib.batch_cases import find_cases
-    from FLARESegLib.batch_outputs import BatchOutputs, write_summary
     from FLARESegLib.logic import FLARESegLogic
+    from FLARESegLib.run.batch_cases import find_cases
+    from FLARESegLib.run.batch_outputs import BatchOutputs, write_summary
 
     cases = find_cases(arguments.inputs)
     _make_folder(arguments.output)
@@ -157,8 +157,8 @@ def _do_case(
     tally: Tally,
 ) -> None:
     """Do the CTs of a case in a scene of their own; whatever goes wrong, the next case is done."""
-    from FLARESegLib.batch_cases import load_scans, own_scene
-    from FLARESegLib.batch_outputs import BatchOutputs
+    from FLARESegLib.run.batch_cases import load_scans, own_scene
+    from FLARESegLib.run.batch_outputs import BatchOutputs
 
     arguments, _ = tools
     outputs = BatchOutputs(arguments.output, case.name)
@@ -189,8 +189,8 @@ def _do_scan(
     scan: Scan, outputs: BatchOutputs, tools: tuple[argparse.Namespace, FLARESegLogic]
 ) -> None:
     """Segment one CT and write its results."""
-    from FLARESegLib.batch_outputs import write_results
-    from FLARESegLib.console import ConsoleProgress
+    from FLARESegLib.run.batch_outputs import write_results
+    from FLARESegLib.run.console import ConsoleProgress
 
     arguments, logic = tools
     run = logic.segmentAsync(
@@ -263,7 +263,7 @@ def _tell(tally: Tally, summary: Path | None) -> None:
 
 def leave(code: int) -> None:
     """End Slicer, or this process, with an exit code."""
-    from FLARESegLib.event_loop import in_slicer
+    from FLARESegLib.qt.event_loop import in_slicer
 
     if not in_slicer():
         sys.exit(code)

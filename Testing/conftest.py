@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from flare_core.datasets.phantom import PhantomCase
-    from flare_core.store.home import Home
+    from flare_core.datasets.phantom.make import PhantomCase
+    from flare_core.home import Home
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
@@ -37,7 +37,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def phantom() -> PhantomCase:
     """A whole abdomen, anisotropic (5, 2.5, 2 mm) and oblique. Shared: its arrays are read-only."""
-    from flare_core.datasets.phantom import PhantomSettings, make_phantom
+    from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
 
     case = make_phantom(PhantomSettings(seed=7, spacing_mm=(5.0, 2.5, 2.0), oblique_degrees=8.0))
     case.image.array.flags.writeable = False
@@ -48,7 +48,7 @@ def phantom() -> PhantomCase:
 @pytest.fixture
 def tmp_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """An empty home folder; the person's own one is out of reach as well."""
-    from flare_core.store.home import open_home
+    from flare_core.home import open_home
 
     for variable in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(variable, str(tmp_path))

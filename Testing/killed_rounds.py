@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flare_core.train import rounds, rounds_steps
-from flare_core.train.rounds_status import run_status
+from flare_core.train.rounds import run as rounds
+from flare_core.train.rounds import steps as rounds_steps
+from flare_core.train.rounds.status import run_status
 
 
 def strike() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 from flare_core.anatomy.organs import ALL_TARGETS, organ
 from flare_core.imaging.geometry import Box
 from flare_core.imaging.volume import Volume
+from flare_core.models.package import Package
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.stage import LoadedStage, load_stage, run_stage
-from flare_core.store.package import Package
 
 WANTED = 0.999
 """Least share of equal voxels, and least DSC of an organ."""

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from flare_core.models.nnunet.shapes import shapes_of
+from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import build_network
-from flare_core.store.nnunet_shapes import shapes_of
-from flare_core.store.stage_card import NetworkSpec
 
 NETWORK = NetworkSpec(
     "plain_unet",

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import build_network
-from flare_core.store.stage_card import NetworkSpec
 
 PATCH = (16, 16, 16)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from flare_core.cases.store import CaseStore, LabelFacts, open_store
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.store.cases import CaseStore, LabelFacts, open_store
 from flare_core.train.config import TrainConfig
-from flare_core.train.rounds_settings import RoundSettings
+from flare_core.train.rounds.settings import RoundSettings
 from tiny_training import ORGANS, SHAPE, tiny_config, write_config
 
 SPACING_MM = (8.0, 6.0, 6.0)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import stub_models  # registers the stub's network
-from flare_core.train.rounds import run_rounds
+from flare_core.train.rounds.run import run_rounds
 
 if __name__ == "__main__":
     assert stub_models.RUNTIME.device == "cpu"

@@ -23,9 +23,9 @@ def fill(node, array, ijk_to_ras) -> None:
 def mask_of(node, organ_key):
     """The voxels of an organ in world RAS, rounded to 0.01 mm: a set of points."""
     import vtk
-    from FLARESegLib.results import BINARY
-    from FLARESegLib.segment_identity import organ_segment_ids
-    from FLARESegLib.volumes import as_array, image_voxels, to_world
+    from FLARESegLib.scene.results import BINARY
+    from FLARESegLib.scene.segment_identity import organ_segment_ids
+    from FLARESegLib.scene.volumes import as_array, image_voxels, to_world
 
     segment = node.GetSegmentation().GetSegment(organ_segment_ids(node)[organ_key])
     image = segment.GetRepresentation(BINARY)

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from flare_core.anatomy.organs import organ
 from flare_core.imaging.geometry import CANONICAL, Box, Geometry, Matrix
 from flare_core.imaging.volume import Volume
+from flare_core.models.card import ModelCard, NetworkSpec, Normalisation, StageCard
+from flare_core.models.package import Package, write_package
 from flare_core.networks import NETWORKS
 from flare_core.segment.cascade import Stages
 from flare_core.segment.pipeline import Settings
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.stage import LoadedStage
-from flare_core.store.models import ModelCard, NetworkSpec, Normalisation, StageCard
-from flare_core.store.package import Package, write_package
 
 if TYPE_CHECKING:
     from flare_core.networks.spec import Spec

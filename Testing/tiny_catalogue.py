@@ -10,15 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flare_core.store.catalogue import PublicModel
+    from flare_core.models.catalogue import PublicModel
 
 KEY = "tiny"
 
 
 def tiny_model(address: str) -> PublicModel:
     """The entry: one part, called organs, at this address; empty: to be downloaded by hand."""
-    from flare_core.store.catalogue import PUBLIC, Part
-    from flare_core.store.remote_file import RemoteFile
+    from flare_core.models.catalogue import PUBLIC, Part
+    from flare_core.models.remote_file import RemoteFile
 
     parts = (Part("organs", RemoteFile(address), "SAR"),)
     return replace(PUBLIC["totalsegmentator"], key=KEY, title="Tiny organs", parts=parts)
@@ -28,7 +28,7 @@ def main(core: str, address: str, words: list[str]) -> int:
     """Run ``flare WORDS`` with the entry in the catalogue."""
     sys.path.insert(0, core)
     from flare_core.cli import main as flare
-    from flare_core.store import catalogue
+    from flare_core.models import catalogue
 
     catalogue.PUBLIC[KEY] = tiny_model(address)
     return flare(words)

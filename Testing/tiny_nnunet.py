@@ -238,7 +238,7 @@ def _predicted(model: Path, image: Path, folds: list[str]) -> tuple[np.ndarray, 
 
 
 def _write_cases(raw: Path) -> None:
-    from flare_core.datasets.phantom import PhantomSettings, make_phantom
+    from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
     from flare_core.imaging.files import write_volume
 
     for part in ("imagesTr", "labelsTr"):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from flare_core.datasets.augment import Augmentation
+from flare_core.datasets.augment.patch import Augmentation
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.store.models import NetworkSpec, Normalisation
+from flare_core.models.card import NetworkSpec, Normalisation
 from flare_core.train.config import Phase, TrainConfig, config_text
 
 ORGANS = ("liver", "spleen")

@@ -24,15 +24,15 @@ from pathlib import Path
 
 import numpy as np
 
+from flare_core.cases.rows import insert_case
+from flare_core.cases.schema import now
+from flare_core.cases.settle import new_case, put_version
+from flare_core.cases.store import CaseStore, LabelFacts, open_store
 from flare_core.datasets.case import ALL_ORGANS
 from flare_core.datasets.stored import cases_of_store
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.store.cases import CaseStore, LabelFacts, open_store
-from flare_core.store.cases_rows import insert_case
-from flare_core.store.cases_schema import now
-from flare_core.store.cases_settle import new_case, put_version
 
 LIMIT_S = 1.0
 KINDS = ("expert", "corrected", "pseudo", "pseudo", "pseudo", "pseudo")

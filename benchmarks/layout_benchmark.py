@@ -15,8 +15,8 @@ import time
 
 import torch
 
+from flare_core.models.package import load_package, read_weights
 from flare_core.networks import build_network
-from flare_core.store.package import load_package, read_weights
 
 
 def main() -> None:

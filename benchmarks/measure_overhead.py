@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from flare_core.evaluate.efficiency import measure, summarise
+from flare_core.evaluate.efficiency.measure import measure, summarise
 
 LIMIT_PERCENT = 2.0
 

@@ -31,9 +31,9 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "Testing")]  # the trainer is 
 
 import nnunet_agreement  # noqa: E402
 import tiny_nnunet  # noqa: E402
+from flare_core.home import open_home  # noqa: E402
 from flare_core.imaging.files import read_volume  # noqa: E402
-from flare_core.store.home import open_home  # noqa: E402
-from flare_core.store.nnunet_import import import_nnunet  # noqa: E402
+from flare_core.models.nnunet.convert import import_nnunet  # noqa: E402
 
 SCANS = [REPOSITORY.parent / f"shared/data/ct/{name}.nii.gz" for name in ("hcc015b", "hcc009thick")]
 """2.5 mm slices; 10 mm slices, which nnU-Net resamples apart for every network."""

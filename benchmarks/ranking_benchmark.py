@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from flare_core.cli import main as flare
-from flare_core.evaluate.ranking import rank_teams
-from flare_core.evaluate.ranking_schemes import find_scheme
-from flare_core.evaluate.ranking_table import read_results
+from flare_core.evaluate.ranking.rank import rank_teams
+from flare_core.evaluate.ranking.schemes import find_scheme
+from flare_core.evaluate.ranking.table import read_results
 
 LIMIT_S = 30.0
 HEAD = "case,organ_dsc,organ_nsd,lesion_dsc,lesion_nsd,runtime_s,gpu_max_mib,auc_gpu_mib_s"

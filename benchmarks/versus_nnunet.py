@@ -63,7 +63,7 @@ def main() -> None:
 
 def _prepare(folder: Path, arguments: argparse.Namespace) -> None:
     """Write the model folder and the scan's voxels."""
-    from flare_core.datasets.phantom import PhantomSettings, make_phantom
+    from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
     from flare_core.imaging.files import read_volume
 
     if arguments.scan is None:
@@ -133,12 +133,12 @@ def _nnunet(
 def _ours(
     folder: Path, array: np.ndarray, spacing: list[float], arguments: argparse.Namespace
 ) -> Work:
+    from flare_core.home import open_home
     from flare_core.imaging.geometry import Box, Geometry
     from flare_core.imaging.volume import Volume
+    from flare_core.models.nnunet.convert import import_nnunet
     from flare_core.segment.runtime import Runtime
     from flare_core.segment.stage import load_stage, run_stage
-    from flare_core.store.home import open_home
-    from flare_core.store.nnunet_import import import_nnunet
 
     package = import_nnunet(folder / "model", home=open_home(folder / f"home-{arguments.side}"))
     stage = load_stage(package, "organs", Runtime("cpu", arguments.side, arguments.threads))

@@ -13,6 +13,7 @@ is needed to put the older ones back, and `restore` does so before the same file
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -321,3 +322,12 @@ def _lock(descriptor: int, exclusive: bool) -> bool | None:
             if exclusive or time.monotonic() > end:
                 return False
             time.sleep(0.01)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file as 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -17,7 +17,7 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Protocol
 
-from FLARESegLib.failures import RunFailed
+from FLARESegLib.run.failures import RunFailed
 
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
 

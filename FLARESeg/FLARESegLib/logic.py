@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from FLARESegLib import dependencies
-from FLARESegLib.console import ConsoleProgress
-from FLARESegLib.failures import RunFailed
-from FLARESegLib.run import Run
-from FLARESegLib.run_facts import Options, RunProgress, SceneCode, Tools
-from FLARESegLib.workplace import Workplace, shared_workplace
+from FLARESegLib.run.console import ConsoleProgress
+from FLARESegLib.run.facts import Options, RunProgress, SceneCode, Tools
+from FLARESegLib.run.failures import RunFailed
+from FLARESegLib.run.run import Run
+from FLARESegLib.run.workplace import Workplace, shared_workplace
 
 try:
     from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
@@ -212,9 +212,9 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
             If the segmentation or its volume cannot be measured.
         """
         from flare_core.segment.statistics import organ_statistics, rows_to_json
-        from FLARESegLib.corrections import current_labels, volume_of
-        from FLARESegLib.result_measures import measured_organs
-        from FLARESegLib.volumes import node_volume
+        from FLARESegLib.correction.corrections import current_labels, volume_of
+        from FLARESegLib.scene.volumes import node_volume
+        from FLARESegLib.statistics.measures import measured_organs
 
         volumeNode = volumeNode or volume_of(segmentationNode)
         labels = current_labels(segmentationNode, volumeNode)
@@ -271,9 +271,9 @@ def load_scene_code() -> SceneCode:
     RunFailed
         If the worker would lack Python packages.
     """
-    from FLARESegLib import results  # noqa: F401 - `showing` needs it, when it is late to wait
-    from FLARESegLib.showing import show_steps
-    from FLARESegLib.volumes import copy_steps
+    from FLARESegLib.scene import results  # noqa: F401 - `showing` needs it, when it is late to wait
+    from FLARESegLib.scene.showing import show_steps
+    from FLARESegLib.scene.volumes import copy_steps
 
     lacking = dependencies.missing()
     if lacking:

@@ -11,22 +11,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from FLARESegLib import views
-from FLARESegLib.correction_panel import CorrectionPanel
-from FLARESegLib.model_menu import ModelMenu, tools_of
+from FLARESegLib.correction.panel import CorrectionPanel
+from FLARESegLib.models.menu import ModelMenu, tools_of
 from FLARESegLib.parameters import parameter_node
-from FLARESegLib.result_measures import Measured, ResultMeasures
-from FLARESegLib.results import result_of
-from FLARESegLib.run_panel import Request, RunPanel
-from FLARESegLib.settings_box import SettingsBox
-from FLARESegLib.show_3d_button import Show3DButton
-from FLARESegLib.statistics_lines import rows_of
-from FLARESegLib.statistics_panel import StatisticsPanel
-from FLARESegLib.translation import _
+from FLARESegLib.qt.translation import _
+from FLARESegLib.run.panel import Request, RunPanel
+from FLARESegLib.run.settings_box import SettingsBox
+from FLARESegLib.scene import views
+from FLARESegLib.scene.results import result_of
+from FLARESegLib.scene.show_3d_button import Show3DButton
+from FLARESegLib.statistics.lines import rows_of
+from FLARESegLib.statistics.measures import Measured, ResultMeasures
+from FLARESegLib.statistics.panel import StatisticsPanel
 
 if TYPE_CHECKING:
-    from FLARESegLib.model_installer import ModelTools
-    from FLARESegLib.run import RunResult
+    from FLARESegLib.models.installer import ModelTools
+    from FLARESegLib.run.run import RunResult
 
 
 class Panel:

@@ -7,7 +7,7 @@ import enum
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from FLARESegLib.translation import _
+from FLARESegLib.qt.translation import _
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
 DEFAULT_MODEL = "default"

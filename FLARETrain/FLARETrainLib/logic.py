@@ -19,16 +19,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from FLARESegLib.child_process import Child, QtChild, ThreadedChild
-from FLARESegLib.event_loop import EventLoop, default_loop, in_slicer
+from FLARESegLib.qt.event_loop import EventLoop, default_loop, in_slicer
+from FLARESegLib.run.child_process import Child, QtChild, ThreadedChild
 
 from flare_core.errors import FlareError
-from flare_core.store.home import Home, open_home
-from flare_core.store.in_use import model_in_use, read_in_use, roll_back
-from FLARETrainLib.detached import Command, flare_command, last_words, start_detached
-from FLARETrainLib.run_request import REQUEST, RunRequest, write_request
-from FLARETrainLib.run_state import RunState, known_runs, read_state
-from FLARETrainLib.short_process import Answer, ShortProcess
+from flare_core.home import Home, open_home
+from flare_core.models.in_use import model_in_use, read_in_use, roll_back
+from FLARETrainLib.run.detached import Command, flare_command, last_words, start_detached
+from FLARETrainLib.run.request import REQUEST, RunRequest, write_request
+from FLARETrainLib.run.short_process import Answer, ShortProcess
+from FLARETrainLib.run.state import RunState, known_runs, read_state
 
 Told = Callable[[Answer], None]
 

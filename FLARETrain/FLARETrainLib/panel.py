@@ -13,18 +13,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from FLARESegLib.remembered import Remembered
-from FLARESegLib.translation import _
+from FLARESegLib.correction.remembered import Remembered
+from FLARESegLib.qt.translation import _
 
-from FLARETrainLib.add_panel import AddPanel
-from FLARETrainLib.case_opener import CaseOpener
-from FLARETrainLib.cases_panel import CasesPanel
-from FLARETrainLib.comparison_panel import ComparisonPanel
+from FLARETrainLib.cases.add_panel import AddPanel
+from FLARETrainLib.cases.opener import CaseOpener
+from FLARETrainLib.cases.panel import CasesPanel
+from FLARETrainLib.cases.to_correction import go_to_correction
+from FLARETrainLib.comparison.panel import ComparisonPanel
 from FLARETrainLib.parameters import parameter_node
-from FLARETrainLib.run_panel import RunPanel
-from FLARETrainLib.run_watch import RunView
-from FLARETrainLib.to_correction import go_to_correction
-from FLARETrainLib.training_panel import TrainingPanel
+from FLARETrainLib.run.panel import RunPanel
+from FLARETrainLib.run.training_panel import TrainingPanel
+from FLARETrainLib.run.watch import RunView
 
 
 class Panel:

@@ -11,10 +11,10 @@ import torch
 
 from flare_core import NothingFound, Segmentation, Settings, Volume, read_volume, segment_ct
 from flare_core.anatomy.organs import ORGANS, organ
-from flare_core.datasets.phantom import PhantomCase, PhantomSettings, make_phantom
+from flare_core.datasets.phantom.make import PhantomCase, PhantomSettings, make_phantom
 from flare_core.evaluate.metrics.dsc import dice
 from flare_core.imaging.geometry import AxisMap, Box
-from flare_core.store.package import load_package
+from flare_core.models.package import load_package
 
 LARGE = ("liver", "spleen", "right_kidney", "left_kidney")
 

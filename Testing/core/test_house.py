@@ -23,15 +23,15 @@ BAD: dict[str, list[dict[str, str]]] = {
         {"flare_core/imaging/x.py": "from flare_core.segment.pipeline import segment_ct"},
         {"flare_core/anatomy/x.py": "def f():\n    import flare_core.imaging.volume"},
         {"flare_core/segment/x.py": "from flare_core import train"},
-        {"flare_core/train/x.py": "from flare_core.evaluate.ranking import rank"},
+        {"flare_core/train/x.py": "from flare_core.evaluate.ranking.rank import rank"},
         {"flare_core/datasets/x.py": "from flare_core import segment_ct"},
-        {"flare_core/errors.py": "from flare_core.store import home"},
+        {"flare_core/errors.py": "from flare_core.models import package"},
         {"flare_core/plumbing/x.py": ""},
     ],
     "each layer imports only the packages it may": [
         {"flare_core/anatomy/x.py": "import numpy as np"},
         {"flare_core/networks/x.py": "from scipy import ndimage"},
-        {"flare_core/store/x.py": "def f():\n    import SimpleITK"},
+        {"flare_core/cases/x.py": "def f():\n    import SimpleITK"},
         {"flare_core/segment/x.py": "import pandas"},
         {"flare_core/segment/x.py": "from . import cascade"},
     ],
@@ -60,7 +60,7 @@ BAD: dict[str, list[dict[str, str]]] = {
         {"flare_core/x.py": '"""Doc."""\n# from __future__ import annotations\ndef f(): ...'},
     ],
     "no blind except": [
-        {"flare_core/store/x.py": f"try:\n    f()\nexcept{what}:\n    pass"}
+        {"flare_core/cases/x.py": f"try:\n    f()\nexcept{what}:\n    pass"}
         for what in ("", " Exception", " BaseException as e", " (OSError, Exception)")
     ],
     "dataclasses are frozen and explain their fields": [
@@ -146,7 +146,7 @@ GOOD: dict[str, dict[str, str]] = {
 WITHOUT_TORCH = sorted(
     source.module
     for source in SOURCES
-    if source.module in ("flare_core", "flare_core.store.models", "flare_core.datasets.case")
+    if source.module in ("flare_core", "flare_core.models.card", "flare_core.datasets.case")
     or source.path.startswith(("flare_core/anatomy/", "flare_core/imaging/", "flare_core/cli/"))
 )
 

@@ -19,9 +19,9 @@ import torch
 from flare_core.imaging.files import read_geometry, read_labels, write_volume
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
+from flare_core.models.card import ModelCard, NetworkSpec, Normalisation, StageCard
+from flare_core.models.package import write_package
 from flare_core.networks import build_network
-from flare_core.store.models import ModelCard, NetworkSpec, Normalisation, StageCard
-from flare_core.store.package import write_package
 
 ROOT = Path(__file__).parents[2]
 CPU = ("--device", "cpu", "--threads", "1", "--precision", "float32")
@@ -167,7 +167,7 @@ def test_a_scan_without_organs_gets_an_empty_map(model, tmp_path):
 
 def _without_liver(model: Path, folder: Path) -> Path:
     """The same model with weights that never find a liver."""
-    from flare_core.store.package import load_package, read_weights
+    from flare_core.models.package import load_package, read_weights
 
     package = load_package(model)
     weights = read_weights(package.weights_path("organs"))

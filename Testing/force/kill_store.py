@@ -22,15 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from core.store.small_cases import GRID, LIVER, SPLEEN, labels
-from flare_core.datasets.exchange import ImportSettings, export_nnunet, import_dataset
+from core.cases.small_cases import GRID, LIVER, SPLEEN, labels
+from flare_core.cases.rebuild import rebuild
+from flare_core.cases.store import CaseStore, LabelFacts, open_store
+from flare_core.datasets.exchange.exporting import export_nnunet
+from flare_core.datasets.exchange.importing import ImportSettings, import_dataset
 from flare_core.datasets.stored import cases_of_store
 from flare_core.errors import InputError
 from flare_core.imaging import label_map  # noqa: F401 - loaded before anything is forked
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.volume import Volume
-from flare_core.store.cases import CaseStore, LabelFacts, open_store
-from flare_core.store.cases_rebuild import rebuild
 from force.counts import Counts, one
 from force.killing import apart, temporary
 

@@ -10,22 +10,22 @@ from pathlib import Path
 
 import killed_rounds
 import rounds_world
-from core.cli.constant_model import write_constant_model
-from core.cli.fake_engine import four
-from core.store.small_cases import LIVER, SPLEEN, labels, scan
+from constant_model import write_constant_model
+from core.cases.small_cases import LIVER, SPLEEN, labels, scan
+from fake_engine import four
 from file_server import Site, serving
 from flare_core import cli
+from flare_core.cases.store import LabelFacts, open_store
 from flare_core.errors import InputError
+from flare_core.home import Home
 from flare_core.imaging.files import read_labels, write_volume
-from flare_core.store.archive import pack
-from flare_core.store.cases import LabelFacts, open_store
-from flare_core.store.download import download
-from flare_core.store.home import Home
-from flare_core.store.package import load_package, read_weights
-from flare_core.store.remote_file import RemoteFile
+from flare_core.models.archive import pack
+from flare_core.models.download import download
+from flare_core.models.package import load_package, read_weights
+from flare_core.models.remote_file import RemoteFile
 from flare_core.train.checkpoint import load_checkpoint
-from flare_core.train.rounds import run_rounds, start_rounds
-from flare_core.train.rounds_status import run_status
+from flare_core.train.rounds.run import run_rounds, start_rounds
+from flare_core.train.rounds.status import run_status
 from force.killing import Scene
 from force.readers_imaging import phantom
 from nnunet_folders import write_v2
@@ -181,7 +181,7 @@ def _export_lost(folder: Path, after: bool) -> str:
     path, home = folder / "out.zip", Home(folder / "looked")
     if not path.exists():
         return "no package is there" if after else ""
-    from flare_core.store.archive import install
+    from flare_core.models.archive import install
 
     try:
         install(path, home=home)

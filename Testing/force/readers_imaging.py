@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from dicom_files import Series, write_series
-from flare_core.datasets.phantom import PhantomCase, PhantomSettings, make_phantom
+from flare_core.datasets.phantom.make import PhantomCase, PhantomSettings, make_phantom
 from flare_core.imaging import apart
-from flare_core.imaging.dicom import list_series
+from flare_core.imaging.dicom.series import list_series
 from flare_core.imaging.files import (
     read_geometry,
     read_labels,

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import nnunet_folders
-from flare_core.store.archive import install
-from flare_core.store.home import Home
-from flare_core.store.nnunet_import import import_nnunet
-from flare_core.store.nnunet_v1_pickle import read_plans_pickle
-from flare_core.store.package import load_package, read_weights
+from flare_core.home import Home
+from flare_core.models.archive import install
+from flare_core.models.nnunet.convert import import_nnunet
+from flare_core.models.nnunet.v1_pickle import read_plans_pickle
+from flare_core.models.package import load_package, read_weights
 from flare_core.train.checkpoint import load_checkpoint, read_start
 from force.children import Reader
 from force.mutations import VALUES, spoil_bytes, spoil_json

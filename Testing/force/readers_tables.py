@@ -13,18 +13,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from core.cli.fake_engine import CALLS, FAKE
-from core.store.small_cases import LIVER, SPLEEN, labels, scan
-from flare_core.cli.worker import Worker
+from core.cases.small_cases import LIVER, SPLEEN, labels, scan
+from fake_engine import CALLS, FAKE
+from flare_core.cases.store import LabelFacts, open_store
 from flare_core.datasets.case import cases_of_folder, load_cases, save_cases
-from flare_core.datasets.flare import find_dataset
-from flare_core.datasets.flare_check import check_dataset
-from flare_core.evaluate.ranking_schemes import SCHEMES, find_scheme
-from flare_core.evaluate.ranking_table import read_results
-from flare_core.store.cases import LabelFacts, open_store
+from flare_core.datasets.flare.check import check_dataset
+from flare_core.datasets.flare.dataset import find_dataset
+from flare_core.evaluate.ranking.schemes import SCHEMES, find_scheme
+from flare_core.evaluate.ranking.table import read_results
+from flare_core.jobs.worker import Worker
 from flare_core.train.config import load_config
-from flare_core.train.rounds_settings import RoundSettings, load_round_settings
-from flare_core.train.rounds_status import run_status
+from flare_core.train.rounds.settings import RoundSettings, load_round_settings
+from flare_core.train.rounds.status import run_status
 from force.children import Reader, complaint
 from force.mutations import WORDS, spoil_bytes, spoil_json, spoil_lines
 from force.readers_models import Files, files_below, put
@@ -97,7 +97,7 @@ def _spoil_catalogue(path: Path, chance: random.Random) -> None:
 
 def _read_store(path: Path) -> None:
     """Do what `flare cases` does: verify, list, history, then build it anew."""
-    from flare_core.store.cases_rebuild import rebuild
+    from flare_core.cases.rebuild import rebuild
 
     first: Exception | None = None
     for work in (_verified, _listed, rebuild, _listed):

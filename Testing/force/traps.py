@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from core.cli.constant_model import write_constant_model
-from core.store.small_cases import LIVER, SPLEEN, labels, scan
+from constant_model import write_constant_model
+from core.cases.small_cases import LIVER, SPLEEN, labels, scan
 from flare_core.imaging.files import write_labels, write_volume
 from force.budget import Budget
 from force.counts import Counts, one

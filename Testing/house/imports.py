@@ -11,22 +11,46 @@ from pathlib import Path
 
 from house.source import ROOT, Source, core_only
 
-EVERYWHERE = {"errors", "atomic", "processes", "__version__"}
+EVERYWHERE = {
+    "alive",
+    "alive_files",
+    "errors",
+    "atomic",
+    "home",
+    "json_fields",
+    "processes",
+    "__version__",
+}
 """Parts of flare_core that every layer may use; they themselves use only each other."""
 
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "atomic": set(),
+    "home": set(),
+    "json_fields": set(),
+    "alive": set(),
+    "alive_files": set(),
     "processes": set(),
     "anatomy": set(),
     "imaging": set(),
     "networks": set(),
-    "store": {"imaging", "anatomy"},
-    "datasets": {"store", "imaging", "anatomy"},
-    "segment": {"store", "networks", "imaging", "anatomy"},
-    "evaluate": {"datasets", "store", "imaging", "anatomy"},
-    "report": {"segment", "imaging", "anatomy"},
-    "train": {"segment", "datasets", "networks", "store", "imaging", "anatomy", "evaluate.metrics"},
+    "models": {"imaging", "anatomy"},
+    "cases": {"imaging", "anatomy"},
+    "datasets": {"cases", "imaging", "anatomy"},
+    "segment": {"models", "networks", "imaging", "anatomy"},
+    "evaluate": {"datasets", "imaging", "anatomy"},
+    "train": {
+        "segment",
+        "datasets",
+        "networks",
+        "models",
+        "cases",
+        "imaging",
+        "anatomy",
+        "evaluate.metrics",
+    },
+    "report": {"train", "evaluate", "segment", "datasets", "imaging", "anatomy"},
+    "jobs": {"report", "segment", "models", "imaging", "anatomy"},
 }
 """What each layer may use besides itself. Files that are no layer (`__init__`, `__main__`) and the
 command line may use all of it."""
@@ -36,11 +60,16 @@ TOP = {"__init__", "__main__", "cli"}
 PACKAGES: dict[str, set[str]] = {
     "errors": set(),
     "atomic": set(),
+    "home": set(),
+    "json_fields": set(),
+    "alive": set(),
+    "alive_files": set(),
     "processes": set(),
     "anatomy": set(),
     "imaging": {"numpy", "SimpleITK", "torch"},
     "networks": {"torch"},
-    "store": {"requests", "safetensors", "torch"},
+    "models": {"requests", "safetensors", "torch"},
+    "cases": set(),
 }
 """What each layer may import from outside; the others may import whatever pyproject.toml names."""
 

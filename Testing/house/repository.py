@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ COMMAND_MARK = {"NAME", "HELP", "run"}
 WITHOUT_TEST: dict[str, str] = {}
 """Modules that may stay without a mirrored test, and why; an entry that is not needed fails."""
 
+INIT = "/__init__.py"
 SCANS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm", ".npz", ".npy")
 LARGEST_REPOSITORY_MIB = 60
 LARGEST_FILE_MIB = 12
@@ -108,14 +110,17 @@ def mirrored_tests(sources: Sequence[Source]) -> list[str]:
     """Find modules of the core without a test at the same place under Testing/core.
 
     `a/b.py` has `a/test_b.py` or `a/test_b_more.py`; `a/b_part.py` may leave it to the test of the
-    `a/b.py` that it is a part of.
+    `a/b.py` that it is a part of, and any module of a room to the one where the room's `__init__`
+    says to start.
     """
     paths = {source.path for source in sources}
+    starts = {source.path: _start(source) for source in sources if source.path.endswith(INIT)}
     missing = {
         source.path
         for source in core_only(sources)
         if not PurePosixPath(source.path).name.startswith("__")
         and not _tests_of(source.path, paths)
+        and not _tests_of(starts.get(f"{PurePosixPath(source.path).parent}{INIT}", ""), paths)
     }
     problems = [f"{path}: no test at {_test_path(path)}" for path in sorted(missing)]
     return [p for p in problems if p.partition(":")[0] not in WITHOUT_TEST] + [
@@ -125,12 +130,20 @@ def mirrored_tests(sources: Sequence[Source]) -> list[str]:
     ]
 
 
+def _start(source: Source) -> str:
+    """Path of the module where the docstring of a room says to start; empty if it does not."""
+    said = re.search(r"Start at `(\w+)`", ast.get_docstring(source.tree) or "")
+    return f"{source.path.removesuffix(INIT)}/{said[1]}.py" if said else ""
+
+
 def _test_path(path: str) -> str:
     below = PurePosixPath(path).relative_to("flare_core")
     return (PurePosixPath("Testing/core") / below.parent / f"test_{below.name}").as_posix()
 
 
 def _tests_of(path: str, paths: set[str]) -> list[str]:
+    if not path:
+        return []
     wanted = _test_path(path).removesuffix(".py")
     found = [p for p in paths if p == f"{wanted}.py" or p.startswith(f"{wanted}_")]
     whole = [w for w in paths if w != path and path.startswith(w.removesuffix(".py") + "_")]

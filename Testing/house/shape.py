@@ -109,11 +109,11 @@ def module_head(sources: Sequence[Source]) -> list[str]:
 
 
 def blind_except(sources: Sequence[Source]) -> list[str]:
-    """Find handlers that catch everything, outside the command line."""
+    """Find handlers that catch everything, outside the command line and the jobs."""
     return [
         f"{source.at(node)}: catches everything; name the errors"
         for source in core_only(sources)
-        if source.layer != "cli"
+        if source.layer not in ("cli", "jobs")
         for node in ast.walk(source.tree)
         if isinstance(node, ast.ExceptHandler) and _is_blind(node.type)
     ]

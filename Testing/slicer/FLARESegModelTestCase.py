@@ -38,13 +38,13 @@ class FLARESegModelTestCase(PanelTestCase):
         self.top, self.ui = load_ui()
         place = double_workplace(self.temporary, *words)
         self.logic = library("logic").FLARESegLogic(workplace=place)
-        menus, installers = library("model_menu"), library("model_installer")
-        from flare_core.store.home import Home
-        from flare_core.store.remote_file import remote_size
+        menus, installers = library("models.menu"), library("models.installer")
+        from flare_core.home import Home
+        from flare_core.models.remote_file import remote_size
 
         core = str(library("core_path").core_folder())
         program = ["-X", "utf8", tiny_catalogue.__file__, core, self.address]
-        python = library("workplace").python_program()
+        python = library("run.workplace").python_program()
         tools = installers.ModelTools(
             home=Home(self.folder / "home"),
             catalogue={"tiny": tiny_catalogue.tiny_model(self.address)},
@@ -87,8 +87,8 @@ class FLARESegModelTestCase(PanelTestCase):
         return [self.ui.modelBox.itemText(row) for row in range(self.ui.modelBox.count)]
 
     def packed_default(self) -> str:
-        from flare_core.store.archive import pack
-        from flare_core.store.package import load_package
+        from flare_core.models.archive import pack
+        from flare_core.models.package import load_package
 
         return str(pack(load_package("default"), self.folder / "package.zip"))
 
@@ -104,9 +104,9 @@ class FLARESegModelTestCase(PanelTestCase):
         self.assertTrue(self.ui.getModelsButton.enabled)
 
     def test_nobody_there_means_no(self) -> None:
-        dialogs = library("dialogs")
+        dialogs = library("qt.dialogs")
         self.open_with_models()
-        tools = library("model_menu").tools_of(self.logic)
+        tools = library("models.menu").tools_of(self.logic)
         self.assertIs(tools.agree, dialogs.agree)
         if dialogs.allowed():
             self.skipTest("somebody could answer here")

@@ -48,13 +48,13 @@ class FLARESegModuleTestCase(PanelTestCase):
 
     def test_reload_reads_the_library_again_and_leaves_a_working_panel(self) -> None:
         before = self.widget()
-        module = library("run_panel")
+        module = library("run.panel")
         before.onReload()
         pump(0.1)
         after = self.widget()
         self.assertIsNot(after, before)
         self.assertIsNone(before.panel)
-        self.assertIsNot(sys.modules["FLARESegLib.run_panel"], module)
+        self.assertIsNot(sys.modules["FLARESegLib.run.panel"], module)
         volume = add_ct()
         after.enter()
         self.assertEqual(after.panel.request().volume, volume)

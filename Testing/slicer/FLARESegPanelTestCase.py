@@ -119,14 +119,14 @@ class FLARESegPanelTestCase(PanelTestCase):
         self.apply()
         node = self.ui.outputSelector.currentNode()
         display = node.GetDisplayNode()
-        ids = library("segment_identity").organ_segment_ids(node)
+        ids = library("scene.segment_identity").organ_segment_ids(node)
         before = {key: display.GetSegmentOpacity2DFill(ids[key]) for key in ids}
         if not self.nodes("vtkMRMLSliceNode"):  # an application without views
             slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode").SetLayoutName("Red")
         self.panel.statistics.select("spleen")
         self.assertEqual(display.GetSegmentOpacity2DFill(ids["spleen"]), before["spleen"])
         self.assertLess(display.GetSegmentOpacity2DFill(ids["liver"]), before["liver"])
-        centre = library("statistics_nodes").organ_centre(node, "spleen")
+        centre = library("statistics.nodes").organ_centre(node, "spleen")
         for slice_node in self.nodes("vtkMRMLSliceNode"):
             to_ras = slice_node.GetSliceToRAS()
             normal = [to_ras.GetElement(axis, 2) for axis in range(3)]
@@ -183,7 +183,7 @@ class FLARESegPanelTestCase(PanelTestCase):
     def erase_spleen(self) -> None:
         """What the eraser does, without a mouse."""
         node = self.ui.outputSelector.currentNode()
-        number = library("segment_identity").organ_segment_ids(node)["spleen"]
+        number = library("scene.segment_identity").organ_segment_ids(node)["spleen"]
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         logic.ClearSegment(node, number)
         node.GetSegmentation().InvokeEvent(
@@ -226,7 +226,7 @@ class FLARESegPanelTestCase(PanelTestCase):
         self.assertEqual(self.ui.historyTable.rowCount, 2)
         self.assertEqual(self.ui.historyTable.item(0, 2).text(), "Dr. Self-Test")
         library("core_path").make_importable()
-        from flare_core.store.cases import open_store
+        from flare_core.cases.store import open_store
 
         with open_store(self.panel.correction.folder) as store:
             (case,) = store.cases()
@@ -244,8 +244,8 @@ class FLARESegPanelTestCase(PanelTestCase):
         self.panel.correction.review.choose("spleen")
         self.ui.editButton.click()
         node = self.ui.outputSelector.currentNode()
-        editor = library("editor").editor_node()
-        ids = library("segment_identity").organ_segment_ids(node)
+        editor = library("correction.editor").editor_node()
+        ids = library("scene.segment_identity").organ_segment_ids(node)
         self.assertEqual(editor.GetSegmentationNode(), node)
         self.assertEqual(editor.GetSourceVolumeNode(), volume)
         self.assertEqual(editor.GetSelectedSegmentID(), ids["spleen"])

@@ -19,7 +19,7 @@ class FLARESegResultTestCase(PanelTestCase):
 
     def test_voxels_are_where_the_blocks_are(self) -> None:
         volume, node = self.segmented()
-        labels = library("corrections").current_labels(node, volume).array
+        labels = library("correction.corrections").current_labels(node, volume).array
         expected = np.zeros_like(labels)
         for number, part in BLOCKS.items():
             expected[part] = number
@@ -31,7 +31,7 @@ class FLARESegResultTestCase(PanelTestCase):
         from flare_core.anatomy.organs import organ
 
         _, node = self.segmented()
-        for key, number in library("segment_identity").organ_segment_ids(node).items():
+        for key, number in library("scene.segment_identity").organ_segment_ids(node).items():
             segment, target = node.GetSegmentation().GetSegment(number), organ(key)
             self.assertEqual(segment.GetName(), target.name)
             self.assertEqual([round(255 * part) for part in segment.GetColor()],
@@ -56,7 +56,7 @@ class FLARESegResultTestCase(PanelTestCase):
         _, node = self.segmented()
         self.assertTrue(self.ui.show3DButton.enabled)
         self.assertTrue(node.CreateClosedSurfaceRepresentation())
-        number = library("segment_identity").organ_segment_ids(node)["liver"]
+        number = library("scene.segment_identity").organ_segment_ids(node)["liver"]
         import vtk
 
         surface = vtk.vtkPolyData()

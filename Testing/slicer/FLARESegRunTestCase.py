@@ -196,12 +196,12 @@ class FLARESegRunTestCase(PanelTestCase):
     @unittest.skipUnless(importlib.util.find_spec("torch"), "torch is not installed")
     def test_the_real_worker_segments_a_phantom(self) -> None:
         library("core_path").make_importable()
-        from flare_core.datasets.phantom import PhantomSettings, make_phantom
+        from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
 
         case = make_phantom(PhantomSettings(seed=7, spacing_mm=(5.0, 2.5, 2.5)))
         volume = volume_of(case.image)
         node = library("logic").FLARESegLogic().segment(volume, organs=["liver", "spleen"])
-        labels = library("corrections").current_labels(node, volume).array
+        labels = library("correction.corrections").current_labels(node, volume).array
         truth = case.labels.array
         for number in (1, 3):
             both = np.count_nonzero((labels == number) & (truth == number))

@@ -50,7 +50,7 @@ class FLARETrainPanelTestCase(TrainPanelTestCase):
         self.assertFalse(self.ui.keepAsideButton.enabled)  # the hold-out is chosen once
 
     def test_a_rejected_case_says_who_and_why(self) -> None:
-        from flare_core.store.cases import open_store
+        from flare_core.cases.store import open_store
 
         self.open_panel()
         self.choose("paul")
@@ -112,7 +112,7 @@ class FLARETrainPanelTestCase(TrainPanelTestCase):
     def test_ten_thousand_cases_stay_in_pages(self) -> None:
         from dataclasses import replace
 
-        rows = library("case_rows")
+        rows = library("cases.rows")
         self.open_panel()
         known = self.panel.cases.listing.rows[0]
         many = tuple(

@@ -76,7 +76,7 @@ class FLARETrainRunTestCase(TrainPanelTestCase):
         self.assertEqual(self.commands[-1][:3], ["rounds", "resume", str(run)])
 
     def test_rolling_back_tells_which_model_is_used_again(self) -> None:
-        from flare_core.store.in_use import put_in_use
+        from flare_core.models.in_use import put_in_use
 
         self.make_run()
         self.open_panel()

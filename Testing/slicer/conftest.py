@@ -117,9 +117,9 @@ def draw():
 
     def paint(node, segment_id, mask, over=None):
         import vtk
-        from FLARESegLib.corrections import volume_of
-        from FLARESegLib.segment_identity import segment_ids
-        from FLARESegLib.volumes import as_vtk, ijk_to_ras, image_voxels
+        from FLARESegLib.correction.corrections import volume_of
+        from FLARESegLib.scene.segment_identity import segment_ids
+        from FLARESegLib.scene.volumes import as_vtk, ijk_to_ras, image_voxels
 
         import slicer
 

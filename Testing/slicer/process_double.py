@@ -59,15 +59,15 @@ def alive(pid: int) -> bool:
 
 def worker_of(command, loop):
     """A worker process of this command, not started."""
-    from FLARESegLib.child_process import ThreadedChild
-    from FLARESegLib.worker_process import WorkerProcess
+    from FLARESegLib.run.child_process import ThreadedChild
+    from FLARESegLib.run.worker_process import WorkerProcess
 
     return WorkerProcess(lambda: command, lambda: ThreadedChild(loop), loop)
 
 
 def node_of(scene, volume, name="CT"):
     """A volume node with the voxels and the place of a `Volume`."""
-    from FLARESegLib.batch_cases import volume_node
+    from FLARESegLib.run.batch_cases import volume_node
 
     return volume_node(scene, volume, name)
 

@@ -6,9 +6,9 @@ A test module has them through ``pytest_plugins``; functions to call are in `pro
 from __future__ import annotations
 
 import pytest
-from FLARESegLib.event_loop import PlainLoop
 from FLARESegLib.logic import FLARESegLogic
-from FLARESegLib.workplace import Workplace
+from FLARESegLib.qt.event_loop import PlainLoop
+from FLARESegLib.run.workplace import Workplace
 from process_double import bad_command, node_of, stub_command, until, worker_of
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 
-from FLARESegLib.child_process import End, ThreadedChild
+from FLARESegLib.run.child_process import End, ThreadedChild
 
 SIGNALS = (
     "readyReadStandardOutput()",

@@ -85,8 +85,8 @@ def load_ui() -> tuple[Any, Any]:
 
 def double_workplace(folder: Path, *words: str) -> Any:
     """A workplace whose worker is `worker_double.py`, with these options."""
-    places, processes = library("workplace"), library("worker_process")
-    children, loops = library("child_process"), library("event_loop")
+    places, processes = library("run.workplace"), library("run.worker_process")
+    children, loops = library("run.child_process"), library("qt.event_loop")
     core = str(library("core_path").core_folder())
     arguments = [str(HERE / "worker_double.py"), core, *words]
 
@@ -156,7 +156,7 @@ class PanelTestCase(WatchedTestCase):
         self.temporary.mkdir()
 
     def keys(self) -> tuple[str, ...]:
-        remembered = library("remembered")
+        remembered = library("correction.remembered")
         return remembered.AUTHOR, remembered.FOLDER
 
     def open_panel(self, *words: str) -> Any:

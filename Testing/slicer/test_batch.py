@@ -8,8 +8,8 @@ import sys
 
 import numpy as np
 import pytest
-from FLARESegLib import batch_cases
 from FLARESegLib.logic import FLARESegLogic
+from FLARESegLib.run import batch_cases
 from process_double import ROOT, node_of
 
 from flare_core.errors import InputError

@@ -3,10 +3,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from FLARESegLib.child_process import QtChild, ThreadedChild
-from FLARESegLib.event_loop import PlainLoop
-from FLARESegLib.worker_process import WorkerProcess
-from FLARESegLib.workplace import worker_command
+from FLARESegLib.qt.event_loop import PlainLoop
+from FLARESegLib.run.child_process import QtChild, ThreadedChild
+from FLARESegLib.run.worker_process import WorkerProcess
+from FLARESegLib.run.workplace import worker_command
 from process_double import alive, bad_command, until
 from qt_process_double import SIGNALS, qt_with
 

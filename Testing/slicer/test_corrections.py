@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from FLARESegLib import volumes
-from FLARESegLib.corrections import (
+from FLARESegLib.correction.corrections import (
     changes,
     count_changes,
     current_labels,
@@ -12,9 +11,10 @@ from FLARESegLib.corrections import (
     reset_organ,
     volume_of,
 )
-from FLARESegLib.kept_output import KEPT_ROLE, forget_output, kept_output
-from FLARESegLib.results import BINARY, show_result
-from FLARESegLib.segment_identity import organ_segment_ids, segment_ids
+from FLARESegLib.scene import volumes
+from FLARESegLib.scene.kept_output import KEPT_ROLE, forget_output, kept_output
+from FLARESegLib.scene.results import BINARY, show_result
+from FLARESegLib.scene.segment_identity import organ_segment_ids, segment_ids
 
 import slicer
 from flare_core.anatomy.organs import LESION, ORGANS, organ

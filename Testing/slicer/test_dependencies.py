@@ -9,8 +9,8 @@ from importlib import metadata
 import pytest
 from FLARESegLib import dependencies
 from FLARESegLib.dependencies import PROTECTED, Requirement, ensure, missing, requirements
-from FLARESegLib.failures import RunFailed
 from FLARESegLib.installer import SlicerInstaller
+from FLARESegLib.run.failures import RunFailed
 from process_double import ROOT
 
 TORCH = Requirement("torch", "2.4")

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from FLARESegLib.exchange import read_raw_labels, write_raw
+from FLARESegLib.run.exchange import read_raw_labels, write_raw
 
 from flare_core.errors import Cancelled, InputError
 from flare_core.imaging.files import read_volume, write_volume

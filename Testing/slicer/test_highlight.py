@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("slicer")
 
-from FLARESegLib.highlight import FADED, Highlight
+from FLARESegLib.scene.highlight import FADED, Highlight
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ import pytest
 from FLARESegLib import dependencies
 from FLARESegLib import logic as logic_module
 from FLARESegLib.core_path import core_folder, flare_arguments, make_importable
-from FLARESegLib.failures import RunFailed
 from FLARESegLib.logic import FLARESegLogic
-from FLARESegLib.segment_identity import organ_segment_ids
-from FLARESegLib.signals import Signal
+from FLARESegLib.qt.signals import Signal
+from FLARESegLib.run.failures import RunFailed
+from FLARESegLib.scene.segment_identity import organ_segment_ids
 from process_double import ROOT, until
 
 from flare_core.errors import Cancelled, InputError
@@ -88,7 +88,7 @@ def test_ctrl_c_while_waiting_cancels(logic, place, ct, stub_model):
             else:
                 pump(seconds)
 
-    from FLARESegLib.workplace import Workplace
+    from FLARESegLib.run.workplace import Workplace
 
     waiting = FLARESegLogic(workplace=Workplace(Loop(), place.worker, place.temporary))
     with pytest.raises(KeyboardInterrupt):
@@ -129,7 +129,7 @@ def test_missing_packages_are_told_before_anything_starts(logic, place, ct, monk
 
 
 def test_the_logics_of_a_process_share_one_worker():
-    from FLARESegLib.workplace import shared_workplace
+    from FLARESegLib.run.workplace import shared_workplace
 
     assert FLARESegLogic().workplace is FLARESegLogic().workplace is shared_workplace()
     assert not shared_workplace().worker.running

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from FLARESegLib.failures import RunFailed, Stopped, error_of
-from FLARESegLib.messages import error_text, kind_of, progress_text, stage_text, time_left_text
-from FLARESegLib.run import EXPORTING, IMPORTING, RUNNING, STARTING, STOPPING
+from FLARESegLib.run.failures import RunFailed, Stopped, error_of
+from FLARESegLib.run.messages import error_text, kind_of, progress_text, stage_text, time_left_text
+from FLARESegLib.run.run import EXPORTING, IMPORTING, RUNNING, STARTING, STOPPING
 
 from flare_core.errors import InputError, NothingFound
 from flare_core.segment.progress import SHARES

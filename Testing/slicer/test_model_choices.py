@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from FLARESegLib.model_choices import card_tip, choice_of, model_choices, organs_of
+from FLARESegLib.models.choices import card_tip, choice_of, model_choices, organs_of
 
 from flare_core.anatomy.organs import ORGANS
-from flare_core.store.home import open_home
-from flare_core.store.models import CATALOGUE
-from flare_core.store.package import read_card
+from flare_core.home import open_home
+from flare_core.models.card import CATALOGUE
+from flare_core.models.package import read_card
 from stub_models import stub_package
 
 

@@ -5,21 +5,21 @@ import threading
 from dataclasses import replace
 
 import pytest
-from FLARESegLib.child_process import ThreadedChild
 from FLARESegLib.core_path import core_folder
-from FLARESegLib.event_loop import PlainLoop
-from FLARESegLib.failures import RunFailed
-from FLARESegLib.model_installer import ModelInstaller, ModelTools
-from FLARESegLib.model_offers import is_package
-from FLARESegLib.model_sizes import ask_sizes
+from FLARESegLib.models.installer import ModelInstaller, ModelTools
+from FLARESegLib.models.offers import is_package
+from FLARESegLib.models.sizes import ask_sizes
+from FLARESegLib.qt.event_loop import PlainLoop
+from FLARESegLib.run.child_process import ThreadedChild
+from FLARESegLib.run.failures import RunFailed
 from process_double import alive, until
 
 import tiny_catalogue
 from file_server import Site, serving
-from flare_core.store.archive import pack
-from flare_core.store.home import Home
-from flare_core.store.package import load_package
-from flare_core.store.remote_file import RemoteFile, remote_size
+from flare_core.home import Home
+from flare_core.models.archive import pack
+from flare_core.models.package import load_package
+from flare_core.models.remote_file import RemoteFile, remote_size
 from nnunet_zips import nnunet_zip
 
 CONTENT = nnunet_zip("Dataset001_tiny", ["liver", "aorta"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from process_double import in_state
 
 from flare_core.errors import InputError
-from flare_core.store.home import Home
+from flare_core.home import Home
 from stub_models import stub_package
 
 pytest_plugins = ("process_fixtures",)

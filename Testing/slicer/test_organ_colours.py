@@ -1,13 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
-from FLARESegLib import volumes
-from FLARESegLib.results import (
-    nodes_of,
-    remove_result,
-    show_result,
-)
-from FLARESegLib.segment_identity import organ_segment_ids, segment_ids
+from FLARESegLib.scene import volumes
+from FLARESegLib.scene.results import nodes_of, remove_result, show_result
+from FLARESegLib.scene.segment_identity import organ_segment_ids, segment_ids
 
 import slicer
 

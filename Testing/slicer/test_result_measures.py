@@ -7,11 +7,11 @@ import pytest
 
 slicer = pytest.importorskip("slicer")
 
-from FLARESegLib import result_measures  # noqa: E402
-from FLARESegLib.event_loop import PlainLoop  # noqa: E402
-from FLARESegLib.result_measures import ResultMeasures, measured_organs  # noqa: E402
-from FLARESegLib.results import show_result  # noqa: E402
-from FLARESegLib.segment_identity import organ_segment_ids  # noqa: E402
+from FLARESegLib.qt.event_loop import PlainLoop  # noqa: E402
+from FLARESegLib.scene.results import show_result  # noqa: E402
+from FLARESegLib.scene.segment_identity import organ_segment_ids  # noqa: E402
+from FLARESegLib.statistics import measures as result_measures  # noqa: E402
+from FLARESegLib.statistics.measures import ResultMeasures, measured_organs  # noqa: E402
 
 from flare_core.anatomy.organs import parse_organs  # noqa: E402
 

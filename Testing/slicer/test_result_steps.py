@@ -2,14 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from FLARESegLib import volumes
-from FLARESegLib.corrections import current_labels
-from FLARESegLib.kept_output import kept_output
-from FLARESegLib.results import (
-    import_steps,
-    nodes_of,
-    show_result,
-)
+from FLARESegLib.correction.corrections import current_labels
+from FLARESegLib.scene import volumes
+from FLARESegLib.scene.kept_output import kept_output
+from FLARESegLib.scene.results import import_steps, nodes_of, show_result
 
 from flare_core.errors import Cancelled
 

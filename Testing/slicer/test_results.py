@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from FLARESegLib import volumes
-from FLARESegLib.corrections import current_labels
-from FLARESegLib.kept_output import KEPT_ROLE, kept_output
-from FLARESegLib.results import (
+from FLARESegLib.correction.corrections import current_labels
+from FLARESegLib.scene import volumes
+from FLARESegLib.scene.kept_output import KEPT_ROLE, kept_output
+from FLARESegLib.scene.results import (
     BINARY,
     nodes_of,
     remove_leftovers,
@@ -14,7 +14,12 @@ from FLARESegLib.results import (
     result_of,
     show_result,
 )
-from FLARESegLib.segment_identity import organ_segment_ids, segment_ids, tag_of, terminology_of
+from FLARESegLib.scene.segment_identity import (
+    organ_segment_ids,
+    segment_ids,
+    tag_of,
+    terminology_of,
+)
 
 import slicer
 from flare_core.anatomy.organs import LESION, ORGANS, organ
@@ -275,7 +280,7 @@ def test_what_a_deleted_result_leaves_behind_is_found(add_volume, small_ct, scen
 
 
 def test_an_old_slicer_without_set_terminology_gets_the_tag(add_volume, small_ct, monkeypatch):
-    from FLARESegLib import segment_identity
+    from FLARESegLib.scene import segment_identity
 
     class OldSegment:
         """A segment of Slicer 5.8."""

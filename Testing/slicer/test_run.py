@@ -4,13 +4,13 @@ import time
 
 import numpy as np
 import pytest
-from FLARESegLib import temporary_folder
-from FLARESegLib.event_loop import PlainLoop
-from FLARESegLib.failures import RunFailed
 from FLARESegLib.logic import FLARESegLogic
-from FLARESegLib.run_facts import SceneCode
-from FLARESegLib.segment_identity import organ_segment_ids
-from FLARESegLib.workplace import Workplace
+from FLARESegLib.qt.event_loop import PlainLoop
+from FLARESegLib.run import temporary_folder
+from FLARESegLib.run.facts import SceneCode
+from FLARESegLib.run.failures import RunFailed
+from FLARESegLib.run.workplace import Workplace
+from FLARESegLib.scene.segment_identity import organ_segment_ids
 from process_double import kinds, node_of, observers_of, stub_command, until, worker_of
 
 from flare_core.errors import InputError, NothingFound
@@ -23,7 +23,7 @@ pytest_plugins = ["process_fixtures"]
 def test_the_labels_are_those_of_the_scan_and_everything_is_told(
     follow, place, ct, stub_model, stub_scan
 ):
-    from FLARESegLib.corrections import current_labels
+    from FLARESegLib.correction.corrections import current_labels
 
     run, told = follow(ct, model=stub_model)
     assert run.state == "starting"

@@ -3,10 +3,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from FLARESegLib import worker_process
-from FLARESegLib.failures import Stopped
 from FLARESegLib.logic import FLARESegLogic
-from FLARESegLib.segment_identity import organ_segment_ids
+from FLARESegLib.run import worker_process
+from FLARESegLib.run.failures import Stopped
+from FLARESegLib.scene.segment_identity import organ_segment_ids
 from process_double import STAGES, alive, in_state, kinds, node_of, observers_of, until
 
 pytest_plugins = ["process_fixtures"]

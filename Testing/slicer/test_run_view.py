@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from FLARESegLib.failures import RunFailed, Stopped
-from FLARESegLib.run_facts import RunProgress
-from FLARESegLib.run_view import RunView
+from FLARESegLib.run.facts import RunProgress
+from FLARESegLib.run.failures import RunFailed, Stopped
+from FLARESegLib.run.view import RunView
 
 
 class Widget:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from FLARESegLib.segment_identity import (
+from FLARESegLib.scene.segment_identity import (
     ORGAN_TAG,
     identify,
     organ_of_segment,

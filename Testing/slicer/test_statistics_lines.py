@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from FLARESegLib.statistics_lines import (
+from FLARESegLib.statistics.lines import (
     NUMBERS,
     cells_of,
     column_titles,

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from FLARESegLib import volumes
-from FLARESegLib.corrections import current_labels
-from FLARESegLib.results import nodes_of, show_result
-from FLARESegLib.segment_identity import organ_segment_ids
-from FLARESegLib.statistics_chart import DATA_ROLE
-from FLARESegLib.statistics_nodes import (
+from FLARESegLib.correction.corrections import current_labels
+from FLARESegLib.scene import volumes
+from FLARESegLib.scene.results import nodes_of, show_result
+from FLARESegLib.scene.segment_identity import organ_segment_ids
+from FLARESegLib.statistics.chart import DATA_ROLE
+from FLARESegLib.statistics.nodes import (
     organ_centre,
     remove_statistics,
     statistics_table,

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from FLARESegLib.event_loop import PlainLoop
-from FLARESegLib.stepwise import walk
+from FLARESegLib.qt.event_loop import PlainLoop
+from FLARESegLib.qt.stepwise import walk
 
 from flare_core.errors import InputError
 

@@ -5,23 +5,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from FLARESegLib import volumes
-from FLARESegLib.corrections import current_labels
-from FLARESegLib.kept_output import forget_output
-from FLARESegLib.results import result_facts, show_result
-from FLARESegLib.segment_identity import organ_segment_ids
-from FLARESegLib.submission import (
+from FLARESegLib.correction.corrections import current_labels
+from FLARESegLib.correction.submission import (
     patient_key,
     store_submission,
     submission_steps,
     submit,
 )
-from FLARESegLib.volumes import finish, node_volume
+from FLARESegLib.scene import volumes
+from FLARESegLib.scene.kept_output import forget_output
+from FLARESegLib.scene.results import result_facts, show_result
+from FLARESegLib.scene.segment_identity import organ_segment_ids
+from FLARESegLib.scene.volumes import finish, node_volume
 
 import slicer
+from flare_core.cases.store import open_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume, write_volume
-from flare_core.store.cases import open_store
 
 PLACE = np.array(
     [[-0.8, 0, 0, 100], [0, -0.9, 0, 120], [0, 0, 2.5, -40], [0, 0, 0, 1]], dtype=float

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import vtk
-from FLARESegLib.result_segments import SURFACE
-from FLARESegLib.results import show_result
-from FLARESegLib.segment_identity import organ_segment_ids, segment_ids
-from FLARESegLib.surfaces import show_3d, smoothing_of, surface_steps
+from FLARESegLib.scene.result_segments import SURFACE
+from FLARESegLib.scene.results import show_result
+from FLARESegLib.scene.segment_identity import organ_segment_ids, segment_ids
+from FLARESegLib.scene.surfaces import show_3d, smoothing_of, surface_steps
 
 import slicer
 

@@ -6,10 +6,10 @@ import time
 from dataclasses import replace
 
 import pytest
-from FLARESegLib import temporary_folder
-from FLARESegLib.event_loop import PlainLoop
 from FLARESegLib.logic import FLARESegLogic
-from FLARESegLib.segment_identity import organ_segment_ids
+from FLARESegLib.qt.event_loop import PlainLoop
+from FLARESegLib.run import temporary_folder
+from FLARESegLib.scene.segment_identity import organ_segment_ids
 from process_double import until
 
 pytest_plugins = ["process_fixtures"]

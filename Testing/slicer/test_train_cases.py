@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from FLARETrainLib import case_changes
-from FLARETrainLib.case_rows import (
+from FLARETrainLib.cases import changes as case_changes
+from FLARETrainLib.cases.rows import (
     COLUMNS,
     HELD_OUT,
     PAGE,
@@ -20,12 +20,12 @@ from FLARETrainLib.case_rows import (
     read_listing,
     with_places,
 )
-from FLARETrainLib.case_texts import cells, tip, title_tips, titles
+from FLARETrainLib.cases.texts import cells, tip, title_tips, titles
 from train_store import make_store
 
+from flare_core.cases.store import CaseRecord, open_store
 from flare_core.errors import InputError
-from flare_core.store.cases import CaseRecord, open_store
-from flare_core.train.next_cases import SEEN_SCORE
+from flare_core.train.rounds.next_cases import SEEN_SCORE
 
 
 @pytest.fixture

@@ -10,18 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from FLARESegLib.child_process import ThreadedChild
-from FLARESegLib.event_loop import PlainLoop
-from FLARESegLib.model_choices import model_choices
-from FLARETrainLib.comparison import cells, compared
+from FLARESegLib.models.choices import model_choices
+from FLARESegLib.qt.event_loop import PlainLoop
+from FLARESegLib.run.child_process import ThreadedChild
+from FLARETrainLib.comparison.rows import cells, compared
 from FLARETrainLib.logic import FLARETrainLogic, rows_of
-from FLARETrainLib.run_request import RunRequest
-from FLARETrainLib.run_watch import RunFiles
-from FLARETrainLib.short_process import Answer, ShortProcess
+from FLARETrainLib.run.request import RunRequest
+from FLARETrainLib.run.short_process import Answer, ShortProcess
+from FLARETrainLib.run.watch import RunFiles
 
 from flare_core.errors import InputError
-from flare_core.store.home import open_home
-from flare_core.store.in_use import put_in_use
+from flare_core.home import open_home
+from flare_core.models.in_use import put_in_use
 from flare_core.train.config import load_config
 
 SECONDS = 240
@@ -88,8 +88,8 @@ def test_a_round_from_start_to_promotion(tmp_path, loop):
 
 def test_stop_and_resume_are_commands_too(tmp_path, loop):
     """Stopping is asked for by a file that the run looks for; resuming starts a new process."""
-    from flare_core.train.rounds_settings import RoundSettings
-    from flare_core.train.rounds_state import create_run
+    from flare_core.train.rounds.settings import RoundSettings
+    from flare_core.train.rounds.state import create_run
 
     run = create_run(tmp_path / "runs" / "r", RoundSettings("mine", "store", "s.json"), "", {}).path
     words: list[list[str]] = []

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from FLARETrainLib.run_request import (
+from FLARETrainLib.run.request import (
     REQUEST,
     STUDENT,
     RunRequest,
@@ -15,15 +15,15 @@ from FLARETrainLib.run_request import (
     student_of,
     write_request,
 )
-from FLARETrainLib.strategies import FOLDS, STRATEGIES
+from FLARETrainLib.run.strategies import FOLDS, STRATEGIES
 
 from flare_core.errors import InputError
-from flare_core.store.home import open_home
-from flare_core.store.models import CATALOGUE, ModelCard
-from flare_core.store.package import read_card
+from flare_core.home import open_home
+from flare_core.models.card import CATALOGUE, ModelCard
+from flare_core.models.package import read_card
 from flare_core.train import strategies
 from flare_core.train.config import load_config
-from flare_core.train.rounds_settings import load_round_settings, with_budget
+from flare_core.train.rounds.settings import load_round_settings, with_budget
 
 
 @pytest.fixture

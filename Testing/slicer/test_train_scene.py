@@ -9,22 +9,22 @@ import math
 import numpy as np
 import pytest
 import vtk
-from FLARESegLib.corrections import current_labels
-from FLARESegLib.results import FACT, remove_result, result_facts, result_of, show_result
-from FLARESegLib.segment_identity import organ_segment_ids
-from FLARESegLib.submission import submit
-from FLARESegLib.volumes import finish, node_volume
-from FLARETrainLib import curve_nodes
-from FLARETrainLib.adding import addition_steps, store_addition
-from FLARETrainLib.curve_nodes import chart_of, draw_dsc, draw_loss, thinned
-from FLARETrainLib.opening import of_case, read_case, scan_node, show_steps
-from FLARETrainLib.run_watch import Curve
+from FLARESegLib.correction.corrections import current_labels
+from FLARESegLib.correction.submission import submit
+from FLARESegLib.scene.results import FACT, remove_result, result_facts, result_of, show_result
+from FLARESegLib.scene.segment_identity import organ_segment_ids
+from FLARESegLib.scene.volumes import finish, node_volume
+from FLARETrainLib.cases.adding import addition_steps, store_addition
+from FLARETrainLib.cases.opening import of_case, read_case, scan_node, show_steps
+from FLARETrainLib.run import curve_nodes
+from FLARETrainLib.run.curve_nodes import chart_of, draw_dsc, draw_loss, thinned
+from FLARETrainLib.run.watch import Curve
 from train_store import ORGANS, make_store
 
 from flare_core.anatomy.organs import organ
+from flare_core.cases.store import open_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume
-from flare_core.store.cases import open_store
 
 
 @pytest.fixture

@@ -9,20 +9,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from FLARESegLib.event_loop import PlainLoop
-from FLARETrainLib import run_state
-from FLARETrainLib.detached import FACTS, start_detached
-from FLARETrainLib.log_tail import LogTail
-from FLARETrainLib.process_alive import is_alive
-from FLARETrainLib.run_state import is_owned, known_runs, read_state
-from FLARETrainLib.run_texts import STATUSES, numbers_line, status_line
-from FLARETrainLib.run_texts import STEPS as STEP_TEXTS
-from FLARETrainLib.run_watch import RunFiles, RunWatch
+from FLARESegLib.qt.event_loop import PlainLoop
+from FLARETrainLib.run import state as run_state
+from FLARETrainLib.run.detached import FACTS, start_detached
+from FLARETrainLib.run.log_tail import LogTail
+from FLARETrainLib.run.process_alive import is_alive
+from FLARETrainLib.run.state import is_owned, known_runs, read_state
+from FLARETrainLib.run.texts import STATUSES, numbers_line, status_line
+from FLARETrainLib.run.texts import STEPS as STEP_TEXTS
+from FLARETrainLib.run.watch import RunFiles, RunWatch
 
 from flare_core.train.log import RunLog
-from flare_core.train.rounds_settings import RoundSettings
-from flare_core.train.rounds_state import STEPS, create_run
-from flare_core.train.rounds_status import run_status
+from flare_core.train.rounds.settings import RoundSettings
+from flare_core.train.rounds.state import STEPS, create_run
+from flare_core.train.rounds.status import run_status
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def test_a_process_outlives_whoever_started_it(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
         f"sys.path[:0] = {[str(p) for p in sys.path if p]!r}\n"
-        "from FLARETrainLib.detached import start_detached\n"
+        "from FLARETrainLib.run.detached import start_detached\n"
         f"start_detached(Path({str(tmp_path)!r}), [sys.executable, '-c', {worker!r}])\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -251,8 +251,9 @@ def test_reading_needs_no_torch():
     """Slicer's own process must never load it."""
     code = (
         f"import sys; sys.path[:0] = {[str(p) for p in sys.path if p]!r}\n"
-        "import FLARETrainLib.logic, FLARETrainLib.run_watch, FLARETrainLib.case_rows\n"
-        "import FLARETrainLib.comparison, FLARETrainLib.thumbnails, FLARETrainLib.run_texts\n"
+        "import FLARETrainLib.logic, FLARETrainLib.run.watch, FLARETrainLib.cases.rows\n"
+        "import FLARETrainLib.comparison.rows, FLARETrainLib.cases.thumbnails\n"
+        "import FLARETrainLib.run.texts\n"
         "assert 'torch' not in sys.modules and 'flare_core.train' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from FLARESegLib.event_loop import PlainLoop
-from FLARETrainLib.thumbnails import SIZE, Thumbnails, make_pictures, picture, wide_path
+from FLARESegLib.qt.event_loop import PlainLoop
+from FLARETrainLib.cases.thumbnails import SIZE, Thumbnails, make_pictures, picture, wide_path
 
 from flare_core.imaging.files import write_volume
 from flare_core.imaging.geometry import Geometry

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import vtk
-from FLARESegLib import volumes
-from FLARESegLib.volumes import (
+from FLARESegLib.scene import volumes
+from FLARESegLib.scene.volumes import (
     check_input,
     copy_steps,
     finish,

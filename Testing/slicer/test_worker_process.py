@@ -4,9 +4,9 @@ import sys
 import time
 
 import pytest
-from FLARESegLib import worker_process
-from FLARESegLib.event_loop import PlainLoop
-from FLARESegLib.workplace import worker_command
+from FLARESegLib.qt.event_loop import PlainLoop
+from FLARESegLib.run import worker_process
+from FLARESegLib.run.workplace import worker_command
 from process_double import alive, bad_command, until, worker_of
 
 

@@ -71,7 +71,7 @@ class TrainPanelTestCase(WatchedTestCase):
 
     def open_panel(self) -> Any:
         """A panel as Slicer would show it, on this test's own store and home."""
-        from flare_core.store.home import open_home
+        from flare_core.home import open_home
 
         self.top = slicer.util.loadUI(ui_file())
         self.top.setMRMLScene(slicer.mrmlScene)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from flare_core.cases.store import LabelFacts, open_store
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.store.cases import LabelFacts, open_store
 
 SHAPE = (12, 20, 24)
 SPACING_MM = (5.0, 4.0, 3.0)

@@ -32,10 +32,10 @@ from torch import Tensor
 
 from flare_core import atomic
 from flare_core.anatomy.organs import ORGANS
-from flare_core.datasets.augment import Augmentation
-from flare_core.store.models import ModelCard, TrainingSource
-from flare_core.store.package import load_package, read_weights, write_package
-from flare_core.store.stage_card import NetworkSpec, Normalisation, StageCard
+from flare_core.datasets.augment.patch import Augmentation
+from flare_core.models.card import ModelCard, TrainingSource
+from flare_core.models.package import load_package, read_weights, write_package
+from flare_core.models.stage_card import NetworkSpec, Normalisation, StageCard
 from flare_core.train.config import Phase, TrainConfig, config_text
 from flare_core.train.loop import WEIGHTS
 
@@ -102,7 +102,7 @@ SOURCES = (
         "https://github.com/wasserth/TotalSegmentator", "labels: TotalSegmentator v1",
     ),
     (
-        "FLARESeg phantoms", 16, "Apache-2.0", "flare_core.datasets.phantom_cohort", "",
+        "FLARESeg phantoms", 16, "Apache-2.0", "flare_core.datasets.phantom.cohort", "",
         "synthetic; known truth",
     ),
 )  # fmt: skip

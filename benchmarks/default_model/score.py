@@ -19,7 +19,7 @@ import numpy as np
 from flare_core import Settings, Volume, atomic, read_volume, segment_ct
 from flare_core.anatomy.organs import ORGANS
 from flare_core.datasets.case import cases_of_folder
-from flare_core.datasets.phantom import PhantomSettings, make_phantom
+from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
 from flare_core.evaluate.metrics.dsc import dice
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from flare_core import atomic
+from flare_core.models.stage_card import NetworkSpec, Normalisation
 from flare_core.networks import build_network
-from flare_core.store.stage_card import NetworkSpec, Normalisation
 
 ROOT = Path(__file__).resolve().parents[2]
 ONNX = ROOT.parent / "shared" / "data" / "teacher" / "flare25_organs.onnx"

@@ -25,8 +25,8 @@ from scipy import ndimage
 from flare_core.datasets.lesions.generate import add_lesions
 from flare_core.datasets.lesions.records import LesionScan
 from flare_core.datasets.lesions.settings import PRESETS
-from flare_core.datasets.phantom import make_phantom
-from flare_core.datasets.phantom_settings import PhantomSettings
+from flare_core.datasets.phantom.make import make_phantom
+from flare_core.datasets.phantom.settings import PhantomSettings
 from flare_core.imaging.files import read_labels, read_volume
 
 WINDOW_HU = (-110.0, 240.0)

@@ -12,8 +12,8 @@ import numpy as np
 
 from flare_core.datasets.lesions.generate import add_lesions
 from flare_core.datasets.lesions.settings import SIZES_MM, LesionSettings
-from flare_core.datasets.phantom import make_phantom
-from flare_core.datasets.phantom_settings import PhantomSettings
+from flare_core.datasets.phantom.make import make_phantom
+from flare_core.datasets.phantom.settings import PhantomSettings
 
 PATCH = (96, 160, 160)
 SPACING_MM = (1.75, 1.6, 1.6)

@@ -4,7 +4,7 @@
     python benchmarks/self_training/proof.py FOLDER --only iterative   this row (and what it needs)
     python benchmarks/self_training/proof.py FOLDER --table            print only
 
-Every row is a self-training run (`flare_core.train.rounds`) in FOLDER/runs, so the command can be
+Every row is a self-training run (`train.rounds.run`) in FOLDER/runs, so the command can be
 stopped and started at will. All rows share cohort, network, steps of each network, and hold-out:
 
 * ``few``: FEW labelled scans and nothing else. ``full``: the same scans and the others, all
@@ -33,20 +33,20 @@ from pathlib import Path
 import numpy as np
 
 from flare_core import atomic
-from flare_core.datasets.augment import Augmentation
-from flare_core.datasets.phantom import PhantomSettings, make_phantom
-from flare_core.datasets.phantom_cohort import random_settings
+from flare_core.cases.store import LabelFacts, open_store
+from flare_core.datasets.augment.patch import Augmentation
+from flare_core.datasets.phantom.cohort import random_settings
+from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
 from flare_core.errors import Cancelled
 from flare_core.imaging.files import write_labels, write_volume
-from flare_core.store.cases import LabelFacts, open_store
-from flare_core.store.package import load_package, read_weights, write_package
-from flare_core.store.stage_card import NetworkSpec, Normalisation, WeightsFile
+from flare_core.models.package import load_package, read_weights, write_package
+from flare_core.models.stage_card import NetworkSpec, Normalisation, WeightsFile
 from flare_core.train.config import Phase, TrainConfig, config_text
 from flare_core.train.log import Facts, Report
-from flare_core.train.pseudo_labels import only
-from flare_core.train.rounds import run_rounds, start_rounds
-from flare_core.train.rounds_settings import RoundSettings
-from flare_core.train.rounds_state import RunFolder
+from flare_core.train.rounds.pseudo_labels import only
+from flare_core.train.rounds.run import run_rounds, start_rounds
+from flare_core.train.rounds.settings import RoundSettings
+from flare_core.train.rounds.state import RunFolder
 
 ORGANS = (
     "liver", "right_kidney", "spleen", "pancreas", "aorta", "inferior_vena_cava", "stomach",

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import proof
 
+from flare_core.cases.store import LabelFacts, open_store
 from flare_core.datasets.case import Case, cases_of_folder
 from flare_core.imaging.files import read_labels, write_labels
-from flare_core.store.cases import LabelFacts, open_store
-from flare_core.train.pseudo_labels import only
-from flare_core.train.rounds import run_rounds, start_rounds
-from flare_core.train.rounds_settings import RoundSettings
-from flare_core.train.rounds_state import RunFolder
+from flare_core.train.rounds.pseudo_labels import only
+from flare_core.train.rounds.run import run_rounds, start_rounds
+from flare_core.train.rounds.settings import RoundSettings
+from flare_core.train.rounds.state import RunFolder
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 LABELLED = ("hcc005", "hcc009", "acrin001")

@@ -1,7 +1,7 @@
 """The command line: ``flare COMMAND ...``, one file per command.
 
 A command module has NAME, HELP, add_arguments(parser) and run(arguments) -> exit code, and imports
-nothing heavy at its top. Exit codes: see `flare_core.cli.failure`.
+nothing heavy at its top. Exit codes: see `flare_core.jobs.failure`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from flare_core.cli import (
     segment,
     train,
 )
-from flare_core.cli.engine import settle
-from flare_core.cli.failure import EXIT_INTERNAL, failure_of, json_line, log_traceback
-from flare_core.cli.outputs import RESEARCH_USE
-from flare_core.cli.streams import forgiving_streams, lost_output
 from flare_core.errors import InputError
+from flare_core.jobs.engine import settle
+from flare_core.jobs.failure import EXIT_INTERNAL, failure_of, json_line, log_traceback
+from flare_core.jobs.outputs import RESEARCH_USE
+from flare_core.jobs.streams import forgiving_streams, lost_output
 from flare_core.processes import forget_current_folder
 
 

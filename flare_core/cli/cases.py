@@ -35,14 +35,14 @@ from flare_core.cli.cases_text import (
     problems_text,
     versions_text,
 )
-from flare_core.cli.failure import EXIT_INTERNAL
-from flare_core.cli.outputs import plain
 from flare_core.cli.watch import Watch
 from flare_core.errors import InputError
-from flare_core.store.home import open_home
+from flare_core.home import open_home
+from flare_core.jobs.failure import EXIT_INTERNAL
+from flare_core.jobs.outputs import plain
 
 if TYPE_CHECKING:
-    from flare_core.store.cases import CaseStore
+    from flare_core.cases.store import CaseStore
 
 NAME = "cases"
 HELP = "the case store: scans, label versions, hold-out"
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     InputError
         If the store, a case or an argument cannot be used.
     """
-    from flare_core.store.cases import open_store
+    from flare_core.cases.store import open_store
 
     folder = arguments.store or open_home().cases
     if arguments.action == "verify" and arguments.rebuild:
@@ -153,9 +153,9 @@ def hold_out(store: CaseStore, arguments: argparse.Namespace) -> Told:
 
 def _drawn(store: CaseStore, share: float, seed: int) -> list[str]:
     """Draw a share of the patients whose scans a person has labelled."""
+    from flare_core.cases.store import BY_PEOPLE
     from flare_core.datasets.split import patient_folds
     from flare_core.datasets.stored import cases_of_store
-    from flare_core.store.cases import BY_PEOPLE
 
     if not 0 < share <= 0.5:
         raise InputError("--share", str(share), "more than 0, at most 0.5", "0.2 is usual.")
@@ -171,7 +171,7 @@ def _drawn(store: CaseStore, share: float, seed: int) -> list[str]:
 
 
 def _rebuild(folder: str | Path) -> None:
-    from flare_core.store.cases_rebuild import rebuild
+    from flare_core.cases.rebuild import rebuild
 
     count = rebuild(Path(folder).expanduser().absolute())
     print(f"new catalogue of {count} cases; the old one lies beside", file=sys.stderr)

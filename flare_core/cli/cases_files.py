@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flare_core.anatomy.organs import parse_organs
-from flare_core.cli.failure import EXIT_INTERNAL
-from flare_core.cli.outputs import plain
 from flare_core.cli.watch import Watch
 from flare_core.errors import InputError
+from flare_core.jobs.failure import EXIT_INTERNAL
+from flare_core.jobs.outputs import plain
 
 if TYPE_CHECKING:
+    from flare_core.cases.store import CaseRecord, CaseStore
     from flare_core.datasets.case import Case
-    from flare_core.datasets.exchange import Exported, Imported
-    from flare_core.store.cases import CaseRecord, CaseStore
+    from flare_core.datasets.exchange.exporting import Exported
+    from flare_core.datasets.exchange.importing import Imported
 
 FORMATS = ("nnunet", "flare22", "list")
 """What can be exported."""
@@ -45,7 +46,7 @@ def add(store: CaseStore, arguments: argparse.Namespace) -> Told:
 
 def import_folder(store: CaseStore, arguments: argparse.Namespace) -> Told:
     """Bring a data set in; exit code 1 if something of it could not be."""
-    from flare_core.datasets.exchange import ImportSettings, import_dataset
+    from flare_core.datasets.exchange.importing import ImportSettings, import_dataset
     from flare_core.segment.runtime import available_cores
 
     settings = ImportSettings(
@@ -67,7 +68,7 @@ def import_folder(store: CaseStore, arguments: argparse.Namespace) -> Told:
 def export(store: CaseStore, arguments: argparse.Namespace) -> Told:
     """Write cases in another program's folders."""
     from flare_core.datasets.case import save_cases
-    from flare_core.datasets.exchange import export_flare22, export_nnunet
+    from flare_core.datasets.exchange.exporting import export_flare22, export_nnunet
 
     training = _chosen(store, arguments, held_out=False)
     testing = _chosen(store, arguments, held_out=True) if arguments.with_hold_out else ()
@@ -129,7 +130,7 @@ def _check_add(arguments: argparse.Namespace) -> None:
 
 
 def _with_labels(store: CaseStore, record: CaseRecord, arguments: argparse.Namespace) -> CaseRecord:
-    from flare_core.store.cases import LabelFacts
+    from flare_core.cases.store import LabelFacts
 
     if arguments.labels is None:
         return record

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flare_core.cli.outputs import plain
+from flare_core.jobs.outputs import plain
 
 if TYPE_CHECKING:
-    from flare_core.store.cases import CaseRecord, Event, LabelVersion, Problem
+    from flare_core.cases.store import CaseRecord, Event, LabelVersion, Problem
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

@@ -23,16 +23,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core import atomic
-from flare_core.cli.failure import EXIT_INTERNAL
-from flare_core.cli.outputs import make_folder
 from flare_core.cli.watch import Watch
 from flare_core.errors import InputError
+from flare_core.jobs.failure import EXIT_INTERNAL
+from flare_core.jobs.outputs import make_folder
 
 if TYPE_CHECKING:
-    from flare_core.datasets.flare import FlareCase, FlareDataset
-    from flare_core.datasets.flare_folders import Finding
-    from flare_core.datasets.summary import Summary
-    from flare_core.datasets.summary_tables import Table
+    from flare_core.datasets.flare.dataset import FlareCase, FlareDataset
+    from flare_core.datasets.flare.folders import Finding
+    from flare_core.datasets.summary.summarise import Summary
+    from flare_core.datasets.summary.tables import Table
 
 NAME = "dataset"
 HELP = "list, check or summarise the scans of a FLARE data set"
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def list_cases(arguments: argparse.Namespace) -> int:
     """Print the parts of a data set; write the list of its cases if asked for."""
-    from flare_core.datasets.flare import look_into_labels
+    from flare_core.datasets.flare.dataset import look_into_labels
 
     dataset = _dataset(arguments, arguments.pseudo)
     if arguments.labels is not None and arguments.output is None:
@@ -94,7 +94,7 @@ def list_cases(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Print everything that is wrong with a data set; return 1 if there is any."""
-    from flare_core.datasets.flare_check import check_dataset
+    from flare_core.datasets.flare.check import check_dataset
 
     dataset = _dataset(arguments)
     with Watch(arguments.progress, "checking") as watch:
@@ -111,8 +111,8 @@ def check(arguments: argparse.Namespace) -> int:
 
 def summary(arguments: argparse.Namespace) -> int:
     """Print the tables of a data set; write them and a page if asked for."""
-    from flare_core.datasets.summary import summarise
-    from flare_core.datasets.summary_tables import tables_of, to_markdown
+    from flare_core.datasets.summary.summarise import summarise
+    from flare_core.datasets.summary.tables import tables_of, to_markdown
 
     dataset = _dataset(arguments)
     parts = None
@@ -147,7 +147,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _dataset(arguments: argparse.Namespace, pseudo: str | None = None) -> FlareDataset:
-    from flare_core.datasets.flare import find_dataset
+    from flare_core.datasets.flare.dataset import find_dataset
 
     return find_dataset(
         arguments.folder, edition=arguments.edition, scheme=arguments.numbers, pseudo=pseudo
@@ -194,14 +194,14 @@ def _write_list(dataset: FlareDataset, arguments: argparse.Namespace) -> None:
 
 def _needs_conversion(case: FlareCase) -> bool:
     """Whether the label file's numbers are not ours, or it is known to be empty and not there."""
-    from flare_core.datasets.flare_labels import has_our_numbers
+    from flare_core.datasets.flare.labels import has_our_numbers
 
     return case.lesion_free or (case.labels is not None and not has_our_numbers(case.scheme))
 
 
 def _converted(cases: Sequence[FlareCase], arguments: argparse.Namespace) -> dict[str, FlareCase]:
     """Write the label maps in our numbers; return the cases that point to them."""
-    from flare_core.datasets.flare_labels import write_organ_labels
+    from flare_core.datasets.flare.labels import write_organ_labels
 
     make_folder(arguments.labels)
     done = {}
@@ -230,9 +230,9 @@ def _findings_csv(findings: Sequence[Finding]) -> str:
 
 def _write_summary(found: Summary, tables: Sequence[Table], folder: Path) -> None:
     """Write the Markdown, a CSV per table, one with a row per case, and the page."""
-    from flare_core.cli.dataset_charts import galleries_of
-    from flare_core.datasets.summary_tables import case_table, to_csv, to_markdown
-    from flare_core.report.dataset_page import dataset_page
+    from flare_core.datasets.summary.tables import case_table, to_csv, to_markdown
+    from flare_core.report.dataset.histograms import galleries_of
+    from flare_core.report.dataset.page import dataset_page
 
     notes = [f"Left out: {each.where}: {each.what}" for each in found.left_out]
     page = dataset_page(found.title, tables, galleries_of(found), notes)

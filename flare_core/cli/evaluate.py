@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from flare_core.anatomy.label_schemes import SCHEMES
-from flare_core.cli.failure import json_line
-from flare_core.cli.outputs import make_folder, written_together
-from flare_core.cli.progress import Display, Nothing, Step, Throttle, display_for
-from flare_core.cli.streams import protected_stdout
 from flare_core.errors import InputError
+from flare_core.jobs.failure import json_line
+from flare_core.jobs.outputs import make_folder, written_together
+from flare_core.jobs.progress import Display, Nothing, Step, Throttle, display_for
+from flare_core.jobs.streams import protected_stdout
 
 if TYPE_CHECKING:
     from flare_core.evaluate.evaluate import Evaluation, Files, OnCase
@@ -228,10 +228,10 @@ def _folder(out: Path | None) -> Iterator[None]:
 
 def _write(arguments: argparse.Namespace, evaluation: Evaluation, files: Files) -> list[Path]:
     """Write all files, together or none."""
-    from flare_core.cli.evaluate_figures import Sources
-    from flare_core.cli.evaluate_page import page_of
-    from flare_core.cli.outputs import plain
     from flare_core.evaluate import tables
+    from flare_core.jobs.outputs import plain
+    from flare_core.report.evaluation.figures import Sources
+    from flare_core.report.evaluation.sections import page_of
 
     sources = Sources(arguments.prediction, arguments.reference, arguments.images, files)
     texts = (

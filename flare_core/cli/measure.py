@@ -28,9 +28,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from flare_core.cli.failure import EXIT_INTERNAL, json_line
-from flare_core.cli.progress import Display, Nothing, Step, display_for
 from flare_core.errors import InputError
+from flare_core.jobs.failure import EXIT_INTERNAL, json_line
+from flare_core.jobs.progress import Display, Nothing, Step, display_for
 
 if TYPE_CHECKING:
     from flare_core.cli.measure_case import CaseRecord, MeasureCase, MeasurePlan
@@ -94,7 +94,7 @@ def make_plan(arguments: argparse.Namespace) -> MeasurePlan:
         If something is missing, contradicts itself, or cannot be read or written.
     """
     from flare_core.cli.measure_case import CASES, OUTPUT, PREDICTIONS, MeasurePlan
-    from flare_core.cli.outputs import make_folder
+    from flare_core.jobs.outputs import make_folder
 
     words = tuple(arguments.words)
     _check_words(words, arguments.input)
@@ -233,7 +233,7 @@ class MeasureReport:
 
     def _fields(self, record: CaseRecord) -> dict[str, Any]:
         from flare_core.cli.measure_case import case_files
-        from flare_core.cli.outputs import plain
+        from flare_core.jobs.outputs import plain
 
         files = {key: str(p) for key, p in case_files(self._plan.folder, record.row.case).items()}
         row = {**plain(record.row), "notes": list(record.notes), "files": files}

@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import atomic
-from flare_core.cli.outputs import RESEARCH_USE, plain, written_together
 from flare_core.errors import InputError
-from flare_core.evaluate.efficiency import Efficiency, Measurement, measure, summarise
-from flare_core.evaluate.efficiency_probe import describe_machine
-from flare_core.evaluate.efficiency_table import (
+from flare_core.evaluate.efficiency.measure import Efficiency, Measurement, measure, summarise
+from flare_core.evaluate.efficiency.probe import describe_machine
+from flare_core.evaluate.efficiency.table import (
     CaseEfficiency,
     case_table,
     mean_numbers,
     sample_table,
 )
-from flare_core.report.efficiency_plot import Curve, Panel, efficiency_plot
+from flare_core.jobs.outputs import RESEARCH_USE, plain, written_together
+from flare_core.report.evaluation.efficiency_plot import Curve, Panel, efficiency_plot
 
 INPUT, INPUT_FOLDER, OUTPUT, CASE = "{input}", "{input_folder}", "{output}", "{case}"
 """What is replaced in the command's words; anything else in braces is left as it is."""

@@ -27,15 +27,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flare_core.cli.actions import Action, Options, add_actions
-from flare_core.cli.failure import EXIT_INTERNAL, json_line
 from flare_core.cli.models_report import CONVERTING, REMOVING, UNPACKING, Report, reporting
 from flare_core.cli.models_text import card_text, mib, table, wish_text
 from flare_core.errors import Cancelled, InputError
-from flare_core.store.home import Home, open_home
+from flare_core.home import Home, open_home
+from flare_core.jobs.failure import EXIT_INTERNAL, json_line
 
 if TYPE_CHECKING:
-    from flare_core.store.catalogue import PublicModel
-    from flare_core.store.package import Package
+    from flare_core.models.catalogue import PublicModel
+    from flare_core.models.package import Package
 
 NAME = "models"
 HELP = "list, install, import, export, verify or remove models"
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def list_models(arguments: argparse.Namespace, home: Home) -> int:
     """Print the built-in, installed and installable models."""
-    from flare_core.store.listing import all_models
+    from flare_core.models.listing import all_models
 
     rows = all_models(home)
     if arguments.json:
@@ -76,8 +76,8 @@ def list_models(arguments: argparse.Namespace, home: Home) -> int:
 
 def show(arguments: argparse.Namespace, home: Home) -> int:
     """Print a model's card, or what the catalogue says of one that is not installed."""
-    from flare_core.store.catalogue import PUBLIC
-    from flare_core.store.package import installed_models, load_package
+    from flare_core.models.catalogue import PUBLIC
+    from flare_core.models.package import installed_models, load_package
 
     installed = {name for name, _ in installed_models(home)}
     if arguments.model in PUBLIC and arguments.model not in installed:
@@ -93,7 +93,7 @@ def install(arguments: argparse.Namespace, home: Home) -> int:
     given = Path(arguments.model)
     with reporting(arguments.progress) as report:
         if given.suffix == ".zip" or given.is_file():
-            from flare_core.store.archive import install as unpack
+            from flare_core.models.archive import install as unpack
 
             report.stage(UNPACKING, given.name)
             report.installed(unpack(given, home=home))
@@ -104,9 +104,9 @@ def install(arguments: argparse.Namespace, home: Home) -> int:
 
 def _install_public(arguments: argparse.Namespace, home: Home, report: Report) -> Package:
     """Install a model of the catalogue, after asking if something is to be downloaded."""
-    from flare_core.store.catalogue import public_model
-    from flare_core.store.download import Watch
-    from flare_core.store.install import Wish, install_public
+    from flare_core.models.catalogue import public_model
+    from flare_core.models.download import Watch
+    from flare_core.models.install import Wish, install_public
 
     model = public_model(arguments.model)
     files = tuple(arguments.files or ())
@@ -126,7 +126,7 @@ def _install_public(arguments: argparse.Namespace, home: Home, report: Report) -
 
 def import_folder(arguments: argparse.Namespace, home: Home) -> int:
     """Convert a model folder or zip of nnU-Net and install it."""
-    from flare_core.store.nnunet_import import About, import_nnunet
+    from flare_core.models.nnunet.convert import About, import_nnunet
 
     about = About(
         licence=arguments.licence,
@@ -151,8 +151,8 @@ def import_folder(arguments: argparse.Namespace, home: Home) -> int:
 
 def combine_models(arguments: argparse.Namespace, home: Home) -> int:
     """Make one model of the stages of several."""
-    from flare_core.store.combine import Chosen, Facts, combine
-    from flare_core.store.package import load_package
+    from flare_core.models.combine import Chosen, Facts, combine
+    from flare_core.models.package import load_package
 
     named = {stage: getattr(arguments, stage) for stage in ("localiser", "organs", "lesions")}
     chosen = []
@@ -172,8 +172,8 @@ def combine_models(arguments: argparse.Namespace, home: Home) -> int:
 
 def export(arguments: argparse.Namespace, home: Home) -> int:
     """Write a model as one file."""
-    from flare_core.store.archive import pack
-    from flare_core.store.package import load_package
+    from flare_core.models.archive import pack
+    from flare_core.models.package import load_package
 
     path = pack(load_package(arguments.model, home=home), arguments.output)
     print(f"{path}: {mib(path.stat().st_size)}")
@@ -182,8 +182,8 @@ def export(arguments: argparse.Namespace, home: Home) -> int:
 
 def verify(arguments: argparse.Namespace, home: Home) -> int:
     """Check sizes and hashes of one or all models; return 1 if one is damaged."""
-    from flare_core.store.listing import all_models
-    from flare_core.store.package import load_package
+    from flare_core.models.listing import all_models
+    from flare_core.models.package import load_package
 
     names = [arguments.model] if arguments.model else [
         row.name for row in all_models(home) if row.folder is not None
@@ -208,7 +208,7 @@ def remove(arguments: argparse.Namespace, home: Home) -> int:
     InputError
         If it is not installed, or the system does not let go of its files.
     """
-    from flare_core.store.listing import installed_folder
+    from flare_core.models.listing import installed_folder
 
     with reporting(arguments.progress) as report:
         folder = installed_folder(home, arguments.model)
@@ -230,8 +230,8 @@ def remove(arguments: argparse.Namespace, home: Home) -> int:
 
 def _ask(model: PublicModel, arguments: argparse.Namespace, home: Home) -> None:
     """Say where from, how much and under which licence; go on only if the person agrees."""
-    from flare_core.store.install import downloads
-    from flare_core.store.remote_file import remote_size
+    from flare_core.models.install import downloads
+    from flare_core.models.remote_file import remote_size
 
     files = downloads(model, home, arguments.mirror)
     print(wish_text(model, sizes=[(file.url, remote_size(file)) for file in files]))

@@ -20,13 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from flare_core.cli.failure import json_line
 from flare_core.cli.models_text import card_text, mib
-from flare_core.cli.progress import Display, Nothing, Step, Throttle, display_for
-from flare_core.cli.streams import lines_of, protected_stdout
+from flare_core.jobs.failure import json_line
+from flare_core.jobs.progress import Display, Nothing, Step, Throttle, display_for
+from flare_core.jobs.streams import lines_of, protected_stdout
 
 if TYPE_CHECKING:
-    from flare_core.store.package import Package
+    from flare_core.models.package import Package
 
 DOWNLOADING, CONVERTING, UNPACKING, REMOVING = "downloading", "converting", "unpacking", "removing"
 """Stages."""

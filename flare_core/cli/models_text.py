@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from flare_core.anatomy.organs import organ
 
 if TYPE_CHECKING:
-    from flare_core.store.catalogue import PublicModel
-    from flare_core.store.listing import ModelRow
-    from flare_core.store.package import Package
+    from flare_core.models.catalogue import PublicModel
+    from flare_core.models.listing import ModelRow
+    from flare_core.models.package import Package
 
 
 def mib(count: int | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from flare_core.atomic import write_json
-from flare_core.datasets.phantom_settings import FIELDS_MM, PHASES, PhantomSettings
+from flare_core.datasets.phantom.settings import FIELDS_MM, PHASES, PhantomSettings
 from flare_core.errors import InputError
 
 NAME = "phantom"
@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _write(settings: PhantomSettings, image: Path, labels: Path, facts: Path) -> None:
     """Make one phantom and write its three files."""
     # Here, because every `flare` command imports this module to list its options.
-    from flare_core.datasets.phantom import make_phantom
+    from flare_core.datasets.phantom.make import make_phantom
     from flare_core.imaging.files import write_labels, write_volume
 
     case = make_phantom(settings)

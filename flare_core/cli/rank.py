@@ -20,12 +20,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flare_core.cli.failure import json_line
-from flare_core.cli.progress import Display, Nothing, Step, display_for
 from flare_core.errors import InputError
+from flare_core.jobs.failure import json_line
+from flare_core.jobs.progress import Display, Nothing, Step, display_for
 
 if TYPE_CHECKING:
-    from flare_core.evaluate.ranking import Ranking
+    from flare_core.evaluate.ranking.rank import Ranking
 
 NAME = "rank"
 HELP = "rank teams from their results, with bootstrap and tests"
@@ -78,10 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
         If the arguments or the results cannot be used.
     """
     _check(arguments)
-    from flare_core.cli.outputs import make_folder
-    from flare_core.evaluate.ranking import rank_teams
-    from flare_core.evaluate.ranking_schemes import find_scheme
-    from flare_core.evaluate.ranking_table import read_results
+    from flare_core.evaluate.ranking.rank import rank_teams
+    from flare_core.evaluate.ranking.schemes import find_scheme
+    from flare_core.evaluate.ranking.table import read_results
+    from flare_core.jobs.outputs import make_folder
 
     report = RankReport(arguments.progress)
     report.step("reading the results", 0.0)
@@ -144,10 +144,10 @@ def write_ranking(ranking: Ranking, folder: Path) -> None:
     InputError
         If they cannot be written.
     """
-    from flare_core.cli.outputs import plain, written_together
-    from flare_core.cli.rank_view import view_of
-    from flare_core.evaluate import ranking_results
-    from flare_core.report.ranking_page import ranking_page
+    from flare_core.evaluate.ranking import results as ranking_results
+    from flare_core.jobs.outputs import plain, written_together
+    from flare_core.report.ranking.page import ranking_page
+    from flare_core.report.ranking.view import view_of
 
     facts = plain({**_provenance(), **ranking_results.record(ranking)})
     texts = (
@@ -166,7 +166,7 @@ def write_ranking(ranking: Ranking, folder: Path) -> None:
 
 def vote(ranking: Ranking, count: int, arguments: argparse.Namespace, report: RankReport) -> None:
     """Combine the label maps of the best `count` teams by majority vote."""
-    from flare_core.evaluate.ranking_ensemble import ensemble_folders
+    from flare_core.evaluate.ranking.ensemble import ensemble_folders
 
     best = [ranking.table.teams[t] for t in ranking.order[:count]]
     target = arguments.output / f"ensemble_top{count}"
@@ -180,7 +180,7 @@ def vote(ranking: Ranking, count: int, arguments: argparse.Namespace, report: Ra
 
 def _provenance() -> dict[str, Any]:
     from flare_core import __version__
-    from flare_core.cli.outputs import RESEARCH_USE
+    from flare_core.jobs.outputs import RESEARCH_USE
 
     return {"made_by": f"flare {__version__}", "intended_use": RESEARCH_USE}
 

@@ -23,10 +23,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flare_core.cli.ending import end_at_once, on_stop_signal
-from flare_core.cli.failure import json_line
 from flare_core.cli.train import progress_line
 from flare_core.errors import InputError
+from flare_core.jobs.ending import end_at_once, on_stop_signal
+from flare_core.jobs.failure import json_line
 
 NAME = "rounds"
 HELP = "self-training: predict, select, train, compare, promote"
@@ -71,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def begin(arguments: argparse.Namespace) -> int:
     """Make a run and, unless asked to wait, run it."""
-    from flare_core.train.rounds import start_rounds
-    from flare_core.train.rounds_settings import load_round_settings
+    from flare_core.train.rounds.run import start_rounds
+    from flare_core.train.rounds.settings import load_round_settings
 
     start_rounds(arguments.run, load_round_settings(arguments.settings))
     return 0 if arguments.wait else go_on(arguments)
@@ -81,8 +81,8 @@ def begin(arguments: argparse.Namespace) -> int:
 def go_on(arguments: argparse.Namespace) -> int:
     """Run what is left of a run."""
     from flare_core.train.processes import leave
-    from flare_core.train.rounds import run_rounds
-    from flare_core.train.rounds_state import RunFolder
+    from flare_core.train.rounds.run import run_rounds
+    from flare_core.train.rounds.state import RunFolder
 
     reports = {"bar": _print_line, "json": _print_json, "none": _print_nothing}
     with on_stop_signal(RunFolder(arguments.run).ask_to_stop):
@@ -98,7 +98,7 @@ def go_on(arguments: argparse.Namespace) -> int:
 
 def stop(arguments: argparse.Namespace) -> int:
     """Ask a run to stop."""
-    from flare_core.train.rounds_state import RunFolder
+    from flare_core.train.rounds.state import RunFolder
 
     folder = RunFolder(arguments.run)
     if not folder.is_running():
@@ -111,7 +111,7 @@ def stop(arguments: argparse.Namespace) -> int:
 
 def tell_status(arguments: argparse.Namespace) -> int:
     """Say where a run stands."""
-    from flare_core.train.rounds_status import run_status
+    from flare_core.train.rounds.status import run_status
 
     status = run_status(arguments.run)
     print(json.dumps(status) if arguments.json else status_text(status))
@@ -138,7 +138,7 @@ def status_text(status: dict[str, Any]) -> str:
 
 def tell_next(arguments: argparse.Namespace) -> int:
     """Say which scans a person should look at next, and why."""
-    from flare_core.train.rounds_next import next_of_run
+    from flare_core.train.rounds.next import next_of_run
 
     rows = next_of_run(arguments.run)
     rows = rows[: arguments.count] if arguments.count > 0 else rows
@@ -153,9 +153,9 @@ def tell_next(arguments: argparse.Namespace) -> int:
 def write_report(arguments: argparse.Namespace) -> int:
     """Write the page of a run."""
     from flare_core import atomic
-    from flare_core.report.rounds_page import rounds_page
-    from flare_core.train.rounds_next import ranked_cases
-    from flare_core.train.rounds_view import view_of_run
+    from flare_core.report.rounds.page import rounds_page
+    from flare_core.train.rounds.next import ranked_cases
+    from flare_core.train.rounds.view import view_of_run
 
     path = arguments.output or arguments.run / "report.html"
     rows = [vars(each) for each in ranked_cases(arguments.run)[:SHOWN]]
@@ -172,8 +172,8 @@ def promote_round(arguments: argparse.Namespace) -> int:
     InputError
         If it was judged worse and `--anyway` is not given, or there is none.
     """
-    from flare_core.train.rounds_promote import incumbent_of, put_round_in_use, round_to_promote
-    from flare_core.train.rounds_state import RunFolder
+    from flare_core.train.rounds.promote import incumbent_of, put_round_in_use, round_to_promote
+    from flare_core.train.rounds.state import RunFolder
 
     folder = RunFolder(arguments.run)
     chosen = round_to_promote(folder, arguments.round)
@@ -191,8 +191,8 @@ def promote_round(arguments: argparse.Namespace) -> int:
 
 def go_back(arguments: argparse.Namespace) -> int:
     """Use the model that was used before."""
-    from flare_core.store.home import open_home
-    from flare_core.store.in_use import roll_back
+    from flare_core.home import open_home
+    from flare_core.models.in_use import roll_back
 
     print(f"in use: {roll_back(open_home(arguments.home), arguments.model)}")
     return 0

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from flare_core.anatomy.label_schemes import SCHEMES
-from flare_core.cli import batch, worker
-from flare_core.cli.choices import check_choices, settings_from
-from flare_core.cli.engine import REAL, Engine
-from flare_core.cli.outputs import OUR_SCHEME, USUAL, check_outputs, is_file_name, make_folder
-from flare_core.cli.reports import Report, ReportForPrograms, report_for_people
-from flare_core.cli.streams import protected_stdout
 from flare_core.errors import InputError
+from flare_core.jobs import batch, worker
+from flare_core.jobs.choices import check_choices, settings_from
+from flare_core.jobs.engine import REAL, Engine
+from flare_core.jobs.outputs import OUR_SCHEME, USUAL, check_outputs, is_file_name, make_folder
+from flare_core.jobs.reports import Report, ReportForPrograms, report_for_people
+from flare_core.jobs.streams import protected_stdout
 from flare_core.segment.runtime import DEVICES, PRECISIONS
 
 NAME = "segment"

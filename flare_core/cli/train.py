@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from flare_core.cli.ending import end_at_once, on_stop_signal
+from flare_core.jobs.ending import end_at_once, on_stop_signal
 
 NAME = "train"
 HELP = "train a network from a configuration file"

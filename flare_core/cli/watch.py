@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from flare_core.cli.progress import Display, Nothing, Step, display_for
+from flare_core.jobs.progress import Display, Nothing, Step, display_for
 
 
 class Watch:

@@ -16,8 +16,8 @@ from flare_core.anatomy.label_schemes import scheme
 from flare_core.anatomy.organs import organ
 from flare_core.datasets.cache_file import map_arrays, write_arrays
 from flare_core.datasets.case import Case
-from flare_core.datasets.flare_cases import FlareCase
-from flare_core.datasets.flare_labels import convert
+from flare_core.datasets.flare.cases import FlareCase
+from flare_core.datasets.flare.labels import convert
 from flare_core.errors import InputError
 from flare_core.imaging.crop import body_box
 from flare_core.imaging.files import read_labels, read_volume

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import atomic
+from flare_core.alive_files import sweep_parts
 from flare_core.anatomy.label_schemes import scheme
 from flare_core.anatomy.organs import ORGANS, organ
+from flare_core.cases.names import is_text
+from flare_core.cases.records import KINDS
 from flare_core.errors import InputError
-from flare_core.store.cases_alive import sweep_parts
-from flare_core.store.cases_names import is_text
-from flare_core.store.cases_records import KINDS
-from flare_core.store.json_fields import WORDS, read_json_file
+from flare_core.json_fields import WORDS, read_json_file
 
 ALL_ORGANS = tuple(o.key for o in ORGANS)
 """The 13 organs, in the order of their label values."""
@@ -50,7 +50,7 @@ class Case:
     weight: float = 1.0
     """How often the case is drawn, relative to the others; at least 0."""
     kind: str = "expert"
-    """Who made the labels: ``expert``, ``corrected``, ``pseudo`` or ``soft`` (`store.cases`)."""
+    """Who made the labels: ``expert``, ``corrected``, ``pseudo`` or ``soft`` (`cases.store`)."""
     before: Path | None = None
     """The label map that a person corrected; where `labels` differ from it was edited."""
     soft: Path | None = None

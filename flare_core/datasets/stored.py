@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from flare_core.cases.rows import check_among
+from flare_core.cases.store import KINDS, CaseRecord, CaseStore
 from flare_core.datasets.case import Case
-from flare_core.store.cases import KINDS, CaseRecord, CaseStore
-from flare_core.store.cases_rows import check_among
 
 LEARNT_FROM = ("corrected", "accepted")
 """Statuses whose labels are learnt from: a person's, and those of a model that were accepted."""

@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 
 from flare_core.anatomy.label_schemes import LabelScheme
-from flare_core.datasets.flare_processes import map_cases
+from flare_core.datasets.flare.processes import map_cases
 from flare_core.errors import Cancelled, InputError
 from flare_core.evaluate.label_values import value_table
 from flare_core.evaluate.pairing import CasePair, pair_cases

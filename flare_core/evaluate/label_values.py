@@ -25,7 +25,7 @@ from flare_core.anatomy.label_schemes import LabelScheme
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
 from flare_core.evaluate.protocols import LONG_ORGANS, TOLERANCE_MM, Edition, Target
-from flare_core.store.json_fields import decode, read_json
+from flare_core.json_fields import decode, read_json
 
 VALUES = 256
 """Label maps are uint8."""

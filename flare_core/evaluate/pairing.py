@@ -8,7 +8,7 @@ from pathlib import Path
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
 from flare_core.imaging.inputs import SUFFIXES, case_name, existing, suffix_of
-from flare_core.store.json_fields import read_json
+from flare_core.json_fields import read_json
 
 TABLE = "cases.json"
 """May say, beside the labels or one folder up, which organs a case annotates."""

@@ -16,11 +16,12 @@ import SimpleITK as sitk
 
 from flare_core.atomic import atomic_path
 from flare_core.errors import InputError
-from flare_core.imaging import dicom, nifti
+from flare_core.imaging import nifti
 from flare_core.imaging.apart import check_path_text
 from flare_core.imaging.checks import check_grid, check_kind, check_place, orthonormal
-from flare_core.imaging.dicom import SeriesInfo as SeriesInfo
-from flare_core.imaging.dicom import list_series as list_series
+from flare_core.imaging.dicom import series as dicom
+from flare_core.imaging.dicom.series import SeriesInfo as SeriesInfo
+from flare_core.imaging.dicom.series import list_series as list_series
 from flare_core.imaging.geometry import Geometry, Index
 from flare_core.imaging.inputs import CaseInput as CaseInput
 from flare_core.imaging.inputs import case_name as case_name

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flare_core.errors import InputError
 from flare_core.imaging.apart import check_path_text
-from flare_core.imaging.dicom_headers import is_dicom, is_dicom_start, study_of
+from flare_core.imaging.dicom.headers import is_dicom, is_dicom_start, study_of
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Names of files that we read; ``.raw`` and the like belong to a header file."""

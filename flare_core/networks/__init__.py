@@ -2,7 +2,7 @@
 
 ★ ADD A NETWORK: one file beside this one and one line in NETWORKS. Its state-dict names are part
 of the package format, so choose them once. Weights that nnU-Net trained fit the U-Nets here once
-`store.nnunet_names` has dropped the names that come twice.
+`models.nnunet.names` has dropped the names that come twice.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def build_network(spec: Spec) -> nn.Module:
     Parameters
     ----------
     spec : Spec
-        `flare_core.store.models.NetworkSpec` or anything with its fields.
+        `flare_core.models.card.NetworkSpec` or anything with its fields.
 
     Returns
     -------

@@ -8,7 +8,7 @@ Index = tuple[int, int, int]
 
 
 class Spec(Protocol):
-    """The fields of `flare_core.store.models.NetworkSpec` that shape a U-Net."""
+    """The fields of `flare_core.models.card.NetworkSpec` that shape a U-Net."""
 
     @property
     def kind(self) -> str:

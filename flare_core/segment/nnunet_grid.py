@@ -12,7 +12,7 @@ from flare_core.imaging.intensity import normalise
 from flare_core.imaging.resample_scores import Weights
 from flare_core.imaging.resize import Orders, resize_image, resize_weights
 from flare_core.imaging.volume import Volume
-from flare_core.store.stage_card import NnunetGrids, StageCard
+from flare_core.models.stage_card import NnunetGrids, StageCard
 
 TOWARDS = {"S": (0, False), "I": (0, True), "P": (1, False), "A": (1, True), "L": (2, False),
            "R": (2, True)}  # fmt: skip

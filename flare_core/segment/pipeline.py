@@ -19,15 +19,15 @@ import numpy as np
 
 from flare_core.anatomy.organs import ALL_TARGETS, Organ, organ, parse_organs
 from flare_core.errors import InputError
+from flare_core.home import open_home
 from flare_core.imaging.checks import check_ct
 from flare_core.imaging.files import read_volume
 from flare_core.imaging.volume import Volume
+from flare_core.models.card import ModelCard, StageCard
+from flare_core.models.package import Package, load_package
 from flare_core.segment.postprocess import clean_up
 from flare_core.segment.progress import Progress, RunClock
 from flare_core.segment.statistics import StatisticsRow, organ_statistics
-from flare_core.store.home import open_home
-from flare_core.store.models import ModelCard, StageCard
-from flare_core.store.package import Package, load_package
 
 if TYPE_CHECKING:  # they import torch, which whoever only builds Settings need not wait for
     from flare_core.segment.cascade import Stages

@@ -19,12 +19,12 @@ from flare_core.errors import InputError, NothingFound
 from flare_core.imaging.crop import box_of_world
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
+from flare_core.models.package import Package
 from flare_core.segment.cascade import Plan, add_lesions, organ_region, run_organs
 from flare_core.segment.pipeline import further_organ_stages
 from flare_core.segment.postprocess import clean_up
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.stage import LoadedStage, Scores, load_stage, run_stage
-from flare_core.store.package import Package
 
 Notify = Callable[[str, float], None]
 

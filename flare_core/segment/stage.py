@@ -19,6 +19,8 @@ from flare_core.imaging.intensity import normalise
 from flare_core.imaging.resample import covered, resample_intensity, streamed_argmax
 from flare_core.imaging.resample_scores import last_above_zero
 from flare_core.imaging.volume import Volume
+from flare_core.models.package import Package, read_weights
+from flare_core.models.stage_card import StageCard
 from flare_core.networks import build_network
 from flare_core.segment.memory import require_memory
 from flare_core.segment.nnunet_grid import (
@@ -31,8 +33,6 @@ from flare_core.segment.nnunet_grid import (
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.sliding_window import Tiling, predict_scores
 from flare_core.segment.weights import fill, require_size
-from flare_core.store.package import Package, read_weights
-from flare_core.store.stage_card import StageCard
 
 MOST_LOADED = 6
 """Stages kept in memory of models that are no longer among the `MODELS_HELD`."""

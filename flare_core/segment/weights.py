@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from flare_core.errors import InputError
-from flare_core.store.nnunet_shapes import has_more_numbers
-from flare_core.store.stage_card import NetworkSpec
+from flare_core.models.nnunet.shapes import has_more_numbers
+from flare_core.models.stage_card import NetworkSpec
 
 SLACK = 1_000_000
 """Numbers that cost nothing worth a refusal; what does not fit is then named tensor by tensor."""

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from flare_core.anatomy.organs import LESION
-from flare_core.datasets.augment import Cut, Tumours, cut_patch
-from flare_core.datasets.augment_places import looked_up
+from flare_core.datasets.augment.patch import Cut, Tumours, cut_patch
+from flare_core.datasets.augment.places import looked_up
 from flare_core.datasets.cache import Sample
-from flare_core.datasets.lesion_mix import LesionMix
+from flare_core.datasets.lesions.mix import LesionMix
 from flare_core.datasets.sampling import PatchSampler
 from flare_core.datasets.soft_map import SURE
 from flare_core.train.config import Phase, TrainConfig

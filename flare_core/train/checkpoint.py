@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flare_core import atomic
 from flare_core.errors import InputError
-from flare_core.store.nnunet_checkpoint import DAMAGED, check_pickles
+from flare_core.models.nnunet.checkpoint import DAMAGED, check_pickles
 
 FORMAT = 1
 PARTS = {"format", "network", "ema", "optimiser", "config", "progress"}
@@ -121,7 +121,7 @@ def read_start(path: Path) -> dict[str, Tensor]:
     """
     if path.suffix != ".safetensors":
         return load_checkpoint(path)["ema"]
-    from flare_core.store.package import read_weights
+    from flare_core.models.package import read_weights
 
     return {name: tensor.float() for name, tensor in read_weights(path).items()}
 

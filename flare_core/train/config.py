@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from flare_core.anatomy.organs import organ
-from flare_core.datasets.augment_settings import Augmentation
+from flare_core.datasets.augment.settings import Augmentation
 from flare_core.datasets.case import ALL_ORGANS
 from flare_core.datasets.lesions.settings import LesionSettings
 from flare_core.errors import InputError
-from flare_core.store.json_fields import decode, read_json_file, to_text
-from flare_core.store.stage_card import NetworkSpec, Normalisation
+from flare_core.json_fields import decode, read_json_file, to_text
+from flare_core.models.stage_card import NetworkSpec, Normalisation
 from flare_core.train.strategies import build_strategy
 
 LEAST_DEPTH = 3
@@ -92,7 +92,7 @@ class TrainConfig:
     edited_weight: float = 3.0
     """How much a voxel that a person edited counts in the point-wise loss; the others count 1."""
     lesion_mix: float = 0.0
-    """Share of patches into which a lesion of another scan is pasted (`datasets.lesion_mix`)."""
+    """Share of patches into which a lesion of another scan is pasted (`datasets.lesions.mix`)."""
     synthetic_share: float = 0.0
     """Share of patches into which synthetic tumours are painted (`datasets.lesions`). To a network
     that learns lesions they are lesions; to any other a part of their organ, which keeps it from

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import build_network
 from flare_core.segment.runtime import Runtime
-from flare_core.store.stage_card import NetworkSpec
 
 
 class RunningMean:

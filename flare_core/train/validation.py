@@ -12,9 +12,9 @@ from flare_core.anatomy.organs import LESION, organ
 from flare_core.datasets.cache import Sample
 from flare_core.evaluate.metrics.dsc import dice
 from flare_core.imaging.intensity import normalise
+from flare_core.models.stage_card import Normalisation
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.sliding_window import predict_scores
-from flare_core.store.stage_card import Normalisation
 
 LEAST_ML = 1.0
 """An organ smaller than this in a scan is a remnant at the edge and left out of the mean."""

@@ -1,35 +1,6 @@
-"""What the tests of the command line share."""
+"""What these tests share."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import fake_engine
-
-from flare_core.imaging.files import write_volume
-
-
-@pytest.fixture(autouse=True)
-def calls() -> list[str]:
-    """Return what the fake engine was called with; empty at the start of each test."""
-    fake_engine.CALLS.clear()
-    return fake_engine.CALLS
-
-
-@pytest.fixture
-def scans(tmp_path: Path):
-    """Return a function that makes small scans with these names in a new folder."""
-
-    def make(*names: str, folder: str = "scans") -> Path:
-        place = tmp_path / folder
-        place.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            write_volume(place / f"{name}.nii.gz", fake_engine.scan())
-        return place
-
-    return make
+from engine_fixtures import calls as calls
+from engine_fixtures import scans as scans

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from core.cases.small_cases import LIVER, SPLEEN, labels, scan
 from core.datasets.made_dataset import ALL_13, Maker, make_flare22, make_flare23
-from core.store.small_cases import LIVER, SPLEEN, labels, scan
 from flare_core import cli
+from flare_core.cases.store import open_store
 from flare_core.datasets.case import load_cases
-from flare_core.store.cases import open_store
 from unsynced import unsynced as unsynced
 
 

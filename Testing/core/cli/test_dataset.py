@@ -18,11 +18,11 @@ from core.datasets.made_dataset import (
 )
 from flare_core import cli
 from flare_core.cli import dataset as command
-from flare_core.cli.dataset_charts import galleries_of
 from flare_core.datasets.case import load_cases
-from flare_core.datasets.flare import find_dataset
-from flare_core.datasets.summary import summarise
+from flare_core.datasets.flare.dataset import find_dataset
+from flare_core.datasets.summary.summarise import summarise
 from flare_core.imaging.files import read_labels
+from flare_core.report.dataset.histograms import galleries_of
 
 
 def flare(*words: object) -> int:
@@ -181,7 +181,7 @@ def test_a_negative_number_of_workers(tmp_path, capsys):
 
 def test_findings_are_json_safe_for_programs(tmp_path):
     """Names with commas and quotes survive the CSV."""
-    from flare_core.datasets.flare_folders import Finding
+    from flare_core.datasets.flare.folders import Finding
 
     text = command._findings_csv([Finding("missing", 'a "b", c', "no scan")])
     assert list(csv.reader(text.splitlines()))[1] == ["missing", 'a "b", c', "no scan"]

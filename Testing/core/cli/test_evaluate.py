@@ -9,12 +9,12 @@ import pytest
 from core.evaluate.label_folders import GRID, labels, write_case
 from flare_core.cli import evaluate, main
 from flare_core.cli.evaluate import FILES
-from flare_core.cli.evaluate_figures import SPARE_COLOURS, colour_of, drawn_organs, extremes
 from flare_core.evaluate.evaluate import evaluate_folders
 from flare_core.evaluate.protocols import Target, edition
 from flare_core.evaluate.scoring import ScoringRules
 from flare_core.imaging.files import write_volume
 from flare_core.imaging.volume import Volume
+from flare_core.report.evaluation.figures import SPARE_COLOURS, colour_of, drawn_organs, extremes
 
 
 @pytest.fixture

@@ -55,8 +55,8 @@ def test_help_names_every_option_of_segment(capsys):
 
 
 def test_the_defaults_of_the_command_line_are_those_of_the_library():
-    from flare_core.cli.choices import DEFAULTS
     from flare_core.cli.segment import _choices
+    from flare_core.jobs.choices import DEFAULTS
 
     arguments = build_parser().parse_args(["segment", "x", "-o", "y"])
     assert _choices(arguments) == DEFAULTS

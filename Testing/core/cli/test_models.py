@@ -9,11 +9,11 @@ import pytest
 
 from file_server import Site, serving
 from flare_core.cli import main
-from flare_core.store import catalogue
-from flare_core.store.catalogue import PUBLIC, Part
-from flare_core.store.home import Home
-from flare_core.store.package import load_package
-from flare_core.store.remote_file import RemoteFile
+from flare_core.home import Home
+from flare_core.models import catalogue
+from flare_core.models.catalogue import PUBLIC, Part
+from flare_core.models.package import load_package
+from flare_core.models.remote_file import RemoteFile
 from nnunet_zips import nnunet_zip
 from stub_models import stub_package
 

@@ -14,7 +14,7 @@ import tiny_catalogue
 from file_server import Site, serving
 from flare_core.cli import main, models_report
 from flare_core.cli.models_report import ReportForPrograms, reporting, stopped_by_input
-from flare_core.store.home import Home
+from flare_core.home import Home
 from nnunet_zips import nnunet_zip
 from stub_models import stub_package
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flare_core.cli import phantom as command
-from flare_core.datasets.phantom import PhantomSettings, make_phantom
+from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_volume
 

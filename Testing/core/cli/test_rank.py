@@ -193,7 +193,7 @@ def test_an_earlier_ranking_is_not_replaced_by_accident(results, tmp_path, capsy
 
 
 def test_a_failed_write_leaves_nothing(results, tmp_path, monkeypatch):
-    from flare_core.evaluate import ranking_results
+    from flare_core.evaluate.ranking import results as ranking_results
 
     monkeypatch.setattr(ranking_results, "pairs_csv", lambda _: 1 / 0)
     assert rank(results, "-o", tmp_path / "out", "--bootstraps", 5) == 1

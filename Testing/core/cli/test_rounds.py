@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from flare_core.cli import main, rounds
-from flare_core.store.home import open_home
-from flare_core.store.in_use import model_in_use
+from flare_core.home import open_home
+from flare_core.models.in_use import model_in_use
 from flare_core.train.checkpoint import load_checkpoint
 from flare_core.train.loop import CHECKPOINT
-from flare_core.train.rounds_state import RunFolder
+from flare_core.train.rounds.state import RunFolder
 from rounds_world import UNLABELLED, make_store, settings, student
 
 

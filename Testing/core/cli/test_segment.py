@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+
+import fake_engine
 from fake_engine import flare, four
 
-PROGRAM = [sys.executable, str(Path(__file__).with_name("fake_engine.py")), "segment"]
+PROGRAM = [sys.executable, str(Path(fake_engine.__file__)), "segment"]
 ROOT = Path(__file__).parents[3]
 
 

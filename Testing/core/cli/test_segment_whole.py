@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from constant_model import write_constant_model
 
+from constant_model import write_constant_model
 from flare_core import cli
 from flare_core.imaging.files import read_geometry, read_labels, write_volume
 from flare_core.imaging.geometry import Box

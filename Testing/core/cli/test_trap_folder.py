@@ -13,10 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fake_engine
 import numpy as np
 import pytest
 
+import fake_engine
 from flare_core.imaging.files import write_labels, write_volume
 
 ROOT = Path(__file__).parents[3]

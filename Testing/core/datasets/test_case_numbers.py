@@ -11,7 +11,7 @@ import pytest
 from core.datasets.made_dataset import make_flare21, make_flare22, make_flare24_task1
 from flare_core.datasets.cache import _fingerprint, load_sample
 from flare_core.datasets.case import Case, load_cases, save_cases
-from flare_core.datasets.flare import flare_cases
+from flare_core.datasets.flare.dataset import flare_cases
 from flare_core.errors import InputError
 
 SPACING = (5.0, 1.5, 2.0)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core.store.small_cases import LIVER, SPLEEN, labels, scan
+from core.cases.small_cases import LIVER, SPLEEN, labels, scan
+from flare_core.cases.store import CaseStore, LabelFacts, open_store
 from flare_core.datasets.case import load_cases, save_cases
 from flare_core.datasets.stored import cases_of_store
 from flare_core.errors import InputError
-from flare_core.store.cases import CaseStore, LabelFacts, open_store
 from unsynced import unsynced as unsynced
 
 ORGANS = ("liver", "spleen")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from core.evaluate.label_folders import labels, scored, write_case
-from flare_core.cli.outputs import plain
 from flare_core.evaluate import tables
 from flare_core.evaluate.evaluate import Evaluation
 from flare_core.evaluate.metrics import METRICS
+from flare_core.jobs.outputs import plain
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_what_cannot_be_a_scan_is_refused_however_sure_a_person_is() -> None:
     [("abdomen", "native"), ("chest-only", "arterial"), ("pelvis-only", "late")],
 )
 def test_phantoms_pass(field: str, phase: str) -> None:
-    from flare_core.datasets.phantom import PhantomSettings, make_phantom
+    from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
 
     settings = PhantomSettings(field=field, phase=phase, spacing_mm=(12.0, 8.0, 8.0))
     image = make_phantom(settings).image

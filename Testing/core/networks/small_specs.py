@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from flare_core.store.stage_card import NetworkSpec
+from flare_core.models.stage_card import NetworkSpec
 
 ISOTROPIC = NetworkSpec(
     "plain_unet",

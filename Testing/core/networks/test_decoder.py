@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from core.networks.small_specs import ANISOTROPIC, ISOTROPIC
+from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks.decoder import Decoder
-from flare_core.store.stage_card import NetworkSpec
 
 
 def features_for(spec: NetworkSpec, finest: tuple[int, int, int]) -> list[torch.Tensor]:

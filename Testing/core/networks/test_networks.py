@@ -9,8 +9,8 @@ import torch
 
 from core.networks.small_specs import ANISOTROPIC, ISOTROPIC, SPECS, image_for
 from flare_core.errors import InputError
+from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import NETWORKS, build_network
-from flare_core.store.stage_card import NetworkSpec
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from core.networks.small_specs import ANISOTROPIC, ISOTROPIC, image_for
+from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks.plain_unet import PlainUNet
-from flare_core.store.stage_card import NetworkSpec
 
 
 @pytest.mark.parametrize("spec", [ISOTROPIC, ANISOTROPIC])

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.networks.small_specs import ANISOTROPIC, SPECS, image_for, shaken
+from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import build_network, slabs
 from flare_core.networks.blocks import ConvBlock
 from flare_core.networks.normalisation import InstanceNorm
 from flare_core.networks.slabs import Joined, Ready, can_stream, convolve, out_shape, run_blocks
-from flare_core.store.stage_card import NetworkSpec
 
 LAST = torch.channels_last_3d
 

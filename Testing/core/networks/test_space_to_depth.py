@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from core.networks.small_specs import ISOTROPIC, image_for
+from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import build_network
 from flare_core.networks.space_to_depth import blocks_along_x, fold, layout_of, unfold
-from flare_core.store.stage_card import NetworkSpec
 
 BLOCKS = [(1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 1, 3)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 
 from core.networks.small_specs import SPECS
+from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks.spec import Spec
-from flare_core.store.stage_card import NetworkSpec
 
 
 def names_of(protocol: type) -> set[str]:

@@ -6,9 +6,9 @@ import torch
 from torch.nn import functional
 
 from core.networks.small_specs import ISOTROPIC, image_for
+from flare_core.models.nnunet.shapes import shapes_of
 from flare_core.networks import build_network
 from flare_core.networks.stunet import STUNet, StuUp
-from flare_core.store.nnunet_shapes import shapes_of
 
 SPEC = replace(ISOTROPIC, kind="stunet")
 

@@ -6,11 +6,11 @@ import pytest
 
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box
+from flare_core.models.stage_card import NetworkSpec, NnunetGrids
 from flare_core.segment import memory
 from flare_core.segment.memory import needed_gib, require_memory
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.stage import run_stage
-from flare_core.store.stage_card import NetworkSpec, NnunetGrids
 from stub_models import ORGANS, loaded, scene
 
 LARGE = NetworkSpec(

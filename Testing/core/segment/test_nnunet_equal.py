@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import tiny_nnunet
-from flare_core.datasets.phantom import PhantomSettings, make_phantom
+from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
+from flare_core.home import open_home
 from flare_core.imaging.files import read_volume, write_volume
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.store.home import open_home
-from flare_core.store.nnunet_import import About, import_nnunet
+from flare_core.models.nnunet.convert import About, import_nnunet
 from nnunet_agreement import agreement, loaded, our_labels, their_labels
 
 pytest.importorskip(

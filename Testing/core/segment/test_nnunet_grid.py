@@ -8,6 +8,7 @@ import pytest
 from flare_core.imaging.geometry import AxisMap, Box, Geometry
 from flare_core.imaging.resize import resize_weights
 from flare_core.imaging.volume import Volume
+from flare_core.models.stage_card import NnunetGrids, Normalisation
 from flare_core.segment.nnunet_grid import (
     flat_axis,
     network_axes,
@@ -15,7 +16,6 @@ from flare_core.segment.nnunet_grid import (
     nnunet_way,
     spacing_here,
 )
-from flare_core.store.stage_card import NnunetGrids, Normalisation
 from stub_models import stage_card
 
 GRIDS = NnunetGrids()

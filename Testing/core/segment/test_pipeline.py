@@ -11,7 +11,7 @@ import pytest
 
 from flare_core import __version__
 from flare_core.anatomy.organs import LESION, organ
-from flare_core.datasets.phantom import PhantomCase
+from flare_core.datasets.phantom.make import PhantomCase
 from flare_core.errors import Cancelled, InputError, NothingFound
 from flare_core.imaging.files import write_volume
 from flare_core.imaging.volume import Volume

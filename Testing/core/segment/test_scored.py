@@ -9,9 +9,9 @@ import pytest
 
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError, NothingFound
+from flare_core.models.package import read_weights, write_package
 from flare_core.segment.pipeline import segment_ct
 from flare_core.segment.scored import Teacher, load_teacher, segment_scored
-from flare_core.store.package import read_weights, write_package
 from stub_models import (
     HU,
     LESIONS,
@@ -90,7 +90,7 @@ def test_folds_are_kept_apart_and_averaged(tmp_path):
 
 
 def replace_file(name: str) -> object:
-    from flare_core.store.models import WeightsFile
+    from flare_core.models.card import WeightsFile
 
     return WeightsFile(name)
 

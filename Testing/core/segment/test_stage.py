@@ -12,11 +12,11 @@ from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.resample import covered, streamed_argmax, upsampled_slabs
 from flare_core.imaging.volume import Volume
+from flare_core.models.card import NetworkSpec
+from flare_core.models.package import write_package
 from flare_core.segment import stage as stages
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.stage import Scores, load_stage, organ_table, run_stage
-from flare_core.store.models import NetworkSpec
-from flare_core.store.package import write_package
 from stub_models import (
     LOCALISER,
     ORGANS,
@@ -242,7 +242,7 @@ def test_what_this_version_cannot_run_is_refused(tmp_path: Path, field: str, val
 
 
 def test_folds_are_all_loaded(tmp_path: Path) -> None:
-    from flare_core.store.models import WeightsFile
+    from flare_core.models.card import WeightsFile
 
     card = replace(LOCALISER, folds=(WeightsFile("second.safetensors"),))
     weights = level_weights((0, 200, -200))

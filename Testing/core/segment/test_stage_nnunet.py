@@ -12,10 +12,10 @@ import torch
 
 from flare_core.anatomy.organs import organ
 from flare_core.imaging.geometry import Box, Geometry
+from flare_core.models.package import write_package
+from flare_core.models.stage_card import NnunetGrids
 from flare_core.segment.pipeline import segment_ct
 from flare_core.segment.stage import LoadedStage, Scores, first_region, run_stage
-from flare_core.store.package import write_package
-from flare_core.store.stage_card import NnunetGrids
 from stub_models import HU, ORGANS, RUNTIME, Levels, dsc, level_weights, loaded, model_card, scene
 from stub_models import settings as stub_settings
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from flare_core.anatomy.organs import organ
-from flare_core.datasets.augment import NO_AUGMENTATION
+from flare_core.datasets.augment.patch import NO_AUGMENTATION
 from flare_core.datasets.cache import Sample, sample_of_arrays
 from flare_core.datasets.case import Case
 from flare_core.datasets.lesions.settings import LesionSettings
-from flare_core.store.models import Normalisation
+from flare_core.models.card import Normalisation
 from flare_core.train.batches import Patch, PatchSource, channels_of
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.processes import Processes

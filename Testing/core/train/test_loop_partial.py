@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flare_core.imaging.files import read_labels, read_volume, write_labels, write_volume
-from flare_core.store.stage_card import Normalisation
+from flare_core.models.stage_card import Normalisation
 from flare_core.train.loop import Trainer
 from tiny_training import NETWORK, make_cases, tiny_config
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from flare_core.models.card import NetworkSpec
 from flare_core.networks import build_network
 from flare_core.networks.space_to_depth import blocks_along_x, fold
-from flare_core.store.models import NetworkSpec
 from flare_core.train import losses
 from flare_core.train.losses import (
     SMOOTH,

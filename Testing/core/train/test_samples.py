@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flare_core.datasets import phantom_cohort
 from flare_core.datasets.case import Case, cases_of_folder, save_cases
+from flare_core.datasets.phantom import cohort as phantom_cohort
 from flare_core.errors import InputError
 from flare_core.train.config import TrainConfig
 from flare_core.train.samples import gather_samples, phantom_cases

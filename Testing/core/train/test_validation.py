@@ -9,7 +9,7 @@ import pytest
 from flare_core.anatomy.organs import organ
 from flare_core.datasets.cache import Sample, sample_of_arrays
 from flare_core.datasets.case import Case
-from flare_core.store.models import Normalisation
+from flare_core.models.card import Normalisation
 from flare_core.train.validation import LEAST_ML, channel_table, score_sample, validate
 from stub_models import HU, ORGANS, RUNTIME, loaded
 

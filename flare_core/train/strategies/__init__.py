@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from flare_core.errors import InputError
-from flare_core.store.json_fields import decode
+from flare_core.json_fields import decode
 from flare_core.train.strategies.agreement import Agreement
 from flare_core.train.strategies.confident import Confident
 from flare_core.train.strategies.cross_pseudo import CrossPseudo

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flare_core.datasets import phantom_settings
 from flare_core.datasets.lesions.phase import PHASES, phase_of
+from flare_core.datasets.phantom import settings as phantom_settings
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,321 @@
+"""From a corrected result to the training set: CT and labels become a version in the case store.
+
+`submission_steps` takes voxels and facts out of the scene in short steps (Qt's thread);
+`store_submission` writes them and touches no node (any thread); `submit` does both at once.
+
+Only the organs that a person has reviewed are stored; the others count as not annotated, and none
+of their voxels goes along. A name or number of the patient is never written: scans of one patient
+are kept together by a hash of the DICOM patient ID. It is a pseudonym, not anonymous: who knows
+the ID can compute the hash as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import slicer
+from flare_core.anatomy.organs import Organ, organ, parse_organs
+from flare_core.atomic import sha256_of
+from flare_core.cases.names import key_of, safe_name
+from flare_core.cases.store import CaseRecord, CaseStore, LabelFacts, LabelVersion, open_store
+from flare_core.errors import FlareError, InputError
+from flare_core.imaging.files import READERS, read_geometry, write_labels, write_volume
+from flare_core.imaging.inputs import suffix_of
+from flare_core.imaging.itk import compact
+from flare_core.imaging.volume import Volume
+from FLARESegLib.correction.corrections import count_changes, label_steps, volume_of
+from FLARESegLib.scene.kept_output import KeptOutput, kept_output
+from FLARESegLib.scene.results import CASE as CASE
+from FLARESegLib.scene.results import FACT, result_facts
+from FLARESegLib.scene.results import VERSION as VERSION
+from FLARESegLib.scene.subject_place import ancestor_attribute
+from FLARESegLib.scene.volumes import copy_steps, finish
+
+PATIENT_ID = "DICOM.PatientID"
+SERIES_UIDS = "DICOM.instanceUIDs"
+SOURCE = "corrected in 3D Slicer"
+"""What the store says about where such a case comes from."""
+READABLE = (*READERS, ".nii", ".nii.gz")
+"""Files that can go into the store as they are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Submission:
+    """What goes into the case store, without any node."""
+
+    image: Volume
+    """The CT, HU, world LPS."""
+    file: Path | None
+    """The file it was read from, if it has the same voxels; its grid may be another one."""
+    labels: Volume
+    """All organ ids, uint8, on the CT's grid."""
+    kept: KeptOutput | None
+    """The model's output, if the labels are a correction of it."""
+    reviewed: tuple[Organ, ...]
+    """What a person has looked at."""
+    author: str
+    """Who."""
+    note: str
+    """Free text."""
+    made: Mapping[str, Any]
+    """Facts of the model's run."""
+    case: str
+    """Name of the case, as the person wants it; empty: as before, or made up."""
+    case_before: str
+    """Name under which it was submitted before; empty if it was not."""
+    case_suggested: str
+    """Name to take otherwise, changed if another scan has it."""
+    patient: str
+    """Pseudonym of the patient; empty if nothing is known."""
+    link: bool
+    """Whether the scan's own file stays where it is instead of being copied."""
+
+
+def submit(
+    folder: str | Path,
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    reviewed: Iterable[str],
+    *,
+    author: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None,
+    case: str | None = None,
+    link: bool = False,
+    note: str = "",
+) -> LabelVersion:
+    """Add a corrected result to the case store at once; see `submission_steps`."""
+    steps = submission_steps(
+        segmentationNode,
+        reviewed,
+        author=author,
+        volumeNode=volumeNode,
+        case=case,
+        link=link,
+        note=note,
+    )
+    version = store_submission(folder, finish(steps))
+    remember_submission(segmentationNode, version)
+    return version
+
+
+def submission_steps(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    reviewed: Iterable[str],
+    *,
+    author: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None,
+    case: str | None = None,
+    link: bool = False,
+    note: str = "",
+) -> Generator[float, None, Submission]:
+    """Take a corrected result out of the scene in short steps; yield the share done.
+
+    Parameters
+    ----------
+    segmentationNode : vtkMRMLSegmentationNode
+        The corrected result.
+    reviewed : iterable of str
+        Organs that the person has looked at; one without a voxel is stored as absent.
+    author : str
+        Who corrected it.
+    volumeNode : vtkMRMLScalarVolumeNode, optional
+        The CT; by default the one it was made from.
+    case : str, optional
+        Name in the store. By default the one used before; for DICOM a number made from the series
+        UID; else the volume's name.
+    link : bool
+        Leave the CT's file where it is, if the volume came from one that the store can read.
+    note : str
+        Free text.
+
+    Raises
+    ------
+    InputError
+        If nothing was reviewed, nobody says who, or the labels are not clear (`current_labels`).
+    """
+    volume = volumeNode or volume_of(segmentationNode)
+    organs = _checked(reviewed, author)
+    labels = yield from label_steps(segmentationNode, volume)
+    image = yield from copy_steps(volume)
+    made = result_facts(segmentationNode)
+    kept = kept_output(segmentationNode)
+    return Submission(
+        image,
+        _unchanged_file(volume),
+        labels,
+        kept if kept is not None and kept.shape == labels.array.shape else None,
+        organs,
+        author.strip(),
+        note,
+        made,
+        case or "",
+        made.get(CASE, ""),
+        safe_name(_case_name(volume)),
+        patient_key(volume),
+        link,
+    )
+
+
+def store_submission(folder: str | Path, submission: Submission) -> LabelVersion:
+    """Write a submission into the case store (made if it is not there) as a new version.
+
+    Raises
+    ------
+    InputError
+        If the store refuses it, or the folder cannot be written.
+    """
+    with (
+        open_store(folder, create=True) as store,
+        tempfile.TemporaryDirectory(prefix="flareseg-") as scratch,
+    ):
+        record = _known_case(store, submission) or _new_case(store, submission, Path(scratch))
+        labels = Path(scratch) / "labels.nii.gz"
+        write_labels(labels, _only(submission.labels, submission.reviewed), like=record.image)
+        return store.add_labels(record.name, labels, _facts(submission, record.latest))
+
+
+def remember_submission(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, version: LabelVersion
+) -> None:
+    """Write into the segmentation under which name it is stored, for the next version."""
+    for name, value in ((CASE, version.case), (VERSION, version.number)):
+        segmentationNode.SetAttribute(FACT + name, json.dumps(value))
+
+
+def patient_key(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """Return a pseudonym made from the DICOM patient ID; empty where there is none."""
+    number = ancestor_attribute(volumeNode, "Patient", PATIENT_ID).strip()
+    number = number or (volumeNode.GetAttribute(PATIENT_ID) or "").strip()
+    return f"patient-{_hashed(number)}" if number else ""
+
+
+def _checked(reviewed: Iterable[str], author: str) -> tuple[Organ, ...]:
+    """Return the reviewed organs."""
+    organs = parse_organs(tuple(reviewed))
+    if not author.strip():
+        raise InputError("author", "nothing", "a name", "Say who reviewed these labels.")
+    return organs
+
+
+def _facts(submission: Submission, parent: int | None) -> LabelFacts:
+    """Return who made the labels, from which model's, and how much was changed."""
+    labels, organs, kept = submission.labels, submission.reviewed, submission.kept
+    edited = {}
+    if kept is not None:
+        voxel_ml = labels.geometry.voxel_ml
+        edited = {
+            change.organ: round(change.changed_ml, 4)
+            for change in count_changes(kept.whole(), labels.array, voxel_ml)
+            if organ(change.organ) in organs
+        }
+    counts = _counts(labels)
+    return LabelFacts(
+        kind="expert" if kept is None else "corrected",
+        annotated=tuple(target.key for target in organs),
+        author=submission.author,
+        model="" if kept is None else _model(submission.made),
+        settings={} if kept is None else dict(submission.made.get("settings", {})),
+        parent=parent,
+        edited_ml=edited,
+        note=submission.note,
+        absent=tuple(target.key for target in organs if not counts[target.id]),
+    )
+
+
+def _counts(labels: Volume) -> np.ndarray:
+    """Return how many voxels each label value has."""
+    counts = np.zeros(256, np.int64)
+    for plane in labels.array:
+        counts += np.bincount(plane.ravel(), minlength=256)
+    return counts
+
+
+def _only(labels: Volume, organs: tuple[Organ, ...]) -> Volume:
+    """Return the labels without the organs that nobody reviewed."""
+    table = np.zeros(256, np.uint8)
+    for target in organs:
+        table[target.id] = target.id
+    return labels.with_array(table[labels.array])
+
+
+def _model(made: Mapping[str, Any]) -> str:
+    """Return the model as ``name-version``, empty if it is not known."""
+    return "-".join(str(made[key]) for key in ("model", "model_version") if made.get(key))
+
+
+def _unchanged_file(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Path | None:
+    """Return the file a volume came from, if it is one file and has the same voxels."""
+    storage = volumeNode.GetStorageNode()
+    name = storage.GetFileName() if storage is not None else None
+    if not name or storage.GetNumberOfFileNames() > 1 or volumeNode.GetModifiedSinceRead():
+        return None
+    path = Path(name)
+    return path if path.is_file() and suffix_of(path) in READABLE else None
+
+
+def _image_file(submission: Submission, scratch: Path) -> tuple[Path, bool]:
+    """Return the scan as a file, and whether it is its own one, not a copy made for the store."""
+    file = submission.file
+    if file is not None and _fits(file, submission.image):
+        return file, True
+    path = scratch / "image.nii.gz"
+    write_volume(path, submission.image.with_array(compact(submission.image.array)))
+    return path, False
+
+
+def _fits(file: Path, image: Volume) -> bool:
+    """Whether a file is on the grid that the volume has in the scene."""
+    try:
+        return read_geometry(file).same_grid(image.geometry)
+    except FlareError:  # Slicer reads more kinds of files than the library
+        return False
+
+
+def _known_case(store: CaseStore, submission: Submission) -> CaseRecord | None:
+    """Return the case under which this result was submitted before, if it is in this store."""
+    wanted = submission.case or submission.case_before
+    if wanted != submission.case_before:
+        return None
+    records = [record for record in store.cases() if record.name == wanted]
+    return records[0] if records and _fits(records[0].image, submission.image) else None
+
+
+def _new_case(store: CaseStore, submission: Submission, scratch: Path) -> CaseRecord:
+    """Add the scan to the store; if it is there under another name, that is its case."""
+    image, own = _image_file(submission, scratch)
+    name = submission.case
+    if not name:
+        same = store.case_of_image(image)
+        if same is not None:
+            return same
+        name = submission.case_before or submission.case_suggested
+        if key_of(name) in {key_of(record.name) for record in store.cases()}:
+            name = safe_name(f"{name[:60]}-{sha256_of(image)[:8]}")
+    return store.add_case(
+        image,
+        name=name,
+        patient=submission.patient,
+        source=SOURCE,
+        link=own and submission.link,
+        author=submission.author,
+    )
+
+
+def _case_name(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """Return a case's name: for DICOM a number, as the volume may be named after the patient."""
+    uids = volumeNode.GetAttribute(SERIES_UIDS)
+    if uids:
+        return f"ct-{_hashed(' '.join(sorted(uids.split())))}"
+    return volumeNode.GetName()
+
+
+def _hashed(text: str) -> str:
+    """Return 12 hex digits that stand for a text."""
+    return hashlib.sha256(f"FLARESeg {text}".encode()).hexdigest()[:12]

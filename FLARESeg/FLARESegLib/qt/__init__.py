@@ -1,0 +1,1 @@
+"""Small helpers around Qt: dialogs, timers, threads, tables, translation."""

@@ -1,0 +1,1 @@
+"""One run of the model: request, worker process, progress, end. Start at `run`."""

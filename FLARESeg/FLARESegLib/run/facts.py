@@ -1,0 +1,100 @@
+"""What goes into a run, what is told of it, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from FLARESegLib.qt.event_loop import EventLoop
+from FLARESegLib.run.worker_process import WorkerProcess
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from flare_core.imaging.volume import Volume
+    from FLARESegLib.run.run import Run
+
+Steps = Generator[float, None, Any]
+"""Work in short steps: yields the share done, returns what it made."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person chooses for a run; names and defaults as in `flare segment`."""
+
+    model: str = "default"
+    """Name of a model, ``name@version``, or a package folder."""
+    organs: tuple[str, ...] | None = None
+    """Organ keys wanted; None is all the model knows."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``mps``."""
+    fast: bool = False
+    """Quicker and a little less exact."""
+    home: str | None = None
+    """Folder of installed models; None is ~/.flareseg."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of a worker's request."""
+        return {
+            "model": self.model,
+            "organs": None if self.organs is None else list(self.organs),
+            "device": self.device,
+            "fast": self.fast,
+            "home": self.home,
+        }
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """How far a run is."""
+
+    stage: str
+    """A state of the run (``starting``, ``exporting``, ``importing``, ``stopping`` ...) or the
+    worker's own stage."""
+    fraction: float
+    """Part of the whole run that is done, 0 to 1."""
+    seconds_left: float | None = None
+    """The worker's guess; None while it has none."""
+    message: str = ""
+    """More words, if there are any."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run, beside the segmentation node."""
+
+    rows: tuple[dict[str, Any], ...]
+    """Statistics: organ, measure, value (None if undefined), unit, code, note."""
+    notes: tuple[str, ...]
+    """What a person should know about this scan."""
+    provenance: dict[str, Any]
+    """Model, version, hash, settings, device."""
+    timings_s: dict[str, float]
+    """Seconds per step; `export` and `import` are this module's, the rest is the worker's."""
+
+
+@dataclass(frozen=True)
+class SceneCode:
+    """The functions that touch the scene; loading them takes a moment, so a thread does it."""
+
+    copy: Callable[[Any], Generator[float, None, Volume]]
+    """Copies a volume node's voxels."""
+    show: Callable[[Run, npt.NDArray[np.uint8]], Steps]
+    """Puts labels into the scene and returns the segmentation node."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a run works with."""
+
+    worker: WorkerProcess
+    """Segments."""
+    loop: EventLoop
+    """Calls later."""
+    parent_folder: Path
+    """The folder in which a temporary one is made."""
+    load_scene_code: Callable[[], SceneCode]
+    """Imports what touches the scene; called in a thread."""

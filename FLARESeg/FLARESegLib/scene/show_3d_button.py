@@ -1,0 +1,90 @@
+"""The button Show 3D: surfaces are made in another thread, so the window stays alive meanwhile.
+
+Slicer's own button of this kind makes all surfaces at once, which takes many seconds for 13 organs.
+Surfaces are dropped when the button is released: as long as they exist, each edit makes them again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from FLARESegLib.qt.event_loop import EventLoop
+from FLARESegLib.qt.translation import _
+from FLARESegLib.scene import views
+from FLARESegLib.scene.result_segments import SURFACE
+from FLARESegLib.scene.surfaces import show_3d, surface_steps
+
+TICK_S = 0.01
+"""How often the work in the other thread is looked after."""
+
+
+class Show3DButton:
+    """A checkable button for one segmentation at a time.
+
+    Parameters
+    ----------
+    button : QPushButton
+        Checkable.
+    loop : EventLoop
+        Calls later.
+    """
+
+    def __init__(self, button: Any, loop: EventLoop) -> None:
+        self._button = button
+        self._loop = loop
+        self._segmentation: Any = None
+        self._steps: Any = None
+        button.connect("toggled(bool)", self._toggled)
+
+    @property
+    def busy(self) -> bool:
+        """Whether surfaces are being made."""
+        return self._steps is not None
+
+    def set_segmentation(self, segmentation: Any) -> None:
+        """Work on this segmentation from now on; None: on none."""
+        self._stop()
+        self._segmentation = segmentation
+        blocked = self._button.blockSignals(True)
+        self._button.setChecked(segmentation is not None and is_shown_3d(segmentation))
+        self._button.blockSignals(blocked)
+        self._button.setEnabled(segmentation is not None)
+
+    def _toggled(self, checked: bool) -> None:
+        node = self._segmentation
+        if node is None or node.GetScene() is None:
+            return
+        if checked:
+            self._steps = surface_steps(node)
+            self._button.setText(_("Making surfaces..."))
+            self._tick(self._steps)
+        else:
+            self._stop()
+            show_3d(node, False)
+            node.GetSegmentation().RemoveRepresentation(SURFACE)
+
+    def _tick(self, steps: Any) -> None:
+        """Look after the work; show the surfaces when they are there."""
+        if steps is not self._steps:
+            return
+        if self._segmentation.GetScene() is None:
+            self._stop()
+        elif next(steps, None) is not None:
+            self._loop.call_later(TICK_S, lambda: self._tick(steps))
+        else:
+            self._stop()
+            show_3d(self._segmentation)
+            views.reset_3d()
+
+    def _stop(self) -> None:
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            steps.close()
+        self._button.setText(_("Show 3D"))
+
+
+def is_shown_3d(segmentation: Any) -> bool:
+    """Whether the segmentation's surfaces are there and visible."""
+    display = segmentation.GetDisplayNode()
+    there = segmentation.GetSegmentation().ContainsRepresentation(SURFACE)
+    return bool(there and display is not None and display.GetVisibility3D())

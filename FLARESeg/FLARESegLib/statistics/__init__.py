@@ -1,0 +1,1 @@
+"""The organs' statistics in the scene and in the panel: table and chart. Start at `panel`."""

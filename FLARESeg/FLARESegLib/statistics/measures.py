@@ -1,0 +1,182 @@
+"""Statistics of the result on the screen, and what was changed of it: after a run, and after edits.
+
+Labels are taken out of the scene in short steps in Qt's thread; measuring happens in another one.
+Nothing is done while a person is at work: only after a moment without an edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import slicer
+from flare_core.errors import FlareError
+from FLARESegLib.correction.corrections import count_changes, kept_for, label_steps
+from FLARESegLib.qt.background import in_background
+from FLARESegLib.qt.event_loop import EventLoop
+from FLARESegLib.qt.signals import Signal
+from FLARESegLib.qt.stepwise import walk
+from FLARESegLib.scene.result_segments import BINARY
+from FLARESegLib.scene.results import ASKED, result_facts
+from FLARESegLib.scene.segment_identity import organ_segment_ids
+from FLARESegLib.scene.volumes import copy_steps
+
+if TYPE_CHECKING:
+    from flare_core.anatomy.organs import Organ
+    from flare_core.imaging.volume import Volume
+    from flare_core.segment.statistics import StatisticsRow
+    from FLARESegLib.correction.corrections import OrganChange
+
+QUIET_S = 1.5
+"""How long nothing may be edited before it is measured again."""
+
+
+State = tuple[tuple[str, int, int], ...]
+"""Of each segment: its ID, and when it and its voxels were last changed."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a segmentation."""
+
+    rows: tuple[StatisticsRow, ...]
+    """Statistics; empty for what cannot be measured."""
+    changes: tuple[OrganChange, ...] | None
+    """What a person changed; None where no model's output was kept."""
+    problem: str = ""
+    """Why it cannot be measured, in words; empty if it was."""
+
+
+class ResultMeasures:
+    """Watches one segmentation at a time."""
+
+    def __init__(self, loop: EventLoop) -> None:
+        self.measured = Signal()
+        """Called with the segmentation node and what was `Measured`."""
+        self._loop = loop
+        self._known: dict[str, tuple[State, Measured]] = {}
+        self._segmentation: Any = None
+        self._volume: Any = None
+        self._observed: Any = None
+        self._tags: list[int] = []
+        self._edits = 0
+
+    def remember(self, segmentation: Any, rows: tuple[StatisticsRow, ...]) -> None:
+        """Take the rows of a run for those of its segmentation, which nobody has changed yet."""
+        self._edits += 1  # the edits so far were the run's
+        self._keep(segmentation, Measured(rows, ()))
+
+    def forget(self) -> None:
+        """Forget all numbers: the scene is closed, and its IDs will be used again."""
+        self.watch(None, None)
+        self._known = {}
+
+    def watch(self, segmentation: Any, volume: Any) -> None:
+        """Tell the numbers of this segmentation, now and after each edit; None: of no one."""
+        self._unobserve()
+        self._edits += 1
+        self._segmentation, self._volume = segmentation, volume
+        if segmentation is None:
+            return
+        self._observe(segmentation.GetSegmentation())
+        state, known = self._known.get(segmentation.GetID(), ((), None))
+        if known is not None and state == state_of(segmentation):
+            self.measured.emit(segmentation, known)
+        elif volume is not None and segmentation.GetSegmentation().GetNumberOfSegments():
+            self._measure(self._edits)
+
+    def measure_now(self) -> None:
+        """Do not wait for the quiet moment."""
+        if self._segmentation is not None:
+            self._edits += 1
+            self._measure(self._edits)
+
+    def _keep(self, segmentation: Any, measured: Measured) -> None:
+        self._known[segmentation.GetID()] = (state_of(segmentation), measured)
+
+    def _observe(self, segmentation: Any) -> None:
+        kind = slicer.vtkSegmentation
+        events = (kind.SourceRepresentationModified, kind.SegmentAdded, kind.SegmentRemoved)
+        self._observed = segmentation
+        self._tags = [segmentation.AddObserver(event, self._edited) for event in events]
+
+    def _unobserve(self) -> None:
+        for tag in self._tags:
+            self._observed.RemoveObserver(tag)
+        self._tags, self._observed = [], None
+
+    def _edited(self, *_: Any) -> None:
+        self._edits += 1
+        edits = self._edits
+        self._loop.call_later(QUIET_S, lambda: self._measure(edits))
+
+    def _measure(self, edits: int) -> None:
+        """Measure, unless there was another edit since, or one of the nodes is gone."""
+        node, volume = self._segmentation, self._volume
+        gone = node is None or volume is None or not (node.GetScene() and volume.GetScene())
+        if edits != self._edits or gone:
+            return
+        walk(
+            self._loop,
+            _read_steps(node, volume),
+            lambda future: self._work(future, edits),
+            lambda: edits == self._edits,
+        )
+
+    def _work(self, reading: Future[Callable[[], Measured]], edits: int) -> None:
+        """Measure what was read in a thread."""
+        try:
+            work = reading.result()
+        except FlareError as error:  # an organ twice, a transform that bends, no voxels ...
+            self._tell(Measured((), None, str(error)), edits)
+            return
+        in_background(self._loop, work, lambda future: self._tell(future.result(), edits))
+
+    def _tell(self, measured: Measured, edits: int) -> None:
+        """Tell the numbers, if they are still those of what is on the screen."""
+        if edits == self._edits and self._segmentation is not None:
+            self._keep(self._segmentation, measured)
+            self.measured.emit(self._segmentation, measured)
+
+
+def _read_steps(segmentation: Any, volume: Any) -> Generator[float, None, Callable[[], Measured]]:
+    """Take everything out of the scene that measuring needs; return the work for a thread."""
+    labels = yield from label_steps(segmentation, volume)
+    image = yield from copy_steps(volume)
+    organs = measured_organs(segmentation)
+    try:
+        kept = kept_for(segmentation, labels.geometry.shape).whole()
+    except FlareError:
+        kept = None
+    return lambda: measure(image, labels, organs, kept)
+
+
+def measure(image: Volume, labels: Volume, organs: tuple[Organ, ...], kept: Any) -> Measured:
+    """Measure organs, and compare with a kept label map; touches no node."""
+    from flare_core.segment.statistics import organ_statistics
+
+    rows = organ_statistics(image, labels, organs)
+    if kept is None:
+        return Measured(rows, None)
+    return Measured(rows, count_changes(kept, labels.array, labels.geometry.voxel_ml))
+
+
+def state_of(segmentation: Any) -> State:
+    """Return what changes whenever a segment does; two equal ones mean that nothing was edited."""
+    source = segmentation.GetSegmentation()
+    found = []
+    for number in source.GetSegmentIDs():
+        segment = source.GetSegment(number)
+        image = segment.GetRepresentation(BINARY)
+        found.append((number, segment.GetMTime(), image.GetMTime() if image is not None else 0))
+    return tuple(found)
+
+
+def measured_organs(segmentation: Any) -> tuple[Organ, ...]:
+    """Return the organs to measure: those looked for, and those that are there."""
+    from flare_core.anatomy.organs import ALL_TARGETS
+
+    keys = {*result_facts(segmentation).get(ASKED, ()), *organ_segment_ids(segmentation)}
+    return tuple(target for target in ALL_TARGETS if target.key in keys)

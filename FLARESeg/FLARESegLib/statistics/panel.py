@@ -1,0 +1,120 @@
+"""The statistics section: the table, what a click on it does, chart, clipboard and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from FLARESegLib.qt import dialogs
+from FLARESegLib.qt.translation import _
+from FLARESegLib.run.messages import error_text
+from FLARESegLib.scene import views
+from FLARESegLib.scene.highlight import Highlight
+from FLARESegLib.scene.segment_identity import organ_segment_ids
+from FLARESegLib.statistics.lines import lines_of, tab_separated
+from FLARESegLib.statistics.nodes import organ_centre, statistics_table, volume_chart
+from FLARESegLib.statistics.table import StatisticsTable
+
+if TYPE_CHECKING:
+    from flare_core.segment.statistics import StatisticsRow
+
+
+class StatisticsPanel:
+    """Shows the statistics of one segmentation."""
+
+    def __init__(self, ui: Any) -> None:
+        self.rows: tuple[StatisticsRow, ...] = ()
+        self.segmentation: Any = None
+        self._ui = ui
+        self._table = StatisticsTable(ui.statisticsTable)
+        self._highlight = Highlight()
+        ui.statisticsTable.connect("cellClicked(int,int)", self._clicked)
+        ui.chartButton.connect("clicked(bool)", self.show_chart)
+        ui.copyButton.connect("clicked(bool)", self.copy)
+        ui.saveCsvButton.connect("clicked(bool)", self.save_csv)
+        ui.showAllButton.connect("clicked(bool)", self.show_all)
+        self._table.fill(())
+
+    def show(self, segmentation: Any, rows: Sequence[StatisticsRow]) -> None:
+        """Show the numbers of a segmentation."""
+        if segmentation is not self.segmentation:
+            self.show_all()
+        self.segmentation, self.rows = segmentation, tuple(rows)
+        statistics_table(segmentation, self.rows)
+        self._table.fill(lines_of(self.rows))
+        self.say(
+            _(
+                "Orange: outside the usual range of adults. Blue: cut by the edge of the scan, so "
+                "the numbers are of the part inside."
+            )
+        )
+        self._offer(bool(self.rows))
+
+    def clear(self, note: str = "") -> None:
+        """Show nothing, and why."""
+        self.show_all()
+        self.segmentation, self.rows = None, ()
+        self._table.clear()
+        self._ui.statisticsNote.setText(note or _("The table fills after a segmentation."))
+        self._offer(False)
+
+    def say(self, text: str) -> None:
+        """Show a note above the table."""
+        self._ui.statisticsNote.setText(text)
+
+    def select(self, key: str) -> None:
+        """Jump to an organ and let it stand out; an organ without a segment is only named."""
+        node = self.segmentation
+        if node is None or node.GetScene() is None:
+            return
+        segment_id = organ_segment_ids(node).get(key)
+        centre = organ_centre(node, key) if segment_id else None
+        if not segment_id or centre is None:
+            self.show_all()
+            return
+        self._highlight.show(node, segment_id)
+        self._ui.showAllButton.setEnabled(True)
+        views.jump_slices(centre)
+
+    def show_all(self, checked: bool = False) -> None:
+        """End the highlight."""
+        self._highlight.restore()
+        self._ui.showAllButton.setEnabled(False)
+
+    def show_chart(self, checked: bool = False) -> None:
+        """Show the volumes against the usual ranges in a plot view."""
+        if self.segmentation is not None and self.segmentation.GetScene() is not None:
+            views.show_chart(volume_chart(self.segmentation, self.rows))
+
+    def copy(self, checked: bool = False) -> None:
+        """Copy the table, or the selected lines of it, as a person has sorted it."""
+        views.copy_text(tab_separated(self._table.shown_lines()))
+
+    def save_csv(self, checked: bool = False) -> None:
+        """Ask for a file and write every measure to it."""
+        name = self.segmentation.GetName() if self.segmentation else "statistics"
+        path = dialogs.save_path(f"{name}.csv")
+        if path:
+            self.write_csv(Path(path))
+
+    def write_csv(self, path: Path) -> None:
+        """Write the library's CSV; the note above the table says whether it worked."""
+        from flare_core.atomic import write_text
+        from flare_core.errors import InputError
+        from flare_core.segment.statistics import rows_to_csv
+
+        path = path if path.suffix else path.with_suffix(".csv")
+        try:
+            write_text(path, rows_to_csv(self.rows))
+        except InputError as error:
+            self.say(_("Not written. {why}").format(why=error_text(error)))
+        else:
+            self.say(_("Written: {path}").format(path=path))
+
+    def _clicked(self, row: int, column: int) -> None:
+        self.select(self._table.key_at(row))
+
+    def _offer(self, there: bool) -> None:
+        for button in (self._ui.chartButton, self._ui.copyButton, self._ui.saveCsvButton):
+            button.setEnabled(there)

@@ -1,0 +1,1 @@
+"""Old model against new, organ by organ. Start at `panel`."""

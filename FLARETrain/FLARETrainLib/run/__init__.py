@@ -1,0 +1,1 @@
+"""Trainings: start one, follow it, stop and resume it. Start at `panel`."""

@@ -1,0 +1,78 @@
+"""What goes on in a run, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from FLARESegLib.qt.translation import _
+from FLARESegLib.run.messages import time_left_text
+
+from FLARETrainLib.run.watch import RunView
+
+STEPS: dict[str, Callable[[], str]] = {
+    "predict": lambda: _("The teacher labels scans"),
+    "evidence": lambda: _("Weighing the labels"),
+    "select": lambda: _("Choosing what to learn from"),
+    "labels": lambda: _("Storing pseudo labels"),
+    "train": lambda: _("Training the student"),
+    "package": lambda: _("Packing the new model"),
+    "review": lambda: _("The new model labels scans, to see what to look at next"),
+    "score": lambda: _("Comparing old and new on the hold-out"),
+    "promote": lambda: _("Judging"),
+}
+"""Steps of a round, translated when they are shown."""
+
+STATUSES: dict[str, Callable[[], str]] = {
+    "starting": lambda: _("Starting"),
+    "ready": lambda: _("Ready to start"),
+    "running": lambda: _("Running"),
+    "stopped": lambda: _("Stopped; Resume goes on from there"),
+    "interrupted": lambda: _("Its process is gone; Resume goes on from there"),
+    "failed": lambda: _("Failed"),
+    "done": lambda: _("Done"),
+}
+
+
+def status_line(view: RunView) -> str:
+    """Return where a run stands: one line."""
+    state = view.state
+    status = STATUSES.get(state.status, lambda: state.status)()
+    if state.status != "running":
+        return f"{status}. {state.message}".strip() if state.message else f"{status}."
+    step = STEPS.get(state.step, lambda: state.step)()
+    parts = [
+        _("Round {round} of {rounds}").format(round=state.round, rounds=state.rounds),
+        f"{step}{_counted(view)}",
+        _time_left(view),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def numbers_line(view: RunView) -> str:
+    """Return the newest loss and DSC of the training; empty before there is one."""
+    if not view.curves:
+        return ""
+    curve = view.curves[-1]
+    parts = []
+    if curve.loss:
+        step, loss = curve.loss[-1]
+        parts.append(_("step {step:.0f}: loss {loss:.3f}").format(step=step, loss=loss))
+    if curve.dsc and curve.dsc[-1][1]:
+        scores = curve.dsc[-1][1]
+        mean = sum(scores.values()) / len(scores)
+        parts.append(_("mean DSC on held-out scans {mean:.3f}").format(mean=mean))
+    return ", ".join(parts)
+
+
+def _counted(view: RunView) -> str:
+    event, _space, numbers = view.counted.partition(" ")
+    if event != view.state.step or not numbers:
+        return ""
+    done, total = numbers.split()
+    return " " + _("({done} of {total})").format(done=done, total=total)
+
+
+def _time_left(view: RunView) -> str:
+    if view.state.step != "train" or not view.curves:
+        return ""
+    return time_left_text(view.curves[-1].seconds_left)

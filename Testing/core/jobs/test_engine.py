@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from flare_core.errors import Cancelled
+from flare_core.jobs.engine import in_background, settle, stop_if, wait_for
+
+
+def test_a_result_comes_back():
+    assert wait_for(in_background(lambda: 6 * 7), lambda: False) == 42
+
+
+def test_an_error_comes_back_as_it_was():
+    def fall_over():
+        raise KeyError("inside")
+
+    with pytest.raises(KeyError, match="inside"):
+        wait_for(in_background(fall_over), lambda: False)
+
+
+def test_waiting_stops_soon_after_a_cancellation():
+    release = threading.Event()
+    future = in_background(lambda: release.wait(30))
+    start = time.monotonic()
+    with pytest.raises(Cancelled):
+        wait_for(future, lambda: time.monotonic() - start > 0.2)
+    assert time.monotonic() - start < 10
+    release.set()
+
+
+def test_a_result_that_comes_with_a_cancellation_is_dropped():
+    future = in_background(lambda: 1)
+    future.result(timeout=5)
+    with pytest.raises(Cancelled):
+        wait_for(future, lambda: True)
+
+
+def test_settle_waits_for_what_is_left_but_not_for_ever():
+    release = threading.Event()
+    in_background(lambda: release.wait(30))
+    start = time.monotonic()
+    settle(0.2)
+    assert 0.15 < time.monotonic() - start < 5
+    release.set()
+    settle(5)
+    assert time.monotonic() - start < 5
+
+
+def test_stop_if():
+    stop_if(lambda: False)
+    with pytest.raises(Cancelled):
+        stop_if(lambda: True)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import io
+
+from flare_core.jobs.progress import Bar, Lines, Step, Throttle, bar_text, time_text, within
+
+
+def test_bar_text_says_stage_fraction_and_time_left_and_fits():
+    text = bar_text("case", Step("organs", 0.25, 61.0), 79)
+    assert text == "case [#####---------------]  25 % organs, 1 min 01 s left"
+    assert len(bar_text("a-long-name" * 20, Step("organs", 0.25), 40)) == 40
+    assert bar_text("case", Step("organs", 7.0), 79).startswith("case [####################] 100 %")
+
+
+def test_bar_redraws_one_line_and_clears_it():
+    stream = io.StringIO()
+    bar = Bar(stream, columns=80)
+    bar.start("case")
+    bar.show(Step("one", 0.1))
+    bar.show(Step("one", 0.11))  # too soon after the last
+    bar.show(Step("two", 0.5))
+    bar.clear()
+    drawn = stream.getvalue()
+    assert "\n" not in drawn
+    assert drawn.count("\r") == 3
+    assert drawn.endswith("\r\x1b[K")
+
+
+def test_lines_are_plain_and_one_per_stage():
+    stream = io.StringIO()
+    lines = Lines(stream)
+    lines.start("case")
+    for fraction in (0.1, 0.2, 0.3):
+        lines.show(Step("one", fraction))
+    lines.show(Step("two", 0.5, 3.0))
+    lines.clear()
+    assert stream.getvalue() == "case:  10 % one\ncase:  50 % two, 3 s left\n"
+
+
+def test_throttle_passes_new_stages_and_the_end_at_once():
+    now = [0.0]
+    throttle = Throttle(pause_s=1.0, clock=lambda: now[0])
+    assert throttle.lets_through(Step("a", 0.0))
+    assert not throttle.lets_through(Step("a", 0.1))
+    assert throttle.lets_through(Step("b", 0.1))
+    now[0] = 1.1
+    assert throttle.lets_through(Step("b", 0.2))
+    assert throttle.lets_through(Step("b", 1.0))
+
+
+def test_within_never_leaves_its_part_and_never_goes_back():
+    seen = []
+    report = within(0.1, 0.9, seen.append)
+    for fraction in (-1.0, 0.0, 0.5, 0.2, 1.0, 2.0):
+        report(Step("x", fraction, 4.0, "m"))
+    assert [round(step.fraction, 6) for step in seen] == [0.1, 0.1, 0.5, 0.5, 0.9, 0.9]
+    assert seen[0] == Step("x", 0.1, 4.0, "m")
+
+
+def test_time_text():
+    assert [time_text(s) for s in (-3, 0.4, 59.6, 60, 3599, 3600)] == [
+        "0 s", "0 s", "1 min 00 s", "1 min 00 s", "59 min 59 s", "1 h 00 min",
+    ]  # fmt: skip

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from fake_engine import FAKE
+from flare_core.errors import InputError
+from flare_core.jobs.choices import settings_from
+from flare_core.jobs.failure import failure_of
+from flare_core.jobs.one_case import Job, Watch, run_case
+from flare_core.jobs.outputs import output_paths
+from flare_core.jobs.progress import Lines, Nothing, Step
+from flare_core.jobs.reports import ReportForPeople, ReportForPrograms, Tally, step_fields
+
+ERROR = failure_of(InputError("input", "came", "legal", "do this"))
+
+
+@pytest.fixture
+def result(tmp_path):
+    """What came of the case `a`."""
+    job = Job("a", Path("a.nrrd"), output_paths(tmp_path, "a"))
+    return run_case(job, lambda: settings_from({}), FAKE, Watch())
+
+
+def people() -> tuple[ReportForPeople, io.StringIO, io.StringIO]:
+    """Return a report and what it writes to."""
+    out, err = io.StringIO(), io.StringIO()
+    return ReportForPeople(Lines(err), out, err), out, err
+
+
+def test_people_see_a_whole_table_for_one_case(result):
+    report, out, err = people()
+    report.start("a", 1, 1)
+    report.step(Step("organs", 0.5, 3))
+    report.result(result)
+    report.finish(Tally(done=["a"]), None)
+    lines = out.getvalue().splitlines()
+    assert lines[0].split()[:2] == ["Organ", "Volume"]
+    assert lines[1].split()[:2] == ["Liver", "1.3"]
+    assert "not found" in lines[2]
+    assert [line.strip() for line in lines[-4:]] == [str(x) for x in result.files.values()]
+    assert err.getvalue() == "a:  50 % organs, 3 s left\n"
+
+
+def test_people_see_a_line_per_case_of_a_batch(result):
+    report, out, err = people()
+    report.start("a", 1, 3)
+    report.step(Step("organs", 0.5))
+    report.result(result)
+    report.skipped("b", {})
+    report.error("c", ERROR, "/tmp/log")
+    tally = Tally(done=["a"], skipped=["b"], failed={"c": ERROR})
+    report.finish(tally, Path("all.csv"))
+    first, note, second, third, fourth = out.getvalue().splitlines()
+    assert first.startswith("a: 1 organs, ")
+    assert "a note" in note
+    assert "--overwrite" in second
+    assert third == "3 cases: 1 segmented, 1 skipped, 1 failed."
+    assert fourth == "All numbers: all.csv"
+    assert err.getvalue().startswith("[1/3] a:  50 % organs\n")
+    assert "details: /tmp/log" in err.getvalue()
+    assert err.getvalue().endswith("Failed: c\n")
+
+
+def test_programs_get_every_event_as_one_line(result):
+    stream = io.StringIO()
+    report = ReportForPrograms(stream)
+    report.start("a", 1, 3)
+    report.step(Step("organs", 0.5, 3))
+    report.step(Step("organs", 0.50001, 3))  # too soon
+    report.result(result)
+    report.skipped("b", {"labels": Path("/b.nii.gz")})
+    report.error("c", ERROR, "")
+    report.finish(Tally(done=["a"], skipped=["b"], failed={"c": ERROR}), None)
+    start, step, done, skipped, error, end = map(json.loads, stream.getvalue().splitlines())
+    assert start == {"event": "start", "case": "a", "number": 1, "of": 3}
+    assert step == {
+        "event": "progress", "case": "a", "stage": "organs", "fraction": 0.5, "seconds_left": 3,
+    }  # fmt: skip
+    assert Path(done["files"]["labels"]).exists()
+    assert done["timings_s"]["case"] > 0
+    assert skipped["files"] == {"labels": "/b.nii.gz"}
+    assert (error["case"], error["action"]) == ("c", "do this")
+    assert end == {
+        "event": "done", "cases": 3, "skipped": ["b"], "failed": ["c"], "summary": None,
+    }  # fmt: skip
+
+
+def test_nothing_is_drawn_when_nothing_is_wanted(result):
+    out, err = io.StringIO(), io.StringIO()
+    report = ReportForPeople(Nothing(), out, err)
+    report.start("a", 1, 1)
+    report.step(Step("organs", 0.5))
+    assert (out.getvalue(), err.getvalue()) == ("", "")
+
+
+def test_step_fields_are_short():
+    assert step_fields(Step("x", 1 / 3, 2.345, "m")) == {
+        "stage": "x", "fraction": 0.3333, "seconds_left": 2.3, "message": "m",
+    }  # fmt: skip

@@ -1,0 +1,80 @@
+"""What a living process holds stays, what a killed one held goes: by locks, at once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flare_core.alive import alone_in, held, scratch, sweep
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="folders have no locks there")
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from flare_core.alive import scratch
+with scratch(Path(sys.argv[1]), "work-") as folder:
+    (folder / "half").write_text("x")
+    print(folder.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_goes_when_its_process_is_killed_and_not_before(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        theirs = tmp_path / other.stdout.readline().strip()
+        with scratch(tmp_path, "work-") as mine:
+            assert theirs.is_dir() and mine.is_dir() and mine != theirs
+        assert not mine.exists() and (theirs / "half").is_file()
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    assert theirs.is_dir()
+    with scratch(tmp_path, "work-"):
+        assert not theirs.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_swept_before_it_was_locked_is_made_again(tmp_path: Path) -> None:
+    made = []
+
+    def make() -> Path:
+        folder = tmp_path / str(len(made))
+        made.append(folder)
+        if len(made) > 1:  # the first is gone when it is to be locked
+            folder.mkdir()
+        return folder
+
+    with held(make) as folder:
+        assert folder == made[1] and folder.is_dir()
+
+
+def test_links_and_files_are_not_followed_or_taken_at_once(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("x")
+    (tmp_path / "work-link").symlink_to(tmp_path / "kept")
+    (tmp_path / "work-file").write_text("x")
+    sweep(tmp_path, "work-*")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["kept", "work-file", "work-link"]
+    assert (tmp_path / "kept" / "file").is_file()
+
+
+def test_one_process_after_the_other(tmp_path: Path) -> None:
+    class Enough(Exception):
+        pass
+
+    def enough() -> None:
+        raise Enough
+
+    with alone_in(tmp_path) as known:
+        assert known
+        with pytest.raises(Enough), alone_in(tmp_path, waiting=enough):
+            pytest.fail("must not get here")
+    with alone_in(tmp_path, waiting=enough) as known:
+        assert known

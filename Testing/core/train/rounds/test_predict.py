@@ -1,0 +1,165 @@
+"""Each scan is labelled once, by whoever claims it first, over any number of restarts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flare_core.errors import InputError
+from flare_core.imaging.files import read_labels, write_labels
+from flare_core.train.processes import ALONE
+from flare_core.train.rounds.evidence_record import read_evidence
+from flare_core.train.rounds.predict import (
+    Job,
+    Predictor,
+    claim,
+    earlier_maps,
+    predict_all,
+    predict_one,
+)
+from flare_core.train.rounds.run import require_even, start_rounds
+from flare_core.train.rounds.state import RoundFolder, RunFolder
+from rounds_world import UNLABELLED, make_store, settings, student
+from stub_models import ORGANS as STAGE
+from stub_models import stub_package
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    make_store(folder)
+    student(folder, batch_size=2)
+    levels = {"background": 0.0, "liver": 120.0, "spleen": 60.0}
+    stub_package(folder / "teacher", (STAGE,), levels)
+    return folder
+
+
+@pytest.fixture
+def predictor(world: Path) -> Predictor:
+    from flare_core.models.package import load_package
+
+    return Predictor(load_package(world / "teacher"), settings(world))
+
+
+def jobs(world: Path) -> list[Job]:
+    return [Job(name, world / f"{name}.nii.gz") for name in UNLABELLED]
+
+
+def place(tmp_path: Path, number: int = 1) -> RoundFolder:
+    folder = RoundFolder(tmp_path / f"round-{number:02d}", number)
+    folder.predictions.mkdir(parents=True)
+    return folder
+
+
+def run(
+    predictor: Predictor,
+    work: Sequence[Job],
+    folder: RoundFolder,
+    launch: str,
+    tell: Any = lambda _: None,
+) -> None:
+    predict_all(predictor, work, folder, (), launch=launch, processes=ALONE, tell=tell)
+
+
+def test_a_claim_is_given_once(tmp_path):
+    assert claim(tmp_path / "una", 0)
+    assert not claim(tmp_path / "una", 1)
+
+
+def test_labels_and_evidence_of_every_scan(world, predictor, tmp_path):
+    folder = place(tmp_path)
+    told: list[dict[str, Any]] = []
+    run(predictor, jobs(world), folder, "one", lambda facts: told.append(facts) if facts else None)
+    assert [row["done"] for row in told] == [1, 2, 3]
+    for name in UNLABELLED:
+        labels = read_labels(folder.labels_of(name))
+        assert {1, 3} <= set(labels.array.ravel().tolist())
+        found = read_evidence(folder.evidence_of(name))
+        assert found.case == name and found.model == "stub-1.2.3"
+        assert found.organs["liver"].volume_plausible
+
+
+def test_what_another_process_claimed_is_left_to_it_until_the_next_launch(
+    world, predictor, tmp_path
+):
+    folder = place(tmp_path)
+    claims = folder.path / "claims" / "one"
+    claims.mkdir(parents=True)
+    claim(claims / "uwe", 1)  # rank 1 has taken it, and is lost
+    run(predictor, jobs(world), folder, "one")
+    assert not folder.evidence_of("uwe").exists() and folder.evidence_of("una").exists()
+    before = folder.evidence_of("una").stat().st_mtime_ns
+    run(predictor, jobs(world), folder, "two")
+    assert folder.evidence_of("uwe").exists()
+    assert folder.evidence_of("una").stat().st_mtime_ns == before
+
+
+def test_a_scan_that_cannot_be_read_does_not_stop_the_others(world, predictor, tmp_path):
+    folder = place(tmp_path)
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(b"no scan")
+    run(predictor, [Job("bad", bad), *jobs(world)[:1]], folder, "one")
+    found = read_evidence(folder.evidence_of("bad"))
+    assert found.organs == {} and "bad.nii.gz" in found.notes[0]
+    assert folder.evidence_of(UNLABELLED[0]).exists() and not folder.labels_of("bad").exists()
+
+
+def test_rounds_are_compared_with_the_ones_before(world, predictor, tmp_path):
+    first, second = place(tmp_path, 1), place(tmp_path, 2)
+    job = jobs(world)[0]
+    predict_one(predictor, job, first, (), lambda _: None)
+    predict_one(predictor, job, second, (first,), lambda _: None)
+    found = read_evidence(second.evidence_of(job.case))
+    assert found.disagreement == 0 and found.organs["liver"].disagreement == 0
+    assert read_evidence(first.evidence_of(job.case)).disagreement is None
+    assert len(earlier_maps(job.case, (first, second, first))) == 2  # no more than are compared
+
+
+def test_rounds_with_and_without_soft_maps_are_compared_cleaned(world, predictor, tmp_path):
+    first, second = place(tmp_path, 1), place(tmp_path, 2)
+    job = jobs(world)[0]
+    predict_one(predictor, job, first, (), lambda _: None, soft=True)
+    labels = read_labels(first.labels_of(job.case))
+    speck = labels.array.copy()
+    speck[-1, -1, -1] = 1  # clean-up took it away; the soft map's labels still have it
+    write_labels(first.labels_of(job.case), labels.with_array(speck))
+    predict_one(predictor, job, second, (first,), lambda _: None)
+    assert read_evidence(second.evidence_of(job.case)).disagreement == 0
+
+
+def test_a_batch_that_two_processes_cannot_share_is_refused_before_any_prediction(world, tmp_path):
+    start_rounds(tmp_path / "run", settings(world, teacher=str(world / "teacher")))
+    with pytest.raises(InputError, match="batch_size"):
+        require_even(RunFolder(tmp_path / "run").settings, 3)
+    require_even(RunFolder(tmp_path / "run").settings, 2)
+
+
+def test_two_processes_share_a_run(world, tmp_path):
+    """Under torchrun: every scan once, by either process, and one finished run."""
+    chosen = settings(world, rounds=1, steps=4, teacher=str(world / "teacher"), threads=1)
+    start_rounds(tmp_path / "run", chosen)
+    words = "-m torch.distributed.run --standalone --nproc-per-node 2 -m run_with_stub"
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "Testing")))
+    }
+    done = subprocess.run(
+        [sys.executable, *words.split(), str(tmp_path / "run")],
+        env=environment, capture_output=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    folder = RunFolder(tmp_path / "run").round(1)
+    assert RunFolder(tmp_path / "run").state.status == "done"
+    claims = [path for path in (folder.path / "claims").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in claims) == sorted(UNLABELLED)
+    assert len({path.parent for path in claims}) == 1  # both ranks knew the same launch
+    rows = json.loads((folder.path / "candidates.json").read_text("utf-8"))
+    assert {row["case"] for row in rows} == set(UNLABELLED)

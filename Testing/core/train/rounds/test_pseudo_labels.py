@@ -1,0 +1,182 @@
+"""What a strategy accepted becomes a label version; what a person drew stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flare_core.cases.store import LabelFacts, open_store
+from flare_core.datasets.case import load_cases
+from flare_core.datasets.soft_map import unpack_soft
+from flare_core.imaging.files import read_labels, write_labels
+from flare_core.imaging.geometry import Geometry
+from flare_core.imaging.volume import Volume
+from flare_core.segment.scored import Scored
+from flare_core.segment.stage import Scores
+from flare_core.train.rounds.evidence_record import CaseEvidence
+from flare_core.train.rounds.pseudo_labels import Origin, add_pseudo_label, only, soft_maps
+from flare_core.train.rounds.state import RoundFolder
+from flare_core.train.rounds.student import hold_out_cases, training_cases, write_lists
+from flare_core.train.strategies.candidate import Decision, OrganEvidence
+from rounds_world import add_expert, make_store, scan, settings
+from stub_models import ORGANS as STAGE
+
+ORIGIN = Origin("run1", 2, {"kind": "confident"})
+EVIDENCE = CaseEvidence("una", "m-1.0.0", {"liver": OrganEvidence(volume_ml=9.0)})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_store(tmp_path)
+    (tmp_path / "scratch").mkdir()
+    return tmp_path
+
+
+def prediction(folder: Path, number: int) -> Path:
+    path = folder / "prediction.nii.gz"
+    write_labels(path, scan(number)[1])
+    return path
+
+
+def accepted(case: str, *organs: str) -> Decision:
+    return Decision(case, True, organs, 0.5, "looks right")
+
+
+def test_only_the_accepted_organs_are_kept(folder):
+    with open_store(folder / "store") as store:
+        version = add_pseudo_label(
+            store, accepted("una", "liver"), prediction(folder, 4), EVIDENCE, ORIGIN,
+            scratch=folder / "scratch",
+        )  # fmt: skip
+        assert version is not None
+        stored = read_labels(version.path).array
+        assert np.array_equal(stored, only(np.asarray(scan(4)[1].array), ["liver"]))
+        assert version.facts.annotated == ("liver",) and version.facts.kind == "pseudo"
+        assert version.facts.model == "m-1.0.0" and version.facts.note == "looks right"
+        assert version.facts.evidence["liver"]["volume_ml"] == 9.0
+        assert store.case("una").status == "pseudo"
+    assert not list((folder / "scratch").iterdir())
+
+
+def test_repeating_the_step_adds_nothing(folder):
+    with open_store(folder / "store") as store:
+        again = [
+            add_pseudo_label(
+                store, accepted("una", "liver", "spleen"), prediction(folder, 4), EVIDENCE, ORIGIN,
+                scratch=folder / "scratch",
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        assert again[0] == again[1] and len(store.versions("una")) == 1
+
+
+def test_a_persons_organs_stay_and_gaps_are_filled(folder):
+    image, labels = scan(4)
+    mine = np.where(labels.array == 1, 1, 0).astype(np.uint8)
+    mine[:, :8] = 0  # this person's liver is smaller than the model's
+    with open_store(folder / "store") as store:
+        add_expert(store, "una", labels.with_array(mine), folder, ("liver",))
+        version = add_pseudo_label(
+            store, accepted("una", "liver", "spleen"), prediction(folder, 4), EVIDENCE, ORIGIN,
+            scratch=folder / "scratch",
+        )  # fmt: skip
+        assert version is not None
+        merged = read_labels(version.path).array
+        assert np.array_equal(merged == 1, mine == 1)
+        assert np.array_equal(merged == 3, labels.array == 3)
+        assert set(version.facts.annotated) == {"liver", "spleen"}
+        assert version.facts.parent == 1
+        assert store.case("una").kind == "expert"  # a model never pushes a person aside
+
+
+def test_a_persons_absent_organ_stays_absent(folder):
+    labels = scan(4)[1]
+    mine = labels.with_array(np.where(labels.array == 1, 1, 0).astype(np.uint8))
+    write_labels(folder / "mine.nii.gz", mine)
+    with open_store(folder / "store") as store:
+        facts = LabelFacts("expert", ("liver", "gallbladder"), absent=("gallbladder",))
+        store.add_labels("una", folder / "mine.nii.gz", facts)
+        version = add_pseudo_label(
+            store, accepted("una", "spleen", "gallbladder"), prediction(folder, 4), EVIDENCE,
+            ORIGIN, scratch=folder / "scratch",
+        )  # fmt: skip
+        assert version is not None
+        assert version.facts.absent == ("gallbladder",)
+        assert set(version.facts.annotated) == {"liver", "gallbladder", "spleen"}
+
+
+@pytest.mark.parametrize("accept", [False, True])
+def test_a_completed_case_stays_its_persons_and_in_the_folds(folder, accept):
+    labels = scan(4)[1]
+    mine = labels.with_array(np.where(labels.array == 1, 1, 0).astype(np.uint8))
+    with open_store(folder / "store") as store:
+        add_expert(store, "una", mine, folder, ("liver",))
+        version = add_pseudo_label(
+            store, accepted("una", "spleen"), prediction(folder, 4), EVIDENCE, ORIGIN,
+            scratch=folder / "scratch",
+        )  # fmt: skip
+        assert version is not None
+        taken = [] if accept else [(version, 1.0)]
+        if accept:  # a person says that the completed labels count
+            store.restore("una", version.number)
+            store.set_status("una", "accepted")
+        labelled, rest = training_cases(store, taken, RoundFolder(folder / "round-01", 1))
+        held_out = hold_out_cases(store)
+    assert {case.name: case.kind for case in labelled}["una"] == "expert"
+    (folder / "round-01").mkdir()
+    place = RoundFolder(folder / "round-01", 1)
+    write_lists(place, labelled, rest, held_out, settings(folder, folds=3))
+    lists = [load_cases(place.path / f"training-{k}.json") for k in range(3)]
+    assert sum("una" in {case.name for case in each} for each in lists) == 2
+
+
+def test_a_decision_that_leaves_nothing_adds_no_version(folder):
+    empty = folder / "prediction.nii.gz"
+    write_labels(empty, scan(4)[1].with_array(np.zeros(scan(4)[1].array.shape, np.uint8)))
+    with open_store(folder / "store") as store:
+        version = add_pseudo_label(
+            store, accepted("una", "liver"), empty, EVIDENCE, ORIGIN, scratch=folder / "scratch"
+        )
+        assert version is None and store.versions("una") == ()
+
+
+def test_soft_maps_hold_the_second_organ_and_the_share_of_the_first():
+    stage_grid = Geometry((4, 6, 6), (4.0, 3.0, 3.0), (3.0, 3.0, 0.0))
+    scan_grid = Geometry((8, 12, 12), (2.0, 1.5, 1.5))
+    p = torch.zeros(3, *stage_grid.shape)
+    p[0], p[1], p[2] = 0.1, 0.6, 0.3  # liver, perhaps spleen
+    scored = Scored(
+        Volume(np.zeros(scan_grid.shape, np.uint8), scan_grid),
+        (Scores(p.log(), stage_grid, STAGE),),
+    )
+    labels, soft = soft_maps(scored)
+    assert labels.geometry == scan_grid
+    second, share = unpack_soft(np.asarray(soft.array, np.int16))
+    inside = labels.array == 1
+    assert inside.any() and set(second[inside].tolist()) == {3}
+    assert share[inside] == pytest.approx(2 / 3, abs=0.01)
+    assert set(labels.array[~inside].tolist()) <= {0}
+    assert share[~inside] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_soft_maps_of_a_teacher_of_regions_are_not_shifted_by_a_channel(dtype):
+    """Its channel 0 is an organ: background is where no channel is, and later ones paint over."""
+    card = replace(STAGE, labels=("liver", "spleen", "lesion"), regions=True)
+    card = replace(card, network=replace(card.network, output_channels=3))
+    grid = Geometry((4, 4, 4), (4.0, 3.0, 3.0))
+    logits = torch.full((3, 4, 4, 4), -30.0)  # nothing
+    logits[0, 1], logits[2, 2] = 30.0, 1.0  # a slice of liver; one that may be a lesion
+    logits[:, 3] = torch.tensor([2.0, -1.0, -30.0])[:, None, None]  # liver, perhaps spleen
+    scores = Scores(logits.to(dtype), grid, card)
+    empty = Volume(np.zeros(grid.shape, np.uint8), grid)
+    labels, soft = soft_maps(Scored(empty, (scores, scores)))
+    second, share = unpack_soft(np.asarray(soft.array, np.int16))
+    assert labels.array[:, 1, 1].tolist() == [0, 1, 14, 1]
+    assert np.array_equal(labels.array, scores.labels().array)
+    assert second[2:, 1, 1].tolist() == [0, 3]
+    assert share[:, 1, 1] == pytest.approx([1, 1, 0.73, 0.73], abs=0.01)

@@ -1,0 +1,41 @@
+"""The files of a run: what a kill or another hand left in them is named, never a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flare_core.errors import InputError
+from flare_core.train.rounds.state import RunFolder, create_run
+from rounds_world import settings
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return create_run(tmp_path / "run", settings(tmp_path), "", {})
+
+
+@pytest.mark.parametrize("name", ["candidates", "decisions", "verdict", "promotion"])
+@pytest.mark.parametrize("text", ["7", "[7]", '"a"', "[" * 100_000, "{", "\xff"])
+def test_files_of_a_round_of_another_kind_are_refused(run: RunFolder, name: str, text: str) -> None:
+    path = run.round(1).path / f"{name}.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=name):
+        run.round(1).read(name)
+
+
+@pytest.mark.parametrize(("field", "value"), [("round", 10**9), ("round", -1), ("done", {"1": 5})])
+def test_a_state_that_cannot_be_is_refused(run: RunFolder, field: str, value: object) -> None:
+    path = run.path / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(InputError, match=field):
+        assert run.state
+
+
+def test_whoever_owns_a_run_sweeps_what_a_kill_left(run: RunFolder) -> None:
+    left = run.round(1).predictions / ".0123abcd.part.una.nii.gz"
+    left.write_bytes(b"half")
+    with run.owned():
+        assert not left.exists()

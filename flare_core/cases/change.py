@@ -1,0 +1,95 @@
+"""What changes about a case that is there: its status and weight, and the hold-out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from flare_core.cases import files
+from flare_core.cases.names import key_of
+from flare_core.cases.records import STATUSES
+from flare_core.cases.rows import check_among, find_case, next_event
+from flare_core.cases.settle import put_hold_out
+from flare_core.cases.write import Writing
+from flare_core.errors import InputError
+
+FITS = {
+    "": ("unlabelled",),
+    "expert": ("accepted", "rejected"),
+    "corrected": ("corrected", "accepted", "rejected"),
+    "pseudo": ("pseudo", "accepted", "rejected"),
+    "soft": ("pseudo", "accepted", "rejected"),
+}
+"""Kind of the chosen labels -> statuses that a case may be given."""
+
+
+def change_status(write: Writing, case: str, status: str, author: str, reason: str) -> None:
+    """Give a case another status.
+
+    Raises
+    ------
+    InputError
+        If it does not fit the case's labels.
+    """
+    check_among("status", [status], STATUSES)
+    row = find_case(write.db, case)
+    legal = FITS[row["kind"]]
+    if status not in legal:
+        labels = f"{row['kind']} labels" if row["kind"] else "no labels"
+        raise InputError(
+            "status",
+            f"{status} for case {row['name']}, which has {labels}",
+            ", ".join(legal),
+            "Add labels first, or choose a status that fits those there are.",
+        )
+    write.db.execute("UPDATE cases SET status = ? WHERE id = ?", (status, row["id"]))
+    now_so = find_case(write.db, case)
+    write.tell(next_event(write.db, now_so, author, "status", reason))
+
+
+def change_weight(write: Writing, case: str, weight: float, author: str) -> None:
+    """Give a case another weight."""
+    row = find_case(write.db, case)
+    write.db.execute("UPDATE cases SET weight = ? WHERE id = ?", (weight, row["id"]))
+    write.tell(next_event(write.db, row, author, "weight", repr(weight)))
+
+
+def change_hold_out(write: Writing, patients: Sequence[str], author: str) -> None:
+    """Freeze the hold-out, or see that it was frozen like this before.
+
+    Raises
+    ------
+    InputError
+        If another one was frozen, none is named, or one is unknown.
+    """
+    wanted = {key_of(patient): patient.strip() for patient in patients}
+    rows = write.db.execute("SELECT patient_key, patient FROM hold_out").fetchall()
+    if rows:
+        _check_same({row["patient_key"]: row["patient"] for row in rows}, wanted)
+        return
+    known = {row[0] for row in write.db.execute("SELECT DISTINCT patient_key FROM cases")}
+    unknown = [patient for key, patient in wanted.items() if key not in known]
+    if unknown or not wanted:
+        raise InputError(
+            "hold-out",
+            f"patient {', '.join(unknown)}, of whom there is no scan" if unknown else "no patient",
+            f"some of the store's {len(known)} patients",
+            "Add their scans first, or correct the names; `flare cases list` shows patients.",
+        )
+    chosen = [wanted[key] for key in sorted(wanted)]
+    write.files.announce("")
+    text = json.dumps({"patients": chosen}, indent=1, ensure_ascii=False) + "\n"
+    write.files.write(write.files.folder / files.HOLD_OUT, text)
+    put_hold_out(write.db, chosen)
+    write.tell(next_event(write.db, None, author, "hold-out", ", ".join(chosen)))
+
+
+def _check_same(frozen: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    if set(frozen) != set(wanted):
+        raise InputError(
+            "hold-out",
+            f"{len(wanted)} patients, other than those frozen before",
+            f"the {len(frozen)} patients frozen: {', '.join(frozen.values())}",
+            "It is chosen once, so that no score is ever measured on what was learnt from."
+            " For another one, start another store.",
+        )

@@ -1,0 +1,143 @@
+"""What can be asked of a case store; `cases.CaseStore` adds what changes it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from flare_core.cases import rows, schema
+from flare_core.cases.records import CaseRecord, Event, LabelVersion
+
+Self = TypeVar("Self", bound="CaseReader")
+
+
+class CaseReader:
+    """An open case store; a context manager, for one thread."""
+
+    def __init__(self, folder: Path, db: sqlite3.Connection, *, read_only: bool) -> None:
+        self.folder = folder
+        self.read_only = read_only
+        self._db = db
+
+    def __enter__(self: Self) -> Self:
+        """Use it in a with block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Say where it is."""
+        manner = ", for reading" if self.read_only else ""
+        return f"{type(self).__name__}({str(self.folder)!r}{manner})"
+
+    def close(self) -> None:
+        """Let go of the catalogue."""
+        self._db.close()
+
+    def case(self, name: str) -> CaseRecord:
+        """Return a case.
+
+        Raises
+        ------
+        InputError
+            If there is none of that name.
+        """
+        with schema.told(self.folder):
+            return rows.record_of(rows.find_case(self._db, name), self.folder)
+
+    def cases(
+        self,
+        *,
+        status: str | Sequence[str] | None = None,
+        organ: str | None = None,
+        kind: str | Sequence[str] | None = None,
+        text: str | None = None,
+        held_out: bool | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> tuple[CaseRecord, ...]:
+        """Return cases by name, all of them or those that fit every filter.
+
+        Parameters
+        ----------
+        status, kind : str or sequence of str, optional
+            One or several of STATUSES and KINDS; a case's kind is that of its chosen version.
+        organ : str, optional
+            An organ that the chosen version annotates.
+        text : str, optional
+            A part of the name, the patient or the source; capitals do not count.
+        held_out : bool, optional
+            Whether the patient belongs to the frozen hold-out.
+
+        Raises
+        ------
+        InputError
+            If a status, kind or organ is unknown.
+        """
+        wanted = rows.conditions_of(status, organ, kind, text, held_out)
+        span = (-1 if limit is None else limit, offset)
+        with schema.told(self.folder):
+            found = rows.select_cases(self._db, *wanted, span)
+        return tuple(rows.record_of(row, self.folder) for row in found)
+
+    def versions(self, case: str) -> tuple[LabelVersion, ...]:
+        """Return the label versions of a case, the oldest first."""
+        with schema.told(self.folder):
+            row = rows.find_case(self._db, case)
+            query = "SELECT * FROM versions WHERE case_id = ? ORDER BY number"
+            found = self._db.execute(query, (row["id"],)).fetchall()
+        return tuple(rows.version_record(each, row["name"], self.folder) for each in found)
+
+    def version(self, case: str, number: int) -> LabelVersion:
+        """Return one label version.
+
+        Raises
+        ------
+        InputError
+            If there is no such case or version.
+        """
+        with schema.told(self.folder):
+            row = rows.find_case(self._db, case)
+            found = rows.version_row(self._db, row, number)
+        return rows.version_record(found, row["name"], self.folder)
+
+    def labels_before(self) -> dict[str, Path]:
+        """Return, for cases whose chosen labels were corrected, the label map they were made of."""
+        with schema.told(self.folder):
+            found = rows.files_before(self._db)
+        return {name: self.folder / file for name, file in found.items()}
+
+    def scores(self, case: str) -> dict[str, float]:
+        """Return the scores of a case by name."""
+        with schema.told(self.folder):
+            return rows.scores_of(self._db, rows.find_case(self._db, case)["id"])
+
+    def score_table(self) -> dict[str, dict[str, float]]:
+        """Return the scores of all cases that have some: case -> name -> value."""
+        query = "SELECT c.name, s.name, s.value FROM scores s JOIN cases c ON c.id = s.case_id"
+        table: dict[str, dict[str, float]] = {}
+        with schema.told(self.folder):
+            for case, name, value in self._db.execute(query):
+                table.setdefault(case, {})[name] = value
+        return table
+
+    def history(self, case: str | None = None) -> tuple[Event, ...]:
+        """Return what happened to a case, or to all, the oldest first."""
+        with schema.told(self.folder):
+            return rows.events_of(self._db, case)
+
+    def hold_out(self) -> tuple[str, ...]:
+        """Return the patients of the frozen hold-out; empty before it is chosen."""
+        with schema.told(self.folder):
+            found = self._db.execute("SELECT patient FROM hold_out ORDER BY patient_key")
+            return tuple(row[0] for row in found)

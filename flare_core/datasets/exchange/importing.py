@@ -1,0 +1,246 @@
+"""Data sets into a case store: FLARE21 to 24, plain folders, nnU-Net raw data sets.
+
+Every case on its own: one that cannot be read is named and left out, the others come in. Doing it
+again adds only what is new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flare_core.anatomy.label_schemes import LabelScheme
+from flare_core.anatomy.label_schemes import scheme as scheme_of
+from flare_core.atomic import sha256_of
+from flare_core.cases.checks import label_file, organs_in
+from flare_core.cases.names import safe_name
+from flare_core.cases.store import CaseRecord, CaseStore, LabelFacts
+from flare_core.datasets.case import Case, table_of_cases
+from flare_core.datasets.exchange.nnunet import is_raw_dataset, read_raw_dataset
+from flare_core.datasets.flare.cases import FlareCase
+from flare_core.datasets.flare.dataset import find_dataset, look_into_labels
+from flare_core.datasets.flare.folders import Finding
+from flare_core.datasets.flare.labels import check_same_grid, convert
+from flare_core.errors import InputError
+from flare_core.imaging.files import read_geometry, read_labels, write_labels
+from flare_core.imaging.volume import Volume
+
+PSEUDO = "pseudo: "
+"""How the source of a case starts whose labels another team predicted."""
+
+OnDone = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """How a data set comes in."""
+
+    kind: str | None = None
+    """Kind of its labels. None: what ``cases.json`` says (a case with ``confidence`` is pseudo),
+    else expert; folders of other teams' predictions are pseudo in any case."""
+    link: bool = False
+    """Leave the scans where they are."""
+    author: str = ""
+    """Who brings it in."""
+    edition: str | None = None
+    """Key of `flare_layouts.LAYOUTS`; found out if None."""
+    numbers: str | None = None
+    """Label scheme, if not the edition's."""
+    pseudo: str | None = None
+    """Part of the name of a folder of predictions for the unlabelled scans."""
+    model: str = ""
+    """Model that made the labels, as ``name-version``, if one did."""
+    workers: int = 1
+    """Processes that look into partly labelled maps."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of it."""
+
+    added: tuple[str, ...]
+    """Cases that are new."""
+    known: tuple[str, ...]
+    """Cases that were there."""
+    labelled: tuple[str, ...]
+    """Cases that got a label version."""
+    findings: tuple[Finding, ...]
+    """What was left out, and why; and notes."""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """One case on its way in."""
+
+    case: Case
+    """Image, labels, organs annotated, patient, source."""
+    scheme: LabelScheme
+    """What the numbers in its label map mean."""
+    lesion_free: bool = False
+    """Known to show no lesion; there is no label map, it would be empty."""
+    kind: str = "expert"
+    """Kind of its labels."""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """What is known about how sure they are."""
+
+
+def import_dataset(
+    store: CaseStore, folder: Path, settings: ImportSettings, on_done: OnDone | None = None
+) -> Imported:
+    """Add the scans and labels of a data set to a store.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no data set, or the store is open for reading.
+    """
+    store.refuse_if_read_only()
+    incoming, findings = incoming_cases(folder, settings)
+    names: dict[str, list[str]] = {"added": [], "known": [], "labelled": []}
+    for done, each in enumerate(incoming, 1):
+        kind = "unreadable"
+        try:
+            record, new = _add_scan(store, each, settings)
+            names["added" if new else "known"].append(record.name)
+            kind = "mislabelled"
+            if _add_labels(store, record, each, settings):
+                names["labelled"].append(record.name)
+        except InputError as error:
+            findings.append(Finding(kind, each.case.name, "; ".join(error.parts[1:])))
+        if on_done:
+            on_done(done, len(incoming))
+    findings += [
+        Finding("note", each.case.name, "a label map that annotates no organ: added without labels")
+        for each in incoming
+        if each.case.labels is not None and not each.case.annotated
+    ]
+    added, known, labelled = (tuple(found) for found in names.values())
+    return Imported(added, known, labelled, tuple(findings))
+
+
+def incoming_cases(folder: Path, settings: ImportSettings) -> tuple[list[Incoming], list[Finding]]:
+    """Return the cases of a data set, each with its numbers' meaning, and what is amiss.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no data set.
+    """
+    if settings.edition is None and is_raw_dataset(folder):
+        raw = read_raw_dataset(folder)
+        notes = [
+            Finding("note", raw.name, f"{name!r} is none of our organs: it becomes background")
+            for name in raw.unknown
+        ]
+        numbers = scheme_of(settings.numbers) if settings.numbers else raw.scheme
+        rows = _table(folder)
+        return [_incoming(each, numbers, rows, settings) for each in raw.cases], notes
+    found = find_dataset(
+        folder, edition=settings.edition, scheme=settings.numbers, pseudo=settings.pseudo
+    )
+    dataset = look_into_labels(found, workers=settings.workers)
+    rows = _table(dataset.root)
+    cases = [_incoming(each, scheme_of(each.scheme), rows, settings) for each in dataset.cases]
+    return cases, list(dataset.findings)
+
+
+def _table(root: Path) -> dict[str, dict[str, Any]]:
+    """Return what ``cases.json`` beside the folders says of each case."""
+    return table_of_cases(root / "cases.json")
+
+
+def _incoming(
+    case: Case, numbers: LabelScheme, rows: Mapping[str, dict[str, Any]], settings: ImportSettings
+) -> Incoming:
+    row = rows.get(case.name, {})
+    sure = row.get("confidence")
+    told = row.get("kind")
+    if told is not None and not isinstance(told, str):
+        told = json.dumps(told)[:80]  # refused as a kind, case by case
+    kind = settings.kind or told or ("pseudo" if sure else "expert")
+    if case.source.startswith(PSEUDO):
+        kind = "pseudo"
+    lesion_free = isinstance(case, FlareCase) and case.lesion_free
+    return Incoming(case, numbers, lesion_free, kind, {"confidence": sure} if sure else {})
+
+
+def _add_scan(
+    store: CaseStore, each: Incoming, settings: ImportSettings
+) -> tuple[CaseRecord, bool]:
+    source = each.case.source
+    return store.put_case(
+        each.case.image,
+        name=safe_name(each.case.name),
+        patient=each.case.patient,
+        source="" if source.startswith(PSEUDO) else source,
+        link=settings.link,
+        author=settings.author,
+    )
+
+
+def _add_labels(
+    store: CaseStore, record: CaseRecord, each: Incoming, settings: ImportSettings
+) -> bool:
+    """Add the labels of a case, unless there are none or they are in the store already."""
+    annotated = ("lesion",) if each.lesion_free else each.case.annotated
+    if not annotated or (each.case.labels is None and not each.lesion_free):
+        return False
+    with store.scratch() as scratch, _our_labels(each, record.image, scratch) as path:
+        digest = sha256_of(path)  # most often it is there: nothing has to be checked
+        if any(version.sha256 == digest for version in store.versions(record.name)):
+            return False
+        there = organs_in(path)
+        absent = tuple(key for key in annotated if key not in there)
+        facts = _facts(each, annotated, absent, settings)
+        return store.add_labels_once(record.name, path, facts) is not None
+
+
+def _facts(
+    each: Incoming, annotated: tuple[str, ...], absent: tuple[str, ...], settings: ImportSettings
+) -> LabelFacts:
+    source = each.case.source
+    predicted = source.startswith(PSEUDO)
+    return LabelFacts(
+        each.kind,
+        annotated,
+        author=settings.author,
+        model=settings.model or (source.removeprefix(PSEUDO) if predicted else ""),
+        settings={"imported_from": _printable(each.case.labels or each.case.image)},
+        evidence=each.evidence,
+        note=f"imported; numbers of {each.scheme.title}",
+        absent=absent,
+    )
+
+
+def _printable(path: Path) -> str:
+    """Return a path as text, also one that is not UTF-8."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@contextmanager
+def _our_labels(each: Incoming, image: Path, scratch: Path) -> Iterator[Path]:
+    """Yield the label map in our numbers as ``.nii.gz``: the file itself if it is that."""
+    labels = each.case.labels
+    if labels is not None and each.scheme.has_our_ids:
+        with label_file(labels, image, scratch) as path:
+            yield path
+        return
+    path = scratch / "labels.nii.gz"
+    grid = read_geometry(image)
+    write_labels(path, Volume(_converted(each, image).array, grid), like=image)
+    yield path
+
+
+def _converted(each: Incoming, image: Path) -> Volume:
+    if each.case.labels is None:
+        grid = read_geometry(image)
+        return Volume(np.zeros(grid.shape, np.uint8), grid)
+    labels = read_labels(each.case.labels)
+    check_same_grid(each.case.labels, labels, image)
+    return convert(labels, each.scheme, image)

@@ -1,0 +1,216 @@
+"""START HERE for data: find the cases of any FLARE edition in the folders its archives unpack to.
+
+1. `find_dataset` lists folders only: which edition, which cases, what is missing. Quick.
+2. `look_into_labels` adds what only the label maps tell: which organs each case of a partly
+   labelled edition annotates.
+3. Voxels come through `flare_labels.organ_labels`: in our numbers, whatever the edition's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flare_core.anatomy.label_schemes import LabelScheme
+from flare_core.anatomy.label_schemes import scheme as scheme_of
+from flare_core.datasets.case import table_of_cases
+from flare_core.datasets.flare.cases import FlareCase as FlareCase
+from flare_core.datasets.flare.cases import scans_of, subset_cases
+from flare_core.datasets.flare.folders import Finding, files_of, listed, sub_folders
+from flare_core.datasets.flare.labels import annotated_in, label_counts
+from flare_core.datasets.flare.layouts import LAYOUTS, PLAIN, Layout
+from flare_core.datasets.flare.processes import map_cases
+from flare_core.errors import InputError
+
+TABLE = "cases.json"
+"""May give ``patient`` and ``annotated`` of each case, by name."""
+
+MOST_FOLDERS = 200
+"""So many folders of a level are looked into; more are no data set but somebody's whole disk."""
+
+
+@dataclass(frozen=True)
+class FlareDataset:
+    """A data set on disk."""
+
+    edition: str
+    """Key of `flare_layouts.LAYOUTS`."""
+    title: str
+    """Name for people."""
+    scheme: LabelScheme
+    """What the numbers in its label maps mean."""
+    root: Path
+    """The folder whose sub-folders the edition describes."""
+    cases: tuple[FlareCase, ...]
+    """Every scan, each with a name of its own."""
+    findings: tuple[Finding, ...] = ()
+    """What listing the folders showed to be missing or doubled."""
+
+    @property
+    def labelled(self) -> tuple[FlareCase, ...]:
+        """The cases that have a label map."""
+        return tuple(case for case in self.cases if case.labels is not None)
+
+
+def find_dataset(
+    folder: str | Path,
+    *,
+    edition: str | None = None,
+    scheme: str | None = None,
+    pseudo: str | None = None,
+) -> FlareDataset:
+    """Find out which edition a folder holds and list its cases; opens no image.
+
+    Parameters
+    ----------
+    folder : path
+        The data set's folder, or one up to three levels above it.
+    edition : str, optional
+        Key of `flare_layouts.LAYOUTS`; found out if None.
+    scheme : str, optional
+        Which numbers the label maps use, if not those of the edition.
+    pseudo : str, optional
+        A part of the name of a folder with other teams' predictions, such as ``aladdin5``:
+        unlabelled cases take their labels, and their source, from it.
+
+    Returns
+    -------
+    FlareDataset
+        Cases of partly labelled editions have no `annotated` organs yet: see `look_into_labels`.
+
+    Raises
+    ------
+    InputError
+        If the folder is absent, the edition is unknown, or nothing of it is there.
+    """
+    layout, root = _layout_of(Path(folder), edition)
+    numbers = scheme_of(scheme or layout.scheme)
+    source = root.name if layout is PLAIN else layout.edition
+    parts = [subset_cases(root, part, numbers, source, pseudo) for part in layout.subsets]
+    cases = _own_names([case for found, _ in parts for case in found])
+    findings = [finding for _, told in parts for finding in told]
+    if pseudo and not any(f"pseudo: {pseudo.lower()}" in c.source.lower() for c in cases):
+        raise InputError(
+            "pseudo",
+            f"{pseudo!r}, but no folder with that in its name has labels for these scans",
+            f"a part of the name of a folder of predictions below {root}",
+            "Leave it out, or correct it.",
+        )
+    told = _with_table(cases, root / TABLE)
+    return FlareDataset(layout.edition, layout.title, numbers, root, told, tuple(findings))
+
+
+def look_into_labels(
+    dataset: FlareDataset, *, workers: int = 1, on_done: Callable[[int, int], None] | None = None
+) -> FlareDataset:
+    """Return the data set with `annotated` of every case, read from the label maps if need be.
+
+    Only partly labelled editions need it: there, which organs a file annotates shows in the values
+    it holds (see `flare_labels.annotated_in`).
+
+    Parameters
+    ----------
+    workers : int
+        Processes.
+    on_done : callable, optional
+        Told (cases done, cases in all).
+
+    Raises
+    ------
+    InputError
+        If a label map cannot be read.
+    """
+    wanted = [case for case in dataset.labelled if not case.annotated]
+    found: dict[str, tuple[str, ...]] = {}
+    for done, (number, outcome) in enumerate(map_cases(_annotated, wanted, workers), 1):
+        if outcome.error is not None:
+            raise outcome.error
+        found[wanted[number].name] = outcome.value
+        if on_done:
+            on_done(done, len(wanted))
+    cases = [replace(c, annotated=found.get(c.name, c.annotated)) for c in dataset.cases]
+    return replace(dataset, cases=tuple(cases))
+
+
+def flare_cases(folder: str | Path, *, edition: str | None = None) -> tuple[FlareCase, ...]:
+    """Return the cases of a data set with their annotated organs; `find_dataset` for more choices.
+
+    Raises
+    ------
+    InputError
+        As `find_dataset` and `look_into_labels`.
+    """
+    return look_into_labels(find_dataset(folder, edition=edition)).cases
+
+
+def _annotated(case: FlareCase) -> tuple[str, ...]:
+    assert case.labels is not None  # the caller asks labelled cases only
+    counts = label_counts(case.labels)
+    return annotated_in(scheme_of(case.scheme), [v for v, n in enumerate(counts) if n])
+
+
+def _layout_of(folder: Path, edition: str | None) -> tuple[Layout, Path]:
+    """Return the layout that fits best and the folder it starts from, the shallowest one."""
+    if edition is not None and edition not in LAYOUTS:
+        raise InputError(
+            "edition", repr(edition), f"one of {', '.join(LAYOUTS)}", "Leave it out to find out."
+        )
+    layouts = list(LAYOUTS.values()) if edition is None else [LAYOUTS[edition]]
+    level = [folder]
+    for _ in range(4):
+        fits = [(_fit(root, layout), layout, root) for root in level for layout in layouts]
+        best = max(fits, key=lambda fit: fit[0], default=None)
+        if best is not None and best[0] > 0:
+            return best[1], best[2]
+        level = [below for root in level for below in sub_folders(root)][:MOST_FOLDERS]
+    raise _unknown(folder, layouts)
+
+
+def _fit(root: Path, layout: Layout) -> int:
+    """Return how many parts of a layout are there; 0 if none of them would tell."""
+    there = [part for part in layout.subsets if scans_of(root, part)]
+    return len(there) if any(part.telling for part in there) else 0
+
+
+def _unknown(folder: Path, layouts: Sequence[Layout]) -> InputError:
+    """Return the error for a folder that no layout fits: what it holds, what was looked for."""
+    inside = [p.name + "/" for p in sub_folders(folder)] + [p.name for p in files_of(folder, 0)]
+    return InputError(
+        "data set",
+        f"{folder}, which holds {listed(inside) if inside else 'no folder and no scan'}",
+        "scans (*.nii.gz) in the folders of one of\n    "
+        + "\n    ".join(layout.looked_for for layout in layouts),
+        "Give the folder that holds them, or make images/ and labels/ with files of equal names.",
+    )
+
+
+def _own_names(cases: Sequence[FlareCase]) -> list[FlareCase]:
+    """Put the part's name before names that two parts use, as FLARE22's tuning and testing do."""
+    names = Counter(case.name for case in cases)
+    longer = [
+        replace(c, name=f"{c.subset}-{c.name}", patient=c.patient) if names[c.name] > 1 else c
+        for c in cases
+    ]
+    seen: Counter[str] = Counter()
+    result = []
+    for case in longer:
+        seen[case.name] += 1
+        more = f"-{case.source}-{seen[case.name]}" if seen[case.name] > 1 else ""
+        result.append(replace(case, name=case.name + more))
+    return result
+
+
+def _with_table(cases: Sequence[FlareCase], path: Path) -> tuple[FlareCase, ...]:
+    """Take over patients and annotated organs from a table beside the folders, if there is one."""
+    table = table_of_cases(path)
+    result = []
+    for case in cases:
+        row = table.get(case.name, {})
+        changes: dict[str, Any] = {"patient": str(row.get("patient", case.patient))}
+        if case.labels is not None and "annotated" in row:
+            changes["annotated"] = tuple(row["annotated"])
+        result.append(replace(case, **changes))
+    return tuple(result)

@@ -1,0 +1,155 @@
+"""START HERE for rankings: FLARE's rank-then-aggregate, and how far to trust it.
+
+Steps: `ranking_table` makes one table (metric x case x team) of all results; here every team is
+ranked in each case and metric and the ranks are averaged; `ranking_stability` repeats that on
+bootstrap samples of the cases; `ranking_significance` compares the teams in pairs.
+
+1 is the best rank. Equal values share the mean of their ranks; missing values share the last
+ones. All metrics weigh the same. Source: Ma et al., "The FLARE 2023 Challenge", ranking scheme.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from flare_core.evaluate.ranking.significance import PairTests, compare_pairs
+from flare_core.evaluate.ranking.stability import Stability, bootstrap
+from flare_core.evaluate.ranking.table import Table
+
+Numbers = npt.NDArray[np.float64]
+
+DECIMALS = 9
+"""Values and mean ranks that agree to so many decimals are equal: the rest is rounding."""
+BOOTSTRAPS = 1000
+SEED = 2023
+FINAL = "final"
+"""Key of the ranking by all metrics together, beside the metrics' own keys."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """Ranks of all teams; 1 is best."""
+
+    each: Numbers
+    """In every case (metric, case, team)."""
+    by_metric: Numbers
+    """Mean over the cases (metric, team)."""
+    final: Numbers
+    """Mean over cases and metrics (team,)."""
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """Place in the final ranking (team,): 1, 2, 2, 4 where two teams are equal."""
+        ordered = stats.rankdata(np.round(self.final, DECIMALS), method="min")
+        return np.asarray(ordered, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Everything about a ranking."""
+
+    table: Table
+    """What was ranked."""
+    ranks: Ranks
+    """The result."""
+    beaten: npt.NDArray[np.int64]
+    """How many teams each team beats (metric and at last the final ranking, team)."""
+    stability: Stability
+    """How the result varies with the cases."""
+    tests: tuple[PairTests, ...]
+    """Comparison of all pairs of teams: by each metric, and at last by all of them."""
+
+    @property
+    def order(self) -> list[int]:
+        """Indices of the teams, the best first; equal ones by name."""
+        return sorted(range(len(self.table.teams)), key=lambda t: (self.ranks.places[t], t))
+
+
+def rank_teams(table: Table, *, bootstraps: int = BOOTSTRAPS, seed: int = SEED) -> Ranking:
+    """Rank all teams of a table; the same table and seed give the same result.
+
+    Parameters
+    ----------
+    table : Table
+        From `ranking_table.read_results`.
+    bootstraps : int
+        Number of bootstrap samples, 0 or more.
+    seed : int
+        Of the random numbers.
+    """
+    ranks = rank(table.scored)
+    with_final = np.concatenate([ranks.by_metric, ranks.final[None]])
+    keys = [rule.key for rule in table.scheme.metrics]
+    tests = [
+        compare_pairs(key, without_gaps(scored))
+        for key, scored in zip(keys, table.scored, strict=True)
+    ]
+    tests.append(compare_pairs(FINAL, -ranks.each.mean(axis=0)))
+    return Ranking(
+        table=table,
+        ranks=ranks,
+        beaten=count_beaten(with_final),
+        stability=bootstrap(ranks.each, samples=bootstraps, seed=seed),
+        tests=tuple(tests),
+    )
+
+
+def rank(scored: Numbers) -> Ranks:
+    """Rank the teams in every case and metric, then average.
+
+    Parameters
+    ----------
+    scored : float64 (metric, case, team)
+        Higher is better; NaN is missing.
+
+    Examples
+    --------
+    Two cases, three teams. Ranks 1, 2.5, 2.5 and 1, 2, 3 (missing).
+
+    >>> rank(np.array([[[0.9, 0.8, 0.8], [0.7, 0.6, np.nan]]])).final.tolist()
+    [1.0, 2.25, 2.75]
+    """
+    finite = np.where(np.isfinite(scored), np.round(scored, DECIMALS), -np.inf)
+    each = stats.rankdata(-finite, axis=-1)  # (metric, case, team)
+    by_metric = each.mean(axis=1)  # (metric, team)
+    return Ranks(each=each, by_metric=by_metric, final=by_metric.mean(axis=0))
+
+
+def count_beaten(mean_ranks: Numbers) -> npt.NDArray[np.int64]:
+    """Return how many others have a worse mean rank; what FLARE's radar plot shows.
+
+    Parameters
+    ----------
+    mean_ranks : float64 (metric, team)
+        Lower is better.
+
+    Examples
+    --------
+    >>> count_beaten(np.array([[1.5, 1.5, 3.0]])).tolist()
+    [[1, 1, 0]]
+    """
+    rounded = np.round(mean_ranks, DECIMALS)
+    worse = rounded[:, None, :] > rounded[:, :, None]  # (metric, team, other)
+    return np.asarray(worse.sum(axis=2), dtype=np.int64)
+
+
+def without_gaps(scored: Numbers) -> Numbers:
+    """Return values in which a missing one is as bad as the worst that any team has.
+
+    Parameters
+    ----------
+    scored : float64 (case, team)
+        Higher is better; NaN is missing.
+
+    Examples
+    --------
+    >>> without_gaps(np.array([[0.9, np.nan], [0.4, 0.5]])).tolist()
+    [[0.9, 0.4], [0.4, 0.5]]
+    """
+    known = np.isfinite(scored)
+    worst = scored[known].min() if known.any() else 0.0
+    return np.where(known, scored, worst)

@@ -1,0 +1,150 @@
+"""One case from its file to its outputs; `flare segment` and the worker both end here.
+
+Steps: read the scan while the model loads -> segment -> write all outputs together.
+Invariant: whatever stops a run, no file of it is left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flare_core.jobs import engine as engines
+from flare_core.jobs.engine import Engine, IsCancelled
+from flare_core.jobs.outputs import OUR_SCHEME, USUAL, OutputPaths, Source, write_outputs
+from flare_core.jobs.progress import OnStep, Step, within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flare_core.imaging.volume import Volume
+    from flare_core.segment.pipeline import Segmentation, Settings
+
+READ_SHARE = 0.08
+"""Part of a run's time that reading takes, for the bar; from a warm run of a 110-slice scan."""
+WRITE_SHARE = 0.06
+"""Part of a run's time that writing takes, for the bar."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with one case."""
+
+    case: str
+    """Name of the case."""
+    input: Path
+    """Image file or DICOM folder."""
+    paths: OutputPaths
+    """Where the outputs go."""
+    series: str | None = None
+    """DICOM series to read, if the folder holds several."""
+    outputs: tuple[str, ...] = USUAL
+    """Which outputs are wanted."""
+    scheme: str = OUR_SCHEME
+    """Whose numbers the label map gets."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What came of a case."""
+
+    job: Job
+    """What was asked."""
+    files: dict[str, Path]
+    """Written files by key: labels, statistics_csv, statistics_json, png."""
+    segmentation: Segmentation
+    """Labels and numbers; timings include reading and writing."""
+
+    @property
+    def seconds(self) -> float:
+        """Time of the whole case in seconds."""
+        return self.segmentation.timings["case"]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how far a run is, and who may stop it."""
+
+    on_step: OnStep = lambda step: None
+    """Called with every step."""
+    cancelled: IsCancelled = lambda: False
+    """Asked often; a run stops soon once it returns True, at the latest before it writes."""
+    commit: Callable[[], None] = lambda: None
+    """Called just before writing; raises `Cancelled`, or lets the run end whatever comes."""
+
+
+def run_case(
+    job: Job, settings: Callable[[], Settings], engine: Engine, watch: Watch
+) -> CaseResult:
+    """Read, segment and write one case.
+
+    `settings` is a function because the module that defines the settings may take seconds to
+    import; it is called in the background while the scan is being read.
+
+    Raises
+    ------
+    InputError
+        If the input cannot be used or an output cannot be written.
+    NothingFound
+        If no abdominal organ is in the scan.
+    Cancelled
+        If the watch stopped the run.
+    """
+    timings: dict[str, float] = {}
+    with _timed(timings, "case"):
+        with _timed(timings, "read"):
+            image, chosen = _read_while_loading(job, settings, engine, watch)
+        inner = within(READ_SHARE, 1 - WRITE_SHARE, watch.on_step)
+        found = engine.segment(image, chosen, inner, watch.cancelled)
+        engines.stop_if(watch.cancelled)
+        watch.commit()
+        watch.on_step(Step("writing", 1 - WRITE_SHARE))
+        files = job.paths.files(job.outputs)
+        timed = replace(found, timings={**found.timings, **timings})
+        with _timed(timings, "write"):
+            write_outputs(files, image, timed, Source(job.case, job.input, _facts(job), job.scheme))
+    watch.on_step(Step("done", 1.0))
+    return CaseResult(job, files, replace(found, timings={**found.timings, **timings}))
+
+
+def _read_while_loading(
+    job: Job, settings: Callable[[], Settings], engine: Engine, watch: Watch
+) -> tuple[Volume, Settings]:
+    """Read the scan in one thread and load the model in another; a bad scan is told first."""
+
+    def load() -> Settings:
+        chosen = settings()
+        engine.preload(chosen)
+        return chosen
+
+    watch.on_step(Step("reading the scan", 0.0))
+    loading = engines.in_background(load)
+    reading = engines.in_background(lambda: engine.read(job.input, job.series))
+    image = engines.wait_for(reading, watch.cancelled)
+    if not loading.done():
+        watch.on_step(Step("loading the model", READ_SHARE / 2))
+    return image, engines.wait_for(loading, watch.cancelled)
+
+
+def _facts(job: Job) -> dict[str, Any]:
+    return {
+        "input": str(job.input.absolute()),
+        "series": job.series,
+        "label_scheme": job.scheme,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    """Put the seconds the block takes into `timings`."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        timings[name] = time.perf_counter() - start

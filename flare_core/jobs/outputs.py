@@ -1,0 +1,235 @@
+"""Write what a case gives: label map, statistics as CSV and JSON, overlay picture.
+
+Invariant: the files of a case appear together, and the label map last. So "CASE.nii.gz exists"
+means that the case is done and that the files beside it belong to it. If writing fails, none of
+the new files is left and earlier ones stay as they were.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flare_core import atomic
+from flare_core.atomic import check_names as check_names
+from flare_core.atomic import written_together as written_together
+from flare_core.errors import InputError
+
+if TYPE_CHECKING:
+    from flare_core.imaging.volume import Volume
+    from flare_core.segment.pipeline import Segmentation
+
+USUAL = ("labels", "statistics", "png")
+"""What is written if nobody says otherwise; `statistics` is two files."""
+
+OUTPUTS = (*USUAL, "page")
+"""What can be asked for."""
+
+LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+"""Endings that make an output a file name; the uncompressed ones are for fast exchange."""
+
+OUR_SCHEME = "flare23"
+"""Scheme whose numbers are our organ ids."""
+
+RESEARCH_USE = "For research use; not a medical device."
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """Where the files of one case go."""
+
+    labels: Path
+    """Label map."""
+    statistics_csv: Path
+    """One line per organ and measure."""
+    statistics_json: Path
+    """The same rows with where they come from."""
+    png: Path
+    """Overlay montage."""
+    page: Path
+    """Everything a person wants to see, as one HTML file."""
+
+    def files(self, outputs: Sequence[str] = USUAL) -> dict[str, Path]:
+        """Return the wanted files by key; the label map, if wanted, is the last."""
+        files = {}
+        if "statistics" in outputs:
+            files["statistics_csv"] = self.statistics_csv
+            files["statistics_json"] = self.statistics_json
+        if "png" in outputs:
+            files["png"] = self.png
+        if "page" in outputs:
+            files["page"] = self.page
+        if "labels" in outputs:
+            files["labels"] = self.labels
+        return files
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a case comes from."""
+
+    case: str
+    """Name of the case."""
+    path: Path
+    """The scan: a file, whose header the label map takes over, or a DICOM folder."""
+    facts: dict[str, Any]
+    """Input path, series, versions, date: plain values for JSON."""
+    scheme: str = OUR_SCHEME
+    """Whose numbers the label map gets (`anatomy.label_schemes`); the rest keeps our organ ids."""
+
+
+def check_outputs(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the wanted outputs, each of a known name.
+
+    Raises
+    ------
+    InputError
+        If there is none or an unknown one.
+
+    Examples
+    --------
+    >>> check_outputs(["labels", "png"])
+    ('labels', 'png')
+    """
+    wanted = tuple(names)
+    if not wanted or any(name not in OUTPUTS for name in wanted):
+        raise InputError("outputs", repr(wanted), f"some of {', '.join(OUTPUTS)}", "Correct it.")
+    return wanted
+
+
+def is_file_name(output: str | os.PathLike[str]) -> bool:
+    """Return whether an output names a label file rather than a folder.
+
+    Examples
+    --------
+    >>> is_file_name("a/liver.nii.gz"), is_file_name("a/results")
+    (True, False)
+    """
+    return os.fspath(output).lower().endswith(LABEL_SUFFIXES)
+
+
+def output_paths(output: str | os.PathLike[str], case: str) -> OutputPaths:
+    """Return where a case's files go: into the folder `output`, or beside the file `output`.
+
+    Examples
+    --------
+    >>> output_paths("out", "case7").png.as_posix()
+    'out/case7.png'
+    >>> output_paths("out/liver.nii.gz", "case7").statistics_csv.as_posix()
+    'out/liver_statistics.csv'
+    """
+    target = Path(output)
+    labels = target if is_file_name(target) else target / f"{case}.nii.gz"
+    suffix = next(end for end in LABEL_SUFFIXES if labels.name.lower().endswith(end))
+    stem = labels.name[: -len(suffix)]
+    return OutputPaths(
+        labels=labels,
+        statistics_csv=labels.with_name(f"{stem}_statistics.csv"),
+        statistics_json=labels.with_name(f"{stem}_statistics.json"),
+        png=labels.with_name(f"{stem}.png"),
+        page=labels.with_name(f"{stem}.html"),
+    )
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` if needed and try to write into it, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        If it is a file, or may not be created or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{atomic.new_mark()}.part"
+        probe.touch()
+        probe.unlink(missing_ok=True)  # another run may have swept it
+    except OSError as error:
+        raise InputError(
+            "output",
+            f"{folder}: {atomic.reason(error)}",
+            "a folder that can be created and written, or a file name ending .nii.gz",
+            "Choose another output folder or change its permissions.",
+        ) from error
+
+
+def write_outputs(
+    paths: Mapping[str, Path], image: Volume, segmentation: Segmentation, source: Source
+) -> None:
+    """Write the files of one case, all at the same time, and show them together.
+
+    The writers run in threads: compression and picture scaling leave Python's lock alone.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be written; none of them is left then.
+    """
+    from flare_core.jobs.output_writers import writers
+
+    tasks = writers(image, segmentation, source)
+    targets = list(paths.values())
+    with written_together(targets) as parts, ThreadPoolExecutor(len(tasks)) as pool:
+        jobs = [pool.submit(tasks[key], part) for key, part in zip(paths, parts, strict=True)]
+        for job in jobs:
+            job.result()
+
+
+def record(segmentation: Segmentation, source: Source) -> dict[str, Any]:
+    """Return everything about a case as plain values: rows, notes, times and provenance."""
+    from flare_core.segment.statistics import rows_to_json
+
+    return {
+        "case": source.case,
+        "intended_use": RESEARCH_USE,
+        "rows": rows_to_json(segmentation.rows),
+        "notes": list(segmentation.notes),
+        "timings_s": plain(segmentation.timings),
+        "provenance": plain({**segmentation.provenance, **source.facts}),
+    }
+
+
+def table_csv(records: Iterable[Mapping[str, Any]]) -> str:
+    """Return the JSON rows of several cases, each with its `case`, as one CSV text."""
+    from flare_core.segment.statistics import CSV_COLUMNS
+
+    stream = io.StringIO()
+    columns = ["case", *CSV_COLUMNS]
+    writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for row in records:
+        code = row.get("code") or {}
+        writer.writerow({**row, **{f"code_{key}": text for key, text in code.items()}})
+    return stream.getvalue()
+
+
+def plain(value: Any) -> Any:
+    """Return `value` with only what strict JSON has: NaN and infinity become None.
+
+    Examples
+    --------
+    >>> plain({"a": (1, float("nan")), "b": Path("x")})
+    {'a': [1, None], 'b': 'x'}
+    """
+    if isinstance(value, str):  # a file name may hold bytes that are no text
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # a number or an array of numpy or torch
+        return plain(value.tolist())
+    return str(value)

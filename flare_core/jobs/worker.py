@@ -1,0 +1,328 @@
+"""``flare segment --worker``: a process that stays warm and takes one JSON request per line.
+
+A program (Slicer) starts it once, writes requests to its standard input and reads answers from its
+standard output; both are UTF-8, one JSON object per line, times in seconds, fractions 0 to 1. The
+log and whatever a library prints go to standard error. Options on the worker's own command line
+(``--device``, ``--home`` ...) are the defaults of every request.
+
+First line, before anything heavy is loaded::
+
+    {"event": "ready", "protocol": 1, "version": "0.1.0", "pid": 4711}
+
+`pid` is this process's own number: a program that started a launcher knows only the launcher's.
+
+Requests; `id` is a text or a whole number that the program chooses::
+
+    {"id": 1, "command": "segment", "input": "/a/ct.nrrd", "output": "/tmp/x/labels.nii",
+     "settings": {"model": "default", "organs": ["liver"], "device": "auto", "threads": 0,
+                  "fast": false, "cascade": true, "precision": "auto", "home": null},
+     "outputs": ["labels", "statistics", "png"], "series": null, "scheme": "flare23"}
+    {"id": 2, "command": "preload", "settings": {"model": "default"}}
+    {"id": 3, "command": "cancel", "target": 1}
+    {"id": 4, "command": "ping"}
+    {"id": 5, "command": "shutdown"}
+
+Only `input` and `output` must be given. `output` is a folder or a file name ending .nii.gz, .nii,
+.nrrd or .mha (the last three uncompressed); what is there is replaced. `segment` and `preload`
+wait in a queue, one runs at a time; the rest is answered at once, also during a run.
+
+Answers. Each request gets exactly one last answer; `segment` gets progress before it::
+
+    {"id": 1, "event": "progress", "stage": "organs", "fraction": 0.4, "seconds_left": 3.1}
+    {"id": 1, "event": "result", "files": {"labels": "/tmp/x/labels.nii", ...}, "rows": [
+        {"organ": "liver", "measure": "volume", "value": 1510.2, "unit": "mL", "code": {...},
+         "note": ""}, ...], "timings_s": {...}, "notes": [...], "provenance": {...}}
+    {"id": 1, "event": "error", "kind": "input", "argument": "...", "came": "...", "legal": "...",
+     "action": "...", "message": "..."}          kind: input, nothing_found or internal
+    {"id": 1, "event": "cancelled"}              at once, and no file of it appears any more
+    {"id": 2, "event": "preloaded", "seconds": 2.7}
+    {"id": 3, "event": "ok", "cancelled": true}  false: the target has ended or is writing its files
+    {"id": 4, "event": "pong", "busy": true, "waiting": 0}
+    {"id": 5, "event": "bye"}                    after the rest was cancelled; exit code 0
+
+A line that is no request gets an error with the id it has, or null, and the worker goes on. A
+cancelled run gives the processor back within seconds; until then `busy` is true, its input may be
+open, and the next request waits. The end of standard input means that the program is gone:
+everything is cancelled and the worker ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, TextIO
+
+from flare_core import atomic
+from flare_core.errors import Cancelled, InputError
+from flare_core.jobs import engine as engines
+from flare_core.jobs.choices import check_choices, settings_from
+from flare_core.jobs.ending import end_at_once
+from flare_core.jobs.engine import Engine
+from flare_core.jobs.failure import failure_of, json_line
+from flare_core.jobs.one_case import Job, Watch, run_case
+from flare_core.jobs.outputs import OUR_SCHEME, OUTPUTS, make_folder, plain
+from flare_core.jobs.progress import StepLike, Throttle
+from flare_core.jobs.reports import result_fields, step_fields
+from flare_core.jobs.streams import lines_of, protected_stdin, protected_stdout
+from flare_core.jobs.worker_requests import Fields, Id, check_request, job_of, parse, request_id
+
+PROTOCOL = 1
+"""Raised when an old program could no longer talk to this worker."""
+
+GRACE_S = 5.0
+"""How long a run may take to stop once the program is gone; then the worker ends anyway."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A request that waits or runs."""
+
+    id: Id
+    """Name the program gave it."""
+    work: Callable[[Task], dict[str, Any]]
+    """Does it and returns the last answer."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set when it should end."""
+
+
+def serve(defaults: Fields, engine: Engine, *, scheme: str = OUR_SCHEME) -> int:
+    """Answer requests until the program says so or is gone; return the exit code.
+
+    `scheme` is that of requests that name none.
+    """
+    check_choices(defaults)
+    with protected_stdout() as stream, protected_stdin() as requests:
+        leave = partial(end_at_once, flush=False)
+        worker = Worker(engine, defaults, stream, leave=leave, scheme=scheme)
+        return worker.run(lines_of(requests))
+
+
+class Worker:
+    """Reads requests in one thread and works on them, one at a time, in the caller's thread.
+
+    A third one writes the answers: a program that reads none must not make us deaf.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        defaults: Fields,
+        stream: TextIO,
+        *,
+        leave: Callable[[], None],
+        scheme: str = OUR_SCHEME,
+    ) -> None:
+        self._engine, self._scheme = engine, scheme
+        self._defaults = defaults
+        self._stream = stream
+        self._leave = leave
+        self._answers: SimpleQueue[str | None] = SimpleQueue()
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._lock = threading.RLock()  # guards the next three
+        self._open: list[Task] = []  # still without their last answer
+        self._running: Task | None = None
+        self._writing: Task | None = None
+
+    def run(self, lines: Iterable[str]) -> int:
+        """Work until the end of the lines or a shutdown; return the exit code 0."""
+        from flare_core import __version__
+
+        ready = {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid()}
+        self._send({"event": "ready", **ready})
+        speaking = threading.Thread(target=self._speak, daemon=True)
+        speaking.start()
+        threading.Thread(target=self._listen, args=(lines,), daemon=True).start()
+        try:
+            while (task := self._tasks.get()) is not None:
+                if self._begin(task):
+                    self._finish(task, self._do(task))
+        except BaseException:  # Ctrl-C
+            self._leave_later()
+            raise
+        finally:
+            self._answers.put(None)
+            speaking.join(GRACE_S)
+        return 0
+
+    # --- the thread that listens
+
+    def _listen(self, lines: Iterable[str]) -> None:
+        """Take every line; whatever is wrong with one, go on with the next."""
+        try:
+            for line in lines:
+                if line.strip() and not self._take(line):
+                    break
+        finally:  # nobody could ask for anything any more
+            self._end()
+
+    def _take(self, line: str) -> bool:
+        """Act upon one line; return whether to go on listening."""
+        name: Id = None
+        try:
+            request = parse(line)
+            name = request_id(request)
+            check_request(request)
+            return self._obey(name, request)
+        except Exception as error:  # the process's edge: a deaf worker would be worse
+            self._send({"id": name, "event": "error", **_told(error)})
+            return True
+
+    def _obey(self, name: Id, request: Fields) -> bool:
+        command = request["command"]
+        if command == "ping":
+            self._send({"id": name, "event": "pong", **self._load()})
+        elif command == "cancel":
+            self._cancel(name, request["target"])
+        elif command == "shutdown":
+            self._cancel_all()
+            self._send({"id": name, "event": "bye"})
+            return False
+        else:
+            self._enqueue(name, request)
+        return True
+
+    def _enqueue(self, name: Id, request: Fields) -> None:
+        choices = check_choices({**self._defaults, **request.get("settings", {})})
+        if request["command"] == "preload":
+            task = Task(name, lambda task: self._preload(task, choices))
+        else:
+            job = job_of({"scheme": self._scheme, **request})
+            task = Task(name, lambda task: self._segment(task, job, choices))
+        with self._lock:
+            if any(other.id == name for other in self._open):
+                raise InputError(
+                    "id", repr(name), "an id that no open request has", "Choose another id."
+                )
+            self._open.append(task)
+        self._tasks.put(task)
+
+    def _cancel(self, name: Id, target: Id) -> None:
+        """Say whether the target can still be cancelled, and do it."""
+        with self._lock:
+            found = [task for task in self._open if task.id == target and task != self._writing]
+            self._send({"id": name, "event": "ok", "cancelled": bool(found)})
+            self._stop(found)
+
+    def _cancel_all(self) -> None:
+        with self._lock:
+            self._stop([task for task in self._open if task != self._writing])
+
+    def _stop(self, tasks: Iterable[Task]) -> None:
+        """Have tasks stopped and answer them now, as a run may take seconds to notice."""
+        for task in tasks:
+            task.stop.set()
+            self._answer(task, {"event": "cancelled"})
+
+    def _load(self) -> dict[str, Any]:
+        with self._lock:
+            busy = self._running is not None
+            waiting = sum(task is not self._running for task in self._open)
+            return {"busy": busy, "waiting": waiting}
+
+    def _end(self) -> None:
+        """Stop everything; if a run does not stop in time, end without it."""
+        self._leave_later()
+        self._cancel_all()
+        self._tasks.put(None)
+
+    def _leave_later(self) -> None:
+        timer = threading.Timer(GRACE_S, self._leave)
+        timer.daemon = True
+        timer.start()
+
+    # --- the thread that works
+
+    def _begin(self, task: Task) -> bool:
+        """Return whether the task is still wanted, and mark it as running."""
+        with self._lock:
+            wanted = task in self._open
+            self._running = task if wanted else None
+            return wanted
+
+    def _do(self, task: Task) -> dict[str, Any]:
+        """Do the task; return its last answer, whatever happened."""
+        try:
+            return task.work(task)
+        except Cancelled:
+            return {"event": "cancelled"}
+        except (Exception, SystemExit) as error:  # the process's edge: an answer must come
+            return {"event": "error", **_told(error)}
+
+    def _finish(self, task: Task, answer: dict[str, Any]) -> None:
+        """Make place for the next task; answer this one."""
+        with self._lock:
+            self._running = self._writing = None
+            self._answer(task, answer)
+
+    def _answer(self, task: Task, answer: dict[str, Any]) -> None:
+        """Send a request's last answer, unless it has had one."""
+        with self._lock:
+            if task in self._open:
+                self._open.remove(task)
+                self._send({"id": task.id, **answer})
+
+    def _tell(self, task: Task, step: StepLike) -> None:
+        """Send how far a task is; nothing comes after its last answer."""
+        with self._lock:
+            if task in self._open:
+                self._send({"id": task.id, "event": "progress", **step_fields(step)})
+
+    def _commit(self, task: Task) -> None:
+        """Let a task write its files; from now on it cannot be cancelled."""
+        with self._lock:
+            engines.stop_if(task.stop.is_set)
+            self._writing = task
+
+    def _preload(self, task: Task, choices: Fields) -> dict[str, Any]:
+        start = time.perf_counter()
+        loading = engines.in_background(lambda: self._engine.preload(settings_from(choices)))
+        engines.wait_for(loading, task.stop.is_set)
+        return {"event": "preloaded", "seconds": round(time.perf_counter() - start, 3)}
+
+    def _segment(self, task: Task, job: Job, choices: Fields) -> dict[str, Any]:
+        make_folder(job.paths.labels.parent)
+        atomic.restore([*job.paths.files(OUTPUTS).values()])
+        throttle = Throttle()
+
+        def on_step(step: StepLike) -> None:
+            if throttle.lets_through(step):
+                self._tell(task, step)
+
+        watch = Watch(on_step, task.stop.is_set, lambda: self._commit(task))
+        result = run_case(job, lambda: settings_from(choices), self._engine, watch)
+        return {"event": "result", **result_fields(result)}
+
+    def _send(self, event: dict[str, Any]) -> None:
+        """Have one answer written, after those before it."""
+        try:
+            line = json_line(event)
+        except (TypeError, ValueError):  # a number that JSON does not have, among the results
+            line = json_line(plain(event))
+        self._answers.put(line)
+
+    # --- the thread that speaks
+
+    def _speak(self) -> None:
+        """Write the answers; if nobody reads any more, stop everything."""
+        while (line := self._answers.get()) is not None:
+            try:
+                self._stream.write(line)
+                self._stream.flush()
+            except (OSError, ValueError):  # the program is gone; the end of its requests follows
+                for task in tuple(self._open):
+                    task.stop.set()
+
+
+def _told(error: BaseException) -> dict[str, str]:
+    """Return the fields of an error; what broke inside goes to the log with its traceback."""
+    failure = failure_of(error)
+    if failure.kind == "internal":
+        traceback.print_exception(error, file=sys.stderr)
+    return failure.fields()

@@ -1,0 +1,99 @@
+"""Which histograms the page of a data set shows: from the summary's counts to drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flare_core.anatomy.organs import organ
+from flare_core.datasets.summary.numbers import (
+    LOWEST_HU,
+    Counts,
+    Spread,
+    coarse,
+    hu_statistics,
+    percentile,
+)
+from flare_core.datasets.summary.summarise import Summary
+from flare_core.datasets.summary.tables import label_names, shown
+from flare_core.report.dataset.charts import Colour, Histogram, histogram_of, round_bars
+from flare_core.report.dataset.page import Gallery
+
+HU_BARS = 70
+GREY: Colour = (120, 120, 125)
+
+
+def galleries_of(summary: Summary) -> tuple[Gallery, ...]:
+    """Return the histograms of grids, of HU and of volumes."""
+    return (
+        Gallery("Spacing and size", tuple(_grids(summary))),
+        Gallery(
+            "HU of the labelled voxels",
+            tuple(_intensities(summary)),
+            "Dashed: the median. Each chart shows the middle 99 % of the voxels.",
+        ),
+        Gallery(
+            "Volumes of the labels",
+            tuple(_volumes(summary)),
+            "Over the cases that have the label. Grey: usual range of adults, where there is one. "
+            "Of an organ that the edge of the scan cuts, the part inside counts.",
+        ),
+    )
+
+
+def _grids(summary: Summary) -> Iterable[Histogram]:
+    """Yield spacing in plane, distance of slices, their number and the length of the scan."""
+    cases = summary.cases
+    wanted = (
+        ("Spacing in plane (x)", [case.spacing_mm[2] for case in cases], "mm"),
+        ("Distance of slices (z)", [case.spacing_mm[0] for case in cases], "mm"),
+        ("Number of slices (z)", [float(case.shape[0]) for case in cases], ""),
+        ("Length of the scan (z)", [case.spacing_mm[0] * case.shape[0] for case in cases], "mm"),
+    )
+    drawn = (histogram_of(title, values, unit) for title, values, unit in wanted)
+    return (each for each in drawn if each is not None)
+
+
+def _intensities(summary: Summary) -> Iterable[Histogram]:
+    """Yield the HU of the foreground and of each label."""
+    yield from _hu("Total foreground", summary.foreground, GREY)
+    for value, name in label_names(summary.scheme):
+        if value in summary.counts:
+            yield from _hu(name, summary.counts[value], _colour(summary, value))
+
+
+def _hu(name: str, counts: Counts, colour: Colour) -> Iterable[Histogram]:
+    found = hu_statistics(counts)
+    if found is None:
+        return
+    start, width, bars = round_bars(found.low, found.high, HU_BARS)
+    width = max(1.0, width)  # a bar narrower than 1 HU would be empty
+    bars = max(1, min(bars, int((found.high - start) // width) + 1))
+    heights = coarse(counts, LOWEST_HU, start, width, bars)
+    quartiles = " to ".join(shown(percentile(counts, q), 0) for q in (25.0, 75.0))
+    remark = f"median {found.median:.0f} HU, half of it {quartiles}"
+    yield Histogram(name, start, width, heights, "HU", colour, remark, found.median)
+
+
+def _volumes(summary: Summary) -> Iterable[Histogram]:
+    """Yield the volumes of each label."""
+    for value, name in label_names(summary.scheme):
+        volumes = [case.volume_ml(value) for case in summary.with_label(value)]
+        remark = f"{len(volumes)} cases, median {shown(Spread.of(volumes).median)} mL"
+        drawn = histogram_of(name, volumes, "mL", remark=remark)
+        if drawn is not None:
+            usual = _usual_range(summary, value)
+            yield Histogram(
+                name, drawn.start, drawn.width, drawn.counts, "mL", _colour(summary, value),
+                remark, drawn.middle, usual,
+            )  # fmt: skip
+
+
+def _usual_range(summary: Summary, value: int) -> tuple[float, float] | None:
+    """Return the reference range of a label that is one organ."""
+    keys = next(keys for number, keys in summary.scheme.organs if number == value)
+    return organ(keys[0]).volume_range_ml if len(keys) == 1 else None
+
+
+def _colour(summary: Summary, value: int) -> Colour:
+    keys = next(keys for number, keys in summary.scheme.organs if number == value)
+    return organ(keys[0]).colour

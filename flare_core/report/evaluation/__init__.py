@@ -1,0 +1,4 @@
+"""The page of an evaluation: scores by organ and case, the worst cases as pictures.
+
+Start at `page`.
+"""

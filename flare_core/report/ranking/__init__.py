@@ -1,0 +1,4 @@
+"""The page of a ranking: places, significance maps, stability.
+
+Start at `page`.
+"""

@@ -1,0 +1,168 @@
+"""One self-contained page about a ranking: standings, stability, strengths, pairs of teams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_core.report.case.page import list_of, page, section, table
+from flare_core.report.ranking.charts import Group, box_chart, violin_chart
+from flare_core.report.ranking.maps import BETTER, WORSE, radar_chart, significance_map
+
+_ON_ONE_LINE = 'style="white-space: nowrap; text-align: left"'
+
+IN_RADAR = 5
+"""The best five, as in the FLARE papers; more lines hide each other."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One team's line in the table."""
+
+    place: str
+    """As in ``1`` or, with an interval, ``2 (2-3)``."""
+    team: str
+    """Name."""
+    cells: Sequence[str]
+    """One for each of the table's heads; a second line is shown small."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairMap:
+    """Which team is significantly better than which."""
+
+    title: str
+    """By what: a metric, or all of them."""
+    better: npt.NDArray[np.bool_]
+    """(team, team) in the order of the standings: row better than column."""
+    remark: str = ""
+    """How many pairs, before and after the correction."""
+
+
+@dataclass(frozen=True, eq=False)
+class RankingView:
+    """What the page shows; the teams in every list come in the order of the standings."""
+
+    title: str
+    """Name of the ranking."""
+    facts: str
+    """One sentence: how many teams, cases, bootstrap samples."""
+    heads: Sequence[str]
+    """Heads of the standings' cells."""
+    standings: Sequence[Standing]
+    """The best first."""
+    tau: Sequence[Group]
+    """Kendall's tau over the bootstrap samples: a group for each metric and the final ranking."""
+    places: Sequence[Group]
+    """Place in the final ranking over the bootstrap samples: a group for each team."""
+    beaten_heads: Sequence[str]
+    """Spokes of the radar plot."""
+    beaten: Sequence[Sequence[int]]
+    """For each team: how many others it beats, on each spoke."""
+    pairs: Sequence[PairMap]
+    """The final comparison first."""
+    values: Sequence[tuple[str, str, Sequence[Group]]] = ()
+    """For each metric its title, its unit and the values of every team."""
+    notes: Sequence[str] = ()
+    """What a reader must know: missing values, skipped metrics."""
+    method: Sequence[str] = ()
+    """How the numbers were made."""
+
+
+def ranking_page(view: RankingView) -> str:
+    """Return the page as HTML that loads nothing."""
+    return page(
+        view.title,
+        f"<p>{escape(view.facts)}</p>",
+        section("Notes", list_of(view.notes)) if view.notes else "",
+        section("Standings", _standings(view)),
+        section("Places if other cases had been drawn", _places(view)),
+        section("Stability of each ranking", _stability(view)),
+        section(f"Strengths of the best {min(IN_RADAR, len(view.standings))}", _radar(view)),
+        section("Pairs of teams", _pairs(view)),
+        section("Values", _values(view)) if view.values else "",
+        section("How the numbers were made", list_of(view.method)),
+    )
+
+
+def _standings(view: RankingView) -> str:
+    heads = "<th>Place</th><th>Team</th>" + "".join(f"<th>{escape(h)}</th>" for h in view.heads)
+    lines = [
+        f"<tr><td>{escape(row.place)}</td><td {_ON_ONE_LINE}><b>{escape(row.team)}</b></td>"
+        + "".join(_cell(cell) for cell in row.cells)
+        + "</tr>"
+        for row in view.standings
+    ]
+    return table(heads, lines)
+
+
+def _cell(text: str) -> str:
+    first, _, second = text.partition("\n")
+    small = f"<br><small>{escape(second)}</small>" if second else ""
+    return f"<td>{escape(first)}{small}</td>"
+
+
+def _places(view: RankingView) -> str:
+    if not any(len(group.values) for group in view.places):
+        return "<p>No bootstrap samples were drawn.</p>"
+    chart = box_chart("Places over bootstrap samples", view.places, unit="place", whole=True)
+    return (
+        f"{chart}<p>Dot: place on all cases. Bar, box, line: median, quartiles and 95 % of the "
+        "bootstrap samples. Teams whose lines overlap may well change places.</p>"
+    )
+
+
+def _stability(view: RankingView) -> str:
+    if not any(len(group.values) for group in view.tau):
+        return "<p>No bootstrap samples were drawn.</p>"
+    title = "Kendall's tau between bootstrap samples and all cases"
+    chart = violin_chart(title, view.tau, top=1.0, unit="Kendall's tau")
+    return (
+        f"{chart}<p>1: the sample ranks the teams as all cases do. Shape: how often which value; "
+        "box, bar, line: quartiles, median, 95 % of the samples.</p>"
+    )
+
+
+def _radar(view: RankingView) -> str:
+    best = [(row.team, values) for row, values in zip(view.standings, view.beaten, strict=True)][
+        :IN_RADAR
+    ]
+    most = len(view.standings) - 1
+    chart = radar_chart("Teams beaten by metric", view.beaten_heads, most, best)
+    return f"{chart}<p>How many of the {most} other teams each one beats; equal ones count not.</p>"
+
+
+def _pairs(view: RankingView) -> str:
+    names = [row.team for row in view.standings]
+    key = (
+        f'<p><span class="swatch" style="background:{BETTER}"></span>the row\'s team is '
+        f'significantly better, <span class="swatch" style="background:{WORSE}"></span>worse '
+        "(Wilcoxon's signed-rank test, p &lt; 0.05 after Holm's correction); white: no "
+        "significant difference.</p>"
+    )
+    parts = []
+    for number, each in enumerate(view.pairs):
+        picture = significance_map(each.title, names, each.better)
+        shown = " open" if number == 0 else ""
+        parts.append(
+            f"<details{shown}><summary>{escape(each.title)}: {escape(each.remark)}</summary>"
+            f"{picture}</details>"
+        )
+    return key + "".join(parts)
+
+
+def _values(view: RankingView) -> str:
+    parts = [
+        f"<details><summary>{escape(title)}</summary>"
+        + box_chart(title, groups, unit=unit)
+        + "</details>"
+        for title, unit, groups in view.values
+    ]
+    return (
+        "<p>Bar, box, line: median, quartiles and 95 % of the cases, as measured; dot: mean.</p>"
+        + "".join(parts)
+    )
