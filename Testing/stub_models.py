@@ -22,8 +22,8 @@ from flare_core.models.card import ModelCard, NetworkSpec, Normalisation, StageC
 from flare_core.models.package import Package, write_package
 from flare_core.networks import NETWORKS
 from flare_core.segment.cascade import Stages
-from flare_core.segment.pipeline import Settings
 from flare_core.segment.runtime import Runtime
+from flare_core.segment.settings import Settings
 from flare_core.segment.stage import LoadedStage
 
 if TYPE_CHECKING:

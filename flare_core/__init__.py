@@ -25,7 +25,7 @@ __version__ = "0.1.0"
 
 _HOME_OF = {
     "segment_ct": "flare_core.segment.pipeline",
-    "Settings": "flare_core.segment.pipeline",
+    "Settings": "flare_core.segment.settings",
     "Segmentation": "flare_core.segment.pipeline",
     "Volume": "flare_core.imaging.volume",
     "Geometry": "flare_core.imaging.geometry",

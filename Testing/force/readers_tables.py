@@ -22,6 +22,7 @@ from flare_core.datasets.flare.dataset import find_dataset
 from flare_core.evaluate.ranking.schemes import SCHEMES, find_scheme
 from flare_core.evaluate.ranking.table import read_results
 from flare_core.jobs.worker import Worker
+from flare_core.segment.settings import Settings
 from flare_core.train.config import load_config
 from flare_core.train.rounds.settings import RoundSettings, load_round_settings
 from flare_core.train.rounds.status import run_status
@@ -334,7 +335,7 @@ def _serve_lines(path: Path) -> None:
     def gone() -> None:
         raise AssertionError("the worker did not end by itself")
 
-    worker = Worker(FAKE, {}, stream, leave=gone)
+    worker = Worker(FAKE, Settings(), stream, leave=gone)
     code = worker.run([line for line in sent if not _ends(line)])
     answers = [json.loads(line) for line in stream.getvalue().splitlines()]
     last = [a for a in answers if a["event"] not in ("progress", "ready")]

@@ -14,12 +14,11 @@ from typing import Any
 from flare_core.anatomy.label_schemes import SCHEMES
 from flare_core.errors import InputError
 from flare_core.jobs import batch, worker
-from flare_core.jobs.choices import check_choices, settings_from
 from flare_core.jobs.engine import REAL, Engine
 from flare_core.jobs.outputs import OUR_SCHEME, USUAL, check_outputs, is_file_name, make_folder
 from flare_core.jobs.reports import Report, ReportForPrograms, report_for_people
 from flare_core.jobs.streams import protected_stdout
-from flare_core.segment.runtime import DEVICES, PRECISIONS
+from flare_core.segment.settings import DEVICES, PRECISIONS, Settings
 
 NAME = "segment"
 HELP = "segment the abdominal organs of CT scans"
@@ -27,14 +26,28 @@ HELP = "segment the abdominal organs of CT scans"
 PROGRESS = ("bar", "json", "none")
 
 OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("--model", {"default": "default", "metavar": "NAME", "help": "model name or package folder"}),
+    ("--model", {"default": Settings.model, "metavar": "NAME", "help": "name or package folder"}),
     ("--organs", {"metavar": "A,B", "help": "only these, as in liver,spleen (default: all)"}),
-    ("--device", {"choices": DEVICES, "default": "auto", "help": "where to compute"}),
-    ("--threads", {"type": int, "default": 0, "metavar": "N", "help": "0: automatic"}),
-    ("--precision", {"choices": PRECISIONS, "default": "auto", "help": "number format"}),
+    ("--device", {"choices": DEVICES, "default": Settings.device, "help": "where to compute"}),
+    (
+        "--threads",
+        {"type": int, "default": Settings.threads, "metavar": "N", "help": "0: all"},
+    ),
+    (
+        "--precision",
+        {"choices": PRECISIONS, "default": Settings.precision, "help": "number format"},
+    ),
     ("--fast", {"action": "store_true", "help": "less overlap: faster, a little less exact"}),
     ("--no-cascade", {"action": "store_true", "help": "organ model on the whole scan"}),
     ("--assume-hu", {"action": "store_true", "help": "the values are HU, however they look"}),
+    (
+        "--lesion-sensitivity",
+        {
+            "type": float,
+            "metavar": "S",
+            "help": "0 to 1: how readily a voxel is a lesion (default: as the model was made)",
+        },
+    ),
     ("--series", {"metavar": "UID", "help": "which series of a DICOM folder"}),
     (
         "--outputs",
@@ -77,7 +90,7 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
         If the arguments cannot be used.
     """
     if arguments.worker:
-        return worker.serve(_choices(arguments), engine, scheme=arguments.scheme)
+        return worker.serve(settings_of(arguments), engine, scheme=arguments.scheme)
     if arguments.progress != "json":
         return _run(arguments, engine, report_for_people(arguments.progress))
     with protected_stdout() as stream:  # a library's print must not come between the JSON lines
@@ -98,7 +111,7 @@ def make_plan(arguments: argparse.Namespace) -> batch.Plan:
         If something is missing, unknown or cannot be written.
     """
     _require_paths(arguments)
-    choices = check_choices(_choices(arguments))
+    settings = settings_of(arguments)
     output = arguments.output
     outputs = check_outputs(arguments.outputs.split(",") if arguments.outputs else USUAL)
     jobs = batch.plan_jobs(
@@ -111,7 +124,7 @@ def make_plan(arguments: argparse.Namespace) -> batch.Plan:
     make_folder(folder)
     return batch.Plan(
         jobs=jobs,
-        settings=lambda: settings_from(choices),
+        settings=settings,
         overwrite=arguments.overwrite,
         summary=folder / batch.SUMMARY_FILE if len(jobs) > 1 and "statistics" in outputs else None,
     )
@@ -128,16 +141,25 @@ def _require_paths(arguments: argparse.Namespace) -> None:
         )
 
 
-def _choices(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings among the arguments, under the names they have in JSON."""
-    return {
-        "model": arguments.model,
-        "organs": arguments.organs,
-        "device": arguments.device,
-        "threads": arguments.threads,
-        "fast": arguments.fast,
-        "cascade": not arguments.no_cascade,
-        "precision": arguments.precision,
-        "home": arguments.home,
-        "assume_hu": arguments.assume_hu,
-    }
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """Return the settings among the arguments.
+
+    Raises
+    ------
+    InputError
+        If one of them is not legal.
+    """
+    return Settings.from_dict(
+        {
+            "model": arguments.model,
+            "organs": arguments.organs,
+            "device": arguments.device,
+            "threads": arguments.threads,
+            "fast": arguments.fast,
+            "cascade": not arguments.no_cascade,
+            "precision": arguments.precision,
+            "home": arguments.home,
+            "assume_hu": arguments.assume_hu,
+            "lesion_sensitivity": arguments.lesion_sensitivity,
+        }
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os.path import dirname, realpath
 from pathlib import Path
@@ -28,10 +28,11 @@ from flare_core.jobs.outputs import (
     table_csv,
 )
 from flare_core.jobs.reports import Report, Tally
+from flare_core.paths import usable_path
+from flare_core.segment.settings import Settings
 
 if TYPE_CHECKING:
     from flare_core.imaging.inputs import CaseInput
-    from flare_core.segment.pipeline import Settings
 
 SUMMARY_FILE = "all_cases.csv"
 """Rows of all cases of a batch; no case's own file can have this name."""
@@ -43,8 +44,8 @@ class Plan:
 
     jobs: tuple[Job, ...]
     """The cases, in order."""
-    settings: Callable[[], Settings]
-    """Gives the settings; may take a second because of imports."""
+    settings: Settings
+    """How they are segmented."""
     overwrite: bool = False
     """Whether cases that are done are done again."""
     summary: Path | None = None
@@ -116,8 +117,6 @@ def plan_jobs(
     InputError
         If an output would replace an input, or one file is named for several cases.
     """
-    from flare_core.imaging.apart import check_path_text
-
     if is_file_name(output) and len(cases) > 1:
         raise InputError(
             "output", f"one file name for {len(cases)} cases", "a folder",
@@ -127,7 +126,7 @@ def plan_jobs(
         Job(case.name, case.path, output_paths(output, case.name), case.series, outputs, scheme)
         for case in cases
     ]
-    check_path_text(output, "output")
+    usable_path(output, "output")
     for job in jobs:
         check_names(job.paths.files(job.outputs).values())
     _spare_inputs(jobs)

@@ -20,7 +20,8 @@ from flare_core.errors import Cancelled
 if TYPE_CHECKING:
     from flare_core.imaging.volume import Volume
     from flare_core.jobs.progress import OnStep
-    from flare_core.segment.pipeline import Segmentation, Settings
+    from flare_core.segment.pipeline import Segmentation
+    from flare_core.segment.settings import Settings
 
 Result = TypeVar("Result")
 IsCancelled = Callable[[], bool]

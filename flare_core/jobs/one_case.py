@@ -18,12 +18,13 @@ from flare_core.jobs import engine as engines
 from flare_core.jobs.engine import Engine, IsCancelled
 from flare_core.jobs.outputs import OUR_SCHEME, USUAL, OutputPaths, Source, write_outputs
 from flare_core.jobs.progress import OnStep, Step, within
+from flare_core.segment.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flare_core.imaging.volume import Volume
-    from flare_core.segment.pipeline import Segmentation, Settings
+    from flare_core.segment.pipeline import Segmentation
 
 READ_SHARE = 0.08
 """Part of a run's time that reading takes, for the bar; from a warm run of a 110-slice scan."""
@@ -78,13 +79,8 @@ class Watch:
     """Called just before writing; raises `Cancelled`, or lets the run end whatever comes."""
 
 
-def run_case(
-    job: Job, settings: Callable[[], Settings], engine: Engine, watch: Watch
-) -> CaseResult:
+def run_case(job: Job, settings: Settings, engine: Engine, watch: Watch) -> CaseResult:
     """Read, segment and write one case.
-
-    `settings` is a function because the module that defines the settings may take seconds to
-    import; it is called in the background while the scan is being read.
 
     Raises
     ------
@@ -98,9 +94,9 @@ def run_case(
     timings: dict[str, float] = {}
     with _timed(timings, "case"):
         with _timed(timings, "read"):
-            image, chosen = _read_while_loading(job, settings, engine, watch)
+            image = _read_while_loading(job, settings, engine, watch)
         inner = within(READ_SHARE, 1 - WRITE_SHARE, watch.on_step)
-        found = engine.segment(image, chosen, inner, watch.cancelled)
+        found = engine.segment(image, settings, inner, watch.cancelled)
         engines.stop_if(watch.cancelled)
         watch.commit()
         watch.on_step(Step("writing", 1 - WRITE_SHARE))
@@ -112,23 +108,16 @@ def run_case(
     return CaseResult(job, files, replace(found, timings={**found.timings, **timings}))
 
 
-def _read_while_loading(
-    job: Job, settings: Callable[[], Settings], engine: Engine, watch: Watch
-) -> tuple[Volume, Settings]:
+def _read_while_loading(job: Job, settings: Settings, engine: Engine, watch: Watch) -> Volume:
     """Read the scan in one thread and load the model in another; a bad scan is told first."""
-
-    def load() -> Settings:
-        chosen = settings()
-        engine.preload(chosen)
-        return chosen
-
     watch.on_step(Step("reading the scan", 0.0))
-    loading = engines.in_background(load)
+    loading = engines.in_background(lambda: engine.preload(settings))
     reading = engines.in_background(lambda: engine.read(job.input, job.series))
     image = engines.wait_for(reading, watch.cancelled)
     if not loading.done():
         watch.on_step(Step("loading the model", READ_SHARE / 2))
-    return image, engines.wait_for(loading, watch.cancelled)
+    engines.wait_for(loading, watch.cancelled)
+    return image
 
 
 def _facts(job: Job) -> dict[str, Any]:

@@ -15,7 +15,8 @@ Requests; `id` is a text or a whole number that the program chooses::
 
     {"id": 1, "command": "segment", "input": "/a/ct.nrrd", "output": "/tmp/x/labels.nii",
      "settings": {"model": "default", "organs": ["liver"], "device": "auto", "threads": 0,
-                  "fast": false, "cascade": true, "precision": "auto", "home": null},
+                  "fast": false, "cascade": true, "precision": "auto", "home": null,
+                  "assume_hu": false, "lesion_sensitivity": null},
      "outputs": ["labels", "statistics", "png"], "series": null, "scheme": "flare23"}
     {"id": 2, "command": "preload", "settings": {"model": "default"}}
     {"id": 3, "command": "cancel", "target": 1}
@@ -62,7 +63,6 @@ from typing import Any, TextIO
 from flare_core import atomic
 from flare_core.errors import Cancelled, InputError
 from flare_core.jobs import engine as engines
-from flare_core.jobs.choices import check_choices, settings_from
 from flare_core.jobs.ending import end_at_once
 from flare_core.jobs.engine import Engine
 from flare_core.jobs.failure import failure_of, json_line
@@ -72,6 +72,7 @@ from flare_core.jobs.progress import StepLike, Throttle
 from flare_core.jobs.reports import result_fields, step_fields
 from flare_core.jobs.streams import lines_of, protected_stdin, protected_stdout
 from flare_core.jobs.worker_requests import Fields, Id, check_request, job_of, parse, request_id
+from flare_core.segment.settings import Settings
 
 PROTOCOL = 1
 """Raised when an old program could no longer talk to this worker."""
@@ -92,12 +93,11 @@ class Task:
     """Set when it should end."""
 
 
-def serve(defaults: Fields, engine: Engine, *, scheme: str = OUR_SCHEME) -> int:
+def serve(defaults: Settings, engine: Engine, *, scheme: str = OUR_SCHEME) -> int:
     """Answer requests until the program says so or is gone; return the exit code.
 
-    `scheme` is that of requests that name none.
+    `defaults` and `scheme` are those of requests that name none.
     """
-    check_choices(defaults)
     with protected_stdout() as stream, protected_stdin() as requests:
         leave = partial(end_at_once, flush=False)
         worker = Worker(engine, defaults, stream, leave=leave, scheme=scheme)
@@ -113,7 +113,7 @@ class Worker:
     def __init__(
         self,
         engine: Engine,
-        defaults: Fields,
+        defaults: Settings,
         stream: TextIO,
         *,
         leave: Callable[[], None],
@@ -189,12 +189,12 @@ class Worker:
         return True
 
     def _enqueue(self, name: Id, request: Fields) -> None:
-        choices = check_choices({**self._defaults, **request.get("settings", {})})
+        settings = Settings.from_dict(request.get("settings", {}), self._defaults)
         if request["command"] == "preload":
-            task = Task(name, lambda task: self._preload(task, choices))
+            task = Task(name, lambda task: self._preload(task, settings))
         else:
             job = job_of({"scheme": self._scheme, **request})
-            task = Task(name, lambda task: self._segment(task, job, choices))
+            task = Task(name, lambda task: self._segment(task, job, settings))
         with self._lock:
             if any(other.id == name for other in self._open):
                 raise InputError(
@@ -280,13 +280,13 @@ class Worker:
             engines.stop_if(task.stop.is_set)
             self._writing = task
 
-    def _preload(self, task: Task, choices: Fields) -> dict[str, Any]:
+    def _preload(self, task: Task, settings: Settings) -> dict[str, Any]:
         start = time.perf_counter()
-        loading = engines.in_background(lambda: self._engine.preload(settings_from(choices)))
+        loading = engines.in_background(lambda: self._engine.preload(settings))
         engines.wait_for(loading, task.stop.is_set)
         return {"event": "preloaded", "seconds": round(time.perf_counter() - start, 3)}
 
-    def _segment(self, task: Task, job: Job, choices: Fields) -> dict[str, Any]:
+    def _segment(self, task: Task, job: Job, settings: Settings) -> dict[str, Any]:
         make_folder(job.paths.labels.parent)
         atomic.restore([*job.paths.files(OUTPUTS).values()])
         throttle = Throttle()
@@ -296,7 +296,7 @@ class Worker:
                 self._tell(task, step)
 
         watch = Watch(on_step, task.stop.is_set, lambda: self._commit(task))
-        result = run_case(job, lambda: settings_from(choices), self._engine, watch)
+        result = run_case(job, settings, self._engine, watch)
         return {"event": "result", **result_fields(result)}
 
     def _send(self, event: dict[str, Any]) -> None:

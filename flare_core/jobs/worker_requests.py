@@ -15,6 +15,7 @@ from flare_core.anatomy.label_schemes import scheme
 from flare_core.errors import InputError
 from flare_core.jobs.one_case import Job
 from flare_core.jobs.outputs import OUR_SCHEME, USUAL, check_names, check_outputs, output_paths
+from flare_core.paths import usable_path
 
 Id = str | int | None
 Fields = Mapping[str, Any]
@@ -106,12 +107,11 @@ def job_of(request: Fields) -> Job:
     InputError
         If an unknown output is wanted or an input would be written over.
     """
-    from flare_core.imaging.apart import check_path_text
     from flare_core.imaging.inputs import case_name
 
     outputs = check_outputs(request.get("outputs", USUAL))
     for name in ("input", "output"):
-        check_path_text(request[name], name)
+        usable_path(request[name], name)
     scan = Path(request["input"])
     case = case_name(scan)
     paths = output_paths(request["output"], case)

@@ -1,9 +1,10 @@
 """START HERE: a CT in, labels and numbers out. Each step once, in order.
 
-read and check -> canonical axes -> cascade (localise, organs, lesions) -> clean-up
--> back to the scan's own axes -> statistics
+read and check -> canonical axes -> cascade (localise, organs, lesions) -> clean-up, lesions placed
+-> back to the scan's own axes -> statistics, confidence, list of lesions
 
-Invariant: the labels come back on exactly the grid that came in.
+Invariant: the labels come back on exactly the grid that came in. `label_ct` is all of it but the
+numbers; self-training uses it too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,40 +28,17 @@ from flare_core.models.card import ModelCard, StageCard
 from flare_core.models.package import Package, load_package
 from flare_core.segment.postprocess import clean_up
 from flare_core.segment.progress import Progress, RunClock
+from flare_core.segment.settings import Settings
 from flare_core.segment.statistics import StatisticsRow, organ_statistics
 
-if TYPE_CHECKING:  # they import torch, which whoever only builds Settings need not wait for
+if TYPE_CHECKING:  # they import torch
     from flare_core.segment.cascade import Stages
     from flare_core.segment.runtime import Runtime
 
-__all__ = ["Progress", "Segmentation", "Settings", "preload", "segment_ct"]
+__all__ = ["Progress", "Segmentation", "preload", "segment_ct"]
 
 FAST_STEP = 1.0
 """Tile step with ``fast``: tiles side by side, without overlap."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a person may choose. The defaults are right for a clinic's computer."""
-
-    model: str = "default"
-    """Name of a model, ``name@version``, or a package folder."""
-    organs: tuple[str, ...] | None = None
-    """Organ keys wanted; None is all the model knows."""
-    device: str = "auto"
-    """``auto``, ``cpu``, ``cuda`` or ``mps``."""
-    threads: int = 0
-    """CPU threads; 0 is all this process may use."""
-    fast: bool = False
-    """Quicker and a little less exact."""
-    cascade: bool = True
-    """False: the organ stage looks at the whole body, without the localiser."""
-    precision: str = "auto"
-    """``auto``, ``float32``, ``bf16`` or ``fp16``."""
-    home: str | None = None
-    """Folder of installed models; None is ~/.flareseg."""
-    assume_hu: bool = False
-    """The values are HU, however they look; a note says what speaks against it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +107,7 @@ def segment_ct(
         If `cancelled` returned True.
     """
     settings = settings or Settings()
+    settings.check()
     clock = RunClock(progress, cancelled)
     clock.announce("load image")
     image = _image_of(volume_or_path)
@@ -146,6 +125,7 @@ def segment_ct(
 
 def preload(settings: Settings) -> None:
     """Read the model into memory, so that the next run starts at once."""
+    settings.check()
     _prepare(settings)
 
 
@@ -266,7 +246,7 @@ def _provenance(ready: _Ready, settings: Settings) -> dict[str, Any]:
         "torch_version": torch.__version__,
         "python_version": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "settings": {k: v for k, v in vars(settings).items() if k != "home"},
+        "settings": {k: v for k, v in settings.to_dict().items() if k != "home"},
         "organs": [target.key for target in ready.organs],
         "device": ready.runtime.device,
         "precision": ready.runtime.precision,

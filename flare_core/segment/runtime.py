@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flare_core.errors import InputError
 from flare_core.imaging.checks import free_memory_gib
+from flare_core.segment.settings import DEVICES, PRECISIONS
 
 if TYPE_CHECKING:
     import torch
@@ -25,9 +26,6 @@ TORCH_ADDRESSES_GIB = 0.7
 """Addresses that it takes, of which a limit counts even those without memory: measured, 0.55."""
 
 _NO_MEMORY = re.compile(r"allocate memory|map segment|out of memory", re.IGNORECASE)
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "float32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,11 @@ def test_help_names_every_option_of_segment(capsys):
 
 
 def test_the_defaults_of_the_command_line_are_those_of_the_library():
-    from flare_core.cli.segment import _choices
-    from flare_core.jobs.choices import DEFAULTS
+    from flare_core.cli.segment import settings_of
+    from flare_core.segment.settings import Settings
 
     arguments = build_parser().parse_args(["segment", "x", "-o", "y"])
-    assert _choices(arguments) == DEFAULTS
+    assert settings_of(arguments) == Settings()
 
 
 def test_a_broken_command_ends_with_a_log(capsys):

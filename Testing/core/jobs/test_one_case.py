@@ -9,9 +9,9 @@ import pytest
 
 from fake_engine import FAKE, four
 from flare_core.errors import Cancelled, InputError
-from flare_core.jobs.choices import settings_from
 from flare_core.jobs.one_case import Job, Watch, run_case
 from flare_core.jobs.outputs import output_paths
+from flare_core.segment.settings import Settings
 
 
 def job(folder: Path, name: str = "a.nrrd", **changes) -> Job:
@@ -19,14 +19,9 @@ def job(folder: Path, name: str = "a.nrrd", **changes) -> Job:
     return replace(Job("a", Path(name), output_paths(folder, "a")), **changes)
 
 
-def settings():
-    """Return default settings."""
-    return settings_from({})
-
-
 def test_steps_and_files(tmp_path):
     steps = []
-    result = run_case(job(tmp_path), settings, FAKE, Watch(steps.append))
+    result = run_case(job(tmp_path), Settings(), FAKE, Watch(steps.append))
     assert set(os.listdir(tmp_path)) == four("a")
     fractions = [step.fraction for step in steps]
     assert fractions == sorted(fractions)
@@ -37,7 +32,7 @@ def test_steps_and_files(tmp_path):
 
 
 def test_only_what_is_wanted_is_written(tmp_path):
-    result = run_case(job(tmp_path, outputs=("statistics",)), settings, FAKE, Watch())
+    result = run_case(job(tmp_path, outputs=("statistics",)), Settings(), FAKE, Watch())
     assert set(result.files) == {"statistics_csv", "statistics_json"}
     assert set(os.listdir(tmp_path)) == {"a_statistics.csv", "a_statistics.json"}
 
@@ -51,7 +46,7 @@ def test_the_scan_is_read_while_the_model_loads(tmp_path):
         return FAKE.read(path, series)
 
     engine = replace(FAKE, read=read, preload=lambda chosen: together.wait(5))
-    run_case(job(tmp_path), settings, engine, Watch())
+    run_case(job(tmp_path), Settings(), engine, Watch())
     assert set(os.listdir(tmp_path)) == four("a")
 
 
@@ -61,9 +56,9 @@ def test_a_bad_scan_is_told_before_a_bad_model(tmp_path):
 
     engine = replace(FAKE, preload=no_model)
     with pytest.raises(InputError, match="truncated"):
-        run_case(job(tmp_path, "bad.nrrd"), settings, engine, Watch())
+        run_case(job(tmp_path, "bad.nrrd"), Settings(), engine, Watch())
     with pytest.raises(InputError, match="--model"):
-        run_case(job(tmp_path), settings, engine, Watch())
+        run_case(job(tmp_path), Settings(), engine, Watch())
     assert os.listdir(tmp_path) == []
 
 
@@ -72,6 +67,6 @@ def test_a_cancellation_at_any_stage_leaves_nothing(tmp_path, stage):
     seen = []
     watch = Watch(lambda step: seen.append(step.stage), lambda: stage in seen)
     with pytest.raises(Cancelled):
-        run_case(job(tmp_path), settings, FAKE, watch)
+        run_case(job(tmp_path), Settings(), FAKE, watch)
     assert os.listdir(tmp_path) == []
     assert "writing" not in seen

@@ -10,8 +10,8 @@ import pytest
 from fake_engine import CALLS, FAKE
 from flare_core.imaging.files import read_labels
 from flare_core.jobs import outputs
-from flare_core.jobs.choices import settings_from
 from flare_core.jobs.outputs import Source, output_paths
+from flare_core.segment.settings import Settings
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def found():
     """An image and its fake segmentation."""
     image = FAKE.read(Path("x.nii.gz"), None)
     CALLS.append("read x")
-    settings = settings_from({"organs": "liver"})
+    settings = Settings(organs=("liver",))
     return image, FAKE.segment(image, settings, lambda step: None, lambda: False)
 
 

@@ -13,8 +13,8 @@ from fake_engine import CALLS, FAKE
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels
 from flare_core.jobs import output_writers, outputs
-from flare_core.jobs.choices import settings_from
 from flare_core.jobs.outputs import Source, output_paths, plain, written_together
+from flare_core.segment.settings import Settings
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def found():
     """An image and its fake segmentation."""
     image = FAKE.read(Path("x.nii.gz"), None)
     CALLS.append("read x")
-    settings = settings_from({"organs": "liver"})
+    settings = Settings(organs=("liver",))
     return image, FAKE.segment(image, settings, lambda step: None, lambda: False)
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from fake_engine import FAKE
 from flare_core.errors import InputError
-from flare_core.jobs.choices import settings_from
 from flare_core.jobs.failure import failure_of
 from flare_core.jobs.one_case import Job, Watch, run_case
 from flare_core.jobs.outputs import output_paths
 from flare_core.jobs.progress import Lines, Nothing, Step
 from flare_core.jobs.reports import ReportForPeople, ReportForPrograms, Tally, step_fields
+from flare_core.segment.settings import Settings
 
 ERROR = failure_of(InputError("input", "came", "legal", "do this"))
 
@@ -22,7 +22,7 @@ ERROR = failure_of(InputError("input", "came", "legal", "do this"))
 def result(tmp_path):
     """What came of the case `a`."""
     job = Job("a", Path("a.nrrd"), output_paths(tmp_path, "a"))
-    return run_case(job, lambda: settings_from({}), FAKE, Watch())
+    return run_case(job, Settings(), FAKE, Watch())
 
 
 def people() -> tuple[ReportForPeople, io.StringIO, io.StringIO]:

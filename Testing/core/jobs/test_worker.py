@@ -17,6 +17,7 @@ import fake_engine
 from fake_engine import FAKE
 from flare_core.jobs import one_case, outputs
 from flare_core.jobs.worker import Worker
+from flare_core.segment.settings import Settings
 
 PROGRAM = [sys.executable, str(Path(fake_engine.__file__)), "segment", "--worker"]
 ROOT = Path(__file__).parents[3]
@@ -232,7 +233,7 @@ def talk(*lines: bytes, linger: object = None) -> list[dict]:
                 return
             time.sleep(0.01)
 
-    assert Worker(FAKE, {}, stream, leave=lambda: None).run(texts()) == 0
+    assert Worker(FAKE, Settings(), stream, leave=lambda: None).run(texts()) == 0
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
@@ -298,7 +299,7 @@ def test_a_cancel_is_answered_even_if_the_run_is_deaf(client, tmp_path):
 
 def test_a_run_that_writes_cannot_be_cancelled_any_more(tmp_path):
     stream = io.StringIO()
-    worker = Worker(FAKE, {}, stream, leave=lambda: None)
+    worker = Worker(FAKE, Settings(), stream, leave=lambda: None)
     requests: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     write = outputs.write_outputs
 
@@ -324,7 +325,7 @@ def test_a_run_that_writes_cannot_be_cancelled_any_more(tmp_path):
 def test_a_run_that_does_not_listen_is_left_behind():
     left = threading.Event()
     stream = io.StringIO()
-    worker = Worker(FAKE, {}, stream, leave=left.set)
+    worker = Worker(FAKE, Settings(), stream, leave=left.set)
     import flare_core.jobs.worker as module
 
     old, module.GRACE_S = module.GRACE_S, 0.01

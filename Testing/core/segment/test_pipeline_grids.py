@@ -68,7 +68,8 @@ def test_a_long_scan_is_never_copied_whole(model: Path) -> None:
         import numpy as np
         from flare_core.imaging.geometry import AxisMap
         from flare_core.imaging.volume import Volume
-        from flare_core.segment.pipeline import Settings, segment_ct
+        from flare_core.segment.pipeline import segment_ct
+        from flare_core.segment.settings import Settings
         import stub_models as s
 
         def now_mib():

@@ -11,7 +11,8 @@ from flare_core.anatomy.organs import LESION
 from flare_core.imaging.geometry import Box
 from flare_core.segment import cascade
 from flare_core.segment.cascade import Plan, Stages, run_cascade, slabs_along_z
-from flare_core.segment.pipeline import Settings, segment_ct
+from flare_core.segment.pipeline import segment_ct
+from flare_core.segment.settings import Settings
 from stub_models import HU, LESIONS, loaded, scene, stub_package
 
 LONG = (1000.0, 120.0, 120.0)
