@@ -28,7 +28,7 @@ from flare_core.imaging.crop import body_box, box_of_world
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.models.stage_card import StageCard
-from flare_core.segment.nnunet_grid import patch_here, spacing_here
+from flare_core.segment.nnunet import patch_here, spacing_here
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
 from flare_core.segment.stage import LoadedStage, Scores, first_region, run_stage
 

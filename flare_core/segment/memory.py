@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from flare_core.errors import InputError
 from flare_core.imaging.checks import free_memory_gib
 from flare_core.models.stage_card import StageCard
-from flare_core.segment.nnunet_grid import patch_here
+from flare_core.segment.nnunet import patch_here
 from flare_core.segment.runtime import Runtime
 
 ACTIVATIONS = {"plain_unet": 3, "residual_encoder_unet": 4}

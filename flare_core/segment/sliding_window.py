@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import AxisMap, Index
-from flare_core.segment.nnunet_tiles import nnunet_starts, nnunet_weights
+from flare_core.segment.nnunet import nnunet_starts, nnunet_weights
 from flare_core.segment.runtime import Runtime
 
 Notify = Callable[[float], None]

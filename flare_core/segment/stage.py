@@ -23,7 +23,7 @@ from flare_core.models.package import Package, read_weights
 from flare_core.models.stage_card import StageCard
 from flare_core.networks import build_network
 from flare_core.segment.memory import require_memory
-from flare_core.segment.nnunet_grid import (
+from flare_core.segment.nnunet import (
     Way,
     network_axes,
     network_input,
