@@ -28,6 +28,7 @@ from flare_core.imaging import apart
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.jobs.engine import Engine
+from flare_core.paths import usable_path
 
 CALLS: list[str] = []
 """What was called, in order; cleared by the tests."""
@@ -45,7 +46,7 @@ GEOMETRY = Geometry(
 def read(path: Path, series: str | None) -> Volume:
     """Give a small scan, or refuse."""
     CALLS.append(f"read {path.name}")
-    apart.check_path_text(path)
+    usable_path(path)
     time.sleep(0.02)
     if "segv" in path.name:
         apart.call("fake_engine:die", path)

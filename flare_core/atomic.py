@@ -19,17 +19,13 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from flare_core.alive import locked
 from flare_core.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 HIDDEN = re.compile(r"\.([0-9a-f]{8})\.(part|old|none)(?=\.|$)")
 
@@ -90,7 +86,7 @@ def written_together(targets: Sequence[Path]) -> Iterator[list[Path]]:
     restore(targets)
     mark = new_mark()
     parts = [hidden(target, mark, "part") for target in targets]
-    with _locked(targets[-1].parent, exclusive=False):
+    with locked(targets[-1].parent, shared=True, waiting=_patience()):
         try:
             yield parts
             for part in parts:
@@ -152,7 +148,7 @@ def restore(targets: Sequence[Path]) -> None:
     with suppress(OSError):  # it is not there, or cannot be written: making the files will say so
         left = [name for name in os.listdir(folder) if HIDDEN.match(name)]
         if left:
-            with _locked(folder, exclusive=True) as alone:
+            with locked(folder) as alone:
                 if alone is None:
                     left = [name for name in left if _is_stale(folder, name, left)]
                 if alone is not False:
@@ -290,38 +286,15 @@ def _remove(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-@contextmanager
-def _locked(folder: Path, *, exclusive: bool) -> Iterator[bool | None]:
-    """Lock a folder itself, which leaves no file; yield whether that worked, None if it cannot.
-
-    Who writes shares the lock and waits for it; who tidies up is alone, or does not.
-    """
-    descriptor, got = -1, None
-    with suppress(OSError):
-        if fcntl is not None:
-            descriptor = os.open(folder, os.O_RDONLY)
-    if descriptor >= 0:
-        got = _lock(descriptor, exclusive)
-    try:
-        yield got
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
-def _lock(descriptor: int, exclusive: bool) -> bool | None:
-    kind = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+def _patience() -> Callable[[], bool]:
+    """Return what waits a little for somebody who tidies up; False when that takes too long."""
     end = time.monotonic() + LOCK_S
-    while True:
-        try:
-            fcntl.flock(descriptor, kind)
-            return True
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                return None
-            if exclusive or time.monotonic() > end:
-                return False
-            time.sleep(0.01)
+
+    def wait() -> bool:
+        time.sleep(0.01)
+        return time.monotonic() < end
+
+    return wait
 
 
 def sha256_of(path: Path) -> str:

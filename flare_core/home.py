@@ -12,12 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flare_core.errors import InputError
-
-LONGEST_NAME = 255
-"""Bytes of a name on the usual file systems."""
-
-LONGEST_PATH = 4000
-"""Bytes of a path; Linux takes 4095."""
+from flare_core.paths import usable_path
 
 ROOM = 400
 """Bytes of the longest name of a file in a home, below it."""
@@ -79,50 +74,6 @@ def open_home(path: str | os.PathLike[str] | None = None) -> Home:
             "Name another folder (on the command line: --home).",
         )  # fmt: skip
     return Home(chosen)
-
-
-def usable_path(path: Path, argument: str, *, room: int = 0) -> Path:
-    """Return a path that a file may have: what the system would say late is said at once.
-
-    Parameters
-    ----------
-    room : int
-        Bytes of names that will be put behind it.
-
-    Raises
-    ------
-    InputError
-        If it holds a zero byte or half a character, or it or one of its names is too long.
-
-    Examples
-    --------
-    >>> usable_path(Path("models/a.zip"), "package").name
-    'a.zip'
-    """
-    came = _fault(path, room)
-    if came:
-        raise InputError(
-            argument,
-            f"{str(path)[:80]!r}, {came}",
-            f"names of at most {LONGEST_NAME} bytes, {LONGEST_PATH - room} together",
-            "Choose another name.",
-        )
-    return path
-
-
-def _fault(path: Path, room: int) -> str:
-    """Return why no file may have a path; empty if one may."""
-    try:
-        names = [os.fsencode(name) for name in path.parts]
-    except UnicodeEncodeError:
-        return "with half a character (a lone surrogate)"
-    if any(b"\0" in name for name in names):
-        return "with a zero byte"
-    longest = max(map(len, names), default=0)
-    if longest > LONGEST_NAME:
-        return f"with a name of {longest} bytes"
-    size = len(os.fsencode(os.path.abspath(path)))
-    return f"of {size} bytes" if size + room > LONGEST_PATH else ""
 
 
 def ensure_folder(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flare_core import atomic
+from flare_core import alive, atomic
 from flare_core.errors import InputError
 
 
@@ -131,7 +131,10 @@ def test_nothing_is_swept_while_somebody_writes_there(tmp_path: Path) -> None:
 def test_where_folders_cannot_be_locked_only_old_remains_are_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(atomic, "fcntl", None)
+    def none(path: Path, shared: bool = False) -> int:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(alive, "_take", none)
     for name, age in ((".0123abcd.part.a", 0), (".456789ab.part.a", 2 * atomic.STALE_S)):
         (tmp_path / name).write_text("")
         os.utime(tmp_path / name, (time.time() - age,) * 2)
@@ -145,7 +148,7 @@ def test_a_lock_that_the_system_does_not_give_stops_nothing(
     def none_left(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(atomic.fcntl, "flock", none_left)
+    monkeypatch.setattr(alive.fcntl, "flock", none_left)
     write_new([tmp_path / "a"])
     assert (tmp_path / "a").read_text() == "new"
 

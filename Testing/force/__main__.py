@@ -7,13 +7,14 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
     os.environ[name] = "1"  # read at the first import; forked processes must have no threads
 
 from force.budget import Budget  # noqa: E402
-from force.counts import Counts, table  # noqa: E402
+from force.counts import Counts, one, table  # noqa: E402
 from force.harnesses import HARNESSES, SLOW  # noqa: E402
 
 
@@ -44,9 +45,13 @@ def main(words: list[str]) -> int:
         left = sum(weights[other] for other in chosen if other not in rows)
         seconds = max(1.0, (end - time.monotonic()) * weights[name] / left)
         most = given.count or (HARNESSES[name].short if given.short else 10**9)
-        with tempfile.TemporaryDirectory(prefix="force-") as folder:
-            rows[name] = HARNESSES[name].run(Budget(seconds, most, given.seed), Path(folder))
-        print(f"{name}: {rows[name].tried} tried", file=sys.stderr, flush=True)
+        budget = Budget(seconds, most, given.seed)
+        try:
+            with tempfile.TemporaryDirectory(prefix="force-") as folder:
+                rows[name] = HARNESSES[name].run(budget, Path(folder))
+        except Exception:  # noqa: BLE001 - a harness's own fault; the others' work is not lost
+            rows[name] = one("unclear", f"--only {name}", traceback.format_exc(limit=-1))
+        print(table({name: rows[name]}), file=sys.stderr, flush=True)
     print(table(rows))
     return int(not all(counts.good for counts in rows.values()))
 

@@ -165,7 +165,7 @@ def _spoilt_tree(value: Any, chance: random.Random) -> Any:
     places = [()] + _places(value, ())
     path = chance.choice(places)
     if not path:
-        return chance.choice(VALUES) if chance.random() < 0.3 else value
+        return _other(chance) if chance.random() < 0.3 else value
     parent = value
     for step in path[:-1]:
         parent = parent[step]
@@ -184,8 +184,13 @@ def _spoilt_tree(value: Any, chance: random.Random) -> Any:
     elif how == 4:
         parent[last] = [parent[last]]
     else:
-        parent[last] = chance.choice(VALUES)
+        parent[last] = _other(chance)
     return value
+
+
+def _other(chance: random.Random) -> Any:
+    """Return one of `VALUES`, which itself is never changed: the same seed gives the same input."""
+    return copy.deepcopy(chance.choice(VALUES))
 
 
 def _get(value: Any, path: tuple[Any, ...]) -> Any:

@@ -13,11 +13,11 @@ from house.source import ROOT, Source, core_only
 
 EVERYWHERE = {
     "alive",
-    "alive_files",
     "errors",
     "atomic",
     "home",
     "json_fields",
+    "paths",
     "processes",
     "__version__",
 }
@@ -28,8 +28,8 @@ BELOW: dict[str, set[str]] = {
     "atomic": set(),
     "home": set(),
     "json_fields": set(),
+    "paths": set(),
     "alive": set(),
-    "alive_files": set(),
     "processes": set(),
     "anatomy": set(),
     "imaging": set(),
@@ -62,8 +62,8 @@ PACKAGES: dict[str, set[str]] = {
     "atomic": set(),
     "home": set(),
     "json_fields": set(),
+    "paths": set(),
     "alive": set(),
-    "alive_files": set(),
     "processes": set(),
     "anatomy": set(),
     "imaging": {"numpy", "SimpleITK", "torch"},

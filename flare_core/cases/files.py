@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flare_core import atomic
-from flare_core.alive_files import held, remove, remove_abandoned
+from flare_core.alive import held_file, remove, remove_abandoned
 from flare_core.cases.names import safe_name
 from flare_core.errors import InputError
 
@@ -43,6 +43,9 @@ CASE_FACTS = "case.json"
 SCORES = "scores.json"
 LABELS = "labels"
 PENDING = "pending"
+
+SCRATCH = "scratch-"
+"""Beginning of the names of folders in ``pending/`` for files on their way."""
 
 UNFINISHED = ".????????.part.*"
 """Names of files that are written beside their place (`flare_core.atomic`)."""
@@ -113,7 +116,7 @@ def staged(folder: Path, source: Path, suffix: str) -> Iterator[Staged]:
     """
     place = folder / PENDING / f"{uuid.uuid4().hex}{suffix}"
     try:
-        with held(place) as stream:
+        with held_file(place) as stream:
             digest, size = _copy(source, stream, folder)
             place.chmod(0o444)
             if sys.platform == "win32":
@@ -362,7 +365,7 @@ def left_behind(folder: Path) -> list[Path]:
 def sweep_pending(folder: Path) -> int:
     """Remove copies and folders that killed writers left in ``pending/``; return how many."""
     there = [p for p in (folder / PENDING).glob("*") if p.suffix not in (".json", ".part")]
-    return sum(remove_abandoned(path) for path in there)
+    return sum(remove_abandoned(path, files_s=None) for path in there)
 
 
 def set_aside(path: Path, place: Path) -> None:

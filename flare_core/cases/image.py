@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from flare_core.alive_files import scratch_in
+from flare_core.alive import scratch
 from flare_core.atomic import sha256_of
 from flare_core.cases.checks import grid_of, scan_file
-from flare_core.cases.files import PENDING
+from flare_core.cases.files import PENDING, SCRATCH
 from flare_core.errors import FlareError
 
 SPACING_TOLERANCE = 1e-3
@@ -66,7 +66,10 @@ def image_of(store: Path, path: Path) -> Image:
     """
     if not os.path.isdir(path):
         return Image(sha256_of(path), voxels_of(path), grid_of(path))
-    with scratch_in(store / PENDING) as scratch, scan_file(path, scratch) as (file, _, grid):
+    with (
+        scratch(store / PENDING, SCRATCH) as place,
+        scan_file(path, place) as (file, _, grid),
+    ):
         return Image(sha256_of(file), voxels_of(file), grid)
 
 

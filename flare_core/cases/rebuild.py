@@ -64,7 +64,7 @@ def _locked(folder: Path) -> Iterator[sqlite3.Connection | None]:
     if not place.is_file():
         yield None
         return
-    with closing(sqlite3.connect(place, timeout=schema.BUSY_S, isolation_level=None)) as db:
+    with closing(schema.database(place)) as db:
         try:
             db.execute("BEGIN IMMEDIATE")
             db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -112,8 +112,8 @@ def _swapped(old: sqlite3.Connection, fresh: sqlite3.Connection, folder: Path) -
 def _copy_beside(folder: Path, aside: Path) -> None:
     try:
         with (
-            closing(sqlite3.connect(folder / schema.CATALOGUE)) as reader,
-            closing(sqlite3.connect(aside)) as copy,
+            closing(schema.database(folder / schema.CATALOGUE)) as reader,
+            closing(schema.database(aside)) as copy,
         ):
             reader.backup(copy)
     except sqlite3.DatabaseError:
@@ -144,7 +144,7 @@ def _placed(fresh: sqlite3.Connection, folder: Path) -> None:
     target = folder / schema.CATALOGUE
     part, aside = schema.part_beside(target), _aside(folder)
     try:
-        with closing(sqlite3.connect(part)) as db:
+        with closing(schema.database(part)) as db:
             fresh.backup(db)
         for end in ("", "-wal", "-shm", "-journal"):
             left = Path(f"{target}{end}")

@@ -16,6 +16,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from flare_core.cases.place import is_on_network, offers_locks
 from flare_core.errors import InputError
@@ -81,6 +82,39 @@ MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _absent_and_vo
 """Version -> what turns its tables into those of the next version, within one transaction."""
 
 
+class Database(sqlite3.Connection):
+    """One whose errors are SQLite's: it quotes what it stumbled over, which may be no text."""
+
+    def execute(self, *words: Any) -> sqlite3.Cursor:
+        """Do as SQLite's own does."""
+        with _spelt():
+            return super().execute(*words)
+
+    def executemany(self, *words: Any) -> sqlite3.Cursor:
+        """Do as SQLite's own does."""
+        with _spelt():
+            return super().executemany(*words)
+
+    def backup(self, target: sqlite3.Connection) -> None:  # type: ignore[override]
+        """Do as SQLite's own does."""
+        with _spelt():
+            super().backup(target)
+
+
+@contextmanager
+def _spelt() -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        text = error.object.decode("utf-8", "backslashreplace")
+        raise sqlite3.DatabaseError(text) from error
+
+
+def database(place: str | Path, *, uri: bool = False) -> Database:
+    """Open an SQLite file, or ``:memory:``."""
+    return sqlite3.connect(place, timeout=BUSY_S, isolation_level=None, uri=uri, factory=Database)
+
+
 def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
     """Open the catalogue of a store, bring it to this version's form, and return the connection.
 
@@ -118,7 +152,7 @@ def create(folder: Path) -> None:
 
 def empty(place: str | Path) -> sqlite3.Connection:
     """Open a new catalogue without cases, in a file or ``:memory:``."""
-    db = sqlite3.connect(place, isolation_level=None)
+    db = database(place)
     db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
     db.row_factory = sqlite3.Row
     return db
@@ -179,7 +213,7 @@ def told(folder: Path) -> Iterator[None]:
 
 def _for_writing(folder: Path) -> sqlite3.Connection:
     with ExitStack() as on_failure:
-        db = sqlite3.connect(folder / CATALOGUE, timeout=BUSY_S, isolation_level=None)
+        db = database(folder / CATALOGUE)
         on_failure.callback(db.close)
         _check_version(db, folder)
         set_journal(db, folder)
@@ -194,13 +228,13 @@ def _for_reading(folder: Path) -> sqlite3.Connection:
     """Open without writing; where SQLite cannot, or the form is old, work on a copy in memory."""
     try:
         uri = f"{(folder / CATALOGUE).resolve().as_uri()}?mode=ro"
-        db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+        db = database(uri, uri=True)
         db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError:  # a write-ahead log, which even readers have to write to
         db = _copied(folder)
     _check_version(db, folder)
     if version_of(db) < SCHEMA_VERSION:
-        old, db = db, sqlite3.connect(":memory:", isolation_level=None)
+        old, db = db, database(":memory:")
         old.backup(db)
         old.close()
         _upgrade(db)
@@ -208,14 +242,14 @@ def _for_reading(folder: Path) -> sqlite3.Connection:
     return db
 
 
-def _copied(folder: Path) -> sqlite3.Connection:
-    memory = sqlite3.connect(":memory:", isolation_level=None)
+def _copied(folder: Path) -> Database:
+    memory = database(":memory:")
     with tempfile.TemporaryDirectory() as place:
         for end in ("", "-wal"):
             source = folder / f"{CATALOGUE}{end}"
             if source.exists():
                 shutil.copyfile(source, Path(place) / source.name)
-        copy = sqlite3.connect(Path(place) / CATALOGUE, isolation_level=None)
+        copy = database(Path(place) / CATALOGUE)
         copy.backup(memory)
         copy.close()
     return memory
@@ -226,7 +260,7 @@ def _migrate(db: sqlite3.Connection, folder: Path) -> None:
     backup = folder / f"catalogue-v{version_of(db)}-{now()[:19].replace(':', '')}.sqlite"
     part = part_beside(backup)
     try:
-        with closing(sqlite3.connect(part)) as copy:
+        with closing(database(part)) as copy:
             db.backup(copy)
         os.replace(part, backup)
         _upgrade(db)

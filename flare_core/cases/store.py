@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from flare_core.alive_files import scratch_in
+from flare_core.alive import scratch
 from flare_core.atomic import sha256_of
 from flare_core.cases import checks, files, rows, schema
 from flare_core.cases.add import (
@@ -35,7 +35,7 @@ from flare_core.cases.image import (
     unknown_voxels,
     voxels_of,
 )
-from flare_core.cases.names import LONG_TEXT, check_name, check_text, is_text, safe_name
+from flare_core.cases.names import LONG_TEXT, check_name, check_text, safe_name
 from flare_core.cases.place import is_writable
 from flare_core.cases.read import CaseReader
 from flare_core.cases.records import BY_PEOPLE as BY_PEOPLE
@@ -50,6 +50,7 @@ from flare_core.cases.scores import change_scores
 from flare_core.cases.verify import Look, verify_store
 from flare_core.cases.write import Writing, writing
 from flare_core.errors import InputError
+from flare_core.paths import usable_path
 
 AT_ONCE = 200
 """Cases whose scores are written while others wait; a second or two of a slow disk."""
@@ -70,8 +71,7 @@ def open_store(folder: str | os.PathLike[str], *, create: bool = False) -> CaseS
     InputError
         If there is no store, its catalogue is lost or damaged, or a newer program made it.
     """
-    text = check_text("case store", os.fspath(folder), longest=4000)
-    place = Path(os.path.abspath(os.path.expanduser(text)))
+    place = Path(os.path.abspath(os.path.expanduser(usable_path(folder, "case store"))))
     with schema.told(place):
         if not (place / schema.CATALOGUE).exists():
             _make(place, create)
@@ -158,7 +158,7 @@ class CaseStore(CaseReader):
     ) -> tuple[CaseRecord, bool]:
         """Do as `add_case`; return the case, and whether it is new."""
         self.refuse_if_read_only()
-        path = _printable(Path(image))
+        path = usable_path(image, "image")
         given = check_name(name) if name is not None else _name_of(path)
         for argument, text in (("patient", patient), ("source", source), ("author", author)):
             check_text(argument, text)
@@ -348,7 +348,7 @@ class CaseStore(CaseReader):
 
         If this process is killed, the next one that opens the store removes it.
         """
-        return scratch_in(self.folder / files.PENDING)
+        return scratch(self.folder / files.PENDING, files.SCRATCH)
 
     def _voxels(self, file: Path, sha256: str, grid: str) -> tuple[str, dict[int, str]]:
         """Return a scan's voxels, and those of older cases on its grid; none if it is there."""
@@ -392,18 +392,6 @@ class CaseStore(CaseReader):
                 "a folder that can be written to",
                 "Change its permissions, or copy the store to another folder.",
             )
-
-
-def _printable(image: Path) -> Path:
-    """Return a path, or refuse one that no message, catalogue or reader in C++ can hold."""
-    if is_text(str(image), longest=4000):
-        return image
-    raise InputError(
-        "image",
-        ascii(str(image)[:200])[1:-1],
-        "a path in UTF-8, of at most 4000 characters",
-        "Rename the file or its folder, then add it again.",
-    )
 
 
 def _name_of(image: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import atomic
-from flare_core.alive_files import sweep_parts
+from flare_core.alive import sweep_files
 from flare_core.anatomy.label_schemes import scheme
 from flare_core.anatomy.organs import ORGANS, organ
 from flare_core.cases.names import is_text
@@ -112,7 +112,7 @@ def save_cases(path: str | Path, cases: Sequence[Case]) -> None:
         row["image"] = _name_from(base, row["image"])
         for name in ("labels", "before", "soft"):
             row[name] = row[name] and _name_from(base, row[name])
-    sweep_parts(Path(path))
+    sweep_files(Path(path))
     atomic.write_json(path, rows)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core.errors import InputError
+from flare_core.paths import usable_path
 from flare_core.processes import Ended, Sidecar
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ BASE_LIMIT_S = 120.0
 """How long reading may take, whatever the size; real scans take seconds."""
 LIMIT_BYTES_PER_S = 1e6
 """Beyond that, as slow as a bad network."""
+
+check_path_text = usable_path
 
 _IDLE: list[Sidecar] = []
 _LOCK = threading.Lock()
@@ -97,7 +100,7 @@ def call(function: str, path: str | Path, *arguments: Any, python: str = "") -> 
     InputError
         If the path is no text that every library understands; or the function's own.
     """
-    check_path_text(path)
+    usable_path(path)
     sidecar = _take(python)
     try:
         sidecar.warm()
@@ -125,28 +128,6 @@ def warm() -> None:
         return
     finally:
         _give_back(sidecar)
-
-
-def check_path_text(path: str | Path, argument: str = "") -> None:
-    """Refuse a path that libraries in C and C++ cannot take: not UTF-8, or with a NUL in it.
-
-    Raises
-    ------
-    InputError
-        If it is one.
-    """
-    text = os.fspath(path)
-    try:
-        bad = "\0" in text or not text.encode("utf-8")
-    except UnicodeEncodeError:
-        bad = True
-    if bad:
-        raise InputError(
-            argument or text,
-            f"a path that is no text (empty, with a NUL, or not in UTF-8): {text!r}",
-            "a path in UTF-8 text",
-            "Rename the file or folder; letters, digits, - and _ are always safe.",
-        )
 
 
 def limit_s(path: Path) -> float:

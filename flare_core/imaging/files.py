@@ -17,7 +17,6 @@ import SimpleITK as sitk
 from flare_core.atomic import atomic_path
 from flare_core.errors import InputError
 from flare_core.imaging import nifti
-from flare_core.imaging.apart import check_path_text
 from flare_core.imaging.checks import check_grid, check_kind, check_place, orthonormal
 from flare_core.imaging.dicom import series as dicom
 from flare_core.imaging.dicom.series import SeriesInfo as SeriesInfo
@@ -30,6 +29,7 @@ from flare_core.imaging.inputs import find_inputs as find_inputs
 from flare_core.imaging.itk import check_stream, compact, quiet, reason, scaled
 from flare_core.imaging.plain_headers import PlainHeader, check_meta, check_nrrd
 from flare_core.imaging.volume import Volume
+from flare_core.paths import usable_path
 
 StrPath = str | Path
 
@@ -143,7 +143,7 @@ def write_labels(
         disk is full.
     """
     target = Path(path)
-    check_path_text(target)
+    usable_path(target)
     if not _is_nifti(target):
         raise _unwritable(target, (".nii.gz", ".nii"))
     array = _as_labels(labels.array, "labels")
@@ -174,7 +174,7 @@ def write_volume(path: StrPath, volume: Volume, *, compressed: bool = True) -> N
         If the format is unknown, the folder cannot be written or the disk is full.
     """
     target = Path(path)
-    check_path_text(target)
+    usable_path(target)
     wider = {np.dtype(np.bool_): np.uint8, np.dtype(np.float16): np.float32}  # no format has these
     array = volume.array.astype(wider.get(volume.array.dtype, volume.array.dtype), copy=False)
     if _is_nifti(target):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flare_core.errors import InputError
-from flare_core.imaging.apart import check_path_text
 from flare_core.imaging.dicom.headers import is_dicom, is_dicom_start, study_of
+from flare_core.paths import usable_path
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Names of files that we read; ``.raw`` and the like belong to a header file."""
@@ -102,7 +102,7 @@ def existing(path: Path) -> Path:
         If there is no such path, it is no file or folder, it may not be looked at, or its name is
         no text.
     """
-    check_path_text(path)
+    usable_path(path)
     try:
         if path.exists():
             return _file_or_folder(path)

@@ -5,7 +5,6 @@ A zip comes from anywhere, so it is judged from its table of contents before a b
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import stat
@@ -14,13 +13,14 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from flare_core.alive_files import held, remove_abandoned
+from flare_core.alive import held_file, sweep_files
 from flare_core.atomic import atomic_path, write_text
 from flare_core.errors import InputError
-from flare_core.home import Home, ensure_folder, open_home, usable_path
+from flare_core.home import Home, ensure_folder, open_home
 from flare_core.models.card import CARD_FILE, ModelCard
 from flare_core.models.integrity import exists_already, new_folder, sweep_models, unsound, verify
 from flare_core.models.package import MAX_CARD_BYTES, Package, parse_card
+from flare_core.paths import usable_path
 
 MAX_WEIGHTS_BYTES = 4 * 2**30
 """Largest weights file installed from a zip; segmentation networks so far stay near 1 GiB."""
@@ -52,11 +52,10 @@ def pack(package: Package, path: str | os.PathLike[str]) -> Path:
         raise exists_already(target)
     ensure_folder(target.parent)
     names = [CARD_FILE, *(weights.file for weights in package.card.weights_files)]
-    for left in target.parent.glob(f".????????.part.{glob.escape(target.name)}"):
-        remove_abandoned(left)
+    sweep_files(target, files_s=None)
     with (
         atomic_path(target) as part,
-        held(part) as stream,
+        held_file(part) as stream,
         zipfile.ZipFile(stream, "w") as archive,
     ):
         for name in names:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import shutil
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from flare_core.alive import held, sweep
+from flare_core import alive
 from flare_core.atomic import sha256_of
 from flare_core.errors import InputError
-from flare_core.home import ensure_folder
 from flare_core.models.stage_card import WeightsFile
 
 __all__ = [
@@ -59,37 +55,17 @@ def unsound(path: Path, came: str, legal: str) -> InputError:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside `target`; rename it to `target` if the block succeeds.
-
-    On failure the hidden folder goes, and so do parents made for it. A killed process leaves at
-    most the hidden folder, which the next write beside it sweeps away.
+    """Yield a hidden folder that becomes the package `target`, as `alive.new_folder` does.
 
     Raises
     ------
     InputError
-        If `target` exists already, or its parent cannot be written.
+        If `target` exists already, even empty, or its parent cannot be written.
     """
     if os.path.lexists(target):
         raise exists_already(target)
-    made = [parent for parent in target.parents if not os.path.exists(parent)]
-    part = target.with_name(f".{uuid.uuid4().hex[:8]}.part.{target.name}")
-    try:
-        ensure_folder(target.parent)
-        sweep(target.parent, f".????????.part.{glob.escape(target.name)}")
-        with held(lambda: _made(part)):
-            yield part
-            # Fails, as it must, if somebody else has filled `target` in the meantime
-            os.rename(part, target)
-    except OSError as error:
-        raise InputError(
-            str(target), f"writing failed: {error.strerror or error}",
-            "a new folder on a disk with free space",
-            "Free space or choose another place, then run again; nothing was left behind.",
-        ) from error  # fmt: skip
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        if not os.path.lexists(target):
-            _remove_empty(made)
+    with alive.new_folder(target) as part:
+        yield part
 
 
 def exists_already(target: Path) -> InputError:
@@ -110,16 +86,5 @@ def sweep_models(models: Path) -> None:
     """Remove what killed installations and removals left among the installed models."""
     for pattern in (".????????.part.*", ".*.removed"):
         places = {left.parent for left in models.glob(f"*/{pattern}")}
-        sweep(models, f"*/{pattern}")
-        _remove_empty(sorted(places))
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        with suppress(OSError):  # not empty: somebody else uses it
-            folder.rmdir()
+        alive.sweep(models, f"*/{pattern}")
+        alive.remove_empty(sorted(places))

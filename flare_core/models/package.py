@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from flare_core.atomic import write_bytes, write_text
 from flare_core.errors import InputError
-from flare_core.home import ROOM, Home, open_home, usable_path
+from flare_core.home import ROOM, Home, open_home
 from flare_core.models.card import CARD_FILE, CATALOGUE, ModelCard, StageCard, WeightsFile
 from flare_core.models.in_use import model_in_use
 from flare_core.models.integrity import new_folder, unsound, verify
+from flare_core.paths import usable_path
 
 if TYPE_CHECKING:
     from torch import Tensor

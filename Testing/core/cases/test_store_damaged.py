@@ -353,3 +353,17 @@ def test_a_rebuild_keeps_the_old_catalogue_from_those_who_sweep(
     monkeypatch.setattr("flare_core.cases.rebuild.os.replace", late)
     assert rebuild(folder) == 2
     assert len(list(folder.glob("catalogue-*.old.sqlite"))) == 1 and look(folder) == ()
+
+
+def test_a_catalogue_whose_own_words_are_no_text(tmp_path: Path):
+    """SQLite quotes such words in its message, and Python then cannot read that."""
+    with open_store(tmp_path / "store", create=True) as store:
+        store.add_case(scan(tmp_path / "a.nii.gz"))
+    catalogue = tmp_path / "store" / "catalogue.sqlite"
+    data = catalogue.read_bytes()
+    spoilt = data.replace(b"CREATE TABLE events", b"CREATE TA\xff\xfeE events", 1)
+    assert spoilt != data
+    catalogue.write_bytes(spoilt)
+    with pytest.raises(InputError, match=r"malformed(.|\n)*--rebuild"):
+        open_store(tmp_path / "store")
+    assert rebuild(tmp_path / "store") == 1

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from core.cases.small_cases import LIVER, SPLEEN, labels, scan
-from flare_core import alive_files as cases_alive
-from flare_core.alive_files import held, held_folder
+from flare_core import alive
+from flare_core.alive import held_file, scratch
 from flare_core.cases.files import intents
 from flare_core.cases.rebuild import rebuild
 from flare_core.cases.store import CaseStore, LabelFacts, open_store
@@ -257,9 +257,9 @@ def test_the_journal_of_killed_writers_still_rebuilds(tmp_path: Path):
 
 def _holds(folder: Path, pipe: Connection) -> None:
     """Write a file and a folder of a store for as long as nobody ends this process."""
-    with held(folder / "new.nii.gz") as stream, held_folder(folder / "new.scratch"):
+    with held_file(folder / "new.nii.gz") as stream, scratch(folder, "scratch-") as place:
         stream.write(b"x")
-        pipe.send("held")
+        pipe.send(place.name)
         time.sleep(60)
 
 
@@ -272,11 +272,11 @@ def test_what_killed_writers_left_is_swept_and_living_ones_go_on(tmp_path: Path)
         (folder / name).chmod(0o444)
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = _forked(_holds, folder / "pending", theirs)
-    assert ours.recv() == "held"
-    for path in (folder / "pending").glob("new.*"):
+    living = {"new.nii.gz", ours.recv()}
+    for path in (folder / "pending").glob("*"):
         os.utime(path, (0, 0))  # age says nothing
     open_store(folder).close()
-    assert sorted(os.listdir(folder / "pending")) == ["new.nii.gz", "new.scratch"]
+    assert set(os.listdir(folder / "pending")) == living
     assert list(folder.glob(".*")) == []
 
     os.kill(process.pid or 0, signal.SIGKILL)
@@ -289,7 +289,7 @@ def test_without_locks_age_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def refuses(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(cases_alive.fcntl, "flock", refuses)
+    monkeypatch.setattr(alive.fcntl, "flock", refuses)
     folder = tmp_path / "store"
     with open_store(folder, create=True) as store:
         store.add_case(scan(tmp_path / "a.nii.gz"))  # works without them

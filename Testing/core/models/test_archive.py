@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flare_core.alive_files import held
+from flare_core.alive import held_file
 from flare_core.errors import InputError
 from flare_core.home import Home
 from flare_core.models import archive as archive_module
@@ -262,7 +262,7 @@ def test_what_a_killed_export_left_goes_with_the_next_to_the_same_file(
     )
     left.write_bytes(b"half")
     foreign.write_bytes(b"half")
-    with held(living):
+    with held_file(living):
         pack(package, tmp_path / "m.zip")
     assert not left.exists() and foreign.exists() and living.exists()
     assert zipfile.ZipFile(tmp_path / "m.zip").testzip() is None

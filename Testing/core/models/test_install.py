@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from file_server import Site, serving
-from flare_core.alive import held
+from flare_core.alive import held_folder
 from flare_core.errors import InputError
 from flare_core.home import Home
 from flare_core.models.catalogue import PUBLIC, Part, PublicModel, public_model
@@ -149,7 +149,7 @@ def test_what_a_killed_conversion_left_goes_with_the_next(site: Site, home: Home
     for folder in (old, living):
         folder.mkdir(parents=True)
     os.utime(old, (0, 0))
-    with held(lambda: living):
+    with held_folder(lambda: living):
         install_public(model(site), home=home)
     assert not old.exists() and living.exists()
 

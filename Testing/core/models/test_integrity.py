@@ -101,7 +101,7 @@ def test_new_folder_never_overwrites(tmp_path: Path) -> None:
 
 def test_the_slower_of_two_writers_loses_and_cleans_up(tmp_path: Path) -> None:
     target = tmp_path / "y"
-    with pytest.raises(InputError, match="writing failed"), new_folder(target) as part:
+    with pytest.raises(InputError, match="not empty"), new_folder(target) as part:
         (part / "file").write_text("slow")
         target.mkdir()
         (target / "file").write_text("fast")
@@ -117,7 +117,7 @@ def test_what_a_killed_write_left_goes_at_once_and_a_living_ones_stays(tmp_path:
     for folder in (left, living, other):
         folder.mkdir()
         (folder / "file").write_text("left")
-    with alive.held(lambda: living), new_folder(tmp_path / "y"):
+    with alive.held_folder(lambda: living), new_folder(tmp_path / "y"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, living.name, "y"]
 
@@ -125,10 +125,10 @@ def test_what_a_killed_write_left_goes_at_once_and_a_living_ones_stays(tmp_path:
 def test_where_folders_have_no_locks_age_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(folder: Path) -> int:
+    def none(path: Path, shared: bool = False) -> int:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(alive, "_locked", none)
+    monkeypatch.setattr(alive, "_take", none)
     old, young, other = (
         tmp_path / name for name in (".01234567.part.y", ".12345678.part.y", ".01234567.part.z")
     )

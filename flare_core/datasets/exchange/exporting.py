@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from flare_core import atomic
-from flare_core.alive_files import finished_folder
+from flare_core.alive import new_folder
 from flare_core.anatomy.organs import ORGANS, organ
 from flare_core.datasets.case import Case
 from flare_core.datasets.flare.folders import Finding
@@ -93,7 +93,7 @@ def export_nnunet(
     if not learnt:
         raise _nothing("labelled case that annotates " + ", ".join(wanted))
     parts = (Part("imagesTr", "labelsTr", learnt), Part("imagesTs", "labelsTs", tests))
-    with finished_folder(folder) as part:
+    with new_folder(folder) as part:
         names = _write(part, parts, wanted, on_done, renumber=True)
         _write_dataset_json(part, folder.name, wanted, len(learnt))
     return Exported(folder, names, wanted, tuple(findings))
@@ -134,7 +134,7 @@ def export_flare22(
         Part(f"Training/FLARE22_UnlabeledCase1-{len(bare)}", "", bare),
         Part("Tuning/images", "Tuning/labels", tests),
     )
-    with finished_folder(folder) as part:
+    with new_folder(folder) as part:
         names = _write(part, parts, FLARE22_ORGANS, on_done)
     return Exported(folder, names, FLARE22_ORGANS, tuple(findings))
 

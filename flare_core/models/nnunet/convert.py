@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core.errors import InputError
-from flare_core.home import Home, usable_path
+from flare_core.home import Home
 from flare_core.json_fields import check_json
 from flare_core.models.card import ModelCard, StageCard, TrainingSource, WeightsFile
 from flare_core.models.integrity import sweep_models
@@ -37,6 +37,7 @@ from flare_core.models.nnunet.v1 import (
 )
 from flare_core.models.nnunet.v1_pickle import read_plans_pickle
 from flare_core.models.package import Package, write_package
+from flare_core.paths import usable_path
 
 if TYPE_CHECKING:
     from torch import Tensor

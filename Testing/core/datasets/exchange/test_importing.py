@@ -21,7 +21,7 @@ from core.datasets.made_dataset import (
     make_flare22,
     scan,
 )
-from flare_core.alive_files import held_folder
+from flare_core.alive import held_folder
 from flare_core.anatomy.organs import organ
 from flare_core.cases.store import CaseStore, LabelFacts, open_store
 from flare_core.datasets.case import ALL_ORGANS
@@ -214,7 +214,8 @@ def test_an_export_sweeps_what_a_killed_one_left(store: CaseStore, tmp_path: Pat
     cases = cases_of_store(filled(store, tmp_path / "x"))
     for name in ("A", "B"):  # B belongs to another target
         (tmp_path / f".0123abcd.part.{name}" / "imagesTr").mkdir(parents=True)
-    with held_folder(tmp_path / ".4567abcd.part.A"):  # somebody is at work
+    living = tmp_path / ".4567abcd.part.A"
+    with held_folder(lambda: living.mkdir() or living):  # somebody is at work
         export_nnunet(tmp_path / "A", cases)
         found = sorted(path.name for path in tmp_path.glob(".*"))
     assert found == [".0123abcd.part.B", ".4567abcd.part.A"]

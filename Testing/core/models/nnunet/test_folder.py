@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flare_core.alive import held
+from flare_core.alive import held_folder
 from flare_core.errors import InputError
 from flare_core.home import Home
 from flare_core.models.nnunet import folder as nnunet_folder
@@ -188,5 +188,5 @@ def test_what_a_killed_import_unpacked_goes_with_the_next(tmp_path: Path) -> Non
         (folder / "checkpoint_final.pth").write_bytes(b"half")
     os.utime(old, (0, 0))
     source = zip_of(tmp_path / "m.zip", **{"plans.json": b"{}"})
-    with held(lambda: living), opened(source, home):
+    with held_folder(lambda: living), opened(source, home):
         assert living.exists() and not old.exists()
