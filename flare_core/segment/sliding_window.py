@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -15,6 +16,7 @@ from flare_core.errors import InputError
 from flare_core.imaging.geometry import AxisMap, Index
 from flare_core.segment.nnunet import nnunet_starts, nnunet_weights
 from flare_core.segment.runtime import Runtime
+from flare_core.segment.side_by_side import in_order
 
 Notify = Callable[[float], None]
 
@@ -31,6 +33,8 @@ class Tiling:
     """Whether probabilities are averaged (nnU-Net v1) and not logits."""
     regions: bool = False
     """Whether the channels are independent: the probability is a sigmoid's, less one half."""
+    at_once: int = 1
+    """How many tiles a CPU runs at a time; the sums are the same."""
 
     def into(self, tile: Tensor) -> Tensor:
         """Return an image (Z, Y, X) in the network's axes."""
@@ -230,27 +234,37 @@ def _blend(
     kept = tiling.sum_type
     mass = torch.zeros(image.shape, dtype=kept)
     empty = -torch.inf if tiling.nnunet else image.min()
-    for done, start in enumerate(tiles, 1):
-        place = tuple(slice(a, a + n) for a, n in zip(start, weights.shape, strict=True))
-        tile = image[place]
-        air = bool((tile <= empty).all())
-        scores = None if air else _run(networks, tile, runtime, tiling)
-        if scores is not None:
+    places = [_place(start, weights) for start in tiles]
+    full = [place for place in places if not bool((image[place] <= empty).all())]
+    results = in_order(
+        lambda place: _run(networks, image[place], runtime, tiling),
+        full,
+        threads=runtime.threads,
+        at_once=tiling.at_once if runtime.device == "cpu" else 1,
+    )
+    with closing(results):
+        for done, (place, scores) in enumerate(zip(full, results, strict=True), 1):
             if total is None:
                 total = _sums(scores.shape[0], image, kept)
             _add(total[(slice(None), *place)], scores, weights, tiling)
             mass[place] += weights
-        _tell(notify, done / len(tiles))
+            del scores  # before the next is waited for
+            _tell(notify, done / len(full))
     if total is None:  # nothing but air: one tile is run to learn how many classes there are
-        place = tuple(slice(a, a + n) for a, n in zip(tiles[0], weights.shape, strict=True))
-        classes = _run(networks, image[place], runtime, tiling).shape[0]
+        classes = _run(networks, image[places[0]], runtime, tiling).shape[0]
         total = _sums(classes, image, kept)
+        _tell(notify, 1.0)
     unseen = mass == 0
     if tiling.regions:  # no channel of theirs is background: there is none where all are below 0
         total.masked_fill_(unseen, -1)
     else:
         total[0].masked_fill_(unseen, 1)
     return total.div_(mass.clamp_(min=SMALLEST))
+
+
+def _place(start: Index, weights: Tensor) -> tuple[slice, ...]:
+    """Return the voxels of a tile."""
+    return tuple(slice(a, a + n) for a, n in zip(start, weights.shape, strict=True))
 
 
 def _sums(classes: int, image: Tensor, kind: torch.dtype) -> Tensor:

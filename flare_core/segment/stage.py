@@ -22,7 +22,7 @@ from flare_core.imaging.volume import Volume
 from flare_core.models.package import Package, read_weights
 from flare_core.models.stage_card import StageCard
 from flare_core.networks import build_network
-from flare_core.segment.memory import require_memory
+from flare_core.segment.memory import require_memory, tiles_at_once
 from flare_core.segment.nnunet import (
     Way,
     network_axes,
@@ -195,14 +195,20 @@ def run_stage(
     """
     card = stage.card
     pixels, way = _input_of(image, region, stage)
-    averages = card.nnunet is not None and card.nnunet.average == "probabilities"
+    tiling = Tiling(
+        network_axes(card),
+        nnunet=card.nnunet is not None,
+        probabilities=card.nnunet is not None and card.nnunet.average == "probabilities",
+        regions=card.regions,
+        at_once=tiles_at_once(card, pixels.geometry.shape, stage.runtime),
+    )
     logits = predict_scores(
         stage.networks,
         torch.from_numpy(pixels.array),
         card.patch,
         step or card.step,
         stage.runtime,
-        tiling=Tiling(network_axes(card), card.nnunet is not None, averages, card.regions),
+        tiling=tiling,
         notify=notify,
     )
     return Scores(logits, pixels.geometry, card, way)

@@ -8,7 +8,7 @@ from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box
 from flare_core.models.stage_card import NetworkSpec, NnunetGrids
 from flare_core.segment import memory
-from flare_core.segment.memory import needed_gib, require_memory
+from flare_core.segment.memory import needed_gib, require_memory, tile_gib, tiles_at_once
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.stage import run_stage
 from stub_models import ORGANS, loaded, scene
@@ -63,3 +63,25 @@ def test_the_padding_of_a_turned_network_is_counted_along_its_own_axes() -> None
     need = needed_gib(straight, shape, RUNTIME)
     assert need == needed_gib(turned, shape, RUNTIME)
     assert need > 256 * 512 * 512 * (2 * CARD.network.output_channels + 12) / 2**30
+
+
+def test_tiles_at_once_follow_threads_and_memory() -> None:
+    shape = (200, 260, 260)
+    need, each = needed_gib(CARD, shape, RUNTIME), tile_gib(CARD, RUNTIME)
+    small = replace(CARD, patch=(32, 32, 32))
+    for threads in (1, 2, 4, 16):
+        assert tiles_at_once(small, shape, Runtime("cpu", "float32", threads)) == threads
+    assert tiles_at_once(CARD, shape, RUNTIME, free_gib=need + 0.1) == 1
+    plenty = tiles_at_once(CARD, shape, Runtime("cpu", "float32", 16), free_gib=1000.0)
+    assert 1 < plenty < 16 and (plenty - 1) * each < memory.BESIDE_GIB
+    assert tiles_at_once(CARD, shape, Runtime("cuda", "fp16", 16), free_gib=1000.0) == 1
+
+
+@pytest.mark.parametrize("free", [0.5, 1.0, 2.0, 8.0])
+def test_what_runs_at_once_fits(free: float) -> None:
+    shape = (200, 260, 260)
+    free += needed_gib(CARD, shape, RUNTIME)
+    runtime = Runtime("cpu", "bf16", 8)
+    at_once = tiles_at_once(CARD, shape, runtime, free_gib=free)
+    assert 8 % at_once == 0  # no thread is left over
+    assert needed_gib(CARD, shape, runtime, at_once=at_once) <= free

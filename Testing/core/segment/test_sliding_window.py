@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 from itertools import product
 
 import pytest
@@ -162,3 +164,39 @@ def test_air_is_no_region_of_a_network_of_regions(lowest: float) -> None:
 def test_a_patch_of_a_voxel_is_refused_and_not_waited_for() -> None:
     with pytest.raises(InputError, match=r"64000 tiles.*40, 40, 40"):
         predict_scores([Pointwise()], image_of((40, 40, 40)), (1, 1, 1), 1.0, RUNTIME)
+
+
+@pytest.mark.parametrize("nnunet", [False, True])
+def test_tiles_at_once_give_the_very_same_scores(nnunet: bool) -> None:
+    """Sums of floats depend on their order, so it must not depend on which tile is ready first."""
+    image = image_of((30, 40, 31))
+
+    class Uneven(Pointwise):
+        def forward(self, x: Tensor) -> Tensor:
+            time.sleep(0.02 * (len(self.tiles) % 2))
+            return super().forward(x)
+
+    networks = [Pointwise(), Uneven(), Uneven()]
+    one, two, three = (
+        predict_scores(
+            [network], image, PATCH, 0.5, RUNTIME, tiling=Tiling(nnunet=nnunet, at_once=n)
+        )
+        for n, network in enumerate(networks, 1)
+    )
+    assert len(networks[0].tiles) == len(networks[2].tiles) > 100
+    assert torch.equal(one, two) and torch.equal(one, three)
+
+
+def test_a_stop_between_tiles_leaves_no_thread_behind() -> None:
+    def stop(done: float) -> None:
+        if done > 0.2:
+            raise InterruptedError
+
+    before, network = threading.active_count(), Pointwise()
+    with pytest.raises(InterruptedError):
+        predict_scores(
+            [network], image_of((30, 40, 31)), PATCH, 0.5, RUNTIME,
+            tiling=Tiling(at_once=2), notify=stop,
+        )  # fmt: skip
+    assert threading.active_count() == before
+    assert len(network.tiles) < 60
