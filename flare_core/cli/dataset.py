@@ -231,8 +231,7 @@ def _findings_csv(findings: Sequence[Finding]) -> str:
 def _write_summary(found: Summary, tables: Sequence[Table], folder: Path) -> None:
     """Write the Markdown, a CSV per table, one with a row per case, and the page."""
     from flare_core.datasets.summary.tables import case_table, to_csv, to_markdown
-    from flare_core.report.dataset.histograms import galleries_of
-    from flare_core.report.dataset.page import dataset_page
+    from flare_core.report.dataset import dataset_page, galleries_of
 
     notes = [f"Left out: {each.where}: {each.what}" for each in found.left_out]
     page = dataset_page(found.title, tables, galleries_of(found), notes)

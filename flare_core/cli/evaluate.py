@@ -231,7 +231,7 @@ def _write(arguments: argparse.Namespace, evaluation: Evaluation, files: Files) 
     from flare_core.evaluate import tables
     from flare_core.jobs.outputs import plain
     from flare_core.report.evaluation.figures import Sources
-    from flare_core.report.evaluation.sections import page_of
+    from flare_core.report.evaluation.page import page_of
 
     sources = Sources(arguments.prediction, arguments.reference, arguments.images, files)
     texts = (

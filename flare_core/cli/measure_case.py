@@ -28,7 +28,7 @@ from flare_core.evaluate.efficiency.table import (
     sample_table,
 )
 from flare_core.jobs.outputs import RESEARCH_USE, plain, written_together
-from flare_core.report.evaluation.efficiency_plot import Curve, Panel, efficiency_plot
+from flare_core.report.charts.plane import Line, Panel, time_chart
 
 INPUT, INPUT_FOLDER, OUTPUT, CASE = "{input}", "{input_folder}", "{output}", "{case}"
 """What is replaced in the command's words; anything else in braces is left as it is."""
@@ -158,20 +158,20 @@ def filled(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
 def case_plot(case: str, run: Measurement, numbers: Efficiency) -> str:
     """Return the plot of a run: GPU memory, CPU, RAM over time."""
     seen = run.samples
-    gpu = [each.gpu_mib if run.gpu else math.nan for each in seen]
-    cpu = [each.cpu_percent for each in seen]
-    machine = Curve("whole machine", [each.ram_mib for each in seen], RAM_COLOUR)
-    tree = Curve("the command", [each.tree_ram_mib for each in seen], TREE_COLOUR)
+    gpu = [(each.time_s, each.gpu_mib if run.gpu else math.nan) for each in seen]
+    cpu = [(each.time_s, each.cpu_percent) for each in seen]
+    machine = Line("whole machine", [(each.time_s, each.ram_mib) for each in seen], RAM_COLOUR)
+    tree = Line("the command", [(each.time_s, each.tree_ram_mib) for each in seen], TREE_COLOUR)
     panels = [
         Panel(
             "GPU memory, MiB",
-            [Curve("GPU", gpu, GPU_COLOUR)],
+            [Line("GPU", gpu, GPU_COLOUR)],
             _remark(numbers.gpu_max_mib, numbers.auc_gpu_mib_s, "MiB") if run.gpu else "",
             unknown="no GPU watched",
         ),
         Panel(
             "CPU, % of the machine",
-            [Curve("CPU", cpu, CPU_COLOUR)],
+            [Line("CPU", cpu, CPU_COLOUR)],
             _remark(numbers.cpu_max_percent, numbers.auc_cpu_percent_s, "%"),
             ceiling=100.0,
         ),
@@ -182,7 +182,7 @@ def case_plot(case: str, run: Measurement, numbers: Efficiency) -> str:
         ),
     ]
     title = f"{case}: {numbers.runtime_s:.2f} s" + ("" if run.status == "ok" else f", {run.status}")
-    return efficiency_plot(title, " ".join(run.command), [each.time_s for each in seen], panels)
+    return time_chart(title, " ".join(run.command), panels)
 
 
 def _remark(largest: float, area: float, unit: str) -> str:

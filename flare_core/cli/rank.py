@@ -146,8 +146,7 @@ def write_ranking(ranking: Ranking, folder: Path) -> None:
     """
     from flare_core.evaluate.ranking import results as ranking_results
     from flare_core.jobs.outputs import plain, written_together
-    from flare_core.report.ranking.page import ranking_page
-    from flare_core.report.ranking.view import view_of
+    from flare_core.report.ranking import ranking_page, view_of
 
     facts = plain({**_provenance(), **ranking_results.record(ranking)})
     texts = (

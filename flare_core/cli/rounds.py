@@ -153,7 +153,7 @@ def tell_next(arguments: argparse.Namespace) -> int:
 def write_report(arguments: argparse.Namespace) -> int:
     """Write the page of a run."""
     from flare_core import atomic
-    from flare_core.report.rounds.page import rounds_page
+    from flare_core.report.rounds import rounds_page
     from flare_core.train.rounds.next import ranked_cases
     from flare_core.train.rounds.view import view_of_run
 

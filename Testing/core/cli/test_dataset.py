@@ -22,7 +22,7 @@ from flare_core.datasets.case import load_cases
 from flare_core.datasets.flare.dataset import find_dataset
 from flare_core.datasets.summary.summarise import summarise
 from flare_core.imaging.files import read_labels
-from flare_core.report.dataset.histograms import galleries_of
+from flare_core.report.dataset import galleries_of
 
 
 def flare(*words: object) -> int:

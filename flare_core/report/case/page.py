@@ -21,9 +21,10 @@ from flare_core.anatomy.organs import Organ
 from flare_core.report.case.overlay import png_bytes
 from flare_core.report.case.panel import Pixels
 from flare_core.report.case.sheet import RESEARCH_USE
-from flare_core.report.svg import volume_chart
+from flare_core.report.charts.rows import volume_chart
 
 if TYPE_CHECKING:
+    from flare_core.segment.lesion_list import Lesion
     from flare_core.segment.pipeline import Segmentation
     from flare_core.segment.statistics import StatisticsRow
 
@@ -106,6 +107,7 @@ def case_page(
         f'src="{_data("image/png", png_bytes(montage))}">',
         section("Notes", list_of(segmentation.notes)) if segmentation.notes else "",
         section("Volumes", volume_chart(volumes, organs, flagged) + _CHART_KEY),
+        section("Lesions", _lesions(segmentation.lesions)) if segmentation.lesions else "",
         section("Statistics", _statistics(segmentation.rows, organs)),
         section("Provenance", _facts(_flat(segmentation.provenance))),
         section("Time", _facts(seconds)) if seconds else "",
@@ -138,6 +140,12 @@ def thumbnail(montage: Pixels, width: int = THUMBNAIL_WIDTH) -> bytes:
     small.save(stream, "JPEG", quality=82)
     return stream.getvalue()
 
+
+_LESION_KEY = (
+    "<p>Numbered from head to foot. The longest diameter in any axial slice and the widest extent "
+    "at right angles to it, as RECIST 1.1 has them; the slice counts from 0. Organ, HU: its mean "
+    "without lesions.</p>"
+)
 
 _CHART_KEY = (
     "<p>Grey: usual range of adults, where there is one; organs that scans cut or meals fill have "
@@ -203,6 +211,25 @@ def _statistics(rows: Sequence[StatisticsRow], organs: Sequence[Organ]) -> str:
     return table(f'<th>Organ</th>{columns}<th class="text">Note</th>', lines)
 
 
+def _lesions(lesions: Sequence[Lesion]) -> str:
+    """Write the list of lesions, from head to foot."""
+    heads = (
+        "Lesion", "Organ", "Volume, mL", "Longest diameter, mm", "At right angles, mm", "Slice",
+        "Mean, HU", "Organ, HU", "Certainty",
+    )  # fmt: skip
+    lines = []
+    for each in lesions:
+        numbers = (
+            each.volume_ml, each.long_axis_mm, each.short_axis_mm, each.slice_index,
+            each.hu_mean, each.organ_hu, each.certainty,
+        )  # fmt: skip
+        cells = "".join(f"<td>{_number(number)}</td>" for number in numbers)
+        lines.append(
+            f'<tr><td>{each.number}</td><td class="text">{escape(each.place)}</td>{cells}</tr>'
+        )
+    return table("".join(f"<th>{head}</th>" for head in heads), lines) + _LESION_KEY
+
+
 def _cohort_row(entry: CohortEntry, volumes: Mapping[str, float], organs: Sequence[Organ]) -> str:
     picture = (
         f'<img class="thumb" alt="" src="{_data("image/jpeg", entry.thumbnail)}">'
@@ -234,7 +261,8 @@ def _cell(row: StatisticsRow | None) -> str:
     if row.measure in YES_NO:
         kind = ' class="alert"' if row.measure == OUTSIDE and row.value else ""
         return f"<td{kind}>{'yes' if row.value else 'no'}</td>"
-    return f"<td>{_number(row.value)}</td>"
+    kind = ' class="alert"' if row.note == PROBABLY_WRONG else ""
+    return f"<td{kind}>{_number(row.value)}</td>"
 
 
 def _number(value: float) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from PIL import Image
 
 from flare_core.anatomy.organs import ORGANS, Organ, organ
 from flare_core.errors import InputError
@@ -18,12 +21,14 @@ from flare_core.evaluate.summary import case_means, scores_of
 from flare_core.imaging.apart import read_labels, read_volume
 from flare_core.imaging.inputs import case_name, suffix_of
 from flare_core.imaging.volume import Volume
-from flare_core.report.evaluation.axis import Colour, decade_axis, distance_axis, share_axis
-from flare_core.report.evaluation.charts import Series, distribution_chart
+from flare_core.report.case.panel import Pixels
+from flare_core.report.charts.axis import decade_axis, distance_axis, share_axis
+from flare_core.report.charts.distribution import Group, distribution_chart
+from flare_core.report.charts.plane import Point, scatter_chart
+from flare_core.report.charts.svg import Colour, score_text
 from flare_core.report.evaluation.overlay import Comparison, comparison_picture
-from flare_core.report.evaluation.page import Figure, jpeg_bytes, score_text
-from flare_core.report.evaluation.scatter import Point, scatter_chart
 
+JPEG_QUALITY = 82
 BEST, WORST = 2, 3
 """Cases to show pictures of, as in the FLARE23 paper's Fig. 4e."""
 SPARE_COLOURS: tuple[Colour, ...] = (
@@ -33,6 +38,18 @@ SPARE_COLOURS: tuple[Colour, ...] = (
     (170, 100, 170),
 )
 """For structures that are not in the organ table."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart or a picture."""
+
+    caption: str
+    """What it shows; empty where the section's title says it."""
+    svg: str = ""
+    """An ``<svg>`` element of our own charts; inserted as it is."""
+    picture: bytes = b""
+    """JPEG, from `jpeg_bytes`."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +95,7 @@ def extremes(evaluation: Evaluation) -> list[tuple[CaseResult, float]]:
 def distribution(evaluation: Evaluation, metric: Metric) -> Figure:
     """Return a chart of one metric, a row for each structure."""
     series = [
-        Series(target.name, colour_of(target, k), _values(evaluation, target, metric))
+        Group(target.name, _values(evaluation, target, metric), colour=colour_of(target, k))
         for k, target in enumerate(evaluation.rules.edition.targets)
     ]
     label = metric.name if metric.unit == "1" else f"{metric.name}, {metric.unit}"
@@ -91,7 +108,7 @@ def lesion_distribution(evaluation: Evaluation) -> tuple[Figure, ...]:
     """Return a chart of the lesion-wise shares, a row for each; none if there are no lesions."""
     metrics = [METRICS[key] for key in evaluation.rules.metrics]
     series = [
-        Series(_brief(metric), colour_of(target, 0), _values(evaluation, target, metric))
+        Group(_brief(metric), _values(evaluation, target, metric), colour=colour_of(target, 0))
         for target in evaluation.rules.edition.lesion_targets
         for metric in metrics
         if metric.lesion_only and metric.unit == "1"
@@ -178,6 +195,13 @@ def pictures(evaluation: Evaluation, sources: Sources) -> tuple[Figure, ...]:
         picture = comparison_picture(what, drawn_organs(evaluation.rules.edition.targets), title)
         figures.append(Figure(title, picture=jpeg_bytes(picture)))
     return tuple(figures)
+
+
+def jpeg_bytes(pixels: Pixels) -> bytes:
+    """Encode uint8 (H, W, 3) as JPEG: a page with several pictures stays small enough to mail."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=JPEG_QUALITY)
+    return stream.getvalue()
 
 
 def _comparison(pair: CasePair, evaluation: Evaluation, sources: Sources) -> Comparison:

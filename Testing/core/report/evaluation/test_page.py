@@ -7,15 +7,9 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from flare_core.report.evaluation.page import (
-    Card,
-    Figure,
-    Section,
-    Table,
-    evaluation_page,
-    jpeg_bytes,
-    score_text,
-)
+from flare_core.report.charts.svg import score_text
+from flare_core.report.evaluation.figures import Figure, jpeg_bytes
+from flare_core.report.evaluation.page import Card, Section, Table, evaluation_page
 
 
 class Tags(HTMLParser):

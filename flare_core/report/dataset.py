@@ -1,8 +1,10 @@
-"""Which histograms the page of a data set shows: from the summary's counts to drawings."""
+"""One self-contained page about a data set: its tables, and a histogram of every number in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
 
 from flare_core.anatomy.organs import organ
 from flare_core.datasets.summary.numbers import (
@@ -14,12 +16,72 @@ from flare_core.datasets.summary.numbers import (
     percentile,
 )
 from flare_core.datasets.summary.summarise import Summary
-from flare_core.datasets.summary.tables import label_names, shown
-from flare_core.report.dataset.charts import Colour, Histogram, histogram_of, round_bars
-from flare_core.report.dataset.page import Gallery
+from flare_core.datasets.summary.tables import Table, label_names, shown
+from flare_core.report.case.page import list_of, page, section, table
+from flare_core.report.charts.histogram import Histogram, histogram_of, histogram_svg, round_bars
+from flare_core.report.charts.svg import Colour
 
 HU_BARS = 70
 GREY: Colour = (120, 120, 125)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Histograms that belong together."""
+
+    title: str
+    """For people."""
+    histograms: Sequence[Histogram]
+    """Shown beside each other."""
+    note: str = ""
+    """What a reader should know; may be empty."""
+
+
+def dataset_page(
+    title: str,
+    tables: Sequence[Table],
+    galleries: Sequence[Gallery],
+    notes: Sequence[str] = (),
+) -> str:
+    """Return the page as HTML that loads nothing.
+
+    Parameters
+    ----------
+    title : str
+        Name of the data set.
+    tables : sequence of Table
+        In this order; the first cell of a row names it.
+    galleries : sequence of Gallery
+        Shown behind the tables.
+    notes : sequence of str
+        Such as cases that could not be read.
+    """
+    return page(
+        title,
+        section("Notes", list_of(notes)) if notes else "",
+        *(section(each.title, _table_of(each)) for each in tables),
+        *(section(each.title, _gallery(each)) for each in galleries if each.histograms),
+    )
+
+
+def _table_of(numbers: Table) -> str:
+    heads = "".join(f"<th>{escape(head)}</th>" for head in numbers.heads)
+    return table(heads, (_row(row) for row in numbers.texts)) + _note(numbers.note)
+
+
+def _row(texts: Iterable[str]) -> str:
+    return "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in texts) + "</tr>"
+
+
+def _gallery(gallery: Gallery) -> str:
+    drawings = "".join(histogram_svg(each) for each in gallery.histograms)
+    return (
+        f'<div style="display:flex;flex-wrap:wrap;gap:1rem">{drawings}</div>{_note(gallery.note)}'
+    )
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>' if text else ""
 
 
 def galleries_of(summary: Summary) -> tuple[Gallery, ...]:

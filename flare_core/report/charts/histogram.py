@@ -1,4 +1,4 @@
-"""Histograms as small SVG drawings, many beside each other on one page."""
+"""Histograms as small drawings, many beside each other on one page."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
-from flare_core.report.svg import BAND, FAINT, INK
+from flare_core.report.charts.axis import Axis, Frame, round_step
+from flare_core.report.charts.svg import (
+    BAND,
+    FAINT,
+    INK,
+    Colour,
+    hex_colour,
+    line,
+    rectangle,
+    svg,
+    text,
+    tick_text,
+)
 
 WIDTH, HEIGHT = 290, 170
 LEFT, RIGHT, TOP, BOTTOM = 12, 12, 40, 30
@@ -16,8 +27,6 @@ LEFT, RIGHT, TOP, BOTTOM = 12, 12, 40, 30
 
 LIGHTEST = 225
 """Brightness (0 to 255) above which a bar would be lost on white."""
-
-Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -83,39 +92,42 @@ def round_bars(low: float, high: float, bars: int) -> tuple[float, float, int]:
     """
     if high <= low:
         return float(math.floor(low)), 1.0, 1
-    power = 10.0 ** math.floor(math.log10((high - low) / bars))
-    width = next(m * power for m in (1, 2, 5, 10) if m * power * bars >= (high - low) * (1 - 1e-9))
+    width = round_step((high - low) / bars)
     start = math.floor(low / width + 1e-9) * width
     return start, width, max(1, math.floor((high - start) / width + 1e-9) + 1)
 
 
 def histogram_svg(histogram: Histogram) -> str:
     """Draw a histogram as an ``<svg>`` element."""
-    low, high = histogram.start, histogram.stop
-    drawn = f"{_band(histogram)}{_bars(histogram)}{_middle(histogram)}{_axis(histogram)}"
-    label = f"{histogram.title}: {low:g} to {high:g} {histogram.unit}".strip()
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-        f'height="{HEIGHT}" role="img" font-family="sans-serif" font-size="12" fill="{INK}">'
-        f"<title>{escape(label)}</title>"
-        f'<text x="{LEFT}" y="15" font-weight="600">{escape(histogram.title)}</text>'
-        f'<text x="{LEFT}" y="30" fill="{FAINT}">{escape(histogram.remark)}</text>{drawn}</svg>'
-    )
+    axis = Axis(histogram.unit, histogram.start, histogram.stop)
+    frame = Frame(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
+    label = f"{histogram.title}: {axis.low:g} to {axis.high:g} {axis.label}".strip()
+    parts = [
+        text((LEFT, 15), histogram.title, bold=True),
+        text((LEFT, 30), histogram.remark, FAINT, px=12),
+    ]
+    if histogram.band is not None:
+        left, right = (frame.x(axis, value) for value in histogram.band)
+        parts.append(rectangle((left, TOP), (right - left, frame.bottom - TOP), BAND))
+    parts.append(_bars(histogram, frame, axis))
+    if axis.holds(histogram.middle):  # not if it is NaN
+        x = frame.x(axis, histogram.middle)
+        parts.append(line((x, TOP - 4), (x, frame.bottom), dashes="3 2"))
+    parts.append(_floor(histogram, frame, axis))
+    return svg((WIDTH, HEIGHT), label, "".join(parts))
 
 
-def _bars(histogram: Histogram) -> str:
+def _bars(histogram: Histogram, frame: Frame, axis: Axis) -> str:
     """Draw all bars as one outline: hundreds of rectangles would only make the page heavy."""
-    highest = max([*histogram.counts, 1])
-    floor = HEIGHT - BOTTOM
-    steps = [f"M{LEFT} {floor}"]
+    heights = Axis("", 0.0, max([*histogram.counts, 1]))
+    steps = [f"M{LEFT} {frame.bottom}"]
     for number, count in enumerate(histogram.counts):
-        x = _x(histogram.start + (number + 1) * histogram.width, histogram)
-        y = floor - (floor - TOP) * count / highest
-        steps.append(f"V{y:.1f}H{x:.1f}")
-    colour = "#{:02x}{:02x}{:02x}".format(*_visible(histogram.colour))
+        x = frame.x(axis, histogram.start + (number + 1) * histogram.width)
+        steps.append(f"V{frame.y(heights, count):.1f}H{x:.1f}")
+    colour = hex_colour(_visible(histogram.colour))
     return (
-        f'<path d="{"".join(steps)}V{floor}Z" fill="{colour}" stroke="{INK}" stroke-width="0.5" '
-        'stroke-opacity="0.6"/>'
+        f'<path d="{"".join(steps)}V{frame.bottom}Z" fill="{colour}"'
+        f' stroke="{INK}" stroke-width="0.5" stroke-opacity="0.6"/>'
     )
 
 
@@ -133,44 +145,14 @@ def _visible(colour: Colour) -> Colour:
     return int(red * 0.8), int(green * 0.8), int(blue * 0.8)
 
 
-def _band(histogram: Histogram) -> str:
-    """Draw the range behind the bars, as far as it is inside."""
-    if histogram.band is None:
-        return ""
-    left, right = (
-        _x(min(max(v, histogram.start), histogram.stop), histogram) for v in histogram.band
-    )
-    return (
-        f'<rect x="{left:.1f}" y="{TOP}" width="{max(0.0, right - left):.1f}" '
-        f'height="{HEIGHT - BOTTOM - TOP}" fill="{BAND}"/>'
-    )
-
-
-def _middle(histogram: Histogram) -> str:
-    if not histogram.start <= histogram.middle <= histogram.stop:  # also if it is NaN
-        return ""
-    x = _x(histogram.middle, histogram)
-    return (
-        f'<line x1="{x:.1f}" y1="{TOP - 4}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}" stroke="{INK}" '
-        'stroke-dasharray="3 2"/>'
-    )
-
-
-def _axis(histogram: Histogram) -> str:
-    """Draw the floor and three numbers."""
-    y = HEIGHT - BOTTOM
-    line = f'<line x1="{LEFT}" y1="{y}" x2="{WIDTH - RIGHT}" y2="{y}" stroke="{FAINT}"/>'
+def _floor(histogram: Histogram, frame: Frame, axis: Axis) -> str:
+    """Draw the floor and three numbers: both ends and the edge of a bar between."""
+    y = frame.bottom
     middle = histogram.start + histogram.width * (len(histogram.counts) // 2)
-    ends = ((histogram.start, "start"), (middle, "middle"), (histogram.stop, "end"))
-    texts = [
-        f'<text x="{_x(value, histogram):.1f}" y="{y + 16}" text-anchor="{anchor}" '
-        f'fill="{FAINT}">{value:g}{f" {escape(histogram.unit)}" if anchor == "end" else ""}</text>'
-        for value, anchor in ends
-        if anchor != "middle" or len(histogram.counts) > 2
-    ]
-    return line + "".join(texts)
-
-
-def _x(value: float, histogram: Histogram) -> float:
-    share = (value - histogram.start) / (histogram.stop - histogram.start)
-    return LEFT + share * (WIDTH - LEFT - RIGHT)
+    ends = [(axis.low, "start"), (middle, "middle"), (axis.high, "end")]
+    parts = [line((frame.left, y), (frame.right, y), FAINT)]
+    for value, anchor in ends if len(histogram.counts) > 2 else ends[::2]:
+        unit = f" {axis.label}" if axis.label and anchor == "end" else ""
+        at = (frame.x(axis, value), y + 16)
+        parts.append(text(at, tick_text(value) + unit, FAINT, anchor=anchor, px=12))
+    return "".join(parts)

@@ -6,18 +6,8 @@ import copy
 import xml.etree.ElementTree as ET
 from typing import Any
 
-import pytest
-
-from flare_core.report.rounds.charts import (
-    Line,
-    Pair,
-    Strip,
-    line_chart,
-    pair_chart,
-    strip_chart,
-    strips_of,
-)
-from flare_core.report.rounds.page import rounds_page
+from flare_core.report.charts.rows import Strip, strip_chart
+from flare_core.report.rounds import rounds_page, strips_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -46,10 +36,6 @@ VIEW: dict[str, Any] = {
                      {"case": "b", "organs": {"liver": EVIDENCE}}],
     }],
 }  # fmt: skip
-
-
-def svg(text: str) -> ET.Element:
-    return ET.fromstring(text.replace("&#8594;", "to"))
 
 
 def test_the_page_shows_decisions_evidence_curves_and_verdict():
@@ -82,14 +68,6 @@ def test_a_run_that_has_just_begun_has_a_page():
     assert "Strategy" in rounds_page(view | {"details": []})
 
 
-def test_pairs_lie_where_their_values_are():
-    drawn = svg(pair_chart("x", [Pair("Liver", 0.0, 1.0), Pair("Spleen", None, 0.5, bad=True)]))
-    circles = [float(each.get("cx")) for each in drawn.iter(f"{SVG}circle")]
-    assert circles[2] == pytest.approx((circles[0] + circles[1]) / 2, abs=0.2)
-    texts = [each.text for each in drawn.iter(f"{SVG}text")]
-    assert "0.000 to 1.000" in texts and "0.500" in texts
-
-
 def test_strips_count_accepted_and_refused():
     rows = [
         {"case": "a", "organs": {"liver": EVIDENCE}},
@@ -98,19 +76,5 @@ def test_strips_count_accepted_and_refused():
     ]
     found = strips_of(rows, {"a": {"liver"}}, "confidence")
     assert found == {"liver": ([0.9], [0.2])}
-    drawn = svg(strip_chart("x", [Strip("Liver", *found["liver"])]))
+    drawn = ET.fromstring(strip_chart("x", [Strip("Liver", *found["liver"])]))
     assert "1 / 1" in [each.text for each in drawn.iter(f"{SVG}text")]
-
-
-def test_a_curve_breaks_where_a_value_is_missing():
-    drawn = svg(line_chart("x", [Line("loss", [(0, 1.0), (1, 0.5), (2, None), (3, 0.2)])]))
-    assert len(list(drawn.iter(f"{SVG}polyline"))) == 1
-    assert len(list(drawn.iter(f"{SVG}circle"))) == 1  # a point alone is a dot
-    assert line_chart("x", [Line("loss", [(0, None)])]) == ""
-
-
-def test_higher_values_are_drawn_higher():
-    drawn = svg(line_chart("x", [Line("dsc", [(0, 0.1), (10, 0.9)])], least=0.0))
-    (line,) = drawn.iter(f"{SVG}polyline")
-    (x0, y0), (x1, y1) = (map(float, p.split(",")) for p in line.get("points").split())
-    assert x1 > x0 and y1 < y0

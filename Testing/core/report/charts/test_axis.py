@@ -4,7 +4,13 @@ import math
 
 import pytest
 
-from flare_core.report.evaluation.axis import Axis, decade_axis, distance_axis, share_axis, text
+from flare_core.report.charts.axis import (
+    Axis,
+    decade_axis,
+    distance_axis,
+    share_axis,
+    ticks_around,
+)
 
 
 def test_places_on_an_axis() -> None:
@@ -23,5 +29,13 @@ def test_axes_fit_their_values() -> None:
     assert decade_axis("mL", [0.0, math.nan]).low == 1.0
 
 
-def test_words_are_escaped() -> None:
-    assert "&lt;b&gt;" in text(0, 0, "<b>")
+@pytest.mark.parametrize(("low", "high"), [(0.97, 1.0), (1, 40), (-3, 7), (0, 1e-6), (5, 5)])
+def test_ticks_enclose_both_ends(low, high):
+    ticks = ticks_around(low, high)
+    assert ticks[0] <= low and ticks[-1] >= high and 2 <= len(ticks) <= 9
+
+
+def test_round_ticks_reach_the_largest_value():
+    for largest in (0.03, 0.1, 1.0, 7.3, 99.0, 3561.6, 80000.0):
+        ticks = ticks_around(0.0, largest, 4)
+        assert ticks[0] == 0 and ticks[-1] >= largest > ticks[-2] and 2 <= len(ticks) <= 9

@@ -8,15 +8,8 @@ from typing import Any
 
 from flare_core.anatomy.organs import organ
 from flare_core.report.case.page import list_of, page, section, table
-from flare_core.report.rounds.charts import (
-    Line,
-    Pair,
-    Strip,
-    line_chart,
-    pair_chart,
-    strip_chart,
-    strips_of,
-)
+from flare_core.report.charts.plane import Line, line_chart
+from flare_core.report.charts.rows import Pair, Strip, pair_chart, strip_chart
 
 View = Mapping[str, Any]
 
@@ -170,6 +163,30 @@ def _evidence(each: View) -> str:
             charts.append(f"<h3>{escape(title)}</h3>{strip_chart(title, strips, most)}")
     key = STRIP_KEY if each["decisions"] else REVIEW_KEY
     return _beside(charts) + key if charts else ""
+
+
+def strips_of(
+    rows: Sequence[Mapping[str, object]], decided: Mapping[str, set[str]], measure: str
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Return organ key -> values of a measure where the label was accepted, and where refused.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Evidence of cases: ``case`` and ``organs`` (key -> measures).
+    decided : mapping
+        Case -> accepted organs.
+    """
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        taken = decided.get(str(row["case"]), set())
+        organs = row["organs"]
+        assert isinstance(organs, Mapping)
+        for key, measures in organs.items():
+            value = measures[measure]
+            if value is not None and measures["volume_ml"]:
+                found.setdefault(key, ([], []))[0 if key in taken else 1].append(float(value))
+    return found
 
 
 def _decisions(rows: Sequence[View]) -> str:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from flare_core.anatomy.organs import ORGANS, organ
-from flare_core.report.svg import volume_chart
+from flare_core.report.charts.rows import Pair, pair_chart, volume_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -66,3 +66,13 @@ def test_names_are_escaped_and_no_organ_gives_a_chart_too():
     odd = replace(organ("liver"), name="<b>&")
     assert "<b>&" in texts(chart({}, [odd]))
     assert chart({}, []).tag == f"{SVG}svg"
+
+
+def test_pairs_lie_where_their_values_are():
+    drawn = ElementTree.fromstring(
+        pair_chart("x", [Pair("Liver", 0.0, 1.0), Pair("Spleen", None, 0.5, bad=True)])
+    )
+    circles = [float(each.get("cx")) for each in drawn.iter(f"{SVG}circle")]
+    assert circles[2] == pytest.approx((circles[0] + circles[1]) / 2, abs=0.2)
+    words = texts(drawn)
+    assert "0.000 → 1.000" in words and "0.500" in words

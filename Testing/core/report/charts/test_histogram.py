@@ -6,8 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from flare_core.datasets.summary.tables import Column, Table
-from flare_core.report.dataset.charts import (
+from flare_core.report.charts.histogram import (
     HEIGHT,
     LEFT,
     RIGHT,
@@ -17,31 +16,11 @@ from flare_core.report.dataset.charts import (
     histogram_svg,
     round_bars,
 )
-from flare_core.report.dataset.page import Gallery, dataset_page
-
-TABLE = Table("t", "A <table>", (Column("Name"), Column("mL", 1)), (("a & b", 2.25), ("c", None)))
 
 
 def elements(svg: str, tag: str) -> list[ET.Element]:
     root = ET.fromstring(svg)
     return root.findall(f"{{http://www.w3.org/2000/svg}}{tag}")
-
-
-def test_a_page_shows_tables_galleries_and_notes_and_escapes_them():
-    drawn = Histogram("Liver <1>", 0.0, 10.0, (1, 4, 2), "mL")
-    page = dataset_page("x <script>", [TABLE], [Gallery("Volumes", [drawn])], ["left out: <y>"])
-    assert "<script" not in page
-    for text in ("x &lt;script&gt;", "A &lt;table&gt;", "a &amp; b", "&lt;y&gt;", "Volumes"):
-        assert text in page
-    assert "<td>2.2</td>" in page
-    assert "<td>-</td>" in page
-    assert page.count("<svg") == 1
-    assert "default-src 'none'" in page
-
-
-def test_an_empty_gallery_is_left_out():
-    page = dataset_page("x", [TABLE], [Gallery("Nothing here", [])])
-    assert "Nothing here" not in page
 
 
 def test_bars_are_as_high_as_their_counts():

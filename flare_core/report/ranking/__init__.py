@@ -1,4 +1,0 @@
-"""The page of a ranking: places, significance maps, stability.
-
-Start at `page`.
-"""
