@@ -15,13 +15,14 @@ from FLARESegLib.correction.submission import (
 from FLARESegLib.scene import volumes
 from FLARESegLib.scene.kept_output import forget_output
 from FLARESegLib.scene.results import result_facts, show_result
-from FLARESegLib.scene.segment_identity import organ_segment_ids
+from FLARESegLib.scene.segment_identity import extra_names, make_lesion, organ_segment_ids
 from FLARESegLib.scene.volumes import finish, node_volume
 
 import slicer
-from flare_core.cases.store import open_store
+from flare_core.cases.store import LabelFacts, open_store
+from flare_core.datasets.stored import cases_of_store
 from flare_core.errors import InputError
-from flare_core.imaging.files import read_labels, read_volume, write_volume
+from flare_core.imaging.files import read_labels, read_volume, write_labels, write_volume
 
 PLACE = np.array(
     [[-0.8, 0, 0, 100], [0, -0.9, 0, 120], [0, 0, 2.5, -40], [0, 0, 0, 1]], dtype=float
@@ -59,7 +60,9 @@ def test_image_labels_and_facts_are_stored(result, place, draw):
     volume, node, labels = result
     grown = ((labels == 3) | (np.roll(labels, 1, axis=2) == 3)).astype(np.uint8)
     draw(node, organ_segment_ids(node)["spleen"], grown)
-    version = submit(place, node, ALL, author=" Dr. Ada ", note="spleen was too small")
+    version = submit(
+        place, node, ALL, author=" Dr. Ada ", patient=" P1 ", note="spleen was too small"
+    )
     facts = version.facts
     assert version.number == 1
     assert (facts.kind, facts.author, facts.note) == (
@@ -78,27 +81,113 @@ def test_image_labels_and_facts_are_stored(result, place, draw):
         record = store.case(version.case)
         assert record.name == "Case 7"
         image, stored = read_volume(record.image), read_labels(version.path)
-        assert record.status == "corrected"
+        assert (record.status, record.patient) == ("corrected", "P1")
     assert np.array_equal(image.array, node_volume(volume).array)
     assert image.geometry.same_grid(volumes.node_geometry(volume))
     assert np.array_equal(stored.array, current_labels(node, volume).array)
     assert stored.geometry.same_grid(image.geometry)
 
 
-def test_only_reviewed_organs_are_stored_and_absent_ones_are_named(result, place):
+def test_only_reviewed_organs_are_stored(result, place):
     _, node, labels = result
-    version = submit(place, node, ["spleen", "gallbladder"], author="Ada")
-    assert version.facts.annotated == ("spleen", "gallbladder")
-    assert version.facts.absent == ("gallbladder",)
+    version = submit(place, node, ["spleen"], author="Ada", patient="P1")
+    assert (version.facts.annotated, version.facts.absent) == (("spleen",), ())
     stored = read_labels(version.path).array
     assert np.array_equal(stored, np.where(labels == 3, 3, 0))
 
 
+def test_absent_is_said_on_purpose_and_kept(result, place):
+    _, node, labels = result
+    version = submit(place, node, ["liver"], absent=["gallbladder"], author="Ada", patient="P1")
+    assert version.facts.annotated == ("liver", "gallbladder")
+    assert version.facts.absent == ("gallbladder",)
+    assert result_facts(node)["absent"] == ["gallbladder"]
+    show_result(node.GetNodeReference("referenceImageGeometryRef"), labels, segmentationNode=node)
+    assert result_facts(node)["absent"] == ["gallbladder"]  # a model does not take it back
+
+
+def test_a_deleted_organ_is_not_absent(result, place):
+    _, node, _ = result
+    node.GetSegmentation().RemoveSegment(organ_segment_ids(node)["spleen"])
+    with pytest.raises(InputError, match="Spleen") as refusal:
+        submit(place, node, ALL, author="Ada", patient="P1")
+    assert "Absent" in refusal.value.parts[3]
+    assert not place.exists()
+    said = submit(place, node, ALL[:2], absent=["spleen"], author="Ada", patient="P1")
+    assert said.facts.absent == ("spleen",)
+
+
+def test_an_organ_that_is_there_is_not_absent(result, place):
+    _, node, _ = result
+    with pytest.raises(InputError, match="with voxels"):
+        submit(place, node, ["liver"], absent=["spleen"], author="Ada", patient="P1")
+    assert not place.exists()
+
+
+def test_absent_outlives_a_teacher_and_is_learnt(result, place, tmp_path):
+    """The teacher completes what nobody reviewed; what the person said stays and is trained on."""
+    _, node, labels = result
+    node.GetSegmentation().RemoveSegment(organ_segment_ids(node)["spleen"])
+    person = submit(place, node, ["liver"], absent=["spleen"], author="Ada", patient="P1")
+    with open_store(place) as store:
+        image = read_volume(store.case(person.case).image)
+        path = tmp_path / "teacher.nii.gz"
+        write_labels(path, image.with_array(labels), like=store.case(person.case).image)
+        present = ("liver", "right_kidney", "left_kidney")
+        facts = LabelFacts("pseudo", (*present, "spleen"), model="m-1")
+        with pytest.raises(InputError, match="a person said"):  # the teacher draws a spleen
+            store.add_labels(person.case, path, facts)
+        without = image.with_array(np.where(labels == 3, 0, labels).astype(np.uint8))
+        write_labels(path, without, like=store.case(person.case).image)
+        told = store.add_labels(person.case, path, LabelFacts("pseudo", present, model="m-1"))
+        assert told.facts.absent == ("spleen",)
+        assert store.case(person.case).absent == ("spleen",)
+        (case,) = cases_of_store(store)
+    assert "spleen" in case.annotated and case.absent == ("spleen",)
+
+
+def test_many_lesions_are_one_label(result, place, draw):
+    _, node, labels = result
+    for number, z in enumerate((3, 6)):
+        name = node.GetSegmentation().AddEmptySegment("", f"Metastasis {number}")
+        spot = np.zeros_like(labels)
+        spot[z, 6:8, 5:7] = 1
+        draw(node, name, spot, over=[])
+        make_lesion(node, name)
+    assert set(extra_names(node).values()) == set()
+    version = submit(place, node, ["liver", "lesion"], author="Ada", patient="P1")
+    stored = read_labels(version.path).array
+    assert np.count_nonzero(stored == 14) == 8
+    assert version.facts.annotated == ("liver", "lesion")
+
+
+def test_a_segment_that_is_no_organ_is_not_stored(result, place, draw):
+    _, node, labels = result
+    name = node.GetSegmentation().AddEmptySegment("", "Metastasis")
+    draw(node, name, (labels == 1).astype(np.uint8), over=[])
+    assert extra_names(node) == {name: "Metastasis"}
+    version = submit(place, node, ["liver"], author="Ada", patient="P1")
+    assert np.array_equal(read_labels(version.path).array, np.where(labels == 1, 1, 0))
+
+
+def test_a_new_scan_needs_a_patient_and_a_known_one_does_not(result, place, add_volume, small_ct):
+    _, node, _ = result
+    with pytest.raises(InputError, match="patient"):
+        submit(place, node, ALL, author="Ada")
+    first = submit(place, node, ALL, author="Ada", patient="P1")
+    array, labels = small_ct
+    copy = show_result(add_volume(array.astype(np.int32), PLACE, "copy"), labels)
+    second = submit(place, copy, ALL, author="Ada", case="another name")
+    assert (second.case, second.number) == (first.case, 2)
+    with open_store(place) as store:
+        assert [record.patient for record in store.cases()] == ["P1"]
+
+
 def test_twice_makes_two_versions_of_one_case(result, place, draw):
     _, node, labels = result
-    first = submit(place, node, ALL, author="Ada")
+    first = submit(place, node, ALL, author="Ada", patient="P1")
     draw(node, organ_segment_ids(node)["spleen"], (labels == 1).astype(np.uint8))
-    second = submit(place, node, ["spleen"], author="Bea")
+    second = submit(place, node, ["spleen"], author="Bea", patient="P1")
     assert (first.case, second.case) == ("Case 7", "Case 7")
     assert (first.number, second.number) == (1, 2)
     assert second.facts.parent == 1
@@ -111,27 +200,27 @@ def test_twice_makes_two_versions_of_one_case(result, place, draw):
 
 def test_the_same_scan_in_another_scene_is_the_same_case(result, place, add_volume, small_ct):
     _, node, _ = result
-    first = submit(place, node, ALL, author="Ada")
+    first = submit(place, node, ALL, author="Ada", patient="P1")
     array, labels = small_ct
     again = show_result(add_volume(array, PLACE, "another name"), labels)
-    second = submit(place, again, ALL, author="Ada")
+    second = submit(place, again, ALL, author="Ada", patient="P1")
     assert (second.case, second.number) == (first.case, 2)
 
 
 def test_another_scan_of_the_same_name_is_another_case(result, place, add_volume, small_ct):
     _, node, _ = result
-    submit(place, node, ALL, author="Ada")
+    submit(place, node, ALL, author="Ada", patient="P1")
     array, labels = small_ct
     other = show_result(add_volume(array + np.int16(5), PLACE, "case 7"), labels)
-    second = submit(place, other, ALL, author="Ada")
+    second = submit(place, other, ALL, author="Ada", patient="P1")
     assert second.case.startswith("case 7-")
     assert second.number == 1
 
 
 def test_a_name_can_be_given(result, place):
     _, node, _ = result
-    assert submit(place, node, ALL, author="Ada", case="trial 12").case == "trial 12"
-    assert submit(place, node, ALL, author="Ada").case == "trial 12"
+    assert submit(place, node, ALL, author="Ada", patient="P1", case="trial 12").case == "trial 12"
+    assert submit(place, node, ALL, author="Ada", patient="P1").case == "trial 12"
 
 
 def test_a_scan_from_a_file_is_copied_bit_by_bit_or_linked(
@@ -141,12 +230,12 @@ def test_a_scan_from_a_file_is_copied_bit_by_bit_or_linked(
     source = tmp_path / "scan.nii.gz"
     write_volume(source, node_volume(volume))
     node = show_result(load(scene, source, "scan"), labels)
-    version = submit(place, node, ALL, author="Ada")
+    version = submit(place, node, ALL, author="Ada", patient="P1")
     with open_store(place) as store:
         record = store.case(version.case)
         assert not record.linked
         assert record.image.read_bytes() == source.read_bytes()
-    linked = submit(place.with_name("linked"), node, ALL, author="Ada", link=True)
+    linked = submit(place.with_name("linked"), node, ALL, author="Ada", patient="P1", link=True)
     with open_store(place.with_name("linked")) as store:
         assert store.case(linked.case).linked
         assert store.case(linked.case).image == source
@@ -163,12 +252,12 @@ def test_a_scan_that_was_moved_or_edited_is_written_as_it_is_now(
     shift = np.eye(4)
     shift[:3, 3] = 10, 0, 0
     add_transform(loaded, shift)
-    moved = submit(place, show_result(loaded, labels), ALL, author="Ada", link=True)
+    moved = submit(place, show_result(loaded, labels), ALL, author="Ada", patient="P1", link=True)
     edited = load(scene, source, "edited")
     voxels = volumes.voxels(edited)
     voxels[0, 0, 0] = 77
     slicer.util.arrayFromVolumeModified(edited)
-    second = submit(place, show_result(edited, labels), ALL, author="Ada", link=True)
+    second = submit(place, show_result(edited, labels), ALL, author="Ada", patient="P1", link=True)
     with open_store(place) as store:
         assert not store.case(moved.case).linked
         here = read_volume(store.case(moved.case).image).geometry
@@ -212,7 +301,7 @@ def test_a_volume_without_dicom_has_no_patient(result):
 def test_labels_that_no_model_made_are_an_experts(result, place):
     _, node, _ = result
     forget_output(node)
-    facts = submit(place, node, ALL, author="Ada").facts
+    facts = submit(place, node, ALL, author="Ada", patient="P1").facts
     assert (facts.kind, facts.model, facts.settings) == ("expert", "", {})
 
 
@@ -221,9 +310,9 @@ def test_what_is_missing_is_told_before_anything_is_written(result, place):
     with pytest.raises(InputError, match="author"):
         submit(place, node, ALL, author=" ")
     with pytest.raises(InputError, match="at least one organ"):
-        submit(place, node, [], author="Ada")
+        submit(place, node, [], author="Ada", patient="P1")
     with pytest.raises(InputError, match="organ"):
-        submit(place, node, ["livver"], author="Ada")
+        submit(place, node, ["livver"], author="Ada", patient="P1")
     assert not place.exists()
 
 
@@ -237,13 +326,13 @@ def test_values_come_from_names_whatever_was_done_to_the_segments(result, place,
     again = segmentation.AddEmptySegment("", "Spleen")
     draw(node, again, (labels == 3).astype(np.uint8))
     segmentation.ReorderSegments([again], segmentation.GetNthSegmentID(0))
-    version = submit(place, node, ALL, author="Ada")
+    version = submit(place, node, ALL, author="Ada", patient="P1")
     assert np.array_equal(read_labels(version.path).array, labels)
 
 
 def test_writing_needs_no_scene(result, place, scene):
     _, node, labels = result
-    submission = finish(submission_steps(node, ALL, author="Ada"))
+    submission = finish(submission_steps(node, ALL, author="Ada", patient="P1"))
     scene.Clear(1)
     version = store_submission(place, replace(submission, note="later"))
     assert np.array_equal(read_labels(version.path).array, labels)

@@ -105,7 +105,8 @@ def _layers(segmentationNode: slicer.vtkMRMLSegmentationNode, found: Identified)
     """Return the images to paint in their order; lesions come last, and so on top."""
     segmentation = segmentationNode.GetSegmentation()
     layers: dict[tuple[slicer.vtkOrientedImageData, bool], _Layer] = {}
-    for key, number in found.segments.items():
+    segments = [(key, number) for key, number in found.segments.items() if key != LESION.key]
+    for key, number in (*segments, *((LESION.key, each) for each in found.lesions)):
         segment = segmentation.GetSegment(number)
         image = segment.GetRepresentation(BINARY)
         if image is None or image.IsEmpty():

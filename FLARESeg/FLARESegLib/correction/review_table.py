@@ -1,4 +1,4 @@
-"""The organs of a result with a tick for "reviewed" and what was changed by hand."""
+"""The organs of a result: ticks for "reviewed" and "absent", and what was changed by hand."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from FLARESegLib.correction.corrections import OrganChange
 
 KEY_ROLE = qt.Qt.UserRole
+REVIEWED, ABSENT, ORGAN, CHANGED = range(4)
+"""Columns of the table."""
 
 
 class ReviewTable:
@@ -23,33 +25,39 @@ class ReviewTable:
 
     def __init__(self, table: Any) -> None:
         self.ticked = Signal()
-        """Called when a person has ticked or unticked an organ."""
+        """Called when a person has ticked or unticked anything."""
         self.table = table
         self.keys: tuple[str, ...] = ()
         self._filling = False
         table.connect("itemChanged(QTableWidgetItem*)", self._changed)
 
-    def fill(self, organs: Iterable[Organ], reviewed: Iterable[str] = ()) -> None:
-        """Show these organs, those of `reviewed` ticked."""
-        organs, ticked = tuple(organs), set(reviewed)
+    def fill(
+        self, organs: Iterable[Organ], reviewed: Iterable[str] = (), absent: Iterable[str] = ()
+    ) -> None:
+        """Show these organs, those of `reviewed` and of `absent` ticked."""
+        organs, gone = tuple(organs), set(absent)
+        ticked = {*reviewed, *gone}
         self._filling = True
         self.keys = tuple(target.key for target in organs)
         set_titles(
             self.table,
-            (_("Reviewed"), _("Organ"), _("voxels"), _("mL"), _("DSC")),
+            (_("Reviewed"), _("Absent"), _("Organ"), _("Changed by hand")),
             (
                 _("Tick what you have looked at from end to end."),
+                _(
+                    "Tick what this patient does not have (removed, or never there). Deleting a "
+                    "segment does not say so."
+                ),
                 "",
-                _("Voxels that differ from the model's output"),
-                _("Their volume"),
-                _("Overlap with the model's output: 1 is unchanged"),
+                _("Against the model's own output"),
             ),
         )
         self.table.setRowCount(len(organs))
         for row, target in enumerate(organs):
-            self._put_tick(row, target.key, target.key in ticked)
-            self.table.setItem(row, 1, qt.QTableWidgetItem(target.name))
-        fit(self.table)
+            self._put_tick(row, REVIEWED, target.key, target.key in ticked)
+            self._put_tick(row, ABSENT, target.key, target.key in gone)
+            self.table.setItem(row, ORGAN, qt.QTableWidgetItem(target.name))
+        fit(self.table, stretch=CHANGED)
         self._filling = False
 
     def show_changes(self, changes: Sequence[OrganChange] | None, there: Iterable[str]) -> None:
@@ -66,28 +74,32 @@ class ReviewTable:
         by_key = {change.organ: change for change in changes or ()}
         present = set(there)
         for row, key in enumerate(self.keys):
-            change = by_key.get(key)
-            texts = ("", "", "") if changes is None else change_texts(change, key in present)
-            for column, text in enumerate(texts, start=2):
-                item = qt.QTableWidgetItem(text)
-                item.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
-                self.table.setItem(row, column, item)
-        fit(self.table)
+            text = "" if changes is None and key in present else _("no voxel")
+            if changes is not None:
+                text = change_text(by_key.get(key), key in present)
+            item = qt.QTableWidgetItem(text)
+            item.setToolTip(change_tip(by_key.get(key)))
+            self.table.setItem(row, CHANGED, item)
+        fit(self.table, stretch=CHANGED)
         self._filling = False
 
     @property
     def reviewed(self) -> tuple[str, ...]:
-        """Keys of the ticked organs."""
-        return tuple(
-            key
-            for row, key in enumerate(self.keys)
-            if self.table.item(row, 0).checkState() == qt.Qt.Checked
-        )
+        """Keys of the organs that are ticked as reviewed, those that are absent among them."""
+        return self._ticked(REVIEWED)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Keys of the organs of which a person says that the patient does not have them."""
+        return self._ticked(ABSENT)
 
     def tick(self, key: str, *, reviewed: bool = True) -> None:
-        """Tick an organ, as a person would."""
-        item = self.table.item(self.keys.index(key), 0)
-        item.setCheckState(qt.Qt.Checked if reviewed else qt.Qt.Unchecked)
+        """Tick an organ as reviewed, as a person would."""
+        self._set(self.keys.index(key), REVIEWED, reviewed)
+
+    def say_absent(self, key: str, *, absent: bool = True) -> None:
+        """Tick an organ as absent, as a person would."""
+        self._set(self.keys.index(key), ABSENT, absent)
 
     @property
     def chosen(self) -> str:
@@ -100,27 +112,58 @@ class ReviewTable:
         if key in self.keys:
             self.table.selectRow(self.keys.index(key))
 
-    def _put_tick(self, row: int, key: str, ticked: bool) -> None:
+    def _ticked(self, column: int) -> tuple[str, ...]:
+        return tuple(
+            key
+            for row, key in enumerate(self.keys)
+            if self.table.item(row, column).checkState() == qt.Qt.Checked
+        )
+
+    def _set(self, row: int, column: int, on: bool) -> None:
+        state = qt.Qt.Checked if on else qt.Qt.Unchecked
+        self.table.item(row, column).setCheckState(state)
+
+    def _put_tick(self, row: int, column: int, key: str, ticked: bool) -> None:
         item = qt.QTableWidgetItem()
         flags = int(qt.Qt.ItemIsUserCheckable) | int(qt.Qt.ItemIsEnabled)
         item.setFlags(flags | int(qt.Qt.ItemIsSelectable))
         item.setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
         item.setData(KEY_ROLE, key)
-        self.table.setItem(row, 0, item)
+        self.table.setItem(row, column, item)
 
     def _changed(self, item: Any) -> None:
-        if not self._filling and item.column() == 0:
-            self.ticked.emit()
+        """Keep the two ticks of a row together: who says "absent" has looked."""
+        if self._filling or item.column() not in (REVIEWED, ABSENT):
+            return
+        row, on = item.row(), item.checkState() == qt.Qt.Checked
+        self._filling = True
+        if item.column() == ABSENT and on:
+            self._set(row, REVIEWED, on=True)
+        elif item.column() == REVIEWED and not on:
+            self._set(row, ABSENT, on=False)
+        self._filling = False
+        self.ticked.emit()
 
 
-def change_texts(change: OrganChange | None, there: bool) -> tuple[str, str, str]:
-    """Return the cells of an organ: voxels, mL, DSC.
+def change_text(change: OrganChange | None, there: bool) -> str:
+    """Return what the table says of an organ: how much was changed, and whether it is there.
 
     Examples
     --------
-    >>> change_texts(None, True), change_texts(None, False)
-    (('0', '0.00', '1.000'), ('', '', 'not there'))
+    >>> change_text(None, True), change_text(None, False)
+    ('no', 'no voxel')
     """
     if change is not None and change.changed_voxels:
-        return (str(change.changed_voxels), f"{change.changed_ml:.2f}", f"{change.dsc:.3f}")
-    return ("0", "0.00", "1.000") if there else ("", "", _("not there"))
+        changed = _("{ml:.2f} mL, DSC {dsc:.3f}").format(ml=change.changed_ml, dsc=change.dsc)
+        return changed if there else _("erased ({ml:.2f} mL)").format(ml=change.changed_ml)
+    return _("no") if there else _("no voxel")
+
+
+def change_tip(change: OrganChange | None) -> str:
+    """Return the change of an organ in full; empty if there is none."""
+    if change is None or not change.changed_voxels:
+        return ""
+    return _(
+        "{voxels} voxels differ from the model's output, {ml:.2f} mL; the overlap is DSC {dsc:.3f} "
+        "(1 is unchanged)"
+    ).format(voxels=change.changed_voxels, ml=change.changed_ml, dsc=change.dsc)

@@ -4,9 +4,10 @@
 `store_submission` writes them and touches no node (any thread); `submit` does both at once.
 
 Only the organs that a person has reviewed are stored; the others count as not annotated, and none
-of their voxels goes along. A name or number of the patient is never written: scans of one patient
-are kept together by a hash of the DICOM patient ID. It is a pseudonym, not anonymous: who knows
-the ID can compute the hash as well.
+of their voxels goes along. That a patient does not have an organ is said on purpose (`absent`),
+never by deleting its segment. A name or number of the patient is never written: scans of one
+patient are kept together by a hash of the DICOM patient ID, or by a code that the person gives. The
+hash is a pseudonym, not anonymous: who knows the ID can compute it as well.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from flare_core.imaging.itk import compact
 from flare_core.imaging.volume import Volume
 from FLARESegLib.correction.corrections import count_changes, label_steps, volume_of
 from FLARESegLib.scene.kept_output import KeptOutput, kept_output
+from FLARESegLib.scene.results import ABSENT, FACT, result_facts
 from FLARESegLib.scene.results import CASE as CASE
-from FLARESegLib.scene.results import FACT, result_facts
 from FLARESegLib.scene.results import VERSION as VERSION
 from FLARESegLib.scene.subject_place import ancestor_attribute
 from FLARESegLib.scene.volumes import copy_steps, finish
@@ -61,6 +62,8 @@ class Submission:
     """The model's output, if the labels are a correction of it."""
     reviewed: tuple[Organ, ...]
     """What a person has looked at."""
+    absent: tuple[Organ, ...]
+    """Of these, what the person says this patient does not have."""
     author: str
     """Who."""
     note: str
@@ -74,7 +77,7 @@ class Submission:
     case_suggested: str
     """Name to take otherwise, changed if another scan has it."""
     patient: str
-    """Pseudonym of the patient; empty if nothing is known."""
+    """Pseudonym of the patient, or the person's code; empty if nothing is known."""
     link: bool
     """Whether the scan's own file stays where it is instead of being copied."""
 
@@ -85,6 +88,8 @@ def submit(
     reviewed: Iterable[str],
     *,
     author: str,
+    absent: Iterable[str] = (),
+    patient: str = "",
     volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None,
     case: str | None = None,
     link: bool = False,
@@ -95,6 +100,8 @@ def submit(
         segmentationNode,
         reviewed,
         author=author,
+        absent=absent,
+        patient=patient,
         volumeNode=volumeNode,
         case=case,
         link=link,
@@ -110,6 +117,8 @@ def submission_steps(
     reviewed: Iterable[str],
     *,
     author: str,
+    absent: Iterable[str] = (),
+    patient: str = "",
     volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None,
     case: str | None = None,
     link: bool = False,
@@ -122,9 +131,14 @@ def submission_steps(
     segmentationNode : vtkMRMLSegmentationNode
         The corrected result.
     reviewed : iterable of str
-        Organs that the person has looked at; one without a voxel is stored as absent.
+        Organs that the person has looked at.
     author : str
         Who corrected it.
+    absent : iterable of str
+        Organs that this patient does not have, as the person says; they count as reviewed.
+    patient : str
+        A code for the patient, the same for all scans of one; by default the pseudonym of the
+        DICOM patient ID. Without either only a scan that the store has already can be submitted.
     volumeNode : vtkMRMLScalarVolumeNode, optional
         The CT; by default the one it was made from.
     case : str, optional
@@ -138,11 +152,14 @@ def submission_steps(
     Raises
     ------
     InputError
-        If nothing was reviewed, nobody says who, or the labels are not clear (`current_labels`).
+        If nothing was reviewed, nobody says who, the labels are not clear (`current_labels`), a
+        reviewed organ has no voxel and is not said to be absent, or an absent one has voxels.
     """
     volume = volumeNode or volume_of(segmentationNode)
-    organs = _checked(reviewed, author)
+    gone = parse_organs(tuple(absent)) if (absent := tuple(absent)) else ()
+    organs = _checked((*reviewed, *(target.key for target in gone)), author)
     labels = yield from label_steps(segmentationNode, volume)
+    check_presence(labels, organs, gone)
     image = yield from copy_steps(volume)
     made = result_facts(segmentationNode)
     kept = kept_output(segmentationNode)
@@ -152,13 +169,14 @@ def submission_steps(
         labels,
         kept if kept is not None and kept.shape == labels.array.shape else None,
         organs,
+        gone,
         author.strip(),
         note,
         made,
         case or "",
         made.get(CASE, ""),
         safe_name(_case_name(volume)),
-        patient_key(volume),
+        patient.strip() or patient_key(volume),
         link,
     )
 
@@ -184,8 +202,9 @@ def store_submission(folder: str | Path, submission: Submission) -> LabelVersion
 def remember_submission(
     segmentationNode: slicer.vtkMRMLSegmentationNode, version: LabelVersion
 ) -> None:
-    """Write into the segmentation under which name it is stored, for the next version."""
-    for name, value in ((CASE, version.case), (VERSION, version.number)):
+    """Write into the segmentation where it is stored and what is absent, for the next version."""
+    facts = {CASE: version.case, VERSION: version.number, ABSENT: list(version.facts.absent)}
+    for name, value in facts.items():
         segmentationNode.SetAttribute(FACT + name, json.dumps(value))
 
 
@@ -194,6 +213,53 @@ def patient_key(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> str:
     number = ancestor_attribute(volumeNode, "Patient", PATIENT_ID).strip()
     number = number or (volumeNode.GetAttribute(PATIENT_ID) or "").strip()
     return f"patient-{_hashed(number)}" if number else ""
+
+
+def check_patient(patient: str) -> None:
+    """Refuse a new scan of which nobody says whose it is.
+
+    A scan named after itself would be a patient of its own, and a second scan of the same person
+    could be learnt from while the first is kept aside.
+
+    Raises
+    ------
+    InputError
+        If `patient` is empty.
+    """
+    if not patient.strip():
+        raise InputError(
+            "patient",
+            "nothing, and the scan did not come from DICOM",
+            "a code that all scans of one patient share; not the patient's name",
+            "Enter a code for the patient, such as P012.",
+        )
+
+
+def check_presence(labels: Volume, reviewed: tuple[Organ, ...], absent: tuple[Organ, ...]) -> None:
+    """See that each reviewed organ has voxels, or was said to be absent, and not both.
+
+    Raises
+    ------
+    InputError
+        If one does not.
+    """
+    counts = _counts(labels)
+    lost = [o.name for o in reviewed if not counts[o.id] and o not in absent]
+    if lost:
+        raise InputError(
+            ", ".join(lost),
+            "reviewed, but without a voxel",
+            "voxels, or the statement that this patient does not have it",
+            "Tick Absent if the patient does not have it; otherwise draw it, or untick Reviewed.",
+        )
+    there = [o.name for o in absent if counts[o.id]]
+    if there:
+        raise InputError(
+            ", ".join(there),
+            "said to be absent, but with voxels",
+            "one of the two",
+            "Delete its segment, or untick Absent.",
+        )
 
 
 def _checked(reviewed: Iterable[str], author: str) -> tuple[Organ, ...]:
@@ -215,7 +281,6 @@ def _facts(submission: Submission, parent: int | None) -> LabelFacts:
             for change in count_changes(kept.whole(), labels.array, voxel_ml)
             if organ(change.organ) in organs
         }
-    counts = _counts(labels)
     return LabelFacts(
         kind="expert" if kept is None else "corrected",
         annotated=tuple(target.key for target in organs),
@@ -225,7 +290,7 @@ def _facts(submission: Submission, parent: int | None) -> LabelFacts:
         parent=parent,
         edited_ml=edited,
         note=submission.note,
-        absent=tuple(target.key for target in organs if not counts[target.id]),
+        absent=tuple(target.key for target in submission.absent),
     )
 
 
@@ -290,14 +355,15 @@ def _known_case(store: CaseStore, submission: Submission) -> CaseRecord | None:
 def _new_case(store: CaseStore, submission: Submission, scratch: Path) -> CaseRecord:
     """Add the scan to the store; if it is there under another name, that is its case."""
     image, own = _image_file(submission, scratch)
+    same = store.case_of_image(image)
+    if same is not None:
+        return same
     name = submission.case
     if not name:
-        same = store.case_of_image(image)
-        if same is not None:
-            return same
         name = submission.case_before or submission.case_suggested
         if key_of(name) in {key_of(record.name) for record in store.cases()}:
             name = safe_name(f"{name[:60]}-{sha256_of(image)[:8]}")
+    check_patient(submission.patient)
     return store.add_case(
         image,
         name=name,

@@ -1,12 +1,18 @@
-"""How the panel's tables look: narrow rows, no row numbers, columns as wide as their content."""
+"""How the panel's tables look: narrow rows, no row numbers, columns that fit into the dock."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import qt
+
 PADDING = 8
 """Pixels of a row beside its text."""
+NARROWEST = 24
+"""Pixels of a column at least, so that one that stretches never vanishes."""
+WIDEST = 26
+"""Characters of a column at most, where another one takes what is left."""
 
 
 def set_titles(table: Any, titles: Sequence[str], tips: Sequence[str] = ()) -> None:
@@ -22,7 +28,29 @@ def set_titles(table: Any, titles: Sequence[str], tips: Sequence[str] = ()) -> N
     rows.setDefaultSectionSize(height)
 
 
-def fit(table: Any) -> None:
-    """Fit the columns to what is in them; a table without rows is not shown at all."""
+def fit(table: Any, stretch: int | None = None) -> None:
+    """Fit the columns to what is in them; a table without rows is not shown at all.
+
+    Parameters
+    ----------
+    table : QTableWidget
+    stretch : int, optional
+        Column that takes what the others leave of the dock's width; its texts are cut with dots
+        where they are longer, so they need a tool tip. Without it the table is as wide as it is.
+    """
+    header = table.horizontalHeader()
+    if stretch is not None:  # set first: resizing leaves a column that stretches alone
+        header.setMinimumSectionSize(NARROWEST)
+        header.setSectionResizeMode(stretch, qt.QHeaderView.Stretch)
     table.resizeColumnsToContents()
+    if stretch is not None:
+        _narrow(table, stretch)
     table.setVisible(table.rowCount > 0)
+
+
+def _narrow(table: Any, stretch: int) -> None:
+    """Cut columns that one long text would make too wide."""
+    most = WIDEST * table.fontMetrics().averageCharWidth()
+    for column in range(table.columnCount):
+        if column != stretch and table.columnWidth(column) > most:
+            table.setColumnWidth(column, most)

@@ -42,7 +42,9 @@ DATE = "date"
 """Fact: when the labels came into the scene, ISO 8601, UTC."""
 CASE, VERSION = "case", "case_version"
 """Facts: where it was submitted (`submission`): the case's name and the version's number."""
-STAYING = (CASE, VERSION)
+ABSENT = "absent"
+"""Fact: keys of the organs of which a person said that this patient does not have them."""
+STAYING = (CASE, VERSION, ABSENT)
 """Facts that a new run leaves as they are."""
 
 Done = Generator[float, None, slicer.vtkMRMLSegmentationNode]
@@ -182,13 +184,33 @@ def result_facts(segmentationNode: slicer.vtkMRMLSegmentationNode) -> dict[str, 
     }
 
 
+def results_in(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSegmentationNode]:
+    """Return all results of this module in a scene, whichever CT they are of."""
+    nodes = nodes_of(scene, "vtkMRMLSegmentationNode")
+    return [node for node in nodes if node.GetAttribute(FACT + ASKED)]
+
+
+def show_alone(
+    scene: slicer.vtkMRMLScene, segmentationNode: slicer.vtkMRMLSegmentationNode | None
+) -> None:
+    """Show one result and hide the other ones of this module, which lie on other CTs or versions.
+
+    None hides all of them; segmentations that other modules made stay as they are.
+    """
+    for node in results_in(scene):
+        display = node.GetDisplayNode()
+        wanted = node is segmentationNode
+        if display is not None and bool(display.GetVisibility()) != wanted:
+            display.SetVisibility(wanted)
+
+
 def result_of(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode | None:
     """Return the newest result for a volume, or None."""
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     found = [
         node
-        for node in nodes_of(volumeNode.GetScene(), "vtkMRMLSegmentationNode")
-        if node.GetNodeReferenceID(role) == volumeNode.GetID() and node.GetAttribute(FACT + ASKED)
+        for node in results_in(volumeNode.GetScene())
+        if node.GetNodeReferenceID(role) == volumeNode.GetID()
     ]
     return found[-1] if found else None
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import vtk
 
 import slicer
-from flare_core.anatomy.organs import Organ, organ
+from flare_core.anatomy.organs import LESION, Organ, organ
 from flare_core.anatomy.terminology import organ_of_terminology, terminology_text
 from flare_core.errors import InputError
 
@@ -34,6 +34,8 @@ class Identified:
     """IDs of the segments that are no organ of ours, or copies of one."""
     doubts: tuple[str, ...]
     """Sentences about segments whose name and code contradict, or that are twice there."""
+    lesions: tuple[str, ...] = ()
+    """IDs of all segments that are lesions; a patient may have many, an organ is there once."""
 
 
 def identify(segmentationNode: slicer.vtkMRMLSegmentationNode) -> Identified:
@@ -55,12 +57,35 @@ def identify(segmentationNode: slicer.vtkMRMLSegmentationNode) -> Identified:
             extras.append(number)
         else:
             found.setdefault(target.key, []).append(number)
+    lesions = found.get(LESION.key, [])
     chosen = {}
     for key, numbers in found.items():
+        if key == LESION.key:
+            chosen[key] = numbers[0]
+            continue
         chosen[key], doubt = _one_of(segmentation, organ(key), numbers)
         extras += [number for number in numbers if number != chosen[key]]
         doubts += doubt
-    return Identified(chosen, tuple(extras), tuple(doubts))
+    return Identified(chosen, tuple(extras), tuple(doubts), tuple(lesions))
+
+
+def extra_names(segmentationNode: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
+    """Return segment ID -> name of the segments that are no organ of ours, the empty ones too."""
+    segmentation = segmentationNode.GetSegmentation()
+    extras = identify(segmentationNode).extras
+    return {number: segmentation.GetSegment(number).GetName() or number for number in extras}
+
+
+def make_lesion(segmentationNode: slicer.vtkMRMLSegmentationNode, number: str) -> None:
+    """Say that a segment is a lesion; its name, such as ``Metastasis``, stays as it is.
+
+    A name that names an organ would contradict the code, so it gets ``Lesion`` before it.
+    """
+    segment = segmentationNode.GetSegmentation().GetSegment(number)
+    named = _by_name(segment)
+    write_identity(segment, LESION)
+    if named is not None and named != LESION:
+        segment.SetName(f"{LESION.name} ({segment.GetName()})")
 
 
 def organ_segment_ids(segmentationNode: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:

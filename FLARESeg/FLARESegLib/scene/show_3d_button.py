@@ -6,13 +6,14 @@ Surfaces are dropped when the button is released: as long as they exist, each ed
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 from FLARESegLib.qt.event_loop import EventLoop
 from FLARESegLib.qt.translation import _
 from FLARESegLib.scene import views
 from FLARESegLib.scene.result_segments import SURFACE
-from FLARESegLib.scene.surfaces import show_3d, surface_steps
+from FLARESegLib.scene.surfaces import reveal_steps, show_3d, surface_steps
 
 TICK_S = 0.01
 """How often the work in the other thread is looked after."""
@@ -55,7 +56,7 @@ class Show3DButton:
         if node is None or node.GetScene() is None:
             return
         if checked:
-            self._steps = surface_steps(node)
+            self._steps = _all_steps(node)
             self._button.setText(_("Making surfaces..."))
             self._tick(self._steps)
         else:
@@ -64,7 +65,7 @@ class Show3DButton:
             node.GetSegmentation().RemoveRepresentation(SURFACE)
 
     def _tick(self, steps: Any) -> None:
-        """Look after the work; show the surfaces when they are there."""
+        """Take the next step, unless the work was stopped or the segmentation is gone."""
         if steps is not self._steps:
             return
         if self._segmentation.GetScene() is None:
@@ -73,14 +74,22 @@ class Show3DButton:
             self._loop.call_later(TICK_S, lambda: self._tick(steps))
         else:
             self._stop()
-            show_3d(self._segmentation)
-            views.reset_3d()
 
     def _stop(self) -> None:
         steps, self._steps = self._steps, None
         if steps is not None:
             steps.close()
         self._button.setText(_("Show 3D"))
+
+
+def _all_steps(segmentation: Any) -> Generator[float, None, None]:
+    """Make the surfaces, bring a 3D view to the screen, show them in it one after the other."""
+    yield from surface_steps(segmentation)
+    views.show_3d_view()
+    yield 1.0
+    yield from reveal_steps(segmentation)
+    views.reset_3d()
+    yield 1.0
 
 
 def is_shown_3d(segmentation: Any) -> bool:

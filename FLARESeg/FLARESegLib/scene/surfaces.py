@@ -78,6 +78,29 @@ def show_3d(segmentationNode: slicer.vtkMRMLSegmentationNode, visible: bool = Tr
     display.SetVisibility3D(visible)
 
 
+def reveal_steps(segmentationNode: slicer.vtkMRMLSegmentationNode) -> Generator[float, None, None]:
+    """Show surfaces that are there, one organ a step; drawing all at once would hold Qt up.
+
+    Stopped in between, or when a segment vanishes, every segment is as visible as it was.
+    """
+    display = segmentationNode.GetDisplayNode()
+    hidden = [n for n in segment_ids(segmentationNode) if display.GetSegmentVisibility3D(n)]
+    was_modifying = display.StartModify()
+    for number in hidden:
+        display.SetSegmentVisibility3D(number, False)
+    display.EndModify(was_modifying)
+    try:
+        show_3d(segmentationNode)
+        yield 0.0
+        for done, number in enumerate(list(hidden), 1):
+            display.SetSegmentVisibility3D(number, True)
+            hidden.remove(number)
+            yield done / (done + len(hidden))
+    finally:
+        for number in hidden:
+            display.SetSegmentVisibility3D(number, True)
+
+
 def smoothing_of(segmentationNode: slicer.vtkMRMLSegmentationNode) -> float:
     """Return the segmentation's smoothing factor, 0 (none) to 1 (strong)."""
     rule = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule

@@ -1,63 +1,86 @@
-"""A chart of organ volumes: bars against the band of usual volumes, each organ in its colour.
+"""A chart of organ volumes: a row for each organ, its volume against the band of usual volumes.
 
 A liver has 300 times the volume of an adrenal gland, so the axis is not mL: 100 % is the middle of
-an organ's usual range. Organs without a range, or not found, are left out.
+an organ's usual range. Organs without a range, or not found, are left out. One that the scan's edge
+cuts is a diamond and says so: the band is that of a whole organ.
+
+Rows, because names are long: `scene.axis_names` writes them beside the axis. Slicer's own nodes
+know numbers only, so the series carry numbers and names as well, for the legend.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 
 import vtk
 
 import slicer
 from flare_core.anatomy.organs import ALL_TARGETS, Organ
+from flare_core.segment.statistics import StatisticsRow
+from FLARESegLib.qt.translation import _
+from FLARESegLib.scene.axis_names import NAMES_ATTRIBUTE
 
 CHART_ROLE = "FLARESeg.volumeChart"
 """Node reference from the segmentation to its chart."""
 DATA_ROLE = "FLARESeg.data"
 """Node reference from the chart to its table."""
-POSITION, NAME = "Position", "Organ"
-VOLUME, LOW, HIGH = "Volume [%]", "Usual from [%]", "Usual to [%]"
-"""Columns of that table."""
+POSITION, NAME = "Row", "Organ"
+VOLUME, USUAL = "Volume [%]", "Usual [%]"
+"""Columns of that table; every organ has a column of its own with the row of its marker."""
+EACH = 3
+"""Lines of the table for an organ: from, to, and a gap that ends its band."""
 
-GREY, BAND = (0.75, 0.75, 0.75), (0.35, 0.35, 0.35)
-"""Of the bars and of the band."""
-MARKER_SIZE, BAND_WIDTH = 12.0, 2.0
-LEGEND_SPACE = 1.45
-"""The axis is this much longer than the bars need, so that the legend hides none."""
+BAND = (0.8, 0.8, 0.8)
+BAND_WIDTH, MARKER_SIZE = 10.0, 12.0
+LEAST_RANGE = 200.0
+"""The axis reaches this many percent at least."""
+LEGEND_SPACE = 1.6
+"""The axis is this much longer where a legend stands in it, so that it hides nothing."""
+LIGHTER = 0.35
+"""How far the colour of a left organ goes towards white: both of a pair have one in the table."""
 
 Values = dict[str, list[float]]
+Colour = tuple[float, float, float]
 
 
-def draw_volumes(
-    segmentationNode: slicer.vtkMRMLSegmentationNode, volumes_ml: Mapping[str, float]
-) -> slicer.vtkMRMLPlotChartNode:
-    """Draw volumes (organ key -> mL) into the segmentation's chart, made if it is not there."""
+def chart_steps(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, rows: Sequence[StatisticsRow]
+) -> Generator[float, None, slicer.vtkMRMLPlotChartNode]:
+    """Draw the volumes of statistics into the segmentation's chart in short steps; return it."""
+    volumes = {row.organ: row.value for row in rows if row.measure == "volume" and row.value > 0}
+    cut = {row.organ for row in rows if row.measure == "touches_border" and row.value == 1.0}
+    return (yield from draw_steps(segmentationNode, volumes, cut))
+
+
+def draw_steps(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    volumes_ml: Mapping[str, float],
+    cut: Collection[str] = (),
+) -> Generator[float, None, slicer.vtkMRMLPlotChartNode]:
+    """Draw volumes (organ key -> mL) into the segmentation's chart, made if it is not there.
+
+    The chart tells of its change once, at the end: a plot view draws everything anew each time.
+    """
     organs = [o for o in ALL_TARGETS if o.volume_range_ml is not None and o.key in volumes_ml]
     chart = _chart_of(segmentationNode)
-    table = chart.GetNodeReference(DATA_ROLE)
-    _fill(table, organs, volumes_ml)
-    _drop_series(chart)
-    kind = slicer.vtkMRMLPlotSeriesNode
-    if organs:
-        _add_series(chart, table, "Volume", VOLUME, kind.PlotTypeScatterBar, GREY)
-        for name, column in (("Usual from", LOW), ("Usual to", HIGH)):
-            # A scatter plot with lines: Slicer's line plots count from 0 and ignore positions.
-            series = _add_series(chart, table, name, column, kind.PlotTypeScatter, BAND)
-            series.SetLineStyle(kind.LineStyleDash)
-            series.SetLineWidth(BAND_WIDTH)
-    for place, target in enumerate(organs, 1):
-        red, green, blue = (part / 255 for part in target.colour)
-        name = f"{place} {target.name}"  # sides share a colour
-        series = _add_series(
-            chart, table, name, target.name, kind.PlotTypeScatter, (red, green, blue)
-        )
-        series.SetMarkerStyle(kind.MarkerStyleCircle)
-        series.SetMarkerSize(MARKER_SIZE)
-    chart.SetXAxisRangeAuto(False)
-    chart.SetXAxisRange(0.5, max(1, len(organs)) * LEGEND_SPACE + 0.5)
+    yield 0.1
+    was_modifying = chart.StartModify()
+    try:
+        table = chart.GetNodeReference(DATA_ROLE)
+        _drop_series(chart)
+        yield 0.2
+        highest = _fill(table, organs, volumes_ml)
+        yield 0.3
+        if organs:
+            _add_band(chart, table)
+        for place, target in enumerate(organs):
+            _add_marker(chart, table, target, len(organs) - place, cut=target.key in cut)
+            yield 0.3 + 0.7 * place / len(organs)
+        _set_axes(chart, organs, highest, cut)
+    finally:
+        chart.EndModify(was_modifying)
     return chart
 
 
@@ -70,6 +93,18 @@ def remove_chart(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
     _drop_series(chart)
     scene.RemoveNode(chart.GetNodeReference(DATA_ROLE))
     scene.RemoveNode(chart)
+
+
+def label_of(target: Organ, *, cut: bool) -> str:
+    """Return what stands beside an organ's row."""
+    return _("{organ} (cut)").format(organ=target.name) if cut else target.name
+
+
+def colour_of(target: Organ) -> Colour:
+    """Return an organ's colour, RGB 0 to 1; that of a left one is lighter than the right one's."""
+    share = LIGHTER if target.key.startswith("left_") else 0.0
+    red, green, blue = ((1 - share) * part / 255 + share for part in target.colour)
+    return red, green, blue
 
 
 def _chart_of(
@@ -88,33 +123,33 @@ def _chart_of(
     scene.AddNode(table)
     chart.SetNodeReferenceID(DATA_ROLE, table.GetID())
     segmentationNode.SetNodeReferenceID(CHART_ROLE, chart.GetID())
-    chart.SetTitle("Organ volumes and the usual range of adults")
-    chart.SetXAxisTitle("Organ (numbers as in the legend)")
-    chart.SetYAxisTitle("Volume, % of the middle of the usual range")
+    chart.SetTitle(_("Organ volumes and the usual range of adults"))
+    chart.SetYAxisTitle("")
     return chart
 
 
 def _fill(
     table: slicer.vtkMRMLTableNode, organs: Sequence[Organ], volumes_ml: Mapping[str, float]
-) -> None:
-    """Write the columns of the chart; each organ has one for its marker, NaN at the others."""
-    percent = {o.key: 100 / _middle(o) for o in organs}
-    columns: Values = {
-        POSITION: [float(n) for n in range(1, len(organs) + 1)],
-        VOLUME: [volumes_ml[o.key] * percent[o.key] for o in organs],
-        LOW: [(o.volume_range_ml or (0, 0))[0] * percent[o.key] for o in organs],
-        HIGH: [(o.volume_range_ml or (0, 0))[1] * percent[o.key] for o in organs],
-    }
+) -> float:
+    """Write the columns of the chart, NaN where a series has no point; return the largest %."""
+    columns: Values = {title: [] for title in (POSITION, VOLUME, USUAL)}
+    nothing = math.nan
     for place, target in enumerate(organs):
-        column = [math.nan] * len(organs)
-        column[place] = columns[VOLUME][place]
-        columns[target.name] = column
+        low, high = target.volume_range_ml or (nothing, nothing)
+        percent, row = 200 / (low + high), float(len(organs) - place)
+        columns[POSITION] += [row, row, nothing]
+        columns[VOLUME] += [volumes_ml[target.key] * percent, nothing, nothing]
+        columns[USUAL] += [low * percent, high * percent, nothing]
+        marker = [nothing] * (EACH * len(organs))
+        marker[EACH * place] = row
+        columns[target.name] = marker
     was_modifying = table.StartModify()
     table.RemoveAllColumns()
     names = vtk.vtkStringArray()
     names.SetName(NAME)
     for target in organs:
-        names.InsertNextValue(f"{target.name}: {volumes_ml[target.key]:.1f} mL")
+        for _line in range(EACH):
+            names.InsertNextValue(f"{target.name}: {volumes_ml[target.key]:.1f} mL")
     table.AddColumn(names)
     for title, values in columns.items():
         numbers = vtk.vtkDoubleArray()
@@ -123,35 +158,82 @@ def _fill(
             numbers.InsertNextValue(value)
         table.AddColumn(numbers)
     table.EndModify(was_modifying)
+    known = [v for v in (*columns[VOLUME], *columns[USUAL]) if not math.isnan(v)]
+    return max(known, default=0.0)
 
 
-def _middle(target: Organ) -> float:
-    """Return the middle of an organ's usual range, mL."""
-    low, high = target.volume_range_ml or (math.nan, math.nan)
-    return (low + high) / 2
+def _add_band(chart: slicer.vtkMRMLPlotChartNode, table: slicer.vtkMRMLTableNode) -> None:
+    """Add the bands of usual volumes: one thick line, with a gap after each organ."""
+    kind = slicer.vtkMRMLPlotSeriesNode
+    series = _new_series(table, _("Usual range"), USUAL, POSITION)
+    series.SetColor(*BAND)
+    series.SetLineStyle(kind.LineStyleSolid)
+    series.SetLineWidth(BAND_WIDTH)
+    series.SetMarkerStyle(kind.MarkerStyleNone)
+    _put(chart, series)
 
 
-def _add_series(
+def _add_marker(
     chart: slicer.vtkMRMLPlotChartNode,
     table: slicer.vtkMRMLTableNode,
-    name: str,
-    column: str,
-    kind: int,
-    colour: tuple[float, float, float],
+    target: Organ,
+    row: int,
+    *,
+    cut: bool,
+) -> None:
+    """Add an organ's marker: a circle, a square for a left organ, a diamond for a cut one."""
+    kind = slicer.vtkMRMLPlotSeriesNode
+    style = kind.MarkerStyleSquare if target.key.startswith("left_") else kind.MarkerStyleCircle
+    series = _new_series(table, f"{row} {label_of(target, cut=cut)}", VOLUME, target.name)
+    series.SetColor(*colour_of(target))
+    series.SetLineStyle(kind.LineStyleNone)
+    series.SetMarkerStyle(kind.MarkerStyleDiamond if cut else style)
+    series.SetMarkerSize(MARKER_SIZE)
+    _put(chart, series)
+
+
+def _set_axes(
+    chart: slicer.vtkMRMLPlotChartNode,
+    organs: Sequence[Organ],
+    highest: float,
+    cut: Collection[str],
+) -> None:
+    """Say how far the axes reach and what the rows are called."""
+    names = {
+        str(len(organs) - place): label_of(target, cut=target.key in cut)
+        for place, target in enumerate(organs)
+    }
+    title = _("Volume, % of the middle of the usual range")
+    if any(target.key in cut for target in organs):
+        title = _("{title}; diamonds: cut by the scan's edge").format(title=title)
+    chart.SetXAxisTitle(title)
+    chart.SetAttribute(NAMES_ATTRIBUTE, json.dumps(names))
+    chart.SetLegendVisibility(True)
+    chart.SetXAxisRangeAuto(False)
+    chart.SetXAxisRange(0.0, LEGEND_SPACE * max(LEAST_RANGE, 1.05 * highest))
+    chart.SetYAxisRangeAuto(False)
+    chart.SetYAxisRange(0.5, max(1, len(organs)) + 0.5)
+
+
+def _new_series(
+    table: slicer.vtkMRMLTableNode, name: str, x_column: str, y_column: str
 ) -> slicer.vtkMRMLPlotSeriesNode:
-    """Add a series of a column over the organs' positions."""
-    series = chart.GetScene().AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
-    series.SetAndObserveTableNodeID(table.GetID())
-    series.SetXColumnName(POSITION)
-    series.SetYColumnName(column)
-    series.SetLabelColumnName(NAME)
-    series.SetPlotType(kind)
-    series.SetColor(*colour)
+    """Return a series that is in no scene yet: a scatter plot, whose points know where they are."""
+    series = slicer.vtkMRMLPlotSeriesNode()
+    series.SetName(name)
     series.SetHideFromEditors(True)
-    series.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleNone)
-    series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
-    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+    series.SetXColumnName(x_column)
+    series.SetYColumnName(y_column)
+    series.SetLabelColumnName(NAME)
+    series.SetAndObserveTableNodeID(table.GetID())
     return series
+
+
+def _put(chart: slicer.vtkMRMLPlotChartNode, series: slicer.vtkMRMLPlotSeriesNode) -> None:
+    """Put a series that is complete into the scene and into the chart."""
+    chart.GetScene().AddNode(series)
+    chart.AddAndObservePlotSeriesNodeID(series.GetID())
 
 
 def _drop_series(chart: slicer.vtkMRMLPlotChartNode) -> None:

@@ -18,6 +18,9 @@ NUMBERS = (
 )  # fmt: skip
 """Measures that are columns; the two judgements become the remark."""
 
+FEW = 5
+"""How many columns, from the left, fit into a dock; the others are for those who ask."""
+
 DECIMALS = {"volume": 1, "surface": 1, "components": 0}
 """Digits behind the point on the screen; HU have none. Files have more."""
 
@@ -41,10 +44,20 @@ class Line:
 
 
 def column_titles() -> tuple[str, ...]:
-    """Return the titles of the columns, with units; short, as a panel is narrow."""
+    """Return the titles of the columns, with units; the first `FEW` are short: a dock is narrow."""
     return (
-        _("Organ"), _("mL"), _("Remark"), _("usual mL"), _("mean HU"), _("median HU"), _("SD HU"),
+        _("Organ"), _("mL"), _("usual mL"), _("HU"), _("Remark"), _("median HU"), _("SD HU"),
         _("5 % HU"), _("95 % HU"), _("surface cm2"), _("pieces"),
+    )  # fmt: skip
+
+
+def column_tips() -> tuple[str, ...]:
+    """Return what the titles mean."""
+    return (
+        _("Click a title to sort."), _("Volume, mL"), _("Usual volume of adults, mL"),
+        _("Mean density, HU"), _("What to look at"), _("Median density"), _("Standard deviation"),
+        _("5 % of the voxels are less dense"), _("5 % of the voxels are denser"),
+        _("Area of the surface"), _("Pieces that do not touch each other"),
     )  # fmt: skip
 
 
@@ -60,8 +73,8 @@ def lines_of(rows: Sequence[StatisticsRow]) -> tuple[Line, ...]:
 
 def cells_of(line: Line) -> tuple[str | float | None, ...]:
     """Return the cells of a line, in the order of `column_titles`."""
-    volume, *others = line.numbers
-    return (line.name, volume, line.remark, line.usual, *others)
+    volume, mean, *others = line.numbers
+    return (line.name, volume, line.usual, mean, line.remark, *others)
 
 
 def tab_separated(lines: Sequence[Line]) -> str:

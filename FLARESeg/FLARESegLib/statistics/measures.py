@@ -19,8 +19,8 @@ from FLARESegLib.qt.event_loop import EventLoop
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.qt.stepwise import walk
 from FLARESegLib.scene.result_segments import BINARY
-from FLARESegLib.scene.results import ASKED, result_facts
-from FLARESegLib.scene.segment_identity import organ_segment_ids
+from FLARESegLib.scene.results import ABSENT, ASKED, result_facts
+from FLARESegLib.scene.segment_identity import identify, organ_segment_ids
 from FLARESegLib.scene.volumes import copy_steps
 
 if TYPE_CHECKING:
@@ -33,8 +33,12 @@ QUIET_S = 1.5
 """How long nothing may be edited before it is measured again."""
 
 
-State = tuple[tuple[str, int, int], ...]
-"""Of each segment: its ID, and when it and its voxels were last changed."""
+SOON_S = 0.1
+"""How soon names and rows follow an edit; many events come at once."""
+
+State = tuple[tuple[str, str, int, int], ...]
+"""Of each segment: its ID, which organ it is, its label value, when its voxels last changed; at the
+end a line for each doubt (`Identified.doubts`)."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class ResultMeasures:
     def __init__(self, loop: EventLoop) -> None:
         self.measured = Signal()
         """Called with the segmentation node and what was `Measured`."""
+        self.edited = Signal()
+        """Called soon after segments were added, removed, renamed or drawn in."""
         self._loop = loop
         self._known: dict[str, tuple[State, Measured]] = {}
         self._segmentation: Any = None
@@ -62,6 +68,7 @@ class ResultMeasures:
         self._observed: Any = None
         self._tags: list[int] = []
         self._edits = 0
+        self._telling = False
 
     def remember(self, segmentation: Any, rows: tuple[StatisticsRow, ...]) -> None:
         """Take the rows of a run for those of its segmentation, which nobody has changed yet."""
@@ -81,8 +88,8 @@ class ResultMeasures:
         if segmentation is None:
             return
         self._observe(segmentation.GetSegmentation())
-        state, known = self._known.get(segmentation.GetID(), ((), None))
-        if known is not None and state == state_of(segmentation):
+        known = self._known_of(segmentation)
+        if known is not None:
             self.measured.emit(segmentation, known)
         elif volume is not None and segmentation.GetSegmentation().GetNumberOfSegments():
             self._measure(self._edits)
@@ -96,9 +103,19 @@ class ResultMeasures:
     def _keep(self, segmentation: Any, measured: Measured) -> None:
         self._known[segmentation.GetID()] = (state_of(segmentation), measured)
 
+    def _known_of(self, segmentation: Any) -> Measured | None:
+        """Return the numbers of a segmentation if nothing that counts was changed since."""
+        state, known = self._known.get(segmentation.GetID(), ((), None))
+        return known if state == state_of(segmentation) else None
+
     def _observe(self, segmentation: Any) -> None:
         kind = slicer.vtkSegmentation
-        events = (kind.SourceRepresentationModified, kind.SegmentAdded, kind.SegmentRemoved)
+        events = (
+            kind.SourceRepresentationModified,
+            kind.SegmentAdded,
+            kind.SegmentRemoved,
+            kind.SegmentModified,  # a new name or code
+        )
         self._observed = segmentation
         self._tags = [segmentation.AddObserver(event, self._edited) for event in events]
 
@@ -111,12 +128,23 @@ class ResultMeasures:
         self._edits += 1
         edits = self._edits
         self._loop.call_later(QUIET_S, lambda: self._measure(edits))
+        if not self._telling:
+            self._telling = True
+            self._loop.call_later(SOON_S, self._tell_edited)
+
+    def _tell_edited(self) -> None:
+        self._telling = False
+        if self._segmentation is not None:
+            self.edited.emit()
 
     def _measure(self, edits: int) -> None:
-        """Measure, unless there was another edit since, or one of the nodes is gone."""
+        """Measure, unless there was another edit since, one of the nodes is gone, or all is known.
+
+        A segment is modified by its surface and its colour too.
+        """
         node, volume = self._segmentation, self._volume
         gone = node is None or volume is None or not (node.GetScene() and volume.GetScene())
-        if edits != self._edits or gone:
+        if edits != self._edits or gone or self._known_of(node) is not None:
             return
         walk(
             self._loop,
@@ -164,19 +192,23 @@ def measure(image: Volume, labels: Volume, organs: tuple[Organ, ...], kept: Any)
 
 
 def state_of(segmentation: Any) -> State:
-    """Return what changes whenever a segment does; two equal ones mean that nothing was edited."""
-    source = segmentation.GetSegmentation()
-    found = []
+    """Return what changes whenever the labels do; two equal ones mean that nothing was edited."""
+    source, found = segmentation.GetSegmentation(), identify(segmentation)
+    keys = {number: key for key, number in found.segments.items()}
+    keys |= dict.fromkeys(found.lesions, "lesion")
+    state = []
     for number in source.GetSegmentIDs():
         segment = source.GetSegment(number)
         image = segment.GetRepresentation(BINARY)
-        found.append((number, segment.GetMTime(), image.GetMTime() if image is not None else 0))
-    return tuple(found)
+        made = image.GetMTime() if image is not None else 0
+        state.append((number, keys.get(number, ""), segment.GetLabelValue(), made))
+    return (*state, *(("", doubt, 0, 0) for doubt in found.doubts))
 
 
 def measured_organs(segmentation: Any) -> tuple[Organ, ...]:
-    """Return the organs to measure: those looked for, and those that are there."""
+    """Return the organs to measure: those looked for, those there, and those said to be absent."""
     from flare_core.anatomy.organs import ALL_TARGETS
 
-    keys = {*result_facts(segmentation).get(ASKED, ()), *organ_segment_ids(segmentation)}
+    facts = result_facts(segmentation)
+    keys = {*facts.get(ASKED, ()), *facts.get(ABSENT, ()), *organ_segment_ids(segmentation)}
     return tuple(target for target in ALL_TARGETS if target.key in keys)

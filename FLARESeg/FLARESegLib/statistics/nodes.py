@@ -134,20 +134,6 @@ def remove_statistics(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
         node.GetScene().RemoveNode(node)
 
 
-def volume_chart(
-    segmentationNode: slicer.vtkMRMLSegmentationNode, rows: Sequence[StatisticsRow]
-) -> slicer.vtkMRMLPlotChartNode:
-    """Draw the volumes against the usual range; see `statistics_chart`."""
-    from FLARESegLib.statistics.chart import draw_volumes
-
-    return draw_volumes(segmentationNode, volumes_of(rows))
-
-
-def volumes_of(rows: Sequence[StatisticsRow]) -> dict[str, float]:
-    """Return organ key -> volume, mL, of the organs that are there."""
-    return {row.organ: row.value for row in rows if row.measure == "volume" and row.value > 0}
-
-
 def _table_of(segmentationNode: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLTableNode:
     """Return the segmentation's table node, a new one if there is none."""
     node = table_node(segmentationNode)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from FLARESegLib.qt import dialogs
+from FLARESegLib.qt.event_loop import EventLoop
+from FLARESegLib.qt.stepwise import walk
 from FLARESegLib.qt.translation import _
 from FLARESegLib.run.messages import error_text
 from FLARESegLib.scene import views
 from FLARESegLib.scene.highlight import Highlight
 from FLARESegLib.scene.segment_identity import organ_segment_ids
+from FLARESegLib.statistics.chart import chart_steps
 from FLARESegLib.statistics.lines import lines_of, tab_separated
-from FLARESegLib.statistics.nodes import organ_centre, statistics_table, volume_chart
+from FLARESegLib.statistics.nodes import organ_centre, statistics_table
 from FLARESegLib.statistics.table import StatisticsTable
 
 if TYPE_CHECKING:
@@ -21,9 +24,18 @@ if TYPE_CHECKING:
 
 
 class StatisticsPanel:
-    """Shows the statistics of one segmentation."""
+    """Shows the statistics of one segmentation.
 
-    def __init__(self, ui: Any) -> None:
+    Parameters
+    ----------
+    ui : object
+        The panel's widgets by name.
+    loop : EventLoop
+        Calls later.
+    """
+
+    def __init__(self, ui: Any, loop: EventLoop) -> None:
+        self._loop = loop
         self.rows: tuple[StatisticsRow, ...] = ()
         self.segmentation: Any = None
         self._ui = ui
@@ -34,15 +46,19 @@ class StatisticsPanel:
         ui.copyButton.connect("clicked(bool)", self.copy)
         ui.saveCsvButton.connect("clicked(bool)", self.save_csv)
         ui.showAllButton.connect("clicked(bool)", self.show_all)
-        self._table.fill(())
+        ui.allMeasuresButton.connect("toggled(bool)", self._table.show_all_columns)
+        self._table.clear()
 
-    def show(self, segmentation: Any, rows: Sequence[StatisticsRow]) -> None:
-        """Show the numbers of a segmentation."""
+    def show_steps(
+        self, segmentation: Any, rows: Sequence[StatisticsRow]
+    ) -> Generator[float, None, None]:
+        """Show the numbers of a segmentation, in short steps."""
         if segmentation is not self.segmentation:
             self.show_all()
         self.segmentation, self.rows = segmentation, tuple(rows)
         statistics_table(segmentation, self.rows)
-        self._table.fill(lines_of(self.rows))
+        yield 0.5
+        yield from self._table.fill_steps(lines_of(self.rows))
         self.say(
             _(
                 "Orange: outside the usual range of adults. Blue: cut by the edge of the scan, so "
@@ -83,9 +99,15 @@ class StatisticsPanel:
         self._ui.showAllButton.setEnabled(False)
 
     def show_chart(self, checked: bool = False) -> None:
-        """Show the volumes against the usual ranges in a plot view."""
-        if self.segmentation is not None and self.segmentation.GetScene() is not None:
-            views.show_chart(volume_chart(self.segmentation, self.rows))
+        """Show the volumes against the usual ranges in a plot view, made in short steps."""
+        node = self.segmentation
+        if node is not None and node.GetScene() is not None:
+            walk(
+                self._loop,
+                chart_steps(node, self.rows),
+                lambda future: views.show_chart(future.result()),
+                lambda: node.GetScene() is not None,
+            )
 
     def copy(self, checked: bool = False) -> None:
         """Copy the table, or the selected lines of it, as a person has sorted it."""

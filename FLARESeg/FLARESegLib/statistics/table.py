@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import qt
 
 from FLARESegLib.qt.table_style import fit, set_titles
-from FLARESegLib.statistics.lines import Line, cells_of, column_titles
+from FLARESegLib.statistics.lines import FEW, Line, cells_of, column_tips, column_titles
 
 COLOURS = {
     "high": (255, 214, 153),
@@ -18,8 +18,8 @@ COLOURS = {
 }
 """Background of a marked cell; its text is black, so that it can be read in a dark theme too."""
 
-MARKED_COLUMNS = (1, 2)
-"""Volume and remark."""
+VOLUME, REMARK = 1, 4
+"""Columns that are marked."""
 
 KEY_ROLE = qt.Qt.UserRole
 """Where the first cell of a line keeps the organ's key; rows move when the table is sorted."""
@@ -31,18 +31,27 @@ class StatisticsTable:
     def __init__(self, table: Any) -> None:
         self.table = table
         self.lines: tuple[Line, ...] = ()
+        self._all_columns = False
 
-    def fill(self, lines: Sequence[Line]) -> None:
-        """Show these lines; the order a person chose stays."""
+    def fill_steps(self, lines: Sequence[Line]) -> Generator[float, None, None]:
+        """Show these lines, a row a step; the order a person chose stays."""
         self.lines = tuple(lines)
         self.table.setSortingEnabled(False)  # or rows would move while they are filled
-        set_titles(self.table, column_titles())
+        set_titles(self.table, column_titles(), column_tips())
+        self.show_all_columns(self._all_columns)
         self.table.setRowCount(len(self.lines))
         for row, line in enumerate(self.lines):
             for column, cell in enumerate(cells_of(line)):
                 self.table.setItem(row, column, _item(cell, line, column))
+            yield row / len(self.lines)
         self.table.setSortingEnabled(True)
-        fit(self.table)
+        fit(self.table, stretch=REMARK)
+
+    def show_all_columns(self, wanted: bool) -> None:
+        """Show every measure, or those that fit into a dock."""
+        self._all_columns = wanted
+        for column in range(FEW, self.table.columnCount):
+            self.table.setColumnHidden(column, not wanted)
 
     def clear(self) -> None:
         """Show nothing."""
@@ -69,9 +78,11 @@ def _item(cell: str | float | None, line: Line, column: int) -> Any:
         item.setData(qt.Qt.DisplayRole, cell)  # a number stays one and sorts as one
     if column == 0:
         item.setData(KEY_ROLE, line.key)
+    elif column == REMARK:
+        item.setToolTip(str(cell))
     elif not isinstance(cell, str):
         item.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
-    if line.mark in COLOURS and column in MARKED_COLUMNS:
+    if line.mark in COLOURS and column in (VOLUME, REMARK):
         item.setBackground(qt.QBrush(qt.QColor(*COLOURS[line.mark])))
         item.setForeground(qt.QBrush(qt.QColor(0, 0, 0)))
     return item
