@@ -1,0 +1,71 @@
+"""Names instead of numbers beside an axis of a chart.
+
+A chart node of Slicer has numbers only. Where the application lets us reach the plot itself, the
+names are written there, and the legend, which would say them a second time, goes; elsewhere the
+legend stays. A plot view shows one chart after another, so names go when another chart comes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import vtk
+
+NAMES_ATTRIBUTE = "FLARESeg.rowNames"
+"""Attribute of a chart node: position on the left axis -> name, as JSON."""
+
+
+class AxisNames:
+    """Keeps the axis of plot views and the charts in them alike, from the first `follow` on."""
+
+    def __init__(self) -> None:
+        self._followed: set[int] = set()
+
+    def follow(self, plot_view: Any, view_node: Any) -> bool:
+        """Name the rows of the chart that a plot view shows, and of those that it will show.
+
+        Parameters
+        ----------
+        plot_view : qMRMLPlotView
+            Its ``chart()`` is the plot, a vtkChartXY.
+        view_node : vtkMRMLPlotViewNode
+            Says which chart it shows.
+
+        Returns
+        -------
+        bool
+            Whether this application lets us.
+        """
+        chart = getattr(plot_view, "chart", None)
+        plot = chart() if callable(chart) else None
+        if plot is None or view_node is None:
+            return False
+        if id(view_node) not in self._followed:
+            self._followed.add(id(view_node))
+            event = view_node.PlotChartNodeChangedEvent
+            view_node.AddObserver(event, lambda *_: name_rows(plot, view_node.GetPlotChartNode()))
+        return name_rows(plot, view_node.GetPlotChartNode())
+
+
+def name_rows(plot: vtk.vtkChartXY, chart_node: Any) -> bool:
+    """Write a chart's names beside the plot's left axis, numbers where it has none.
+
+    Returns
+    -------
+    bool
+        Whether it has names.
+    """
+    text = chart_node.GetAttribute(NAMES_ATTRIBUTE) if chart_node is not None else None
+    names: Mapping[str, str] = json.loads(text) if text else {}
+    axis = plot.GetAxis(vtk.vtkAxis.LEFT)
+    if not names:
+        axis.SetCustomTickPositions(None, None)
+        return False
+    positions, labels = vtk.vtkDoubleArray(), vtk.vtkStringArray()
+    for position, name in sorted(names.items(), key=lambda item: float(item[0])):
+        positions.InsertNextValue(float(position))
+        labels.InsertNextValue(name)
+    axis.SetCustomTickPositions(positions, labels)
+    return True
