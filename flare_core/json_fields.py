@@ -226,6 +226,9 @@ def _decode_value(hint: Any, value: Any, where: str, note: str) -> Any:
         return _decode_optional(hint, value, where, note)
     if origin is tuple:
         return _decode_tuple(get_args(hint), value, where, note)
+    if origin is dict and get_args(hint)[1] is not Any and isinstance(value, dict):
+        inside = get_args(hint)[1]
+        return {key: _decode_value(inside, v, f"{where}[{key}]", note) for key, v in value.items()}
     if is_dataclass(hint) and isinstance(hint, type):
         return decode(hint, value, where, note=note)
     return _decode_plain(origin or hint, value, where)
@@ -239,7 +242,7 @@ def _decode_optional(hint: Any, value: Any, where: str, note: str) -> Any:
 
 
 def _decode_tuple(items: tuple[Any, ...], value: Any, where: str, note: str) -> tuple[Any, ...]:
-    if not isinstance(value, list):
+    if not isinstance(value, (list, tuple)):
         raise _mistyped(where, value, "a list")
     if len(items) == 2 and items[1] is Ellipsis:
         items = (items[0],) * len(value)

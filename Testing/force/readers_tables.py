@@ -9,6 +9,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,13 @@ from flare_core.evaluate.ranking.table import read_results
 from flare_core.jobs.worker import Worker
 from flare_core.segment.settings import Settings
 from flare_core.train.config import load_config
+from flare_core.train.rounds.comparison import Change, Verdict
+from flare_core.train.rounds.evidence_record import CaseEvidence, read_evidence
 from flare_core.train.rounds.settings import RoundSettings, load_round_settings
+from flare_core.train.rounds.state import RunFolder
 from flare_core.train.rounds.status import run_status
+from flare_core.train.rounds.view import view_of_run
+from flare_core.train.strategies.candidate import Decision, OrganEvidence
 from force.children import Reader, complaint
 from force.mutations import WORDS, spoil_bytes, spoil_json, spoil_lines
 from force.readers_models import Files, files_below, put
@@ -140,15 +146,20 @@ def run_files() -> Files:
         "step": "train", "done": {"1": {"predict": "2026-01-01T00:00:00+00:00"}},
     }  # fmt: skip
     settings = RoundSettings("tiny", "/store", "/student.json", rounds=2)
-    candidate = {"case": "a", "accepted": True, "reason": "sure", "scores": {"doubt": 0.1}}
+    evidence = CaseEvidence(
+        "a", "tiny@1", {"liver": OrganEvidence(1500.0, 0.9)}, 0.1, {}, {"x": 1.0}
+    )
+    decision = Decision("a", True, ("liver",), 0.5, "sure", {"spleen": "not found"})
+    change = Change("liver", "dsc", 3, 0.8, 0.9, 0.0, 0.2)
+    verdict = Verdict(True, "more", (change,), {"dsc": 0.8}, {"dsc": 0.9})
     log = [{"event": "step", "step": 1, "loss": 0.5, "phase_fraction": 0.5,
             "run_seconds_left": 9.0},
            {"event": "validation", "step": 1, "dsc": {"liver": 0.5}}]  # fmt: skip
     values = {
         "state.json": state, "settings.json": json.loads(settings.to_json()),
-        "round-01/candidates.json": [candidate], "round-01/decisions.json": [candidate],
-        "round-01/verdict.json": {"better": True, "reason": "more"},
-        "round-01/predictions/a.json": {"doubt": 0.1},
+        "round-01/candidates.json": [asdict(evidence)],
+        "round-01/decisions.json": [asdict(decision)], "round-01/verdict.json": asdict(verdict),
+        "round-01/predictions/a.json": asdict(evidence), "round-01/hold_out.json": ["b"],
     }  # fmt: skip
     found = {name: json.dumps(value).encode() for name, value in values.items()}
     lines = b"".join(json.dumps(line).encode() + b"\n" for line in log)
@@ -164,6 +175,14 @@ def _run(folder: Path, chance: random.Random) -> Path:
         first, rest = files[name].split(b"\n", 1)
         files[name] = spoil_json(json.loads(first), chance) + b"\n" + rest
     return put(folder / "run", files)
+
+
+def _read_run(path: Path) -> None:
+    """Do what the panel, the page and the next step do."""
+    run_status(path)
+    view_of_run(path)
+    RunFolder(path).round(1).read("hold_out")
+    read_evidence(path / "round-01/predictions/a.json")
 
 
 @lru_cache
@@ -367,7 +386,7 @@ def _plain_json(folder: Path) -> Path:
 
 READERS: dict[str, Reader] = {
     "store": Reader("store", _store, _read_store, lambda f: put(f / "store", store())),
-    "run": Reader("train/evaluate", _run, run_status, lambda f: put(f / "run", run_files())),
+    "run": Reader("train/evaluate", _run, _read_run, lambda f: put(f / "run", run_files())),
     "json": Reader("train/evaluate", _json_file, _read_any, _plain_json),
     "ranking": Reader("train/evaluate", _ranking, _read_ranking, _teams),
     "flare": Reader(

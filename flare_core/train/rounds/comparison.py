@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.errors import InputError
+from flare_core.json_fields import decode
 
 METRICS = ("dsc", "nsd")
 """What is compared; both in [0, 1], higher is better."""
@@ -107,9 +108,15 @@ class Verdict:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Verdict:
-        """Return the verdict that `to_json` wrote."""
-        return cls(**(dict(row) | {"changes": tuple(Change(**each) for each in row["changes"])}))
+    def from_json(cls, row: object, where: str = "verdict.json") -> Verdict:
+        """Return the verdict that `to_json` wrote.
+
+        Raises
+        ------
+        InputError
+            If it is none.
+        """
+        return decode(cls, row, where)
 
 
 def judge(old: Sequence[CaseScores], new: Sequence[CaseScores], rule: Rule) -> Verdict:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flare_core import atomic
-from flare_core.json_fields import read_json
+from flare_core.json_fields import decode
+from flare_core.train.rounds.state import read_of_run
 from flare_core.train.strategies.candidate import OrganEvidence
 
 
@@ -36,10 +36,15 @@ class CaseEvidence:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> CaseEvidence:
-        """Return the evidence that `to_json` wrote."""
-        organs = {key: OrganEvidence(**values) for key, values in row["organs"].items()}
-        return cls(**(dict(row) | {"organs": organs, "notes": tuple(row["notes"])}))
+    def from_json(cls, row: object, where: str = "candidates.json") -> CaseEvidence:
+        """Return the evidence that `to_json` wrote.
+
+        Raises
+        ------
+        InputError
+            If it is none; it names `where`, a file.
+        """
+        return decode(cls, row, where)
 
 
 def write_evidence(path: Path, evidence: CaseEvidence) -> None:
@@ -53,6 +58,6 @@ def read_evidence(path: Path) -> CaseEvidence:
     Raises
     ------
     InputError
-        If the file is no JSON.
+        If the file cannot be read, or holds something else.
     """
-    return CaseEvidence.from_json(read_json(path.read_text("utf-8"), str(path)))
+    return CaseEvidence.from_json(read_of_run(path), str(path))

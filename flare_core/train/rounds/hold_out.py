@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
@@ -17,12 +16,12 @@ from flare_core.evaluate.metrics.pair import OrganPair
 from flare_core.home import ensure_folder
 from flare_core.imaging.files import read_labels
 from flare_core.imaging.volume import Volume
-from flare_core.json_fields import read_json
+from flare_core.json_fields import decode
 from flare_core.models.package import Package
 from flare_core.train.processes import Processes
 from flare_core.train.rounds.comparison import CaseScores
 from flare_core.train.rounds.predict import Predictor, claim
-from flare_core.train.rounds.state import RunFolder, Tell
+from flare_core.train.rounds.state import RunFolder, Tell, read_of_run
 
 LEAST_ML = 1.0
 """A reference smaller than this is a remnant at the scan's edge; the organ is not scored there."""
@@ -54,10 +53,15 @@ def score_model(
 
 
 def read_scores(run: RunFolder, package: Package, cases: Sequence[Case]) -> list[CaseScores]:
-    """Return the scores that `score_model` has written."""
+    """Return the scores that `score_model` has written.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or holds something else.
+    """
     paths = [run.score_of(package.fingerprint, case.name) for case in cases]
-    rows: list[Mapping[str, Any]] = [read_json(p.read_text("utf-8"), str(p)) for p in paths]
-    return [CaseScores(**row) for row in rows]
+    return [decode(CaseScores, read_of_run(path), str(path)) for path in paths]
 
 
 def score_case(predictor: Predictor, case: Case, tell: Tell) -> CaseScores:

@@ -38,9 +38,13 @@ STEPS = (
 FORMAT = 1
 
 KINDS: dict[str, type] = {
-    "candidates": list, "decisions": list, "labels": dict, "verdict": dict, "promotion": dict,
+    "candidates": list, "decisions": list, "unlabelled": list, "labels": dict, "verdict": dict,
+    "promotion": dict,
 }  # fmt: skip
 """What the JSON files of a round hold: a list of objects, or one object."""
+
+TEXTS = ("hold_out",)
+"""JSON files of a round that hold a list of texts."""
 
 DAMAGED = "Restore the file from a copy, or start a new run."
 
@@ -63,7 +67,7 @@ class RoundsState:
     """Step at work, one of `STEPS`."""
     message: str = ""
     """Why it stopped, failed or ended."""
-    done: dict[str, Any] = field(default_factory=dict)
+    done: dict[str, dict[str, str]] = field(default_factory=dict)
     """Round -> step -> when it was done."""
     pid: int = 0
     """Process that runs it, or ran it last."""
@@ -115,12 +119,25 @@ class RoundFolder:
     def read(self, name: str) -> Any:
         """Return a JSON file of the round; None if it is not there yet."""
         path = self.path / f"{name}.json"
-        value = _read(path) if path.is_file() else None
-        kind = KINDS.get(name)
-        if value is not None and kind is not None and not _is_of(kind, value):
+        value = read_of_run(path) if path.is_file() else None
+        legal = _lacks(name, value)
+        if value is not None and legal:
             came = f"JSON of another kind: {json.dumps(value)[:60]}"
-            legal = "a list of objects" if kind is list else "an object"
             raise InputError(str(path), came, legal, DAMAGED)
+        return value
+
+    def need(self, name: str) -> Any:
+        """Return a JSON file of the round that an earlier step has written.
+
+        Raises
+        ------
+        InputError
+            If it is not there any more, or damaged.
+        """
+        value = self.read(name)
+        if value is None:
+            path = self.path / f"{name}.json"
+            raise InputError(str(path), "no such file", "what an earlier step wrote", DAMAGED)
         return value
 
     def write(self, name: str, value: Any) -> None:
@@ -161,9 +178,9 @@ class RunFolder:
         if not 0 <= state.round <= self.settings.rounds:
             legal = f"0 to {self.settings.rounds}, the number of rounds"
             raise InputError(f"{file}: round", str(state.round), legal, DAMAGED)
-        if not all(isinstance(steps, dict) for steps in state.done.values()):
-            came = json.dumps(state.done)[:60]
-            raise InputError(f"{file}: done", came, "round -> step -> when it was done", DAMAGED)
+        if not all(set(steps) <= set(STEPS) for steps in state.done.values()):
+            came, legal = json.dumps(state.done)[:60], f"round -> {', '.join(STEPS)} -> when done"
+            raise InputError(f"{file}: done", came, legal, DAMAGED)
         return state
 
     def save(self, state: RoundsState) -> None:
@@ -224,7 +241,7 @@ class RunFolder:
             raise Cancelled("stopped on request; flare rounds resume goes on from here")
 
     def _json(self, name: str) -> Any:
-        return _read(self.path / f"{name}.json")
+        return read_of_run(self.path / f"{name}.json")
 
     @contextmanager
     def owned(self) -> Iterator[None]:
@@ -295,17 +312,29 @@ def create_run(
     return RunFolder(path)
 
 
-def _read(path: Path) -> Any:
-    """Return what a JSON file of a run holds; one that cannot be read is named."""
+def read_of_run(path: Path) -> Any:
+    """Return what a JSON file of a run holds.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
     return read_json_file(
         path, argument=str(path), legal="a JSON file that flare rounds wrote", action=DAMAGED
     )
 
 
-def _is_of(kind: type, value: object) -> bool:
-    if not isinstance(value, kind):
-        return False
-    return not isinstance(value, list) or all(isinstance(row, dict) for row in value)
+def _lacks(name: str, value: object) -> str:
+    """Return what a file of a round should hold and does not; empty if it does."""
+    if name in TEXTS:
+        fits = isinstance(value, list) and all(isinstance(row, str) for row in value)
+        return "" if fits else "a list of texts"
+    kind = KINDS.get(name, object)
+    fits = isinstance(value, kind)
+    if kind is list:
+        fits = isinstance(value, list) and all(isinstance(row, dict) for row in value)
+    return "" if fits else "a list of objects" if kind is list else "an object"
 
 
 def now() -> str:

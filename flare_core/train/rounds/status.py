@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from flare_core.train.log import LOG, Facts, read_log
+from flare_core.train.rounds.comparison import Verdict
 from flare_core.train.rounds.state import STEPS, RoundFolder, RunFolder
 
 MOST_POINTS = 400
 """Points of a curve at most; a longer one is thinned, its last point stays."""
 
-OF_A_STEP = {"step", "loss", "phase_fraction", "run_seconds_left"}
-OF_A_SCORE = {"step", "dsc"}
+NUMBER = (int, float)
+
+OF_A_STEP: dict[str, tuple[type, ...]] = {
+    "step": (int,), "loss": (*NUMBER, type(None)), "phase_fraction": NUMBER,
+    "run_seconds_left": (*NUMBER, type(None)),
+}  # fmt: skip
+OF_A_SCORE: dict[str, tuple[type, ...]] = {"step": (int,), "dsc": (dict,)}
 """What a log's line must hold to be a point of a curve; a spoilt one is left out."""
 
 
@@ -68,6 +75,8 @@ def run_status(path: Path) -> dict[str, Any]:
 def _round_status(run: RunFolder, folder: RoundFolder) -> dict[str, Any]:
     decisions = folder.read("decisions") or []
     verdict = folder.read("verdict")
+    if verdict is not None:
+        Verdict.from_json(verdict, str(folder.path / "verdict.json"))
     return {
         "round": folder.number,
         "done": run.state.done.get(str(folder.number), {}),
@@ -83,14 +92,26 @@ def _round_status(run: RunFolder, folder: RoundFolder) -> dict[str, Any]:
 def curves(log: Path) -> dict[str, Any]:
     """Return loss and held-out DSC of one training as points; empty before it has begun."""
     facts = read_log(log) if log.is_file() else []
-    steps = [row for row in facts if row.get("event") == "step" and row.keys() >= OF_A_STEP]
-    scores = [row for row in facts if row.get("event") == "validation" and row.keys() >= OF_A_SCORE]
+    steps = [row for row in facts if row.get("event") == "step" and _holds(row, OF_A_STEP)]
+    scores = [row for row in facts if row.get("event") == "validation" and _holds(row, OF_A_SCORE)]
+
     return {
         "loss": thinned([[each["step"], each["loss"]] for each in steps]),
         "dsc": thinned([[each["step"], each["dsc"]] for each in scores]),
         "fraction": steps[-1]["phase_fraction"] if steps else 0.0,
         "seconds_left": steps[-1]["run_seconds_left"] if steps else None,
     }
+
+
+def _holds(row: Facts, wanted: Mapping[str, tuple[type, ...]]) -> bool:
+    """Whether a line has these fields, each of one of these types; numbers are finite."""
+    given = [(row.get(key, ...), types) for key, types in wanted.items()]
+    given += [(each, (*NUMBER, type(None))) for each in _values(row.get("dsc"))]
+    return all(type(v) in types and (type(v) is not float or isfinite(v)) for v, types in given)
+
+
+def _values(table: object) -> list[object]:
+    return list(table.values()) if isinstance(table, dict) else []
 
 
 def thinned(points: Sequence[Any], most: int = MOST_POINTS) -> list[Any]:

@@ -20,7 +20,7 @@ from flare_core.train.rounds.hold_out import read_scores, score_model
 from flare_core.train.rounds.next_cases import store_scores
 from flare_core.train.rounds.predict import Job, Predictor, predict_all
 from flare_core.train.rounds.promote import incumbent_of, next_version, put_round_in_use
-from flare_core.train.rounds.pseudo_labels import Origin, add_pseudo_label, decision_from_json
+from flare_core.train.rounds.pseudo_labels import Origin, add_pseudo_label
 from flare_core.train.rounds.state import RoundFolder, RunFolder, Tell
 from flare_core.train.rounds.student import (
     hold_out_cases,
@@ -32,7 +32,7 @@ from flare_core.train.rounds.student import (
     write_lists,
 )
 from flare_core.train.strategies import build_strategy
-from flare_core.train.strategies.candidate import Candidate
+from flare_core.train.strategies.candidate import Candidate, Decision
 from flare_core.train.strategies.soft_labels import SoftLabels
 from flare_core.train.strategies.strategy import Strategy
 from flare_core.train.strategies.supervised import Supervised
@@ -114,7 +114,7 @@ class RoundWork:
 
 def verdict_of(folder: RoundFolder) -> Verdict:
     """Return a round's verdict; the round must have come to it."""
-    return Verdict.from_json(folder.read("verdict"))
+    return Verdict.from_json(folder.need("verdict"))
 
 
 def predict(work: RoundWork) -> None:
@@ -130,7 +130,7 @@ def evidence(work: RoundWork) -> None:
 
 def select(work: RoundWork) -> None:
     """Let the strategy decide which labels are learnt from, each with its reason."""
-    found = [CaseEvidence.from_json(row) for row in work.folder.read("candidates")]
+    found = [CaseEvidence.from_json(row) for row in work.folder.need("candidates")]
     with work.store() as store:
         candidates = [_candidate(work, store.case(each.case), each) for each in found]
     decisions = work.strategy.select(candidates)
@@ -293,10 +293,10 @@ def _accepted(
 ) -> list[tuple[LabelVersion, float]]:
     """Return the accepted labels as versions of the store, with the weights of their cases."""
     scratch = ensure_folder(work.folder.path / "scratch")
-    found = {row["case"]: CaseEvidence.from_json(row) for row in work.folder.read("candidates")}
+    found = {row["case"]: CaseEvidence.from_json(row) for row in work.folder.need("candidates")}
     versions = []
-    for row in work.folder.read("decisions"):
-        decision = decision_from_json(row)
+    for row in work.folder.need("decisions"):
+        decision = Decision.from_json(row)
         if decision.accepted:
             version = add_pseudo_label(
                 store,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from flare_core.train.rounds.evidence_record import CaseEvidence
 from flare_core.train.rounds.state import RunFolder
 from flare_core.train.rounds.status import run_status
+from flare_core.train.strategies.candidate import Decision
 
 
 def view_of_run(path: Path) -> dict[str, Any]:
@@ -15,7 +17,7 @@ def view_of_run(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If there is no run.
+        If there is no run, or a file of it is damaged.
     """
     run = RunFolder(path)
     view = run_status(path)
@@ -23,4 +25,8 @@ def view_of_run(path: Path) -> dict[str, Any]:
         folder = run.round(each["round"])
         each["decisions"] = folder.read("decisions") or []
         each["evidence"] = folder.read("candidates") or []
+        for row in each["decisions"]:  # a page of thousands must not stop at a spoilt one's field
+            Decision.from_json(row)
+        for row in each["evidence"]:
+            CaseEvidence.from_json(row)
     return view

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flare_core.errors import InputError
+from flare_core.json_fields import decode
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,17 @@ class Decision:
         fits = self.accepted == bool(self.organs) == (self.weight > 0)
         legal = "organs and a weight above 0 exactly where accepted"
         _require(fits, f"decision on {self.case}", (self.accepted, self.organs, self.weight), legal)
+
+    @classmethod
+    def from_json(cls, row: object, where: str = "decisions.json") -> Decision:
+        """Return the decision that ``dataclasses.asdict`` turned into plain values.
+
+        Raises
+        ------
+        InputError
+            If it is none; it names `where`, a file.
+        """
+        return decode(cls, row, where)
 
 
 def decide(

@@ -39,3 +39,27 @@ def test_whoever_owns_a_run_sweeps_what_a_kill_left(run: RunFolder) -> None:
     left.write_bytes(b"half")
     with run.owned():
         assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("hold_out", '"a"'), ("hold_out", "[1]"), ("hold_out", "{}"), ("unlabelled", '["a"]'),
+     ("unlabelled", "7"), ("candidates", "")],
+)  # fmt: skip
+def test_lists_of_a_round_are_checked(run: RunFolder, name: str, text: str) -> None:
+    (run.round(1).path / f"{name}.json").write_text(text)
+    with pytest.raises(InputError, match=name):
+        run.round(1).need(name)
+
+
+def test_what_an_earlier_step_wrote_must_be_there(run: RunFolder) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        run.round(1).need("candidates")
+
+
+@pytest.mark.parametrize("done", [{"1": {"sleep": "x"}}, {"1": {"predict": 5}}, {"1": []}])
+def test_steps_that_are_none_are_refused(run: RunFolder, done: object) -> None:
+    path = run.path / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"done": done}))
+    with pytest.raises(InputError, match="done"):
+        _ = run.state

@@ -14,7 +14,10 @@ SCORE = {"event": "validation", "step": 1, "dsc": {"liver": 0.75}}
 @pytest.mark.parametrize("spoilt", ["loss", "phase_fraction", "run_seconds_left"])
 def test_a_line_that_lacks_something_is_no_point(tmp_path: Path, spoilt: str) -> None:
     worse = {key: value for key, value in STEP.items() if key != spoilt}
-    lines = [STEP, SCORE, worse, {"event": "validation"}, [1], "x"]
+    other = STEP | {spoilt: ["x"]}
+    dsc = ({"liver": "high"}, [0.5], {"liver": float("nan")}, None)
+    odd = [SCORE | {"dsc": each} for each in dsc]
+    lines = [STEP, SCORE, worse, other, *odd, {"event": "validation"}, [1], "x"]
     log = tmp_path / "log.jsonl"
     log.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     assert curves(log) == {
