@@ -6,6 +6,7 @@ its names are imported when they are first used.
 
 from __future__ import annotations
 
+import os
 import sys
 
 if (
@@ -17,6 +18,10 @@ if (
     # `python -m flare_core` has put the current folder first. Nothing in it may run, unless we
     # ourselves are there. Done here, before any import, and not where `processes` does it else.
     del sys.path[0]
+
+# A thread that has to wait for another sleeps. torch's OpenMP would have it spin, and beside one
+# other busy program a run would take six times as long; it reads this once, when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from importlib import import_module
 from typing import Any

@@ -72,6 +72,7 @@ BAD: dict[str, list[dict[str, str]]] = {
     "no settings from the environment": [
         {"flare_core/segment/x.py": "import os\nos.environ.get('FLARE_DEVICE')"},
         {"flare_core/segment/x.py": "from os import getenv\ngetenv('FLARE_DEVICE')"},
+        {"flare_core/segment/x.py": "import os\nx = os.environ.setdefault('FLARE_DEVICE', 'cpu')"},
     ],
     "registries list every file": [
         {

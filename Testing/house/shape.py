@@ -174,10 +174,19 @@ def keyword_dictionaries(sources: Sequence[Source]) -> list[str]:
 
 
 def environment(sources: Sequence[Source]) -> list[str]:
-    """Find code of the core that reads environment variables."""
+    """Find code of the core that reads environment variables; to give one a default is none."""
     return [
         f"{source.at(node)}: os.{name}; settings come as arguments"
         for source in core_only(sources)
+        for given in [_environments_given_defaults(source.tree)]
         for node in ast.walk(source.tree)
         if (name := getattr(node, "attr", getattr(node, "id", ""))) in READS_ENVIRONMENT
+        and node not in given
     ]
+
+
+def _environments_given_defaults(tree: ast.AST) -> list[ast.expr]:
+    """Return the `os.environ` of statements ``os.environ.setdefault(...)``, their value unused."""
+    calls = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+    methods = [call.func for call in calls if isinstance(call, ast.Call)]
+    return [m.value for m in methods if isinstance(m, ast.Attribute) and m.attr == "setdefault"]
