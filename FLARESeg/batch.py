@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from FLARESegLib.run.batch_cases import BatchCase, Scan
     from FLARESegLib.run.batch_outputs import BatchOutputs
 
+    from flare_core.segment.settings import Settings
+
 OK, FAILED, UNUSABLE = 0, 1, 2
 """Exit codes."""
 
@@ -73,14 +75,17 @@ class Tally:
 
 def parser() -> Parser:
     """Return the parser of the arguments behind ``--``."""
+    from flare_core.segment.settings import DEVICES, Settings
+
     made = Parser(prog="batch.py", description=__doc__, allow_abbrev=False,
                   formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     made.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
     made.add_argument("output", type=Path, metavar="OUT", help="folder for the results")
-    made.add_argument("--model", default="default", help="model name or package folder")
+    made.add_argument("--model", default=Settings.model, help="model name or package folder")
     made.add_argument("--organs", metavar="A,B", help="only these, as in liver,spleen")
-    made.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    made.add_argument("--device", default=Settings.device, choices=DEVICES)
     made.add_argument("--fast", action="store_true", help="faster, a little less exact")
+    made.add_argument("--lesion-sensitivity", type=float, metavar="S", help="0 to 1")
     made.add_argument("--home", metavar="FOLDER", help="where installed models are")
     made.add_argument("--install", action="store_true", help="first install what is missing")
     made.add_argument("--overwrite", action="store_true", help="do cases again that are done")
@@ -195,11 +200,7 @@ def _do_scan(
     arguments, logic = tools
     run = logic.segmentAsync(
         scan.node,
-        organs=arguments.organs.split(",") if arguments.organs else None,
-        model=arguments.model,
-        device=arguments.device,
-        fast=arguments.fast,
-        home=arguments.home,
+        settings=_settings(arguments),
         onProgress=ConsoleProgress(prefix=f"  {scan.name}: ").show,
     )
     logic.waitFor(run)
@@ -209,6 +210,20 @@ def _do_scan(
     for note in run.result.notes:
         print(f"  {scan.name}: note: {note}", flush=True)
     write_results(outputs, (scan.node, run.segmentationNode), run.result.rows, scan.like)
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """Return the choices among the arguments; a wrong one is told by every case."""
+    from flare_core.segment.settings import Settings
+
+    return Settings(
+        model=arguments.model,
+        organs=tuple(arguments.organs.split(",")) if arguments.organs else None,
+        device=arguments.device,
+        fast=arguments.fast,
+        home=arguments.home,
+        lesion_sensitivity=arguments.lesion_sensitivity,
+    )
 
 
 def _check_packages(arguments: argparse.Namespace, logic: FLARESegLogic) -> None:

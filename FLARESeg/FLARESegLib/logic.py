@@ -7,12 +7,13 @@ For research use; not a medical device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from flare_core.segment.settings import Settings
 from FLARESegLib import dependencies
 from FLARESegLib.run.console import ConsoleProgress
-from FLARESegLib.run.facts import Options, RunProgress, SceneCode, Tools
+from FLARESegLib.run.facts import RunProgress, SceneCode, Tools
 from FLARESegLib.run.failures import RunFailed
 from FLARESegLib.run.run import Run
 from FLARESegLib.run.workplace import Workplace, shared_workplace
@@ -37,9 +38,11 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
 
         from FLARESeg import FLARESegLogic
 
+        from flare_core import Settings
+
         logic = FLARESegLogic()
         volumeNode = slicer.util.getNode("CTACardio")
-        segmentationNode = logic.segment(volumeNode, organs=["liver", "spleen"])
+        segmentationNode = logic.segment(volumeNode, settings=Settings(organs=("liver", "spleen")))
         for row in logic.statistics(segmentationNode):
             print(row["organ"], row["measure"], row["value"], row["unit"])
 
@@ -68,12 +71,8 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
         self,
         volumeNode: vtkMRMLScalarVolumeNode,
         segmentationNode: vtkMRMLSegmentationNode | None = None,
-        organs: Sequence[str] | None = None,
-        model: str = "default",
-        device: str = "auto",
+        settings: Settings | None = None,
         *,
-        fast: bool = False,
-        home: str | None = None,
         onProgress: Callable[[RunProgress], None] | None = None,
     ) -> vtkMRMLSegmentationNode:
         """Segment a CT and return the segmentation node; the window stays alive meanwhile.
@@ -85,16 +84,8 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
         segmentationNode : vtkMRMLSegmentationNode, optional
             Which segmentation to update. Without it, the one that was made from this volume is
             updated, or a new one is made.
-        organs : sequence of str, optional
-            Organ keys, as in ``["liver", "spleen"]``; all that the model knows by default.
-        model : str
-            Name of an installed model, ``name@version``, or a package folder.
-        device : str
-            ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        fast : bool
-            Quicker and a little less exact.
-        home : str, optional
-            Folder of installed models; ``~/.flareseg`` by default.
+        settings : Settings, optional
+            What to look for, with which model, how.
         onProgress : callable, optional
             Called with every `RunProgress`; by default they are printed.
 
@@ -112,11 +103,7 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
         run = self.segmentAsync(
             volumeNode,
             segmentationNode,
-            organs,
-            model,
-            device,
-            fast=fast,
-            home=home,
+            settings,
             onProgress=onProgress or ConsoleProgress().show,
         )
         self.waitFor(run)
@@ -128,12 +115,8 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
         self,
         volumeNode: vtkMRMLScalarVolumeNode,
         segmentationNode: vtkMRMLSegmentationNode | None = None,
-        organs: Sequence[str] | None = None,
-        model: str = "default",
-        device: str = "auto",
+        settings: Settings | None = None,
         *,
-        fast: bool = False,
-        home: str | None = None,
         onProgress: Callable[[RunProgress], None] | None = None,
         onFinished: Callable[[vtkMRMLSegmentationNode], None] | None = None,
         onFailed: Callable[[BaseException], None] | None = None,
@@ -155,15 +138,8 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
             With ``cancel()``, ``state``, ``over``, ``result`` and ``error``.
         """
         place = self.workplace
-        options = Options(
-            model=model,
-            organs=None if organs is None else tuple(organs),
-            device=device,
-            fast=fast,
-            home=home,
-        )
         tools = Tools(place.worker, place.loop, place.temporary, load_scene_code)
-        run = Run(volumeNode, segmentationNode, options, tools)
+        run = Run(volumeNode, segmentationNode, settings or Settings(), tools)
         for signal, listener in (
             (run.progressed, onProgress),
             (run.finished, onFinished),
@@ -243,10 +219,10 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
 
         dependencies.ensure(SlicerInstaller(), ask or (lambda text: True))
 
-    def preload(self, model: str = "default", device: str = "auto") -> None:
+    def preload(self, settings: Settings | None = None) -> None:
         """Start the worker and load a model in the background, so that the first run is warm."""
-        settings = {"model": model, "device": device}
-        request = {"command": "preload", "settings": settings}
+        chosen = settings or Settings()
+        request = {"command": "preload", "settings": chosen.to_dict()}
         self.workplace.worker.request(request, lambda answer: None)
 
     def cancel(self) -> None:

@@ -3,8 +3,10 @@
 settings_box (choices <-> parameter node; model_menu brings models in) -> run_panel (Apply, Cancel)
 -> statistics_panel and correction_panel, which show the segmentation that is chosen as output.
 
-Invariant: between `exit` or `scene_closes` and the next `enter` the panel holds no node and
-observes nothing, but a run goes on.
+Invariant: between `exit` and the next `enter` no choice is shown or kept, but a run goes on, and
+what it brings is there when the panel comes back; after `scene_closes` the panel holds no node.
+
+Whatever is shown comes in short steps: Slicer draws what a run brought at the same time.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from FLARESegLib.correction.panel import CorrectionPanel
 from FLARESegLib.models.menu import ModelMenu, tools_of
 from FLARESegLib.parameters import parameter_node
+from FLARESegLib.qt.stepwise import Steps, walk
 from FLARESegLib.qt.translation import _
-from FLARESegLib.run.panel import Request, RunPanel
+from FLARESegLib.run.panel import RunPanel
 from FLARESegLib.run.settings_box import SettingsBox
 from FLARESegLib.scene import views
-from FLARESegLib.scene.results import result_of
+from FLARESegLib.scene.results import result_of, show_alone
 from FLARESegLib.scene.show_3d_button import Show3DButton
 from FLARESegLib.statistics.lines import rows_of
 from FLARESegLib.statistics.measures import Measured, ResultMeasures
@@ -27,6 +30,10 @@ from FLARESegLib.statistics.panel import StatisticsPanel
 if TYPE_CHECKING:
     from FLARESegLib.models.installer import ModelTools
     from FLARESegLib.run.run import RunResult
+
+
+AS_BEFORE = "window-as-before"
+"""Link that takes the window of this module back."""
 
 
 class Panel:
@@ -43,60 +50,56 @@ class Panel:
     """
 
     def __init__(self, ui: Any, logic: Any, tools: ModelTools | None = None) -> None:
-        self.home = None if tools is None else str(tools.home.path)
         tools = tools or tools_of(logic)
         self.ui = ui
-        self.settings = SettingsBox(ui, tools.home)
+        self.choices = SettingsBox(ui, tools.home)
         self.models = ModelMenu(ui, tools)
-        self.run = RunPanel(ui, logic, self.request)
+        self.run = RunPanel(ui, logic, self.choices)
         self.show_3d = Show3DButton(ui.show3DButton, logic.workplace.loop)
-        self.statistics = StatisticsPanel(ui)
+        self._loop = logic.workplace.loop
+        self.statistics = StatisticsPanel(ui, logic.workplace.loop)
         self.measures = ResultMeasures(logic.workplace.loop)
         self.correction = CorrectionPanel(ui, logic.workplace.loop)
         self._volume: Any = None
         self._segmentation: Any = None
-        self.models.installer.installed.connect(self.settings.choose_model)
-        self.models.installer.removed.connect(self.settings.forget_model)
-        self.settings.changed.connect(self._choices_changed)
+        self._brought: tuple[Any, Any] | None = None  # volume, result of a run, while we were away
+        self._showing = 0
+        self.models.installer.installed.connect(self.choices.choose_model)
+        self.models.installer.removed.connect(self.choices.forget_model)
+        self.choices.changed.connect(self._choices_changed)
         self.run.finished.connect(self._run_finished)
         self.measures.measured.connect(self._measured)
+        self.measures.edited.connect(self.correction.refresh)
         ui.messageLabel.connect("linkActivated(QString)", self._follow_link)
 
-    def request(self) -> Request:
-        """Return what a run would be started with."""
-        chosen = self.settings.parameters
-        if chosen is None:
-            return Request(None, None, "", (), "auto", fast=False)
-        model = self.settings.model
-        return Request(
-            chosen.inputVolume,
-            chosen.outputSegmentation,
-            model.name if model else "",
-            tuple(chosen.organs),
-            chosen.device.value,
-            fast=chosen.fast,
-            home=self.home,
-        )
-
     def enter(self) -> None:
-        """Take up the scene: its parameters, the volume on display, an earlier result."""
+        """Take up the scene: its parameters, what came meanwhile, an earlier result."""
         parameters = parameter_node()
-        parameters.inputVolume = default_volume(parameters.inputVolume)
-        self.settings.attach(parameters)
+        brought, self._brought = self._brought, None
+        if brought is not None and brought[0].GetScene() and brought[1].GetScene():
+            parameters.inputVolume, parameters.outputSegmentation = brought
+        elif not self.run.busy:
+            parameters.inputVolume = default_volume(parameters.inputVolume)
+        if parameters.inputVolume is not None and parameters.outputSegmentation is None:
+            parameters.outputSegmentation = result_of(parameters.inputVolume)
+        self.choices.attach(parameters)
         if parameters.inputVolume is None:
             self.run.view.say(_no_volume_text())
+        elif brought is not None:
+            self._bring_to_views(parameters.inputVolume)
         self.correction.enter()
 
     def exit(self) -> None:
         """Leave editor and highlight, which would disturb other modules."""
         self.correction.exit()
         self.statistics.show_all()
-        self.settings.detach()
+        self.choices.detach()
 
     def scene_closes(self) -> None:
         """Let go of every node."""
-        self.settings.detach()
-        self._volume = self._segmentation = None
+        self.choices.detach()
+        self._volume = self._segmentation = self._brought = None
+        self._showing += 1
         self.measures.forget()
         self.statistics.clear()
         self.correction.show(None, None)
@@ -105,16 +108,17 @@ class Panel:
 
     def cleanup(self) -> None:
         """End everything; the widgets are about to vanish."""
+        self._showing += 1
         self.run.cleanup()
         self.models.close()
         self.measures.forget()
         self.show_3d.set_segmentation(None)
         self.correction.cleanup()
-        self.settings.detach()
+        self.choices.detach()
 
     def _choices_changed(self) -> None:
         """Follow the chosen volume and segmentation."""
-        chosen = self.settings.parameters
+        chosen = self.choices.parameters
         if chosen is None:
             return
         volume = chosen.inputVolume
@@ -127,43 +131,89 @@ class Panel:
         self.run.update()
 
     def _volume_chosen(self, volume: Any) -> None:
-        """Choose the volume's own result, so that a run updates it and never another one's."""
-        assert self.settings.parameters is not None
-        if volume is not None:
-            self.run.view.say("")
-        self.settings.parameters.outputSegmentation = result_of(volume) if volume else None
+        """Choose the volume's own result, so that a run updates it and never another one's.
+
+        Both come to the views; results of other volumes are hidden, not removed.
+        """
+        assert self.choices.parameters is not None
+        chosen = self.choices.parameters
+        if volume is None:
+            chosen.outputSegmentation = None
+            return
+        self.run.view.say("")
+        known = chosen.outputSegmentation
+        if known is None or not is_of(known, volume):
+            chosen.outputSegmentation = result_of(volume)
+        self._bring_to_views(volume)
+        if views.set_abdominal_window(volume):
+            self.run.view.say(_window_text())
+
+    def _bring_to_views(self, volume: Any) -> None:
+        """Show a volume and its result, and none of another volume's."""
+        assert self.choices.parameters is not None
+        views.show_volume(volume)
+        show_alone(volume.GetScene(), self.choices.parameters.outputSegmentation)
 
     def _run_finished(self, volume: Any, segmentation: Any, result: RunResult) -> None:
         """Show a result; if the person has gone on to another volume, leave the view alone."""
         self.measures.remember(segmentation, rows_of(result.rows))
         if self._volume is not volume and self._volume is not None:
+            show_alone(segmentation.GetScene(), self._segmentation)
             return
         self._segmentation = segmentation
-        if self.settings.parameters is not None:
-            self.settings.parameters.outputSegmentation = segmentation
+        if self.choices.parameters is None:
+            self._brought = (volume, segmentation)
+        else:
+            self.choices.parameters.outputSegmentation = segmentation
+        show_alone(segmentation.GetScene(), segmentation)
         self._show_result(segmentation, volume)
 
     def _show_result(self, segmentation: Any, volume: Any) -> None:
         """Point every section to a segmentation, or to none."""
+        self._in_steps(self._result_steps(segmentation, volume or self._volume))
+
+    def _result_steps(self, segmentation: Any, volume: Any) -> Steps:
         self.show_3d.set_segmentation(segmentation)
-        volume = volume or self._volume
         self.statistics.clear()
+        yield 0.3
         self.correction.show(segmentation, volume)
+        yield 0.6
         self.measures.watch(segmentation, volume)
 
     def _measured(self, segmentation: Any, measured: Measured) -> None:
         """Show statistics, and what was changed by hand."""
         if segmentation is self._segmentation:
-            if measured.problem:
-                self.statistics.clear(measured.problem)
-            else:
-                self.statistics.show(segmentation, measured.rows)
-            self.correction.show_measured(measured)
+            self._in_steps(self._measured_steps(segmentation, measured))
+
+    def _measured_steps(self, segmentation: Any, measured: Measured) -> Steps:
+        if segmentation.GetScene() is None:
+            return
+        if measured.problem:
+            self.statistics.clear(measured.problem)
+        else:
+            yield from self.statistics.show_steps(segmentation, measured.rows)
+        yield 0.9
+        self.correction.show_measured(measured)
+
+    def _in_steps(self, steps: Steps) -> None:
+        """Take steps; those of before, which show something older, are not gone on with."""
+        self._showing += 1
+        number = self._showing
+        walk(
+            self._loop,
+            steps,
+            lambda future: future.result(),
+            lambda: number == self._showing,
+        )
 
     def _follow_link(self, link: str) -> None:
         import slicer
 
-        slicer.util.selectModule(link)
+        if link == AS_BEFORE:
+            views.undo_window(self._volume)
+            self.run.view.say("")
+        else:
+            slicer.util.selectModule(link)
 
 
 def default_volume(chosen: Any) -> Any:
@@ -171,6 +221,17 @@ def default_volume(chosen: Any) -> Any:
     if chosen is not None and result_of(chosen) is None:
         return chosen
     return views.shown_volume() or chosen
+
+
+def is_of(segmentation: Any, volume: Any) -> bool:
+    """Whether a segmentation was made from a volume."""
+    role = segmentation.GetReferenceImageGeometryReferenceRole()
+    return bool(segmentation.GetNodeReferenceID(role) == volume.GetID())
+
+
+def _window_text() -> str:
+    text = _("Shown in a window for the abdomen (width 400, level 40 HU).")
+    return f'{text} <a href="{AS_BEFORE}">{_("As before")}</a>'
 
 
 def _no_volume_text() -> str:

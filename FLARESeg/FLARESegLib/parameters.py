@@ -1,4 +1,8 @@
-"""What a person chose in the panel; kept in the scene, so that it is saved and restored with it."""
+"""What a person chose in the panel; kept in the scene, so that it is saved and restored with it.
+
+The node has a parameter for each choice that the panel offers, as Slicer binds widgets to them;
+`settings_of` is the one way from there to the `Settings` that a run takes.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,16 @@ import enum
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from flare_core.segment.settings import Settings
 from FLARESegLib.qt.translation import _
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
-DEFAULT_MODEL = "default"
+MODELS_OWN = -5
+"""As `lesionSensitivity`: the model's own. One step below 0, so that the spin box reaches it."""
 
 
 class Device(enum.Enum):
-    """Where the networks run; the values are those of `flare_core.segment.Settings.device`."""
+    """Where the networks run; the values are those of `Settings.device`."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -41,14 +47,16 @@ class FLARESegParameterNode:
     """The CT."""
     outputSegmentation: vtkMRMLSegmentationNode
     """Where the result goes; None makes a new one."""
-    model: str = DEFAULT_MODEL
+    model: str = Settings.model
     """Name, or ``name@version``, of a model."""
     organs: list[str]
     """Keys of the organs wanted; empty is all."""
     device: Device = Device.AUTO
     """Where it runs."""
-    fast: bool = False
+    fast: bool = Settings.fast
     """Quicker and a little less exact."""
+    lesionSensitivity: int = MODELS_OWN
+    """How readily a voxel is a lesion, in percent; below 0 is as the model was made."""
 
 
 def parameter_node() -> FLARESegParameterNode:
@@ -56,3 +64,16 @@ def parameter_node() -> FLARESegParameterNode:
     logic = ScriptedLoadableModuleLogic()
     logic.moduleName = "FLARESeg"
     return FLARESegParameterNode(logic.getParameterNode())
+
+
+def settings_of(parameters: FLARESegParameterNode, home: str | None = None) -> Settings:
+    """Return the choices that the node holds, with the folder of installed models."""
+    percent = parameters.lesionSensitivity
+    return Settings(
+        model=parameters.model,
+        organs=tuple(parameters.organs) or None,
+        device=parameters.device.value,
+        fast=parameters.fast,
+        home=home,
+        lesion_sensitivity=None if percent < 0 else percent / 100,
+    )

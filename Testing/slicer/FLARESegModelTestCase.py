@@ -121,7 +121,7 @@ class FLARESegModelTestCase(PanelTestCase):
         self.finish(models)
         self.assertIn("installed", self.ui.modelMessage.text)
         self.assertEqual(len(self.titles()), 2)
-        name = self.panel.request().model
+        name = self.panel.choices.settings.model
         self.assertIn("@", name)
         self.assertEqual(library("parameters").parameter_node().model, name)
         self.assertEqual(self.ui.modelBox.currentIndex, 1)
@@ -134,7 +134,7 @@ class FLARESegModelTestCase(PanelTestCase):
         pump(0.05)
         self.finish(models)
         self.assertIn(name, self.asked[-1])
-        self.assertEqual((len(self.titles()), self.panel.request().model), (1, "default"))
+        self.assertEqual((len(self.titles()), self.panel.choices.settings.model), (1, "default"))
 
     def test_a_model_that_comes_while_the_module_is_left_is_chosen_at_return(self) -> None:
         models = self.open_with_models()
@@ -196,7 +196,7 @@ class FLARESegModelTestCase(PanelTestCase):
             self.choose(models, "Tiny")
             self.finish(models)
         self.assertIn("MB", self.asked[0])
-        self.assertEqual(self.panel.request().model, "tiny@2.0.0")
+        self.assertEqual(self.panel.choices.settings.model, "tiny@2.0.0")
         self.assertIn("Apache-2.0", self.ui.modelBox.toolTip)
         organs = [self.ui.organBox.itemText(row) for row in range(self.ui.organBox.count)]
         self.assertEqual(organs, ["Liver", "Aorta"])

@@ -44,7 +44,7 @@ class FLARESegModuleTestCase(PanelTestCase):
         self.assertIsNone(widget.ui.inputSelector.currentNode())
         volume = add_ct(name="next")
         widget.enter()
-        self.assertEqual(widget.panel.request().volume, volume)
+        self.assertEqual(widget.panel.choices.parameters.inputVolume, volume)
 
     def test_reload_reads_the_library_again_and_leaves_a_working_panel(self) -> None:
         before = self.widget()
@@ -57,5 +57,5 @@ class FLARESegModuleTestCase(PanelTestCase):
         self.assertIsNot(sys.modules["FLARESegLib.run.panel"], module)
         volume = add_ct()
         after.enter()
-        self.assertEqual(after.panel.request().volume, volume)
+        self.assertEqual(after.panel.choices.parameters.inputVolume, volume)
         self.assertTrue(after.ui.applyButton.enabled)

@@ -27,15 +27,16 @@ class FLARESegPanelTestCase(PanelTestCase):
         self.open_panel()
         self.assertEqual(self.ui.inputSelector.currentNode(), volume)
         self.assertTrue(self.ui.applyButton.enabled)
-        request = self.panel.request()
-        self.assertEqual((request.model, request.organs, request.device), ("default", (), "auto"))
-        self.assertFalse(request.fast)
+        chosen = self.panel.choices.settings
+        self.assertEqual((chosen.model, chosen.organs, chosen.device), ("default", None, "auto"))
+        self.assertFalse(chosen.fast)
+        self.assertIsNone(chosen.lesion_sensitivity)
 
     def test_a_volume_loaded_later_is_chosen_too(self) -> None:
         self.open_panel()
         volume = add_ct()
         pump(0.1)
-        self.assertEqual(self.panel.request().volume, volume)
+        self.assertEqual(self.panel.choices.parameters.inputVolume, volume)
         self.assertTrue(self.ui.applyButton.enabled)
 
     def test_choices_are_kept_in_the_parameter_node_and_come_back_from_it(self) -> None:
@@ -43,6 +44,7 @@ class FLARESegPanelTestCase(PanelTestCase):
         self.open_panel()
         self.ui.fastBox.checked = True
         self.ui.deviceBox.setCurrentIndex(1)
+        self.ui.sensitivityBox.value = 40
         index = self.ui.organBox.checkableModel().index(0, 0)
         for row in range(1, self.ui.organBox.count):
             self.ui.organBox.setCheckState(
@@ -53,11 +55,12 @@ class FLARESegPanelTestCase(PanelTestCase):
         parameters = library("parameters").parameter_node()
         self.assertEqual(list(parameters.organs), ["liver"])
         self.assertEqual((parameters.device.value, parameters.fast), ("cpu", True))
+        self.assertEqual(parameters.lesionSensitivity, 40)
         parameters.organs = ["spleen", "aorta"]
         parameters.fast = False
         self.panel.enter()
-        request = self.panel.request()
-        self.assertEqual((request.organs, request.fast), (("spleen", "aorta"), False))
+        chosen = self.panel.choices.settings
+        self.assertEqual((chosen.organs, chosen.fast), (("spleen", "aorta"), False))
         self.assertFalse(self.ui.fastBox.checked)
 
     def test_a_model_shows_its_card(self) -> None:

@@ -197,10 +197,12 @@ class FLARESegRunTestCase(PanelTestCase):
     def test_the_real_worker_segments_a_phantom(self) -> None:
         library("core_path").make_importable()
         from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
+        from flare_core.segment.settings import Settings
 
         case = make_phantom(PhantomSettings(seed=7, spacing_mm=(5.0, 2.5, 2.5)))
         volume = volume_of(case.image)
-        node = library("logic").FLARESegLogic().segment(volume, organs=["liver", "spleen"])
+        settings = Settings(organs=("liver", "spleen"))
+        node = library("logic").FLARESegLogic().segment(volume, settings=settings)
         labels = library("correction.corrections").current_labels(node, volume).array
         truth = case.labels.array
         for number in (1, 3):

@@ -11,6 +11,8 @@ from FLARESegLib.qt.event_loop import PlainLoop
 from FLARESegLib.run.workplace import Workplace
 from process_double import bad_command, node_of, stub_command, until, worker_of
 
+from flare_core.segment.settings import Settings
+
 
 @pytest.fixture(scope="session")
 def stub_model(tmp_path_factory):
@@ -60,16 +62,17 @@ def logic(place):
 
 @pytest.fixture
 def follow(logic, place):
-    """A function that starts a run and keeps what it tells."""
+    """A function that starts a run with some choices and keeps what it tells."""
 
-    def start(node, **options):
+    def start(node, into=None, **choices):
         told = {"progress": [], "finished": [], "failed": []}
         run = logic.segmentAsync(
             node,
+            into,
+            Settings(**choices),
             onProgress=told["progress"].append,
             onFinished=told["finished"].append,
             onFailed=told["failed"].append,
-            **options,
         )
         return run, told
 

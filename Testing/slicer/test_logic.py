@@ -12,7 +12,6 @@ import threading
 
 import pytest
 from FLARESegLib import dependencies
-from FLARESegLib import logic as logic_module
 from FLARESegLib.core_path import core_folder, flare_arguments, make_importable
 from FLARESegLib.logic import FLARESegLogic
 from FLARESegLib.qt.signals import Signal
@@ -21,6 +20,7 @@ from FLARESegLib.scene.segment_identity import organ_segment_ids
 from process_double import ROOT, until
 
 from flare_core.errors import Cancelled, InputError
+from flare_core.segment.settings import Settings
 
 pytest_plugins = ["process_fixtures"]
 
@@ -31,7 +31,7 @@ def quiet(progress):
 
 
 def test_segment_waits_and_tells_the_console(logic, ct, stub_model, capsys):
-    node = logic.segment(ct, model=stub_model)
+    node = logic.segment(ct, settings=Settings(model=stub_model))
     assert set(organ_segment_ids(node)) == {"liver", "spleen"}
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "  0 %  starting"
@@ -40,7 +40,7 @@ def test_segment_waits_and_tells_the_console(logic, ct, stub_model, capsys):
 
 
 def test_statistics_follow_the_segments_as_they_are_now(logic, ct, stub_model):
-    run = logic.segmentAsync(ct, model=stub_model)
+    run = logic.segmentAsync(ct, settings=Settings(model=stub_model))
     logic.waitFor(run)
     rows = logic.statistics(run.segmentationNode)
     assert rows == list(run.result.rows)
@@ -58,7 +58,8 @@ def test_statistics_of_something_else_say_so(logic, scene):
 
 def test_a_result_can_go_into_a_given_segmentation(logic, scene, ct, stub_model):
     mine = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
-    assert logic.segment(ct, mine, ["spleen"], stub_model, "cpu", onProgress=quiet) is mine
+    chosen = Settings(model=stub_model, organs=("spleen",), device="cpu")
+    assert logic.segment(ct, mine, chosen, onProgress=quiet) is mine
     assert set(organ_segment_ids(mine)) == {"spleen"}
 
 
@@ -66,14 +67,14 @@ def test_two_runs_at_a_time_take_turns(logic, place, scene, ct, stub_scan, stub_
     from process_double import node_of
 
     other = node_of(scene, stub_scan[0], "other")
-    runs = [logic.segmentAsync(node, model=stub_model) for node in (ct, other)]
+    runs = [logic.segmentAsync(node, settings=Settings(model=stub_model)) for node in (ct, other)]
     until(place.loop, lambda: all(run.over for run in runs))
     assert [run.error for run in runs] == [None, None]
     assert runs[0].segmentationNode is not runs[1].segmentationNode
 
 
 def test_ctrl_c_while_waiting_cancels(logic, place, ct, stub_model):
-    run = logic.segmentAsync(ct, model=stub_model)
+    run = logic.segmentAsync(ct, settings=Settings(model=stub_model))
     pump = place.loop.pump
 
     def interrupted(seconds):
@@ -97,7 +98,7 @@ def test_ctrl_c_while_waiting_cancels(logic, place, ct, stub_model):
 
 
 def test_cancel_stops_all_runs_of_a_logic(logic, place, ct, stub_model):
-    run = logic.segmentAsync(ct, model=stub_model)
+    run = logic.segmentAsync(ct, settings=Settings(model=stub_model))
     until(place.loop, lambda: run.state == "running")
     logic.cancel()
     logic.waitFor(run)
@@ -105,17 +106,19 @@ def test_cancel_stops_all_runs_of_a_logic(logic, place, ct, stub_model):
 
 
 def test_preload_warms_the_worker(logic, place, stub_model):
-    logic.preload(stub_model, "cpu")
+    logic.preload(Settings(model=stub_model, device="cpu"))
     until(place.loop, lambda: not place.worker.works_for_others)
     assert place.worker.running
 
 
 def test_a_new_logic_works_after_a_shutdown(logic, place, ct, stub_model):
-    logic.segment(ct, model=stub_model, onProgress=quiet)
+    logic.segment(ct, settings=Settings(model=stub_model), onProgress=quiet)
     logic.shutdown()
     assert not place.worker.running
     logic.shutdown()
-    node = FLARESegLogic(workplace=place).segment(ct, model=stub_model, onProgress=quiet)
+    node = FLARESegLogic(workplace=place).segment(
+        ct, settings=Settings(model=stub_model), onProgress=quiet
+    )
     assert organ_segment_ids(node)
 
 
@@ -147,9 +150,7 @@ def test_the_examples_in_the_documentation_run(place, scene, ct, stub_model, mon
     module = type(sys)("FLARESeg")
     module.FLARESegLogic = lambda: FLARESegLogic(workplace=place)
     monkeypatch.setitem(sys.modules, "FLARESeg", module)
-    monkeypatch.setattr(
-        inspect.getmodule(logic_module).Options, "__init__", with_model(stub_model), raising=True
-    )
+    monkeypatch.setattr(Settings, "__init__", with_model(stub_model))
     code = example_of(FLARESegLogic).replace("CTACardio", "CT")
     printed = io.StringIO()
     names = {"slicer": Console(scene)}
@@ -162,13 +163,11 @@ def test_the_examples_in_the_documentation_run(place, scene, ct, stub_model, mon
 
 
 def with_model(model):
-    """The constructor of `Options` with another default model."""
-    original = logic_module.Options.__init__
+    """The constructor of `Settings` with another default model."""
+    original = Settings.__init__
 
-    def init(self, **options):
-        if options.get("model") == "default":
-            options["model"] = model
-        original(self, **options)
+    def init(self, **choices):
+        original(self, **{"model": model, **choices})
 
     return init
 
@@ -185,8 +184,8 @@ class Console:
 
 
 MODULES = (
-    "console", "core_path", "dependencies", "exchange", "failures", "signals", "worker_failures",
-    "worker_process",
+    "core_path", "dependencies", "qt.signals", "run.console", "run.exchange", "run.failures",
+    "run.worker_failures", "run.worker_process",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from process_double import kinds, node_of, observers_of, stub_command, until, wo
 from flare_core.errors import InputError, NothingFound
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
+from flare_core.segment.settings import Settings
 
 pytest_plugins = ["process_fixtures"]
 
@@ -51,7 +52,7 @@ def test_running_again_updates_and_a_subset_leaves_the_rest(follow, place, ct, s
     first, _ = follow(ct, model=stub_model)
     until(place.loop, lambda: first.over)
     before = kinds(ct.GetScene())
-    again, _ = follow(ct, model=stub_model, organs=["liver"])
+    again, _ = follow(ct, model=stub_model, organs=("liver",))
     until(place.loop, lambda: again.over)
     assert again.segmentationNode is first.segmentationNode
     assert kinds(ct.GetScene()) == before
@@ -63,7 +64,7 @@ def test_running_again_updates_and_a_subset_leaves_the_rest(follow, place, ct, s
     ("options", "error", "words"),
     [
         ({"model": "/no/such/model"}, InputError, "/no/such/model"),
-        ({"organs": ["livr"]}, InputError, "liver"),
+        ({"organs": ("livr",)}, InputError, "liver"),
     ],
 )
 def test_what_cannot_be_done_is_an_input_error(logic, follow, place, ct, options, error, words):
@@ -73,7 +74,7 @@ def test_what_cannot_be_done_is_an_input_error(logic, follow, place, ct, options
     assert isinstance(told["failed"][0], error)
     assert words in str(told["failed"][0])
     with pytest.raises(error):
-        logic.segment(ct, onProgress=lambda progress: None, **options)
+        logic.segment(ct, settings=Settings(**options), onProgress=lambda progress: None)
 
 
 def test_bad_nodes_fail_through_the_callback_too(follow, place, scene, add_volume):
@@ -156,7 +157,7 @@ def test_no_step_holds_the_main_thread(place, scene, stub_scan, stub_model):
     loop = Timed()
     worker = worker_of(stub_command(), loop)
     logic = FLARESegLogic(workplace=Workplace(loop, worker, place.temporary))
-    run = logic.segmentAsync(node_of(scene, big), model=stub_model)
+    run = logic.segmentAsync(node_of(scene, big), settings=Settings(model=stub_model))
     until(loop, lambda: run.over)
     worker.close()
     assert run.error is None, run.error

@@ -9,6 +9,8 @@ from FLARESegLib.run.failures import Stopped
 from FLARESegLib.scene.segment_identity import organ_segment_ids
 from process_double import STAGES, alive, in_state, kinds, node_of, observers_of, until
 
+from flare_core.segment.settings import Settings
+
 pytest_plugins = ["process_fixtures"]
 
 
@@ -77,7 +79,7 @@ def test_deleting_the_volume_stops_the_run(follow, place, scene, ct, stub_scan, 
 
 def test_deleting_the_segmentation_to_update_stops_the_run(follow, place, scene, ct, stub_model):
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
-    run, told = follow(ct, segmentationNode=segmentation, model=stub_model)
+    run, told = follow(ct, segmentation, model=stub_model)
     in_state(place, run, "running")
     scene.RemoveNode(segmentation)
     until(place.loop, lambda: run.over)
@@ -130,13 +132,13 @@ def test_a_listener_that_fails_does_not_stop_the_cleaning_up(place, ct, stub_mod
             raise ValueError("a widget is gone")
 
     logic = FLARESegLogic(workplace=place)
-    run = logic.segmentAsync(ct, model=stub_model, onProgress=broken)
+    run = logic.segmentAsync(ct, settings=Settings(model=stub_model), onProgress=broken)
     in_state(place, run, "running")
     with pytest.raises(ValueError, match="widget"):
         run.cancel()
     until(place.loop, lambda: run.over)
     assert run.state == "cancelled"
-    run = logic.segmentAsync(ct, model=stub_model, onProgress=broken)
+    run = logic.segmentAsync(ct, settings=Settings(model=stub_model), onProgress=broken)
     with pytest.raises(ValueError, match="widget"):
         until(place.loop, lambda: run.over)
     assert run.state == "done"

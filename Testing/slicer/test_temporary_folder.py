@@ -12,6 +12,8 @@ from FLARESegLib.run import temporary_folder
 from FLARESegLib.scene.segment_identity import organ_segment_ids
 from process_double import until
 
+from flare_core.segment.settings import Settings
+
 pytest_plugins = ["process_fixtures"]
 
 
@@ -54,7 +56,7 @@ def test_paths_of_every_kind(warm_place, tmp_path, ct, stub_model, parent):
     folder.mkdir(parents=True)
     place = replace(warm_place, temporary=folder)
     node = FLARESegLogic(workplace=place).segment(
-        ct, model=stub_model, onProgress=lambda progress: None
+        ct, settings=Settings(model=stub_model), onProgress=lambda progress: None
     )
     assert set(organ_segment_ids(node)) == {"liver", "spleen"}
     assert list(folder.iterdir()) == []

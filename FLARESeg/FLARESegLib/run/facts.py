@@ -22,32 +22,6 @@ Steps = Generator[float, None, Any]
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a person chooses for a run; names and defaults as in `flare segment`."""
-
-    model: str = "default"
-    """Name of a model, ``name@version``, or a package folder."""
-    organs: tuple[str, ...] | None = None
-    """Organ keys wanted; None is all the model knows."""
-    device: str = "auto"
-    """``auto``, ``cpu``, ``cuda`` or ``mps``."""
-    fast: bool = False
-    """Quicker and a little less exact."""
-    home: str | None = None
-    """Folder of installed models; None is ~/.flareseg."""
-
-    def settings(self) -> dict[str, Any]:
-        """Return the settings of a worker's request."""
-        return {
-            "model": self.model,
-            "organs": None if self.organs is None else list(self.organs),
-            "device": self.device,
-            "fast": self.fast,
-            "home": self.home,
-        }
-
-
-@dataclass(frozen=True)
 class RunProgress:
     """How far a run is."""
 

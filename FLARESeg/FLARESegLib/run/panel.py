@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from FLARESegLib.qt import dialogs
@@ -13,36 +12,8 @@ from FLARESegLib.run.messages import error_text
 from FLARESegLib.run.view import RunView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from FLARESegLib.run.run import Run, RunProgress, RunResult
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be segmented, and how."""
-
-    volume: Any
-    """The CT's volume node; None if there is none."""
-    segmentation: Any
-    """The segmentation node to update; None leaves it to the logic."""
-    model: str
-    """Name of a model; empty if none is installed."""
-    organs: tuple[str, ...]
-    """Keys of organs; empty is all."""
-    device: str
-    """``auto``, ``cpu`` or ``cuda``."""
-    fast: bool
-    """Quicker and a little less exact."""
-    home: str | None = None
-    """Folder of installed models; None: the default one."""
-
-    @property
-    def why_not(self) -> str:
-        """Why this cannot be started; empty if it can."""
-        if self.volume is None:
-            return _("Choose a CT volume first.")
-        return "" if self.model else _("No model is installed; install FLARESeg again.")
+    from FLARESegLib.run.settings_box import SettingsBox
 
 
 class RunPanel:
@@ -54,17 +25,17 @@ class RunPanel:
         The panel's widgets by name.
     logic : FLARESegLogic
         Runs.
-    request : callable
-        Returns what the person has chosen.
+    chosen : SettingsBox
+        What the person has chosen.
     """
 
-    def __init__(self, ui: Any, logic: Any, request: Callable[[], Request]) -> None:
+    def __init__(self, ui: Any, logic: Any, chosen: SettingsBox) -> None:
         self.finished = Signal()
         """Called with volume node, segmentation node and `RunResult`."""
         self.view = RunView(ui)
         self._ui = ui
         self._logic = logic
-        self._request = request
+        self._chosen = chosen
         self._run: Run | None = None
         self._began = 0.0
         self._closed = False
@@ -76,10 +47,20 @@ class RunPanel:
         """Whether a run is going on."""
         return self._run is not None
 
+    @property
+    def why_not(self) -> str:
+        """Why what is chosen cannot be started; empty if it can."""
+        parameters = self._chosen.parameters
+        if parameters is None or parameters.inputVolume is None:
+            return _("Choose a CT volume first.")
+        if not self._chosen.settings.model:
+            return _("No model is installed; install FLARESeg again.")
+        return ""
+
     def update(self) -> None:
         """Offer what can be done now."""
         if not self.busy:
-            self.view.show_ready(self._request().why_not)
+            self.view.show_ready(self.why_not)
 
     def apply_or_cancel(self, checked: bool = False) -> None:
         """Start, or stop what was started."""
@@ -91,24 +72,21 @@ class RunPanel:
 
     def start(self) -> None:
         """Start a run with what is chosen."""
-        request = self._request()
-        if request.why_not:
-            self.view.say(request.why_not, "bad")
+        parameters = self._chosen.parameters
+        if parameters is None or self.why_not:
+            self.view.say(self.why_not, "bad")
             return
+        volume = parameters.inputVolume
         self.view.show_started()
         self._began = time.monotonic()
         try:
             self._logic.installDependencies(dialogs.agree)
             self._run = self._logic.segmentAsync(
-                request.volume,
-                request.segmentation,
-                organs=request.organs or None,
-                model=request.model,
-                device=request.device,
-                fast=request.fast,
-                home=request.home,
+                volume,
+                parameters.outputSegmentation,
+                self._chosen.settings,
                 onProgress=self._progress,
-                onFinished=lambda node: self._end(request.volume, node),
+                onFinished=lambda node: self._end(volume, node),
                 onFailed=self._fail,
             )
         except Exception as error:  # noqa: BLE001 - the panel's edge: a person must get words

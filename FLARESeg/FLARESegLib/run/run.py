@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core.errors import Cancelled, FlareError
+from flare_core.segment.settings import Settings
 from FLARESegLib.qt.background import in_background
 from FLARESegLib.qt.event_loop import STEP_S
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.run import temporary_folder
 from FLARESegLib.run.exchange import read_raw_labels, write_raw
-from FLARESegLib.run.facts import Options, RunProgress, RunResult, SceneCode, Steps, Tools
+from FLARESegLib.run.facts import RunProgress, RunResult, SceneCode, Steps, Tools
 from FLARESegLib.run.failures import RunFailed, Stopped, error_of
 from FLARESegLib.run.worker_process import Answer
 from FLARESegLib.scene.showing import APPLIES_FROM
@@ -56,14 +57,14 @@ class Run:
     segmentationNode : vtkMRMLSegmentationNode or None
         Which segmentation to update; None updates the newest one made from this volume, or makes
         one.
-    options : Options
-        What is wanted.
+    settings : Settings
+        How it is segmented.
     tools : Tools
         What it works with.
     """
 
     def __init__(
-        self, volumeNode: Any, segmentationNode: Any | None, options: Options, tools: Tools
+        self, volumeNode: Any, segmentationNode: Any | None, settings: Settings, tools: Tools
     ) -> None:
         self.progressed = Signal()
         """Called with a `RunProgress`."""
@@ -73,7 +74,7 @@ class Run:
         """Called with the exception; `Stopped` if somebody stopped the run."""
         self.volumeNode = volumeNode
         self.segmentationNode = segmentationNode
-        self.options = options
+        self.settings = settings
         self.state = IDLE
         self.error: BaseException | None = None
         self.result: RunResult | None = None
@@ -166,7 +167,7 @@ class Run:
             "command": "segment",
             "input": str(self._folder / INPUT_FILE),
             "output": str(self._folder / LABELS_FILE),
-            "settings": self.options.settings(),
+            "settings": self.settings.to_dict(),
             "outputs": ["labels"],
         }
         self._request = self._tools.worker.request(request, self._hear)

@@ -6,13 +6,15 @@ have no binding of Slicer's and are kept alike here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import vtk
 
+from flare_core.segment.settings import Settings
 from FLARESegLib.models.box import ModelBox
-from FLARESegLib.models.choices import ModelChoice, model_choices
-from FLARESegLib.parameters import FLARESegParameterNode
+from FLARESegLib.models.choices import model_choices
+from FLARESegLib.parameters import FLARESegParameterNode, settings_of
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.run.organ_box import OrganBox
 
@@ -46,9 +48,12 @@ class SettingsBox:
         ui.organBox.connect("checkedIndexesChanged()", self._organs_chosen)
 
     @property
-    def model(self) -> ModelChoice | None:
-        """The chosen model; None if none is installed."""
-        return self._models.choice
+    def settings(self) -> Settings:
+        """What is chosen, the defaults without a node; the model is empty if none is installed."""
+        if self.parameters is None:
+            return Settings()
+        chosen = settings_of(self.parameters, str(self._home.path))
+        return replace(chosen, model=self._models.name)
 
     def attach(self, parameters: FLARESegParameterNode) -> None:
         """Show what this node holds, and keep it alike from now on."""
@@ -89,8 +94,7 @@ class SettingsBox:
     def _fill_models(self, parameters: FLARESegParameterNode) -> None:
         self._models.fill(model_choices(self._home))
         self._models.choose(parameters.model)
-        known = self._models.choice.organs if self._models.choice else ()
-        self._organs.fill(known, tuple(parameters.organs))
+        self._organs.fill(self._known, tuple(parameters.organs))
 
     def _modified(self, caller: Any, event: Any) -> None:
         """Show what a program, or Slicer's binding, has put into the node."""
@@ -99,16 +103,21 @@ class SettingsBox:
 
     def _show(self) -> None:
         assert self.parameters is not None
+        self._ui.sensitivityBox.setEnabled("lesion" in self._known)
         if self._models.name != self.parameters.model:
             self._models.choose(self.parameters.model)
             self._show_organs_of_model()
         if self._organs.chosen != tuple(self.parameters.organs):
             self._organs.choose(tuple(self.parameters.organs))
 
+    @property
+    def _known(self) -> tuple[str, ...]:
+        """Keys of what the chosen model knows."""
+        return self._models.choice.organs if self._models.choice else ()
+
     def _show_organs_of_model(self) -> None:
-        known = self._models.choice.organs if self._models.choice else ()
-        if known != self._organs.keys:
-            self._organs.fill(known, self._organs.chosen)
+        if self._known != self._organs.keys:
+            self._organs.fill(self._known, self._organs.chosen)
 
     def _model_chosen(self, row: int) -> None:
         """Keep the person's choice."""
