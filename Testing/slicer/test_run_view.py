@@ -75,3 +75,26 @@ def test_who_pressed_cancel_is_not_told_of_an_error(widgets):
     RunView(widgets).show_error(Stopped())
     assert widgets.messageLabel.got["StyleSheet"] == ""
     assert widgets.messageLabel.got["Text"].startswith("Stopped")
+
+
+@pytest.mark.parametrize("kind", ["scene_closed", "node_removed", "shutdown"])
+def test_whoever_closed_the_scene_is_not_told_of_an_error(widgets, kind):
+    RunView(widgets).show_error(Stopped(kind))
+    assert widgets.messageLabel.got["StyleSheet"] == ""
+
+
+def test_notes_about_the_scan_are_not_the_green_headline(widgets):
+    RunView(widgets).show_done("4 organs in 3 s.", ("Slices are 7 mm apart: < 5 mm is better.",))
+    head, note = widgets.messageLabel.got["Text"].split("<br>")
+    assert "color" in head and "4 organs" in head
+    assert note == "Slices are 7 mm apart: &lt; 5 mm is better."
+    assert widgets.messageLabel.got["StyleSheet"] == ""
+
+
+def test_a_cancel_that_comes_too_late_promises_nothing(widgets):
+    view = RunView(widgets)
+    view.show_stopping()
+    view.show_too_late()
+    assert "Too late" in widgets.messageLabel.got["Text"]
+    assert widgets.applyButton.got["Text"] == "Cancel"
+    assert widgets.applyButton.got["Enabled"] is False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from FLARESegLib.qt.translation import _
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 
 COLOURS = {"info": "", "good": "#2e7d32", "bad": "#c62828"}
 """Colour of a message; each is also told by its words."""
+WANTED = ("cancelled", "scene_closed", "node_removed", "shutdown")
+"""Kinds of an end that a person brought about, which is no error."""
 
 
 class RunView:
@@ -42,6 +46,16 @@ class RunView:
         self._ui.applyButton.setText(_("Stopping..."))
         self._ui.applyButton.setEnabled(False)
 
+    def show_too_late(self) -> None:
+        """Say that the run cannot be stopped any more; it is done in a moment."""
+        self._ui.applyButton.setText(_("Cancel"))
+        self.say(_("Too late to stop: the result is being shown already."))
+
+    def show_done(self, head: str, notes: Sequence[str]) -> None:
+        """Show how a run ended, in green, and below it what to know about the scan."""
+        lines = [f'<span style="color: {COLOURS["good"]};">{escape(head)}</span>']
+        self.say("<br>".join([*lines, *(escape(note) for note in notes)]))
+
     def show_progress(self, progress: RunProgress) -> None:
         """Move the bar; log a line when the stage changes."""
         text = progress_text(progress.stage, progress.fraction, progress.seconds_left)
@@ -55,7 +69,7 @@ class RunView:
         """Say in plain words what went wrong, and log the program's own."""
         words = error_text(error)
         kind = getattr(error, "kind", "")
-        self.say(words, "info" if kind == "cancelled" else "bad")
+        self.say(words, "info" if kind in WANTED else "bad")
         self.log(f"{type(error).__name__}: {error}")
 
     def say(self, text: str, how: str = "info") -> None:
