@@ -66,7 +66,8 @@ class RunPanel:
         """Start, or stop what was started."""
         if self._run is not None:
             self.view.show_stopping()
-            self._run.cancel()
+            if not self._run.cancel():
+                self.view.show_too_late()
         else:
             self.start()
 
@@ -109,7 +110,7 @@ class RunPanel:
             return
         self.update()
         seconds = time.monotonic() - self._began
-        self.view.say(self._summary(run.result, seconds), "good")
+        self.view.show_done(self._summary(run.result, seconds), run.result.notes)
         for note in run.result.notes:
             self.view.log(note)
         # Later, as Qt's thread has just been busy with the last step of the run
@@ -129,7 +130,7 @@ class RunPanel:
         self._ui.logSection.collapsed = not is_puzzling(error)
 
     def _summary(self, result: RunResult, seconds: float) -> str:
-        """Return what a person reads at the end: how many, what is not there, what to know."""
+        """Return what a person reads at the end: how many, and what is not there."""
         from flare_core.anatomy.organs import organ
 
         volumes = {row["organ"]: row["value"] for row in result.rows if row["measure"] == "volume"}
@@ -141,7 +142,7 @@ class RunPanel:
         ]
         if missing:
             parts.append(_("Not found: {names}.").format(names=", ".join(missing)))
-        return " ".join([*parts, *result.notes])
+        return " ".join(parts)
 
 
 def is_puzzling(error: BaseException) -> bool:
