@@ -27,7 +27,7 @@ from flare_core.segment.settings import Settings
 from flare_core.segment.stage import LoadedStage
 
 if TYPE_CHECKING:
-    from flare_core.networks.spec import Spec
+    from flare_core.models.stage_card import NetworkSpec
 
 HU = {"background": 0.0, "liver": 200.0, "spleen": -200.0, "lesion": 500.0}
 """Tissue around the organs is 0, with fat in front. Liver and spleen lie on its two sides, so that
@@ -48,7 +48,7 @@ FIELD_MM = (200.0, 180.0, 240.0)
 class Levels(nn.Module):
     """Logits whose arg-max is the nearest level: v t - v^2 / 2 for level v and value t."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.head = nn.Conv3d(spec.input_channels, spec.output_channels, 1)
 

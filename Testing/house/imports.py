@@ -33,7 +33,7 @@ BELOW: dict[str, set[str]] = {
     "processes": set(),
     "anatomy": set(),
     "imaging": set(),
-    "networks": set(),
+    "networks": {"models.stage_card"},
     "models": {"imaging", "anatomy"},
     "cases": {"imaging", "anatomy"},
     "datasets": {"cases", "imaging", "anatomy"},

@@ -17,12 +17,12 @@ from flare_core.networks.normalisation import InstanceNorm
 from flare_core.networks.slabs import Ready, Source, add_and_activate, can_stream, run_blocks
 
 if TYPE_CHECKING:
-    from flare_core.networks.spec import Index, Spec
+    from flare_core.models.stage_card import NetworkSpec, Triple
 
-ONE: Index = (1, 1, 1)
+ONE: Triple = (1, 1, 1)
 
 
-def same_padding(kernel: Index) -> Index:
+def same_padding(kernel: Triple) -> Triple:
     """Return the padding that keeps the size for odd kernels."""
     z, y, x = ((k - 1) // 2 for k in kernel)
     return z, y, x
@@ -34,9 +34,9 @@ class ConvBlock(nn.Module):
     def __init__(
         self,
         channels: tuple[int, int],
-        kernel: Index,
-        stride: Index,
-        spec: Spec,
+        kernel: Triple,
+        stride: Triple,
+        spec: NetworkSpec,
         *,
         activation: bool = True,
         bias: bool | None = None,
@@ -62,7 +62,12 @@ class ConvStack(nn.Module):
     """Several ConvBlocks; the first one changes channels and resolution."""
 
     def __init__(
-        self, count: int, channels: tuple[int, int], kernel: Index, stride: Index, spec: Spec
+        self,
+        count: int,
+        channels: tuple[int, int],
+        kernel: Triple,
+        stride: Triple,
+        spec: NetworkSpec,
     ) -> None:
         super().__init__()
         first = ConvBlock(channels, kernel, stride, spec)
@@ -95,7 +100,9 @@ class MeanPool(nn.AvgPool3d):
 class ResidualBlock(nn.Module):
     """Two convolutions beside a skip that pools and projects where shapes change (ResNet-D)."""
 
-    def __init__(self, channels: tuple[int, int], kernel: Index, stride: Index, spec: Spec) -> None:
+    def __init__(
+        self, channels: tuple[int, int], kernel: Triple, stride: Triple, spec: NetworkSpec
+    ) -> None:
         super().__init__()
         self.conv1 = ConvBlock(channels, kernel, stride, spec)
         self.conv2 = ConvBlock((channels[1], channels[1]), kernel, ONE, spec, activation=False)
@@ -126,7 +133,12 @@ class ResidualStack(nn.Module):
     """Several ResidualBlocks; the first one changes channels and resolution."""
 
     def __init__(
-        self, count: int, channels: tuple[int, int], kernel: Index, stride: Index, spec: Spec
+        self,
+        count: int,
+        channels: tuple[int, int],
+        kernel: Triple,
+        stride: Triple,
+        spec: NetworkSpec,
     ) -> None:
         super().__init__()
         first = ResidualBlock(channels, kernel, stride, spec)

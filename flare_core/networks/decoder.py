@@ -11,7 +11,7 @@ from flare_core.networks.blocks import ConvStack
 from flare_core.networks.slabs import Joined, can_stream
 
 if TYPE_CHECKING:
-    from flare_core.networks.spec import Spec
+    from flare_core.models.stage_card import NetworkSpec
 
 
 class Decoder(nn.Module):
@@ -20,7 +20,7 @@ class Decoder(nn.Module):
     All `seg_layers` exist even when only the last one is used, because public weights hold them.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         widths = spec.features_per_stage
         ups, stages, heads = [], [], []

@@ -13,13 +13,13 @@ from flare_core.networks.blocks import ConvStack, initialise
 from flare_core.networks.decoder import Decoder
 
 if TYPE_CHECKING:
-    from flare_core.networks.spec import Spec
+    from flare_core.models.stage_card import NetworkSpec
 
 
 class PlainEncoder(nn.Module):
     """Stages of convolutions, each entered with a stride."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         widths = (spec.input_channels, *spec.features_per_stage)
         self.stages = nn.Sequential(
@@ -49,7 +49,7 @@ class PlainEncoder(nn.Module):
 class PlainUNet(nn.Module):
     """Encoder, decoder, logits."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.encoder = PlainEncoder(spec)
         self.decoder = Decoder(spec)

@@ -13,13 +13,13 @@ from flare_core.networks.blocks import ONE, ConvStack, ResidualStack, initialise
 from flare_core.networks.decoder import Decoder
 
 if TYPE_CHECKING:
-    from flare_core.networks.spec import Spec
+    from flare_core.models.stage_card import NetworkSpec
 
 
 class ResidualEncoder(nn.Module):
     """A stem convolution, then stages of residual blocks, each entered with a stride."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         widths = (spec.features_per_stage[0], *spec.features_per_stage)
         self.stem = ConvStack(1, (spec.input_channels, widths[0]), spec.kernel_sizes[0], ONE, spec)
@@ -49,7 +49,7 @@ class ResidualEncoder(nn.Module):
 class ResidualEncoderUNet(nn.Module):
     """Residual encoder, plain decoder, logits."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.encoder = ResidualEncoder(spec)
         self.decoder = Decoder(spec)

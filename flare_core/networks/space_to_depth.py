@@ -17,10 +17,10 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flare_core.networks.spec import Index, Spec
+    from flare_core.models.stage_card import NetworkSpec, Triple
 
 
-def fold(x: Tensor, block: Index) -> Tensor:
+def fold(x: Tensor, block: Triple) -> Tensor:
     """Map (B, C, Z, Y, X) to (B, block * C, Z / bz, Y / by, X / bx), voxel of the block first."""
     b, c, z, y, w = x.shape
     bz, by, bx = block
@@ -29,7 +29,7 @@ def fold(x: Tensor, block: Index) -> Tensor:
     return x.reshape(b, c * prod(block), z // bz, y // by, w // bx)
 
 
-def unfold(x: Tensor, block: Index) -> Tensor:
+def unfold(x: Tensor, block: Triple) -> Tensor:
     """Map (B, block * C, Z, Y, X) to (B, C, Z * bz, Y * by, X * bx); the inverse of `fold`."""
     b, c, z, y, w = x.shape
     bz, by, bx = block
@@ -38,7 +38,7 @@ def unfold(x: Tensor, block: Index) -> Tensor:
     return x.reshape(b, c // prod(block), z * bz, y * by, w * bx)
 
 
-def blocks_along_x(x: Tensor, block: Index) -> Tensor:
+def blocks_along_x(x: Tensor, block: Triple) -> Tensor:
     """Map (B, block * C, Z, Y, X) to (B, C, Z, Y, X * block): `unfold` without moving memory.
 
     The voxels of a block lie side by side along x. Losses do not ask where a voxel is, so they can
@@ -57,13 +57,13 @@ class SpaceToDepthNet(nn.Module):
     order with ``blocks_along_x(fold(labels, block), block)``.
     """
 
-    def __init__(self, network: Callable[[Spec], nn.Module], spec: Spec) -> None:
+    def __init__(self, network: Callable[[NetworkSpec], nn.Module], spec: NetworkSpec) -> None:
         super().__init__()
         factor = prod(spec.space_to_depth)
         self.block = spec.space_to_depth
         self.network = network(
             replace(
-                spec,  # type: ignore[type-var]
+                spec,
                 input_channels=spec.input_channels * factor,
                 output_channels=spec.output_channels * factor,
             )

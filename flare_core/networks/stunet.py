@@ -17,14 +17,20 @@ from flare_core.networks.normalisation import InstanceNorm
 from flare_core.networks.slabs import Ready, add_and_activate, can_stream, run_blocks
 
 if TYPE_CHECKING:
-    from flare_core.networks.spec import Index, Spec
+    from flare_core.models.stage_card import NetworkSpec, Triple
 
 
 class StuBlock(nn.Module):
     """Two convolutions beside a skip, which the first block of a stage projects."""
 
     def __init__(
-        self, channels: tuple[int, int], kernel: Index, stride: Index, spec: Spec, *, project: bool
+        self,
+        channels: tuple[int, int],
+        kernel: Triple,
+        stride: Triple,
+        spec: NetworkSpec,
+        *,
+        project: bool,
     ) -> None:
         super().__init__()
         padding = same_padding(kernel)
@@ -48,7 +54,7 @@ class StuBlock(nn.Module):
 class StuUp(nn.Module):
     """Nearest neighbours up, then a 1x1x1 convolution."""
 
-    def __init__(self, channels: tuple[int, int], stride: Index) -> None:
+    def __init__(self, channels: tuple[int, int], stride: Triple) -> None:
         super().__init__()
         self.stride = tuple(float(n) for n in stride)
         self.conv = nn.Conv3d(*channels, 1)
@@ -65,7 +71,7 @@ class StuUp(nn.Module):
 class STUNet(nn.Module):
     """Encoder, decoder, logits."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         widths, strides, kernels = spec.features_per_stage, spec.strides, spec.kernel_sizes
         into = (spec.input_channels, *widths)
@@ -116,7 +122,7 @@ class STUNet(nn.Module):
 
 
 def _stage(
-    count: int, channels: tuple[int, int], kernel: Index, stride: Index, spec: Spec
+    count: int, channels: tuple[int, int], kernel: Triple, stride: Triple, spec: NetworkSpec
 ) -> nn.Sequential:
     """Return some blocks; the first changes channels and resolution."""
     first = StuBlock(channels, kernel, stride, spec, project=True)

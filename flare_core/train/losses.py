@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks.space_to_depth import blocks_along_x, fold
-from flare_core.networks.spec import Spec
 
 SMOOTH = 1.0
 """Voxels added to Dice's numerator and denominator, so that a sliver of an organ does not rule."""
@@ -188,14 +188,14 @@ def _blocks(rows: Tensor) -> list[slice]:
     return [slice(a, min(a + size, count)) for a in range(0, count, size)]
 
 
-def level_targets(labels: Tensor, spec: Spec, levels: int) -> list[Tensor]:
+def level_targets(labels: Tensor, spec: NetworkSpec, levels: int) -> list[Tensor]:
     """Return the labels at the resolution and in the voxel order of every level of logits.
 
     Parameters
     ----------
     labels : (B, 1, Z, Y, X)
         Or any other map that goes with them, such as weights.
-    spec : Spec
+    spec : NetworkSpec
         The network's, for its strides and its block.
     levels : int
         How many levels the network gave, finest first.
