@@ -18,7 +18,7 @@ from flare_core.networks.stunet import STUNet
 if TYPE_CHECKING:
     from torch import nn
 
-    from flare_core.networks.spec import Spec
+    from flare_core.models.stage_card import NetworkSpec
 
 NETWORKS = {
     "plain_unet": PlainUNet,
@@ -29,13 +29,13 @@ NETWORKS = {
 __all__ = ["NETWORKS", "build_network"]
 
 
-def build_network(spec: Spec) -> nn.Module:
+def build_network(spec: NetworkSpec) -> nn.Module:
     """Return the network of a card, with fresh weights.
 
     Parameters
     ----------
-    spec : Spec
-        `flare_core.models.card.NetworkSpec` or anything with its fields.
+    spec : NetworkSpec
+        As the stage of a card has it.
 
     Returns
     -------
