@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import vtk
 
 slicer = pytest.importorskip("slicer")
 
@@ -77,6 +78,35 @@ def test_an_edit_is_measured_once_when_it_is_quiet(watched):
     assert changed["spleen"] == 3 * 4 * 4 and changed["liver"] == 0
 
 
+def test_a_new_name_is_told_soon_and_a_new_surface_is_no_reason_to_measure(watched):
+    volume, node, measures, told, loop = watched
+    edits = []
+    measures.edited.connect(lambda: edits.append(1))
+    measures.watch(node, volume)
+    until(loop, lambda: told)
+    segment = node.GetSegmentation().GetSegment(organ_segment_ids(node)["spleen"])
+    segment.AddRepresentation("Closed surface", vtk.vtkPolyData())
+    until(loop, lambda: edits)
+    loop.pump(0.3)
+    assert len(told) == 1
+    segment.SetName("Pancreas")
+    until(loop, lambda: len(told) == 2)
+    assert volumes(told[1])["pancreas"] > 0 and volumes(told[1])["spleen"] == 0
+    until(loop, lambda: len(edits) == 2)
+
+
+def test_a_doubt_that_is_settled_is_measured_again(watched):
+    volume, node, measures, told, loop = watched
+    measures.watch(node, volume)
+    until(loop, lambda: told)
+    number = node.GetSegmentation().AddEmptySegment("", "Spleen")
+    until(loop, lambda: len(told) == 2)
+    assert told[1].problem
+    node.GetSegmentation().GetSegment(number).SetName("My finding")
+    until(loop, lambda: len(told) == 3)
+    assert not told[2].problem
+
+
 def test_numbers_of_a_run_are_told_at_once_and_not_measured_again(watched):
     volume, node, measures, told, loop = watched
     rows = ("rows of the run",)
@@ -134,6 +164,8 @@ def test_organs_to_measure_are_those_asked_for_and_those_there(watched, scene):
     assert [target.key for target in measured_organs(node)] == [t.key for t in ASKED]
     foreign = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     assert measured_organs(foreign) == ()
+    node.SetAttribute("FLARESeg.absent", '["gallbladder"]')  # what a person said has a row too
+    assert "gallbladder" in [target.key for target in measured_organs(node)]
 
 
 def test_measuring_compares_with_what_the_model_said():

@@ -10,7 +10,9 @@ from FLARESegLib.scene import volumes
 from FLARESegLib.scene.kept_output import KEPT_ROLE, kept_output
 from FLARESegLib.scene.results import nodes_of, result_facts, result_of, show_result
 from FLARESegLib.scene.segment_identity import identify, organ_segment_ids
-from FLARESegLib.statistics.nodes import statistics_table, table_node, volume_chart
+from FLARESegLib.scene.volumes import finish
+from FLARESegLib.statistics.chart import chart_steps
+from FLARESegLib.statistics.nodes import statistics_table, table_node
 
 import slicer
 from flare_core.anatomy.organs import ORGANS, organ
@@ -63,7 +65,7 @@ def test_a_saved_scene_has_everything_a_correction_needs(
     edited = current_labels(node, volume).array
     rows = organ_statistics(volumes.node_volume(volume), current_labels(node, volume), ORGANS)
     statistics_table(node, rows)
-    volume_chart(node, rows)
+    finish(chart_steps(node, rows))
     saved_and_loaded(scene, other_scene, tmp_path / "scene.mrb")
     (again,) = nodes_of(other_scene, "vtkMRMLSegmentationNode")
     ct = other_scene.GetFirstNodeByName("CT")
@@ -136,6 +138,6 @@ def test_a_real_ct_as_slicer_loads_it_and_back(scene, real_data, tmp_path):
     reference = organ_statistics(read, truth, ORGANS)
     for row, wanted in zip(rows, reference, strict=True):
         assert row.value == pytest.approx(wanted.value, rel=1e-3, nan_ok=True), (row, wanted)
-    version = submit(tmp_path / "store", node, organ_segment_ids(node), author="Ada")
+    version = submit(tmp_path / "store", node, organ_segment_ids(node), author="Ada", patient="P1")
     with open_store(tmp_path / "store") as store:
         assert store.case(version.case).image.read_bytes() == path.read_bytes()

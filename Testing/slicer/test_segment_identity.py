@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 from FLARESegLib.scene.segment_identity import (
     ORGAN_TAG,
+    extra_names,
     identify,
+    make_lesion,
     organ_of_segment,
     terminology_of,
     write_identity,
@@ -129,3 +131,29 @@ def test_two_that_claim_to_be_the_organ_are_a_doubt(node):
     found = identify(node)
     assert len(found.doubts) == 1
     assert "2 segments are the liver" in found.doubts[0]
+
+
+def test_a_patient_may_have_many_lesions(node):
+    for number, name in enumerate(("Metastasis", "Tumor", "Lesion 3")):
+        add(node, str(number), segment(name, written="lesion"))
+    found = identify(node)
+    assert found.lesions == ("0", "1", "2") and found.segments == {"lesion": "0"}
+    assert found.extras == found.doubts == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "called"), [("Metastasis", "Metastasis"), ("Liver", "Lesion (Liver)")]
+)
+def test_a_segment_becomes_a_lesion(node, name, called):
+    add(node, "a", segment("Liver", written="liver"))
+    add(node, "b", segment(name))
+    make_lesion(node, "b")
+    assert node.GetSegmentation().GetSegment("b").GetName() == called
+    assert identify(node).lesions == ("b",)
+    assert extra_names(node) == {}
+
+
+def test_extras_are_told_by_name(node):
+    add(node, "a", segment("My cyst", code=CYST))
+    add(node, "b", segment("", code=CYST))
+    assert extra_names(node) == {"a": "My cyst", "b": "b"}

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 from FLARESegLib.statistics.lines import (
+    FEW,
     NUMBERS,
     cells_of,
+    column_tips,
     column_titles,
     lines_of,
     rows_of,
@@ -39,6 +41,9 @@ def test_each_organ_is_one_line_with_a_cell_for_each_column(rows):
     lines = lines_of(rows)
     assert [each.key for each in lines] == ["liver", "right_kidney", "spleen", "pancreas", "aorta"]
     assert {len(cells_of(each)) for each in lines} == {len(column_titles())}
+    assert len(column_tips()) == len(column_titles())
+    assert cells_of(line(rows, "liver"))[:3] == ("Liver", 180.0, "825 - 2010")
+    assert cells_of(line(rows, "liver"))[FEW - 1] == "smaller than usual"
     assert line(rows, "liver").numbers[NUMBERS.index("volume")] == 180.0
     assert line(rows, "liver").usual == "825 - 2010"
     assert line(rows, "aorta").usual == ""

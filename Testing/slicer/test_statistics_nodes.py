@@ -8,17 +8,17 @@ from FLARESegLib.correction.corrections import current_labels
 from FLARESegLib.scene import volumes
 from FLARESegLib.scene.results import nodes_of, show_result
 from FLARESegLib.scene.segment_identity import organ_segment_ids
-from FLARESegLib.statistics.chart import DATA_ROLE
+from FLARESegLib.scene.volumes import finish
+from FLARESegLib.statistics.chart import draw_steps
 from FLARESegLib.statistics.nodes import (
     organ_centre,
     remove_statistics,
     statistics_table,
     table_node,
-    volume_chart,
 )
 
 from flare_core.anatomy.organs import ORGANS, organ
-from flare_core.segment.statistics import StatisticsRow, organ_statistics
+from flare_core.segment.statistics import organ_statistics
 
 PLACE = np.array(
     [[-0.8, 0, 0, 100], [0, -0.9, 0, 120], [0, 0, 2.5, -40], [0, 0, 0, 1]], dtype=float
@@ -88,51 +88,10 @@ def test_measuring_again_updates_the_same_table(result, scene, draw):
     assert volumes_ml["Spleen"] == pytest.approx((labels == 1).sum() * voxel_ml, abs=1e-3)
 
 
-VOLUMES = {"liver": 1417.5, "spleen": 420.0, "left_adrenal_gland": 2.0, "aorta": 55.0}
-
-
-def volume_rows(volumes_ml):
-    return [StatisticsRow(key, "volume", ml, "mL", None) for key, ml in volumes_ml.items()]
-
-
-def test_the_chart_shows_volumes_against_the_usual_range(result):
-    _, node, _ = result
-    chart = volume_chart(node, volume_rows(VOLUMES))
-    data = chart.GetNodeReference(DATA_ROLE)
-    percent = column(data, "Volume [%]")
-    assert percent[0] == pytest.approx(100)  # the middle of 825 to 2010
-    assert len(percent) == 3  # the aorta has no usual range
-    low, high = column(data, "Usual from [%]"), column(data, "Usual to [%]")
-    assert [a <= p <= b for a, p, b in zip(low, percent, high, strict=True)] == [True, False, False]
-    assert (np.array(low) + high) / 2 == pytest.approx(100)
-    series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
-    assert [each.GetName() for each in series] == [
-        "Volume", "Usual from", "Usual to", "1 Liver", "2 Spleen", "3 Left adrenal gland",
-    ]  # fmt: skip
-    assert np.round(np.array(series[4].GetColor()) * 255).tolist() == list(organ("spleen").colour)
-    marker = column(data, "Spleen")
-    assert marker[1] == percent[1]
-    assert math.isnan(marker[0])
-    for each in series:
-        assert data.GetTable().GetColumnByName(each.GetYColumnName()) is not None
-        assert each.GetTableNode() is data
-
-
-def test_drawing_again_leaves_no_old_series(result, scene):
-    _, node, _ = result
-    chart = volume_chart(node, volume_rows(VOLUMES))
-    again = volume_chart(node, volume_rows({"liver": 900.0}))
-    assert again is chart
-    assert len(nodes_of(scene, "vtkMRMLPlotSeriesNode")) == 4
-    assert len(nodes_of(scene, "vtkMRMLPlotChartNode")) == 1
-    volume_chart(node, volume_rows({"aorta": 50.0}))  # nothing that could be compared
-    assert nodes_of(scene, "vtkMRMLPlotSeriesNode") == []
-
-
 def test_nothing_is_left_of_removed_statistics(result, scene):
     volume, node, _ = result
     statistics_table(node, rows_of(volume, node))
-    volume_chart(node, volume_rows(VOLUMES))
+    finish(draw_steps(node, {"liver": 1400.0}))
     remove_statistics(node)
     for kind in ("vtkMRMLTableNode", "vtkMRMLPlotChartNode", "vtkMRMLPlotSeriesNode"):
         assert nodes_of(scene, kind) == []
