@@ -24,7 +24,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
-from flare_core.evaluate.metrics.surface_area import WHOLE, areas_mm2
+from flare_core.evaluate.metrics.surface import WHOLE, areas_mm2
 from flare_core.evaluate.protocols import Target, edition
 from flare_core.evaluate.scoring import ScoringRules, score_labels
 from flare_core.imaging.files import read_labels

@@ -15,7 +15,7 @@ import nnunet_folders
 from flare_core.home import Home
 from flare_core.models.archive import install
 from flare_core.models.nnunet.convert import import_nnunet
-from flare_core.models.nnunet.v1_pickle import read_plans_pickle
+from flare_core.models.nnunet.v1 import read_plans_pickle
 from flare_core.models.package import load_package, read_weights
 from flare_core.train.checkpoint import load_checkpoint, read_start
 from force.children import Reader

@@ -102,7 +102,7 @@ SOURCES = (
         "https://github.com/wasserth/TotalSegmentator", "labels: TotalSegmentator v1",
     ),
     (
-        "FLARESeg phantoms", 16, "Apache-2.0", "flare_core.datasets.phantom.cohort", "",
+        "FLARESeg phantoms", 16, "Apache-2.0", "flare_core.datasets.phantom.make", "",
         "synthetic; known truth",
     ),
 )  # fmt: skip

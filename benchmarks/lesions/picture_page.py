@@ -22,8 +22,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from flare_core.datasets.lesions.generate import add_lesions
-from flare_core.datasets.lesions.records import LesionScan
+from flare_core.datasets.lesions.generate import LesionScan, add_lesions
 from flare_core.datasets.lesions.settings import PRESETS
 from flare_core.datasets.phantom.make import make_phantom
 from flare_core.datasets.phantom.settings import PhantomSettings

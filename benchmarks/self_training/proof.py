@@ -35,8 +35,7 @@ import numpy as np
 from flare_core import atomic
 from flare_core.cases.store import LabelFacts, open_store
 from flare_core.datasets.augment.patch import Augmentation
-from flare_core.datasets.phantom.cohort import random_settings
-from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
+from flare_core.datasets.phantom.make import PhantomSettings, make_phantom, random_settings
 from flare_core.errors import Cancelled
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.models.package import load_package, read_weights, write_package

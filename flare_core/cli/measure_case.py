@@ -19,14 +19,17 @@ from typing import Any
 
 from flare_core import atomic
 from flare_core.errors import InputError
-from flare_core.evaluate.efficiency.measure import Efficiency, Measurement, measure, summarise
-from flare_core.evaluate.efficiency.probe import describe_machine
-from flare_core.evaluate.efficiency.table import (
+from flare_core.evaluate.efficiency.measure import (
     CaseEfficiency,
+    Efficiency,
+    Measurement,
     case_table,
     mean_numbers,
+    measure,
     sample_table,
+    summarise,
 )
+from flare_core.evaluate.efficiency.probe import describe_machine
 from flare_core.jobs.outputs import RESEARCH_USE, plain, written_together
 from flare_core.report.charts.plane import Line, Panel, time_chart
 

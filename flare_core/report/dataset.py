@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from html import escape
 
 from flare_core.anatomy.organs import organ
-from flare_core.datasets.summary.numbers import (
+from flare_core.datasets.summary.summarise import (
     LOWEST_HU,
     Counts,
     Spread,
+    Summary,
     coarse,
     hu_statistics,
     percentile,
 )
-from flare_core.datasets.summary.summarise import Summary
 from flare_core.datasets.summary.tables import Table, label_names, shown
 from flare_core.report.case.page import list_of, page, section, table
 from flare_core.report.charts.histogram import Histogram, histogram_of, histogram_svg, round_bars

@@ -102,7 +102,7 @@ def phantom_cases(config: TrainConfig, cache: Path) -> list[Case]:
     """Return the run's synthetic scans, making those that are not in the cache yet."""
     if not config.phantoms:
         return []
-    from flare_core.datasets.phantom.cohort import make_cohort
+    from flare_core.datasets.phantom.make import make_cohort
 
     made = make_cohort(cache / "phantoms", config.phantoms, seed=config.seed)
     return [replace(case, weight=config.phantom_weight) for case in made]

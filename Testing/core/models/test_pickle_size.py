@@ -15,7 +15,7 @@ import torch
 
 from flare_core.errors import InputError
 from flare_core.models.nnunet.checkpoint import read_checkpoint
-from flare_core.models.nnunet.v1_pickle import read_plans_pickle
+from flare_core.models.nnunet.v1 import read_plans_pickle
 from flare_core.models.pickle_size import check_pickle
 from nnunet_folders import plans_v1
 

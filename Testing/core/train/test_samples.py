@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flare_core.datasets.case import Case, cases_of_folder, save_cases
-from flare_core.datasets.phantom import cohort as phantom_cohort
+from flare_core.datasets.phantom import make as phantom_make
 from flare_core.errors import InputError
 from flare_core.train.config import TrainConfig
 from flare_core.train.samples import gather_samples, phantom_cases
@@ -60,7 +60,7 @@ def test_phantoms_are_drawn_as_often_as_the_configuration_says(
         asked.append((folder, count, seed))
         return list(cases_of_folder(cases)[:1])
 
-    monkeypatch.setattr(phantom_cohort, "make_cohort", cohort)
+    monkeypatch.setattr(phantom_make, "make_cohort", cohort)
     config = tiny_config(cases, phantoms=4, phantom_weight=0.25, seed=9)
     training, _ = gather_samples(config, SPACING_MM, cache)
     assert asked == [(cache / "phantoms", 4, 9)]

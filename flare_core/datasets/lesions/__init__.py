@@ -5,15 +5,11 @@ Start in `generate`: `add_lesions(image, labels, spacing_mm, random, settings)`.
     settings   how many, how large, in which organs: one frozen object, and presets by size
     phase      contrast phase of a scan, told from its organs
     kinds      ★ ADD A KIND OF TUMOUR OR DECOY: one row (HU by phase, shape, rim, necrosis, ...)
-    place      where: in which organ, how deep, off the vessels
-    tissue     lung, bone, inner fat, muscle: hosts without a label, for the whole body
+    place      where: in which organ or tissue without a label, how deep, off the vessels
     look       the appearance of one of them, drawn from its kind's row
-    shape      its form and the push on what surrounds it
-    texture    its inside
-    paint      all of that, into the lesion's own box
-    dome       the one decoy that is no body: partial volume at an organ's upper end
-    records    what comes back
-    noise      smooth random fields, the scan's own noise
+    shape      its form, the push on what surrounds it, and the noise that both are drawn with
+    paint      its inside, and all of that into the lesion's own box
+    mix        lesions of real scans, pasted into scans without one
 
 The room uses `anatomy`, `errors`, numpy and scipy, and no file beside it, so that
 training, phantoms and benchmarks may all use it.

@@ -2,6 +2,12 @@
 
 Invariant: outside the box nothing changes; the box is written once, at the end, and only if enough
 of the lesion has room.
+
+A lesion is made of a main tissue, a mosaic, a rim or capsule, a dead core, calcium, oil. Hu et
+al. 2023 draw one blurred Bernoulli field; here each has a grain and a place of its own. One decoy
+is no body: the dome, partial volume at an organ's upper end, where the diaphragm moved or the
+slices are thick: there a smooth patch is averaged over neighbouring slices, and lung or fat mixes
+into the organ.
 """
 
 from __future__ import annotations
@@ -12,20 +18,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.ndimage import gaussian_filter1d
 
 from flare_core.datasets.lesions.kinds import BOWEL, HOLLOW, KINDS
 from flare_core.datasets.lesions.look import Host, Look
-from flare_core.datasets.lesions.noise import Floats, blurred, smooth_noise
 from flare_core.datasets.lesions.shape import (
+    Floats,
     Form,
     Triple,
     Window,
+    blurred,
     draw_form,
     pushed,
     reach_of,
+    smooth_noise,
     turned,
 )
-from flare_core.datasets.lesions.texture import tissue_hu
 
 Random = np.random.Generator
 Mask = npt.NDArray[np.bool_]
@@ -99,7 +107,7 @@ def paint(
     if not mask.any() or mask.sum() < least * (form.member >= 0.5).sum():
         return None
     share = form.member * _softened(room, canvas.spacing_mm)
-    inside = tissue_hu(look, form, window, random) + _noise(still, host, window, random)
+    inside = tissue_hu(look, form, window, random) + _scan_noise(still, host, window, random)
     if not look.bulging and host.organ not in HOLLOW:
         inside = _kept_edge(inside, image, labels == host.id, host, window)
     image += share * (inside - image)
@@ -146,7 +154,7 @@ def _softened(room: Mask, spacing_mm: Triple) -> Floats:
     return blurred(room.astype(np.float32), spacing_mm, 0.7)
 
 
-def _noise(still: Floats, host: Host, window: Window, random: Random) -> Floats:
+def _scan_noise(still: Floats, host: Host, window: Window, random: Random) -> Floats:
     """Return noise for the lesion: the scan's own where that can be, of the scan before any push.
 
     A push stretches noise to rings. Where the scan shows something else than the organ (a vessel,
@@ -175,3 +183,116 @@ def as_type(image: Floats, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         return image.astype(dtype)
     low = max(np.iinfo(dtype).min, -32768)
     return np.clip(np.rint(image), low, np.iinfo(dtype).max).astype(dtype)
+
+
+OIL_GRAIN_MM = 1.7
+"""Size of a spot of oil."""
+CALCIUM_GRAIN_MM = 1.8
+FINE_GRAIN_MM = 3.0
+"""Of the mosaic's fine part."""
+
+
+def tissue_hu(look: Look, form: Form, window: Window, random: Random) -> Floats:
+    """Return the HU (Z, Y, X) of a lesion's tissue, without the scan's noise.
+
+    Values far outside the form mean nothing.
+    """
+    hu = np.full(window.shape, look.level_hu, np.float32)
+    hu += _mosaic(look, window, random)
+    if look.rim_hu:
+        hu += np.float32(look.rim_hu) * _rim(look, form, window, random)
+    if look.necrosis:
+        dead = _dead(look, form, window, random)
+        hu += dead * (np.float32(look.necrosis_hu) - hu)
+    if look.calcified:
+        hu += np.float32(look.dense_hu) * _spots(look.calcified, CALCIUM_GRAIN_MM, window, random)
+    if look.lipiodol:
+        hu += _oil(look, form, window, random)
+    return hu
+
+
+def _field(window: Window, grain_mm: float, random: Random) -> Floats:
+    return smooth_noise(random, window.shape, window.spacing_mm, grain_mm)
+
+
+def _mosaic(look: Look, window: Window, random: Random) -> Floats:
+    """Return nodules and strands: a broad field squeezed to two levels, and a fine one."""
+    if not look.mosaic_hu:
+        return np.zeros(window.shape, np.float32)
+    broad = np.tanh(1.5 * _field(window, max(4.0, 0.45 * look.radius_mm), random))
+    fine = _field(window, FINE_GRAIN_MM, random)
+    return np.float32(look.mosaic_hu) * (np.float32(0.8) * broad + np.float32(0.6) * fine)
+
+
+def _rim(look: Look, form: Form, window: Window, random: Random) -> Floats:
+    """Return the rim's share: a bell below the surface, missing in places."""
+    middle = look.rim_mm * (0.3 if look.capsule else 0.5)
+    width = max(0.5 * look.rim_mm, 0.5 * min(window.spacing_mm))
+    bell = np.exp(-0.5 * np.square((form.depth_mm - middle) / width))
+    gaps = _field(window, max(5.0, look.radius_mm), random)
+    return np.asarray(bell * np.clip(0.75 + 0.45 * gaps, 0, 1.2), np.float32)
+
+
+def _dead(look: Look, form: Form, window: Window, random: Random) -> Floats:
+    """Return the dead core's share: what lies deep, with a ragged, soft border."""
+    ragged = _field(window, max(4.0, 0.35 * look.radius_mm), random)
+    deep = form.depth_mm / look.radius_mm - look.necrosis + np.float32(0.16) * ragged
+    return np.asarray(np.clip(0.5 + deep * look.radius_mm / 3.5, 0, 1), np.float32)
+
+
+def _spots(share: float, grain_mm: float, window: Window, random: Random) -> Floats:
+    """Return clustered spots that fill about a share, 0 to 1.5 each."""
+    spots = 0.8 * _field(window, grain_mm, random) + 0.6 * _field(window, 5 * grain_mm, random)
+    least = np.float32(np.sqrt(2) * _normal_quantile(1 - share) / 1.4142)
+    return np.clip((spots - least) / 0.6, 0, 1.5).astype(np.float32)
+
+
+def _oil(look: Look, form: Form, window: Window, random: Random) -> Floats:
+    """Return the HU of oil: spots that gather at one side, or nearly all of a small tumour."""
+    side = random.normal(size=3)
+    side /= np.linalg.norm(side)
+    slope = sum(
+        np.float32(c / look.radius_mm) * o for c, o in zip(side, window.offsets_mm(), strict=True)
+    )
+    spots = 0.75 * _field(window, OIL_GRAIN_MM, random) + 0.35 * _field(window, 8.0, random)
+    spots = spots + np.float32(0.9) * slope * (1 - look.lipiodol)
+    spots = spots + np.float32(0.6) * np.clip(form.radial, 0, 1) - np.float32(0.3)
+    least = np.float32(_normal_quantile(1 - look.lipiodol))
+    # Dense where it pools, thin at the pool's edge.
+    return np.asarray(look.dense_hu * np.clip((spots - least) / 1.6, 0, 1.5) ** 1.3, np.float32)
+
+
+def _normal_quantile(share: float) -> float:
+    """Return where a bell curve of deviation 1 leaves `share` of itself below (Tukey's lambda).
+
+    Examples
+    --------
+    >>> round(_normal_quantile(0.5), 3), round(_normal_quantile(0.975), 2)
+    (0.0, 1.96)
+    """
+    return float((share**0.14 - (1 - share) ** 0.14) * 4.91)
+
+
+DOME_MM = (14.0, 40.0)
+"""Diameter of the patch."""
+MIX_MM = (3.0, 6.0)
+"""Over which height slices mix."""
+
+
+def paint_dome(
+    canvas: Canvas, centre: tuple[int, int, int], random: np.random.Generator
+) -> float | None:
+    """Mix slices around a centre; the labels stay. Return the diameter, mm."""
+    size, mix = random.uniform(*DOME_MM), random.uniform(*MIX_MM)
+    step = canvas.spacing_mm[0]
+    window = Window.around(centre, size / 2 + 2 * mix, canvas.image.shape, canvas.spacing_mm)
+    if window.shape[0] < 2:
+        return None
+    image = canvas.image[window.slices].astype(np.float32)
+    z, y, x = window.offsets_mm()
+    away = np.sqrt(z * z + y * y + x * x) / np.float32(size / 2)
+    share = np.clip(1.6 * (1 - away), 0, 1)
+    mixed = gaussian_filter1d(image, mix / step, axis=0, mode="nearest", truncate=2.0)
+    image += share * (mixed - image)
+    canvas.image[window.slices] = as_type(image, canvas.image.dtype)
+    return float(size)

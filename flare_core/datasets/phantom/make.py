@@ -2,10 +2,12 @@
 
 Steps (`make_phantom`):
 
-1. draw a person as parts, front to back: outline (`phantom_body`), skeleton (`phantom_bones`), the
-   thirteen organs (`phantom_anatomy`), the rest (`phantom_soft`); solids are in `phantom_shapes`;
-2. paint tissues and organ ids on the wanted grid, then HU, blur and noise (`phantom_paint`);
+1. draw a person as parts, front to back: outline (`body`), skeleton (`bones`), the thirteen
+   organs (`anatomy`), the rest (`soft`); solids are in `shapes`;
+2. paint tissues and organ ids on the wanted grid, then HU, blur and noise (`paint`);
 3. paint lesions and decoys into the scan, if some are wanted (`phantom_lesions`).
+
+`make_cohort` makes many people, phases, noise levels and fields of view, from one seed.
 
 Invariant: the person depends on the seed alone; grid, field of view, phase and noise only decide
 how the same person is looked at.
@@ -17,20 +19,25 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from flare_core.anatomy.organs import ALL_TARGETS, LESION, parse_organs
-from flare_core.datasets.lesions.records import DecoyRecord, LesionRecord, LesionScan
+from flare_core.datasets.case import SUFFIX, Case
+from flare_core.datasets.lesions.generate import DecoyRecord, LesionRecord, LesionScan, add_lesions
+from flare_core.datasets.lesions.kinds import LESION_KINDS
+from flare_core.datasets.lesions.settings import LesionSettings
 from flare_core.datasets.phantom.anatomy import organ_parts, organ_shapes
 from flare_core.datasets.phantom.body import Body, Part
 from flare_core.datasets.phantom.bones import skeleton
-from flare_core.datasets.phantom.lesions import phantom_lesions
-from flare_core.datasets.phantom.paint import Bend, Canvas, hounsfield
+from flare_core.datasets.phantom.paint import PHASES, Bend, Canvas, hounsfield
 from flare_core.datasets.phantom.settings import FIELDS_MM, PhantomSettings
 from flare_core.datasets.phantom.shapes import Shape
 from flare_core.datasets.phantom.soft import between_muscles, bowel, chest, muscles
+from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.geometry import CANONICAL, Geometry, Matrix
 from flare_core.imaging.volume import Volume
 
@@ -78,13 +85,13 @@ def make_phantom(settings: PhantomSettings | None = None) -> PhantomCase:
     grid = canvas.geometry
     image = hounsfield(canvas.tissue, grid, settings.phase, settings.noise_hu, settings.seed)
     if settings.lesions or settings.decoys:
-        return _case(grid, phantom_lesions(image, canvas.labels, settings))
+        return _with_lesions(grid, phantom_lesions(image, canvas.labels, settings))
     return PhantomCase(
         Volume(image, grid), Volume(canvas.labels, grid), _volumes_ml(canvas.labels, grid)
     )
 
 
-def _case(grid: Geometry, made: LesionScan) -> PhantomCase:
+def _with_lesions(grid: Geometry, made: LesionScan) -> PhantomCase:
     """Return a phantom with lesions."""
     labels = made.with_lesion_label()
     truth = _volumes_ml(labels, grid)
@@ -149,3 +156,87 @@ def _parts(body: Body, settings: PhantomSettings) -> Iterator[Part]:
     yield from between_muscles(bellies)
     yield from chest(body)
     yield from bowel(body, np.random.default_rng([seed, 4]))
+
+
+KINDS = tuple(kind for kind in LESION_KINDS if kind != "treated")
+"""A phantom has had no treatment."""
+
+
+def phantom_lesions(
+    image: npt.NDArray[Any], labels: npt.NDArray[np.uint8], settings: PhantomSettings
+) -> LesionScan:
+    """Paint lesions and decoys into a phantom's HU (Z, Y, X) and organ ids (Z, Y, X)."""
+    wanted = LesionSettings(
+        lesions=(settings.lesions, settings.lesions),
+        sizes=settings.lesion_sizes,
+        organs=settings.lesion_organs,
+        kinds=KINDS,
+        decoys=(settings.decoys, settings.decoys),
+        phase=settings.phase,
+        pushing=0.6 if settings.lesion_push else 0.0,
+        growing_out=settings.lesion_push,
+    )
+    random = np.random.default_rng([settings.seed, 5])
+    return add_lesions(image, labels, settings.spacing_mm, random, wanted)
+
+
+FIELDS = (
+    ("abdomen", 0.40),
+    ("upper-abdomen", 0.12),
+    ("abdomen-pelvis", 0.12),
+    ("chest-abdomen", 0.10),
+    ("chest-to-pelvis", 0.10),
+    ("chest-only", 0.08),
+    ("pelvis-only", 0.08),
+)
+"""Field of view and its share; the last two teach where there is no organ."""
+
+OFTEN_ABSENT = ("gallbladder", "spleen", "left_kidney", "right_kidney")
+"""Organs that surgeons remove."""
+
+
+def make_cohort(folder: Path, count: int, *, seed: int = 0) -> list[Case]:
+    """Return `count` phantoms as cases, making the files that are not in `folder` yet.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets ``images/`` and ``labels/``.
+    count : int
+        How many; the first ones stay the same when more are asked for.
+    seed : int
+        Another seed is another cohort.
+    """
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    return [_case(folder, random_settings(seed, number)) for number in range(count)]
+
+
+def random_settings(seed: int, number: int) -> PhantomSettings:
+    """Return the settings of phantom `number` of cohort `seed`."""
+    random = np.random.default_rng((seed, number))
+    names, shares = zip(*FIELDS, strict=True)
+    absent = tuple(key for key in OFTEN_ABSENT if random.random() < 0.06)
+    return PhantomSettings(
+        seed=int(random.integers(2**31)),
+        spacing_mm=(float(random.choice([2.0, 2.5, 3.0, 5.0])), 1.6, 1.6),
+        field=str(random.choice(names, p=shares)),
+        phase=str(random.choice(sorted(PHASES))),
+        noise_hu=float(random.uniform(5, 30)),
+        absent=absent,
+        oblique_degrees=float(random.uniform(0, 8)),
+        table=bool(random.random() < 0.7),
+        size_scale=float(random.uniform(0.9, 1.1)),
+    )
+
+
+def _case(folder: Path, settings: PhantomSettings) -> Case:
+    """Return one phantom as a case; its name holds its seed, so changed settings are new files."""
+    name = f"phantom-{settings.seed:010d}"
+    image = folder / "images" / f"{name}{SUFFIX}"
+    labels = folder / "labels" / f"{name}{SUFFIX}"
+    if not (image.exists() and labels.exists()):
+        made = make_phantom(settings)
+        write_labels(labels, made.labels)
+        write_volume(image, made.image)
+    return Case(name, image, labels, source="phantom")

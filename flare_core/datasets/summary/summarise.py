@@ -1,30 +1,295 @@
 """A data set in numbers: resolution, HU and volume of every label, as the FLARE papers' tables.
 
 Records of cases come one after another and are added up; what grows with the number of cases is a
-line of volumes each, so thousands of scans need no more memory than a few.
+line of volumes each, so thousands of scans need no more memory than a few. HU are counted by value,
+from which all statistics are exact: no voxel is kept, however many there are.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+import math
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from flare_core import atomic
 from flare_core.anatomy.label_schemes import LabelScheme
+from flare_core.anatomy.label_schemes import scheme as scheme_of
 from flare_core.datasets.flare.dataset import FlareCase, FlareDataset
 from flare_core.datasets.flare.folders import Finding
+from flare_core.datasets.flare.labels import annotated_in, check_same_grid
 from flare_core.datasets.flare.processes import Outcome, map_cases
-from flare_core.datasets.summary.case import (
-    CaseRecord,
-    fingerprint,
-    load_record,
-    measure_case,
-    save_record,
-)
-from flare_core.datasets.summary.numbers import BINS, LOWEST_HU, Counts
+from flare_core.errors import InputError
+from flare_core.imaging.apart import read_geometry, read_labels, read_volume
 from flare_core.imaging.geometry import Index, Triple
+
+Counts = npt.NDArray[np.int64]
+
+LOWEST_HU = -(2**15)
+"""HU of the first bin."""
+BINS = 2**16
+"""One bin for every int16 value; HU beyond are counted in the first or last one."""
+
+
+@dataclass(frozen=True)
+class HuStatistics:
+    """The seeds' row of numbers about the voxels of an organ, HU."""
+
+    voxels: int
+    """How many voxels."""
+    minimum: float
+    """Smallest value."""
+    low: float
+    """0.5th percentile."""
+    median: float
+    """50th percentile."""
+    mean: float
+    """Arithmetic mean."""
+    sd: float
+    """Standard deviation of the voxels (divided by their number)."""
+    high: float
+    """99.5th percentile."""
+    maximum: float
+    """Largest value."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where the values of many cases lie."""
+
+    minimum: float
+    """Smallest."""
+    median: float
+    """Middle one."""
+    mean: float
+    """Arithmetic mean."""
+    maximum: float
+    """Largest."""
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Return the spread of some values; NaN of none.
+
+        Examples
+        --------
+        >>> Spread.of([3.0, 1.0, 8.0])
+        Spread(minimum=1.0, median=3.0, mean=4.0, maximum=8.0)
+        """
+        if not len(values):
+            return cls(math.nan, math.nan, math.nan, math.nan)
+        found = (np.min(values), np.median(values), np.mean(values), np.max(values))
+        return cls(*(float(value) for value in found))
+
+
+def hu_statistics(counts: Counts, lowest: int = LOWEST_HU) -> HuStatistics | None:
+    """Return the statistics of voxels counted by value; None if there are none.
+
+    Parameters
+    ----------
+    counts : int64 (n,)
+        Voxels of each HU, the first bin's being `lowest`.
+
+    Examples
+    --------
+    >>> hu_statistics(np.array([1, 0, 3]), 40)
+    HuStatistics(voxels=4, minimum=40.0, low=40.03, median=42.0, mean=41.5, sd=0.866025403784\
+4386, high=42.0, maximum=42.0)
+    """
+    there = np.flatnonzero(counts)
+    if not there.size:
+        return None
+    values, weights = there + lowest, counts[there].astype(float)
+    mean = float(np.average(values, weights=weights))
+    variance = float(np.average((values - mean) ** 2, weights=weights))
+    low, median, high = (percentile(counts, q, lowest) for q in (0.5, 50.0, 99.5))
+    return HuStatistics(
+        int(counts.sum()), float(values[0]), low, median, mean, math.sqrt(variance), high,
+        float(values[-1]),
+    )  # fmt: skip
+
+
+def percentile(counts: Counts, q: float, lowest: int = LOWEST_HU) -> float:
+    """Return what `numpy.percentile` would of the voxels themselves (linear interpolation).
+
+    Examples
+    --------
+    >>> percentile(np.array([2, 0, 0, 0, 1]), 75.0, 0), float(np.percentile([0, 0, 4], 75))
+    (2.0, 2.0)
+    """
+    reached = np.cumsum(counts)
+    place = (int(reached[-1]) - 1) * q / 100
+    below, above = np.searchsorted(reached, [math.floor(place), math.ceil(place)], side="right")
+    return float(lowest + below + (above - below) * (place - math.floor(place)))
+
+
+def coarse(counts: Counts, lowest: int, start: float, width: float, bars: int) -> list[int]:
+    """Return the voxels in each of some equal bars from `start`; those outside are left out.
+
+    Examples
+    --------
+    >>> coarse(np.array([5, 1, 1, 1, 9]), 0, 1, 1.5, 2)
+    [2, 1]
+    """
+    there = np.flatnonzero(counts)
+    bar = np.floor((there + lowest - start) / width).astype(int)
+    inside = (bar >= 0) & (bar < bars)
+    found = np.bincount(bar[inside], weights=counts[there[inside]], minlength=bars)
+    return [int(n) for n in found]
+
+
+FORMAT = 1
+"""Changes when what is kept on disk changes."""
+
+CHUNK = 1 << 22
+"""Voxels counted at a time: 4 million labels and HU take 100 MB while they are combined."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelHistogram:
+    """The voxels of one label value."""
+
+    value: int
+    """The label value."""
+    lowest: int
+    """HU of the first count."""
+    counts: Counts
+    """Voxels of each HU from `lowest` on."""
+
+
+@dataclass(frozen=True, eq=False)
+class CaseRecord:
+    """What the summary needs of one case."""
+
+    name: str
+    """The case."""
+    subset: str
+    """Its part of the data set."""
+    shape: Index
+    """Voxels z, y, x."""
+    spacing_mm: Triple
+    """Spacing z, y, x."""
+    labelled: bool
+    """Whether it has a label map."""
+    annotated: tuple[str, ...] = ()
+    """Organs that the label map annotates."""
+    labels: tuple[LabelHistogram, ...] = ()
+    """One for every label value above 0 that occurs."""
+
+
+def measure_case(case: FlareCase) -> CaseRecord:
+    """Read one case and count its voxels; of an unlabelled one only the header is read.
+
+    HU that are no whole numbers are rounded; those beyond int16 count as its ends.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, the label map is on another grid, or holds unknown values.
+    """
+    geometry = read_geometry(case.image)
+    facts = (case.name, case.subset, geometry.shape, geometry.spacing_mm)
+    if case.labels is None:
+        return CaseRecord(*facts, labelled=False)
+    labels = read_labels(case.labels)
+    check_same_grid(case.labels, labels, case.image)
+    numbers = scheme_of(case.scheme)
+    found = tuple(_histograms(read_volume(case.image).array, labels.array, numbers.highest))
+    values = [one.value for one in found]
+    return CaseRecord(*facts, True, case.annotated or annotated_in(numbers, values), found)
+
+
+def save_record(record: CaseRecord, path: Path) -> None:
+    """Keep a record, whole or not at all."""
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream,
+        facts=np.array([record.name, record.subset, *record.annotated]),
+        labelled=np.array(record.labelled),
+        shape=np.array(record.shape),
+        spacing=np.array(record.spacing_mm),
+        places=np.array([(h.value, h.lowest, h.counts.size) for h in record.labels], np.int64),
+        counts=np.concatenate([np.zeros(0, np.int64), *(h.counts for h in record.labels)]),
+    )
+    atomic.write_bytes(path, stream.getvalue())
+
+
+def load_record(path: Path) -> CaseRecord | None:
+    """Return a kept record; None if there is none or its file is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return _record_of(dict(kept))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def fingerprint(case: FlareCase) -> str:
+    """Return a hash of what a record depends on: files, their sizes and times, the numbers used."""
+    parts: list[object] = [FORMAT, case.name, case.subset, case.scheme, case.annotated]
+    for path in (case.image, case.labels):
+        if path is not None:
+            facts = path.stat()
+            parts += [str(path.resolve()), facts.st_size, facts.st_mtime_ns]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
+
+def _record_of(kept: dict[str, npt.NDArray[Any]]) -> CaseRecord:
+    name, subset, *annotated = (str(text) for text in kept["facts"])
+    ends = np.cumsum(kept["places"].reshape(-1, 3)[:, 2])
+    parts = np.split(kept["counts"], ends)
+    labels = tuple(
+        LabelHistogram(int(value), int(lowest), counts)
+        for (value, lowest, _), counts in zip(kept["places"].reshape(-1, 3), parts, strict=False)
+    )
+    z, y, x = (int(n) for n in kept["shape"])
+    dz, dy, dx = (float(n) for n in kept["spacing"])
+    labelled = bool(kept["labelled"])
+    return CaseRecord(name, subset, (z, y, x), (dz, dy, dx), labelled, tuple(annotated), labels)
+
+
+def _histograms(
+    scan: npt.NDArray[Any], labels: npt.NDArray[np.uint8], highest: int
+) -> Iterator[LabelHistogram]:
+    """Count every (label, HU) pair of the labelled voxels, a few planes at a time."""
+    total = np.zeros((highest + 1) * BINS, np.int64)
+    planes = max(1, CHUNK // max(1, labels[0].size))
+    for first in range(0, len(labels), planes):
+        part = labels[first : first + planes]
+        places = np.nonzero(part)
+        values = part[places]
+        if values.size and int(values.max()) > highest:
+            raise _unknown_value(int(values.max()), highest)
+        hu = _whole(scan[first : first + planes][places])
+        pair = values.astype(np.int64) * BINS + (hu - LOWEST_HU)
+        total += np.bincount(pair, minlength=total.size)
+    for value, counts in enumerate(total.reshape(highest + 1, BINS)):
+        there = np.flatnonzero(counts)
+        if there.size:
+            part_of = slice(int(there[0]), int(there[-1]) + 1)
+            yield LabelHistogram(value, int(there[0]) + LOWEST_HU, counts[part_of].copy())
+
+
+def _whole(hu: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return HU as whole numbers in the range of int16."""
+    if hu.dtype.kind == "f":
+        hu = np.rint(np.nan_to_num(hu, nan=LOWEST_HU))
+    return np.clip(hu, LOWEST_HU, LOWEST_HU + BINS - 1).astype(np.int64)
+
+
+def _unknown_value(value: int, highest: int) -> InputError:
+    return InputError(
+        "labels",
+        f"label value {value}",
+        f"0 to {highest}",
+        "Name the numbers the label maps really use; `flare dataset check` lists such cases.",
+    )
+
 
 OnDone = Callable[[int, int], None]
 

@@ -15,8 +15,13 @@ from dataclasses import dataclass
 
 from flare_core.anatomy.label_schemes import LabelScheme
 from flare_core.anatomy.organs import organ
-from flare_core.datasets.summary.numbers import HuStatistics, Spread, hu_statistics
-from flare_core.datasets.summary.summarise import CaseLine, Summary
+from flare_core.datasets.summary.summarise import (
+    CaseLine,
+    HuStatistics,
+    Spread,
+    Summary,
+    hu_statistics,
+)
 
 Value = str | int | float | None
 

@@ -1,7 +1,7 @@
 """Run time and use of resources of a command, sampled as FLARE does.
 
-Steps: `measure` starts another process (`efficiency_watcher`), which starts the command, reads the
-counters (`efficiency_probe`) every 0.1 s and ends the command's whole tree; `summarise` turns the
+Steps: `measure` starts another process (`watcher`), which starts the command, reads the
+counters (`probe`) every 0.1 s and ends the command's whole tree; `summarise` turns the
 samples into FLARE's numbers. The counters are those of the whole machine, so nothing else should
 run meanwhile; only `tree_ram` and `cpu_time_s` are the command's own.
 
@@ -11,12 +11,14 @@ FLARE 2023 Challenge". MB there and MiB here are the same: 2**20 bytes.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -254,3 +256,80 @@ def _notes(seen: dict[str, Any], samples: Sequence[Sample]) -> tuple[str, ...]:
     if seen["exit_code"] is None:
         notes.append("the command could not be ended")
     return tuple(notes)
+
+
+DIGITS = 4
+"""Decimals in tables: 0.1 ms, and far below what the counters resolve."""
+
+SAMPLE_COLUMNS = tuple(field.name for field in fields(Sample))
+NUMBERS = tuple(field.name for field in fields(Efficiency))
+CASE_COLUMNS = ("case", "status", "exit_code", *NUMBERS)
+
+
+@dataclass(frozen=True)
+class CaseEfficiency:
+    """The numbers of one case."""
+
+    case: str
+    """Its name."""
+    status: str
+    """``ok``, ``failed`` or ``timed out``."""
+    exit_code: int | None
+    """Exit code of the command."""
+    numbers: Efficiency
+    """What was measured, to the end or until it was stopped."""
+
+
+def sample_table(samples: Iterable[Sample]) -> str:
+    """Return the samples of a run as CSV text, one line each.
+
+    Examples
+    --------
+    >>> print(sample_table([Sample(0.1, 0.0, 50.0, 2048.0, float("nan"))]), end="")
+    time_s,gpu_mib,cpu_percent,ram_mib,tree_ram_mib
+    0.1,0,50,2048,
+    """
+    return _csv(SAMPLE_COLUMNS, ([_text(v) for v in asdict(each).values()] for each in samples))
+
+
+def case_table(rows: Sequence[CaseEfficiency]) -> str:
+    """Return one CSV line for each case, sorted by name."""
+    return _csv(CASE_COLUMNS, (_case_row(row) for row in sorted(rows, key=lambda row: row.case)))
+
+
+def mean_numbers(rows: Sequence[CaseEfficiency]) -> dict[str, float]:
+    """Return the mean of each number over the runs that succeeded; NaN if there is none."""
+    done = [asdict(row.numbers) for row in rows if row.status == "ok"]
+    return {
+        name: math.fsum(each[name] for each in done) / len(done) if done else math.nan
+        for name in NUMBERS
+    }
+
+
+def _case_row(row: CaseEfficiency) -> list[str]:
+    exit_code = "" if row.exit_code is None else str(row.exit_code)
+    known = row.status == "ok"
+    numbers = [_text(value) if known else "" for value in asdict(row.numbers).values()]
+    return [row.case, row.status, exit_code, *numbers]
+
+
+def _text(value: float) -> str:
+    """Write a number without needless zeros; nothing for NaN.
+
+    Examples
+    --------
+    >>> _text(12.50001), _text(3500.0), _text(7), _text(float("nan"))
+    ('12.5', '3500', '7', '')
+    """
+    if not math.isfinite(value):
+        return ""
+    text = f"{value:.{DIGITS}f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return stream.getvalue()

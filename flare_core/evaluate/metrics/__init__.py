@@ -9,18 +9,18 @@ from __future__ import annotations
 from flare_core.evaluate.metrics.descriptor import Metric
 from flare_core.evaluate.metrics.dsc import DSC
 from flare_core.evaluate.metrics.hd95 import HD95
-from flare_core.evaluate.metrics.lesion_counts import (
+from flare_core.evaluate.metrics.lesion_wise import (
     FOUND_LESIONS,
+    LESION_F1,
+    LESION_PRECISION,
+    LESION_SENSITIVITY,
+    LESION_SPECIFICITY,
+    PANOPTIC_QUALITY,
     PREDICTED_LESIONS,
     TRUE_LESIONS,
 )
-from flare_core.evaluate.metrics.lesion_f1 import LESION_F1
-from flare_core.evaluate.metrics.lesion_precision import LESION_PRECISION
-from flare_core.evaluate.metrics.lesion_sensitivity import LESION_SENSITIVITY
-from flare_core.evaluate.metrics.lesion_specificity import LESION_SPECIFICITY
 from flare_core.evaluate.metrics.mean_surface_distance import MEAN_SURFACE_DISTANCE
 from flare_core.evaluate.metrics.nsd import NSD
-from flare_core.evaluate.metrics.panoptic_quality import PANOPTIC_QUALITY
 from flare_core.evaluate.metrics.volume_error import VOLUME_ERROR_ML, VOLUME_ERROR_PERCENT
 
 METRICS: dict[str, Metric] = {

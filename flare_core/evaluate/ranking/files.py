@@ -25,7 +25,7 @@ from pathlib import Path
 
 from flare_core.anatomy.organs import LESION, organ
 from flare_core.errors import InputError
-from flare_core.evaluate.efficiency.table import NUMBERS
+from flare_core.evaluate.efficiency.measure import NUMBERS
 from flare_core.evaluate.metrics import METRICS
 from flare_core.evaluate.ranking.schemes import Scheme
 from flare_core.imaging.inputs import case_name

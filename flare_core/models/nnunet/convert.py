@@ -25,17 +25,16 @@ from flare_core.models.nnunet.checkpoint import read_checkpoint
 from flare_core.models.nnunet.fields import as_text, need, refusal
 from flare_core.models.nnunet.folder import checkpoints, model_folder, opened
 from flare_core.models.nnunet.labels import Channels, LabelMap, channels_of, not_ours
-from flare_core.models.nnunet.names import without_duplicates
 from flare_core.models.nnunet.plans import NnunetPlan, plan_of
-from flare_core.models.nnunet.shapes import first_misfit
+from flare_core.models.nnunet.shapes import first_misfit, without_duplicates
 from flare_core.models.nnunet.v1 import (
     channels_of_v1,
     converted,
     plan_of_v1,
+    read_plans_pickle,
     stage_of,
     weights_of_v1,
 )
-from flare_core.models.nnunet.v1_pickle import read_plans_pickle
 from flare_core.models.package import Package, write_package
 from flare_core.paths import usable_path
 

@@ -11,10 +11,9 @@ from scipy import ndimage
 from core.datasets.lesions.made_organs import PORTAL_HU, SPACING, made_scan
 from flare_core.anatomy.organs import LESION, organ
 from flare_core.datasets.lesions import generate
-from flare_core.datasets.lesions.generate import add_lesions
+from flare_core.datasets.lesions.generate import LesionScan, add_lesions
 from flare_core.datasets.lesions.kinds import DECOYS, DOME, KINDS, LESION_KINDS, TISSUES
 from flare_core.datasets.lesions.paint import Painted
-from flare_core.datasets.lesions.records import LesionScan
 from flare_core.datasets.lesions.settings import SIZES_MM, LesionSettings
 from flare_core.errors import InputError
 
@@ -231,3 +230,12 @@ def test_what_is_no_scan_is_refused(
     with pytest.raises(InputError) as caught:
         add_lesions(image, labels, spacing, np.random.default_rng(0))
     assert len(caught.value.parts) == 4
+
+
+def test_the_lesion_label_comes_on_top() -> None:
+    labels = np.array([[[1, 1, 0, 3]]], np.uint8)
+    instances = np.array([[[0, 2, 1, 0]]], np.uint16)
+    scan = LesionScan(labels.astype(np.int16), labels, instances, (), (), "portal")
+    marked = scan.with_lesion_label()
+    assert marked.tolist() == [[[1, LESION.id, LESION.id, 3]]] and marked.dtype == np.uint8
+    assert labels.tolist() == [[[1, 1, 0, 3]]]

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from core.datasets.lesions.made_organs import SPACING, made_scan
 from flare_core.datasets.lesions.look import Host, Look
-from flare_core.datasets.lesions.paint import Canvas, paint
+from flare_core.datasets.lesions.paint import Canvas, paint, paint_dome, tissue_hu
+from flare_core.datasets.lesions.shape import Form, Window, draw_form, turned
 
 HOST = Host("liver", 1, 105.0, 8.0, "portal")
 LOOK = Look("metastasis", 24.0, 50.0, (1.0, 1.0, 1.0), 0.6, 0.8, 3.0)
@@ -88,3 +89,74 @@ def test_bone_around_holds_against_a_push() -> None:
         change = np.abs(one.image.astype(float) - before)[done.window.slices][ring]
         moved.append(float(np.median(change)))
     assert moved[1] < moved[0]
+
+
+PLAIN = Look("metastasis", 40.0, 60.0, (1.0, 1.0, 1.0), 0.0, 0.8, 0.0)
+WINDOW = Window.around((32, 32, 32), 30.0, (64, 64, 64), (1.0, 1.0, 1.0))
+
+
+def drawn(look: Look) -> tuple[np.ndarray, Form]:
+    """Return tissue and form."""
+    random = np.random.default_rng(0)
+    form = draw_form(look, WINDOW, turned(random), random)
+    return tissue_hu(look, form, WINDOW, random), form
+
+
+def test_plain_tissue_is_even() -> None:
+    hu, _ = drawn(PLAIN)
+    np.testing.assert_allclose(hu, 60.0)
+
+
+def test_mosaic_has_its_deviation_and_keeps_the_mean() -> None:
+    hu, form = drawn(replace(PLAIN, mosaic_hu=10.0))
+    inside = hu[form.depth_mm > 0]
+    assert inside.mean() == pytest.approx(60, abs=4)
+    assert 6 < inside.std() < 14
+
+
+def test_a_rim_is_bright_below_the_surface() -> None:
+    hu, form = drawn(replace(PLAIN, rim_hu=40.0, rim_mm=4.0))
+    rim = hu[np.abs(form.depth_mm - 2) < 1].mean()
+    assert rim > 75 and hu[form.depth_mm > 12].mean() == pytest.approx(60, abs=1)
+
+
+def test_a_dead_core_lies_inside() -> None:
+    hu, form = drawn(replace(PLAIN, necrosis=0.4, necrosis_hu=20.0))
+    assert hu[form.depth_mm > 16].mean() == pytest.approx(20, abs=4)
+    assert hu[(form.depth_mm > 0) & (form.depth_mm < 2)].mean() == pytest.approx(60, abs=4)
+
+
+@pytest.mark.parametrize("part", [{"calcified": 0.04}, {"lipiodol": 0.3}])
+def test_dense_parts_are_spots(part: dict[str, float]) -> None:
+    hu, form = drawn(replace(PLAIN, dense_hu=600.0, **part))
+    inside = hu[form.depth_mm > 0]
+    (share,) = part.values()
+    dense = float((inside > 160).mean())
+    assert 0.2 * share < dense < 2.5 * share
+    assert np.median(inside) < 160
+
+
+def below_fat(depth: int = 20) -> Canvas:
+    """Return an organ below fat."""
+    image = np.full((depth, 40, 40), 100, np.int16)
+    image[depth // 2 :] = -100
+    labels = np.zeros(image.shape, np.uint8)
+    labels[: depth // 2] = 1
+    return Canvas(image, labels, np.zeros(image.shape, np.uint16), (3.0, 1.5, 1.5))
+
+
+def test_fat_mixes_into_the_organ() -> None:
+    one = below_fat()
+    before, labels = one.image.copy(), one.labels.copy()
+    size = paint_dome(one, (9, 20, 20), np.random.default_rng(0))
+    assert size is not None and 14 <= size <= 40
+    assert -60 < one.image[9, 20, 20] < 70
+    np.testing.assert_array_equal(one.image[:, 0, 0], before[:, 0, 0])
+    np.testing.assert_array_equal(one.labels, labels)
+
+
+def test_one_slice_cannot_mix() -> None:
+    one = below_fat(1)
+    before = one.image.copy()
+    assert paint_dome(one, (0, 20, 20), np.random.default_rng(0)) is None
+    np.testing.assert_array_equal(one.image, before)

@@ -9,8 +9,12 @@ import pytest
 from scipy import ndimage
 
 from flare_core.anatomy.organs import LESION, ORGANS, organ
-from flare_core.datasets.phantom.lesions import phantom_lesions
-from flare_core.datasets.phantom.make import PhantomCase, make_phantom, phantom_geometry
+from flare_core.datasets.phantom.make import (
+    PhantomCase,
+    make_phantom,
+    phantom_geometry,
+    phantom_lesions,
+)
 from flare_core.datasets.phantom.settings import FIELDS_MM, PhantomSettings
 from flare_core.errors import InputError
 

@@ -24,9 +24,16 @@ from core.datasets.made_dataset import (
     scan,
 )
 from flare_core.datasets.flare.dataset import find_dataset
-from flare_core.datasets.summary.case import CaseRecord, LabelHistogram, load_record, measure_case
-from flare_core.datasets.summary.numbers import hu_statistics, percentile
-from flare_core.datasets.summary.summarise import SummaryBuilder, summarise
+from flare_core.datasets.summary.summarise import (
+    CaseRecord,
+    LabelHistogram,
+    SummaryBuilder,
+    hu_statistics,
+    load_record,
+    measure_case,
+    percentile,
+    summarise,
+)
 from flare_core.datasets.summary.tables import (
     case_table,
     intensity_table,

@@ -11,8 +11,13 @@ from core.evaluate.metrics.hand_pairs import (
     random_masks,
     voxels,
 )
-from flare_core.evaluate.metrics.surface import neighbour_codes, surface_distances
-from flare_core.evaluate.metrics.surface_area import CODES, WHOLE, areas_mm2
+from flare_core.evaluate.metrics.surface import (
+    CODES,
+    WHOLE,
+    areas_mm2,
+    neighbour_codes,
+    surface_distances,
+)
 
 
 def test_surface_of_one_voxel() -> None:

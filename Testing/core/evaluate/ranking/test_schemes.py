@@ -31,7 +31,7 @@ def test_tolerances_of_flare23_are_fifteen_seconds_and_four_gigabytes():
 
 
 def test_resource_columns_are_those_that_measure_writes():
-    from flare_core.evaluate.efficiency.table import CASE_COLUMNS
+    from flare_core.evaluate.efficiency.measure import CASE_COLUMNS
 
     for scheme in SCHEMES.values():
         for rule in scheme.metrics:

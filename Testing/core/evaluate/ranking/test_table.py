@@ -76,8 +76,7 @@ def test_a_folder_of_a_team_joins_its_files_and_passes_summaries_over(results):
 
 
 def test_the_output_of_measure_is_understood(results):
-    from flare_core.evaluate.efficiency.measure import Efficiency
-    from flare_core.evaluate.efficiency.table import CaseEfficiency, case_table
+    from flare_core.evaluate.efficiency.measure import CaseEfficiency, Efficiency, case_table
 
     numbers = Efficiency(8.5, 3561, 3500, 12000, 90, 400, 7, 9000, 80000, 2000, 15000, 85, 0.5)
     rows = [CaseEfficiency("c", "ok", 0, numbers), CaseEfficiency("d", "failed", 1, numbers)]
