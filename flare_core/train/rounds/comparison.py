@@ -102,6 +102,8 @@ class Verdict:
     """Metric -> mean over organs, old model; None without an old model."""
     new: dict[str, float | None] | None = None
     """Metric -> mean over organs, new model."""
+    finds_nothing: bool = False
+    """The new model found no organ in any scan; such a model is never put into use."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""
@@ -139,19 +141,43 @@ def judge(old: Sequence[CaseScores], new: Sequence[CaseScores], rule: Rule) -> V
     changes = [each for each in found if each is not None]
     before, after = _means(changes, "old"), _means(changes, "new")
     against = [*_falls(before, after, rule), *(_complaint(each) for each in changes if each.worse)]
+    empty = finds_nothing(new)
+    if empty:
+        against.insert(0, "the new model finds no organ")
     cases = f"on {len(pairs)} hold-out cases of {len({p.patient for p, _ in pairs})} patients"
     if against:
         reason = f"Not promoted: {cases}, {'; '.join(against)}."
     else:
         gains = ", ".join(f"{m.upper()} {before[m]:.3f} -> {after[m]:.3f}" for m in before)
         reason = f"Not worse {cases}: mean over organs {gains}; no organ fell beyond the tolerance."
-    return Verdict(not against, reason, tuple(changes), dict(before), dict(after))
+    return Verdict(not against, reason, tuple(changes), dict(before), dict(after), empty)
 
 
 def first_of_its_name(new: Sequence[CaseScores]) -> Verdict:
     """Return the verdict on a model that has no predecessor."""
     after = judge(new, new, Rule()).new
+    if finds_nothing(new):
+        reason = "Not promoted: there was no model before it, but it finds no organ."
+        return Verdict(False, reason, (), None, after, finds_nothing=True)
     return Verdict(True, "There was no model before it.", (), None, after)
+
+
+def finds_nothing(scores: Sequence[CaseScores]) -> bool:
+    """Whether a model found no organ anywhere, although there was one.
+
+    An organ that is in nobody's labels scores 1 (`hold_out`), one that was missed 0. What a model
+    did find overlaps in part: DSC is between the two.
+
+    Examples
+    --------
+    >>> missed, none_there, found = ({"dsc": v} for v in (0.0, 1.0, 0.8))
+    >>> finds_nothing([CaseScores("a", "p", {"liver": missed, "gallbladder": none_there})])
+    True
+    >>> finds_nothing([CaseScores("a", "p", {"liver": missed, "spleen": found})])
+    False
+    """
+    values = [row["dsc"] for case in scores for row in case.organs.values() if "dsc" in row]
+    return 0.0 in values and all(value in (0.0, 1.0) for value in values)
 
 
 def _falls(before: Mapping[str, float], after: Mapping[str, float], rule: Rule) -> list[str]:

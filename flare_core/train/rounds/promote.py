@@ -59,7 +59,19 @@ def put_round_in_use(
     ----------
     before : Package, optional
         What was used until now; `models.in_use.roll_back` goes back to it.
+
+    Raises
+    ------
+    InputError
+        If the model finds nothing, whoever asks for it; or its version is taken.
     """
+    if (folder.read("verdict") or {}).get("finds_nothing"):
+        raise InputError(
+            f"round {folder.number}",
+            "a model that finds no organ in any hold-out scan",
+            "a model that finds at least one",
+            "Train longer, or with more labelled scans.",
+        )
     home = open_home(run.settings.home)
     installed = install_package(load_package(folder.package), home)
     model = f"{installed.card.name}@{installed.card.version}"

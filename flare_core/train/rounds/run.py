@@ -130,7 +130,8 @@ def _all_rounds(run: RunFolder, processes: Processes, launch: str, report: Repor
                 f"Ended after round {number}: its student was not promoted, and the next round "
                 "would repeat it."
             )
-    return f"All {run.settings.rounds} rounds are done."
+    count = run.settings.rounds
+    return "The round is done." if count == 1 else f"All {count} rounds are done."
 
 
 def _one_round(work: RoundWork) -> None:

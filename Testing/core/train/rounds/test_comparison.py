@@ -92,3 +92,23 @@ def test_the_first_model_is_promoted_and_the_verdict_survives_json():
 def test_contradicting_limits_are_refused():
     with pytest.raises(InputError, match="tolerance <= most"):
         Rule(tolerance=0.2, most=0.1)
+
+
+def test_two_models_that_find_nothing_are_no_progress():
+    nothing = scored(liver=[0.0, 0.0], gallbladder=[0.0, 1.0])  # 1: the patient has none
+    verdict = judge(nothing, nothing, Rule())
+    assert not verdict.promote and verdict.finds_nothing
+    assert "finds no organ" in verdict.reason and "Not worse" not in verdict.reason
+    assert Verdict.from_json(verdict.to_json()).finds_nothing
+
+
+def test_a_first_model_that_finds_nothing_is_not_promoted():
+    verdict = first_of_its_name(scored(liver=[0.0, 0.0]))
+    assert not verdict.promote and verdict.finds_nothing
+    assert first_of_its_name(scored(liver=[0.0, 0.3])).promote
+
+
+def test_a_model_that_finds_something_is_judged_as_ever():
+    verdict = judge(scored(liver=[0.0, 0.0]), scored(liver=[0.4, 0.0]), Rule())
+    assert verdict.promote and not verdict.finds_nothing
+    assert not judge(scored(liver=[1.0]), scored(liver=[1.0]), Rule()).finds_nothing
