@@ -213,8 +213,13 @@ def _write_summary(plan: Plan, tally: Tally) -> Path | None:
 
 def _rows_on_disk(job: Job) -> list[dict[str, Any]]:
     """Return the rows of a case that is done; none if its file is gone or changed by hand."""
+    from flare_core.segment.lesion_list import Lesion, lesion_rows
+    from flare_core.segment.statistics import rows_to_json
+
     try:
-        rows = json.loads(job.paths.statistics_json.read_text(encoding="utf-8"))["rows"]
+        found = json.loads(job.paths.statistics_json.read_text(encoding="utf-8"))
+        lesions = [Lesion.from_dict(row) for row in found.get("lesions") or ()]
+        rows = [*found["rows"], *rows_to_json(lesion_rows(lesions))]
         return [{"case": job.case, **row} for row in rows]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -15,6 +15,7 @@ from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.volume import Volume
 from flare_core.jobs.outputs import OUR_SCHEME, Source, record
 from flare_core.report.case.overlay import Pixels, overlay_montage, write_png
+from flare_core.segment.lesion_list import lesion_rows
 from flare_core.segment.pipeline import Segmentation
 from flare_core.segment.statistics import rows_to_csv
 
@@ -25,13 +26,18 @@ def writers(
     """Return a function for each output that writes it to the path it is given."""
     return {
         "labels": lambda part: _write_labels(part, found.labels, source),
-        "statistics_csv": lambda part: part.write_bytes(rows_to_csv(found.rows).encode("utf-8")),
+        "statistics_csv": lambda part: part.write_bytes(_table(found).encode("utf-8")),
         "statistics_json": lambda part: part.write_bytes(
             atomic.json_text(record(found, source)).encode("utf-8", "backslashreplace")
         ),
         "png": lambda part: write_png(part, _picture(image, found, source)),
         "page": lambda part: _write_page(part, image, found, source),
     }
+
+
+def _table(found: Segmentation) -> str:
+    """Return organs and behind them lesions as CSV text."""
+    return rows_to_csv((*found.rows, *lesion_rows(found.lesions or ())))
 
 
 def _write_labels(path: Path, labels: Volume, source: Source) -> None:
@@ -55,7 +61,14 @@ def _looked_for(found: Segmentation) -> list[Organ]:
 
 def _picture(image: Volume, found: Segmentation, source: Source) -> Pixels:
     organs = _looked_for(found)
-    return overlay_montage(image, found.labels, organs, case=source.case, notes=found.notes)
+    return overlay_montage(
+        image,
+        found.labels,
+        organs,
+        case=source.case,
+        notes=found.notes,
+        lesions=found.lesions or (),
+    )
 
 
 def _write_page(path: Path, image: Volume, found: Segmentation, source: Source) -> None:

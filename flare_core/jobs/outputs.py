@@ -184,12 +184,14 @@ def write_outputs(
 
 def record(segmentation: Segmentation, source: Source) -> dict[str, Any]:
     """Return everything about a case as plain values: rows, notes, times and provenance."""
+    from flare_core.segment.lesion_list import lesions_to_json
     from flare_core.segment.statistics import rows_to_json
 
     return {
         "case": source.case,
         "intended_use": RESEARCH_USE,
         "rows": rows_to_json(segmentation.rows),
+        "lesions": lesions_to_json(segmentation.lesions),
         "notes": list(segmentation.notes),
         "timings_s": plain(segmentation.timings),
         "provenance": plain({**segmentation.provenance, **source.facts}),

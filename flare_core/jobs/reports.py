@@ -162,12 +162,14 @@ def step_fields(step: StepLike) -> dict[str, Any]:
 
 def result_fields(result: CaseResult) -> dict[str, Any]:
     """Return a result as plain values."""
+    from flare_core.segment.lesion_list import lesions_to_json
     from flare_core.segment.statistics import rows_to_json
 
     found = result.segmentation
     return {
         "files": file_names(result.files),
         "rows": rows_to_json(found.rows),
+        "lesions": lesions_to_json(found.lesions),
         "timings_s": plain(found.timings),
         "notes": list(found.notes),
         "provenance": plain(found.provenance),
@@ -180,18 +182,22 @@ def file_names(files: Mapping[str, Path]) -> dict[str, str]:
 
 
 def _whole_result(result: CaseResult) -> str:
-    from flare_core.segment.statistics import table_text
+    from flare_core.segment import lesion_list, statistics
 
-    notes = [f"Note: {note}" for note in result.segmentation.notes]
+    found = result.segmentation
+    notes = [f"Note: {note}" for note in found.notes]
     files = [f"  {path}" for path in result.files.values()]
-    parts = [table_text(result.segmentation.rows), *notes]
+    lesions = [] if found.lesions is None else ["", lesion_list.table_text(found.lesions)]
+    parts = [statistics.table_text(found.rows), *lesions, *notes]
     took = f"{result.job.case}: {time_text(result.seconds)}. {RESEARCH_USE}"
     return "\n".join([*parts, took, "Written:", *files])
 
 
 def _one_line(result: CaseResult) -> str:
     rows = result.segmentation.rows
-    organs = sum(row.measure == "volume" and row.value > 0 for row in rows)
+    organs = sum(r.measure == "volume" and r.value > 0 and r.organ != "lesion" for r in rows)
+    lesions = result.segmentation.lesions
+    more = "" if lesions is None else f", {len(lesions)} lesions"
     notes = "".join(f"\n  note: {note}" for note in result.segmentation.notes)
-    where = result.files["labels"]
-    return f"{result.job.case}: {organs} organs, {time_text(result.seconds)} -> {where}{notes}"
+    took, where = time_text(result.seconds), result.files["labels"]
+    return f"{result.job.case}: {organs} organs{more}, {took} -> {where}{notes}"

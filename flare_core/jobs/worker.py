@@ -32,7 +32,8 @@ Answers. Each request gets exactly one last answer; `segment` gets progress befo
     {"id": 1, "event": "progress", "stage": "organs", "fraction": 0.4, "seconds_left": 3.1}
     {"id": 1, "event": "result", "files": {"labels": "/tmp/x/labels.nii", ...}, "rows": [
         {"organ": "liver", "measure": "volume", "value": 1510.2, "unit": "mL", "code": {...},
-         "note": ""}, ...], "timings_s": {...}, "notes": [...], "provenance": {...}}
+         "note": ""}, ...], "lesions": [{"number": 1, "organ": "liver", ...}, ...] or null,
+        "timings_s": {...}, "notes": [...], "provenance": {...}}
     {"id": 1, "event": "error", "kind": "input", "argument": "...", "came": "...", "legal": "...",
      "action": "...", "message": "..."}          kind: input, nothing_found or internal
     {"id": 1, "event": "cancelled"}              at once, and no file of it appears any more

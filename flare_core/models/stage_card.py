@@ -244,6 +244,10 @@ class StageCard:
     """Network axes that test-time mirroring may flip, because training did."""
     margin_mm: tuple[Margin, Margin, Margin] = ((20.0, 20.0), (20.0, 20.0), (20.0, 20.0))
     """Added around the box that the stage before found: (low, high) along volume z, y, x."""
+    threshold: float = 0.5
+    """Lesion stage: the probability above which a voxel is a lesion; chosen on the folds."""
+    least_ml: float = 0.0
+    """Lesion stage: a smaller finding is none."""
     use: str = ""
     """What the stage is for, in words."""
 
@@ -279,6 +283,9 @@ class StageCard:
         require(LEAST_STEP <= self.step <= 1, f"{where}: step", self.step, f"{LEAST_STEP} to 1")
         fits = all(0 <= mm <= 1000 for mm in _flat(self.margin_mm))
         require(fits, f"{where}: margin_mm", self.margin_mm, "0 to 1000 mm")
+        legal = "above 0 and below 1"
+        require(0 < self.threshold < 1, f"{where}: threshold", self.threshold, legal)
+        require(0 <= self.least_ml <= 1000, f"{where}: least_ml", self.least_ml, "0 to 1000 mL")
 
     def _check_axes(self, where: str) -> None:
         fits = sorted(self.transpose) == [0, 1, 2]

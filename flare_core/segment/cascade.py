@@ -6,31 +6,41 @@
    face of the box that is not the scan's edge, the box grows there and it looks again.
    Further organ stages (``organs_2`` ..., as TotalSegmentator's parts) see the same box one after
    another; a later one paints over an earlier one.
-3. A lesion stage, if the model has one, sees the box of the organs; its lesions override organs.
+3. A lesion stage, if the model has one, sees the box of the organs. What it finds is kept apart
+   from the organs: a liver with a tumour is a whole liver and a lesion in it (`lesions`).
 
 A model whose only stage is ``lesions`` (FLARE24 task 1) looks at the whole body instead, a stack of
 slices at a time, so that a scan from neck to feet needs no more memory than an abdomen.
+
+Whoever teaches another network asks for the organ stage's scores too (`Plan.keep_scores`). At the
+stage's voxel size they are there anyway: no score is ever resampled.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import ndimage
 
-from flare_core.anatomy.organs import LESION, ORGANS, Organ
+from flare_core.anatomy.organs import ALL_TARGETS, LESION, ORGANS, Organ, organ
 from flare_core.errors import NothingFound
 from flare_core.imaging.crop import body_box, box_of_world
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
+from flare_core.models.card import ModelCard
+from flare_core.models.package import Package
 from flare_core.models.stage_card import StageCard
+from flare_core.segment.confidence import Evidence, evidence_of
 from flare_core.segment.nnunet import patch_here, spacing_here
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
-from flare_core.segment.stage import LoadedStage, Scores, first_region, run_stage
+from flare_core.segment.runtime import Runtime
+from flare_core.segment.stage import LoadedStage, Scores, first_region, load_stage, run_stage
 
 Notify = Callable[[str, float], None]
 
@@ -60,6 +70,13 @@ SLAB_MM = 300.0
 MOST_GROWTHS = 4
 """How often the box may grow; each time costs one more run of the organ stage."""
 
+SENSITIVITY = 0.5
+"""The setting that leaves the model's own threshold as it is."""
+
+REACH = 4.0
+"""Logits that a sensitivity of 0 or 1 adds to or takes from the threshold: .5 becomes .98 or .018.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class Stages:
@@ -84,6 +101,14 @@ class Stages:
         later = [step for part in self.parts for step in (part.card.name, labels_step(part))]
         return (*first, "organs", "labels", *later, *last)
 
+    @property
+    def known(self) -> tuple[Organ, ...]:
+        """Everything it can find, in the order of its stages."""
+        each = (self.organs, *self.parts, self.lesions)
+        cards = [stage.card for stage in each if stage is not None]
+        keys = dict.fromkeys(key for card in cards for _, key in card.organ_channels)
+        return tuple(organ(key) for key in keys)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -93,10 +118,63 @@ class Plan:
     """What is wanted; the box is drawn around these."""
     step: float | None = None
     """Tile step of the organ and lesion stages; None takes the card's."""
+    lesion_sensitivity: float | None = None
+    """How readily a voxel is a lesion, 0 to 1 (`lesions.threshold_for`); None is the card's way."""
+    keep_scores: bool = False
+    """Whether the organ stage's scores are returned, each fold's apart: where folds differ the
+    model is unsure. n folds then cost n + 1 runs."""
 
 
-def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Volume:
-    """Return organ and lesion ids (Z, Y, X) on the grid of `image`, before clean-up.
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What the stages say about one scan, before clean-up."""
+
+    organs: Volume
+    """Organ ids, uint8, on the scan's grid; without lesions."""
+    lesions: Volume | None = None
+    """Where the lesion stage sees a lesion, bool, on the scan's grid; None: nobody looked."""
+    lesion_probability: tuple[Volume, ...] = ()
+    """What it was decided from, float32 on the stage's own grid, one for each part looked at."""
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    """Organ key -> how sure the stage is of it."""
+    folds: tuple[Scores, ...] = ()
+    """The organ stage's scores, if they were to be kept: one for each fold, on one grid."""
+
+
+def load_stages(
+    package: Package,
+    runtime: Runtime,
+    wanted: Sequence[Organ] = ALL_TARGETS,
+    *,
+    localise: bool = True,
+) -> Stages:
+    """Return the stages of a model that are needed for what is wanted, in memory.
+
+    Raises
+    ------
+    InputError
+        If a stage cannot be run by this version.
+    """
+    keys = {each.key for each in wanted}
+    organs = load_stage(package, "organs", runtime)
+    with_localiser = localise and organs is not None
+    localiser = load_stage(package, "localiser", runtime) if with_localiser else None
+    parts = [
+        load_stage(package, card.name, runtime)
+        for card in further_organ_stages(package.card)
+        if any(key in keys for _, key in card.organ_channels)
+    ]
+    lesions = load_stage(package, "lesions", runtime) if LESION.key in keys else None
+    return Stages(localiser, organs, lesions, tuple(part for part in parts if part is not None))
+
+
+def further_organ_stages(card: ModelCard) -> tuple[StageCard, ...]:
+    """Return the stages ``organs_2``, ``organs_3`` ..., in the card's order."""
+    return tuple(stage for stage in card.stages if stage.name.startswith("organs_"))
+
+
+def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Found:
+    """Return organs and lesions on the grid of `image`, before clean-up.
 
     Organs that are not wanted are there too as far as they lie in the box: they tell right from
     left.
@@ -118,15 +196,16 @@ def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Vo
     if stages.organs is None:
         return whole_body_lesions(image, stages, plan, notify)
     region = organ_region(image, stages.localiser, stages.organs.card, plan, notify)
-    labels = _organ_labels(image, stages.organs, region, plan, notify)
+    found = _organs_found(image, stages.organs, region, plan, notify)
     for part in stages.parts:
-        more = _organ_labels(image, part, region, plan, notify)
-        np.copyto(labels.array, more.array, where=more.array != 0)
-    if not labels.array.any():
+        more = _organs_found(image, part, region, replace(plan, keep_scores=False), notify)
+        np.copyto(found.organs.array, more.organs.array, where=more.organs.array != 0)
+        found.evidence.update(more.evidence)
+    if not found.organs.array.any():
         raise nothing_found(ORGANS)
     if stages.lesions is None:
-        return labels
-    return add_lesions(image, labels, stages.lesions, notify, step=plan.step)
+        return found
+    return add_lesions(image, found, stages.lesions, plan, notify)
 
 
 def organ_region(
@@ -203,15 +282,40 @@ def labels_step(stage: LoadedStage) -> str:
     return stage.card.name.replace("organs", "labels")
 
 
-def _organ_labels(
+def _organs_found(
     image: Volume, stage: LoadedStage, region: Box, plan: Plan, notify: Notify
-) -> Volume:
+) -> Found:
     """Return what one organ stage finds, on the grid of `image`."""
-    scores = run_organs(image, stage, region, plan, notify)
-    notify(labels_step(stage), 0.0)
+    folds = _fold_scores(image, stage, region, plan, notify) if plan.keep_scores else ()
+    scores = mean_scores(folds) if folds else run_organs(image, stage, region, plan, notify)
+    step = labels_step(stage)
+    notify(step, 0.0)
+    evidence = evidence_of(scores)
     labels = scores.labels_on(image.geometry)
-    notify(labels_step(stage), 1.0)
-    return labels
+    notify(step, 1.0)
+    return Found(labels, evidence=evidence, folds=folds)
+
+
+def mean_scores(folds: Sequence[Scores]) -> Scores:
+    """Return the mean of folds' scores, at least one."""
+    if len(folds) == 1:
+        return folds[0]
+    return replace(folds[0], logits=torch.stack([each.logits for each in folds]).mean(dim=0))
+
+
+def _fold_scores(
+    image: Volume, stage: LoadedStage, region: Box, plan: Plan, notify: Notify
+) -> tuple[Scores, ...]:
+    """Return each fold's scores on one grid; a single fold costs one run, n folds n + 1."""
+    first, *others = (replace(stage, networks=(one,)) for one in stage.networks)
+    found = run_organs(image, first, region, plan, notify)
+    if not others:
+        return (found,)
+    region = box_of_world(Box.of_shape(found.geometry.shape), found.geometry, image.geometry)
+    told = _share_of(stage.card.name, notify)
+    return tuple(
+        run_stage(one, image, region, step=plan.step, notify=told) for one in (first, *others)
+    )
 
 
 def run_organs(
@@ -237,48 +341,101 @@ def run_organs(
 
 
 def add_lesions(
-    image: Volume,
-    labels: Volume,
-    stage: LoadedStage,
-    notify: Notify,
-    *,
-    step: float | None = None,
-) -> Volume:
-    """Return the labels with the lesion stage's findings painted over the organs.
+    image: Volume, found: Found, stage: LoadedStage, plan: Plan, notify: Notify
+) -> Found:
+    """Return what was found, with the lesions in the box around all organs and the card's margin.
 
     Parameters
     ----------
-    labels : Volume
-        Organ ids on the grid of `image`; lesions are looked for in the box around all of them.
-    step : float, optional
-        Tile step; the card's if None.
+    found : Found
+        Organ ids on the grid of `image`.
     """
-    organs = Box.of_mask(labels.array) or Box.of_shape(labels.geometry.shape)
-    region = _with_margin(organs, labels.geometry, stage.card)
-    scores = run_stage(stage, image, region, step=step, notify=_share_of("lesions", notify))
-    lesions = scores.labels_on(labels.geometry)
-    return labels.with_array(np.where(lesions.array != 0, lesions.array, labels.array))
+    organs = Box.of_mask(found.organs.array) or Box.of_shape(image.geometry.shape)
+    region = _with_margin(organs, image.geometry, stage.card)
+    told = _share_of("lesions", notify)
+    scores = run_stage(stage, image, region, step=plan.step, notify=told)
+    threshold = threshold_for(stage.card, plan.lesion_sensitivity)
+    lesions, probability = lesions_above(scores, threshold, image.geometry)
+    return replace(found, lesions=lesions, lesion_probability=(probability,))
 
 
-def whole_body_lesions(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Volume:
-    """Return the lesions of the whole body (Z, Y, X), found slab by slab.
+def threshold_for(card: StageCard, sensitivity: float | None = None) -> float:
+    """Return the probability above which a voxel is a lesion.
+
+    Parameters
+    ----------
+    card : StageCard
+        Of the lesion stage; its `threshold` is what a sensitivity of .5 gives.
+    sensitivity : float, 0 to 1
+        What a person prefers: at 0 hardly anything is a lesion, at 1 everything suspicious. None
+        is .5. The threshold's logit moves evenly with it, so the same step to either side is as
+        large a change for a cautious model as for a bold one.
+
+    Examples
+    --------
+    >>> class Card: threshold = 0.5
+    >>> [round(threshold_for(Card, s), 3) for s in (None, 0.0, 0.25, 0.5, 0.75, 1.0)]
+    [0.5, 0.982, 0.881, 0.5, 0.119, 0.018]
+    """
+    if sensitivity is None:
+        return card.threshold
+    logit = _logit(card.threshold) + REACH * (SENSITIVITY - sensitivity) / SENSITIVITY
+    return 1.0 / (1.0 + math.exp(-logit))
+
+
+def lesions_above(scores: Scores, threshold: float, target: Geometry) -> tuple[Volume, Volume]:
+    """Return where a lesion is more likely than `threshold` (bool, on `target`), and how likely.
+
+    The stage's scores are moved by the threshold and then compared as ever, so that the border
+    lies between voxels as exactly as an organ's. With two classes that is the threshold itself;
+    with more, lesions win or lose against the others by as much.
+
+    Returns
+    -------
+    Volume, Volume
+        The mask, and float32 probabilities on the stage's own grid.
+    """
+    channel = next(c for c, key in scores.card.organ_channels if key == LESION.key)
+    likely = Volume(scores.probabilities()[channel].clone().numpy(), scores.geometry)
+    nnunet = scores.card.nnunet
+    averaged = nnunet is not None and nnunet.average == "probabilities"
+    if not averaged:
+        scores.logits[channel] -= _logit(threshold)
+    else:  # of two probabilities that add up to 1, one passes t where it leads by 2 t - 1
+        scores.logits[channel] -= (threshold - 0.5) * (1 if scores.card.regions else 2)
+    found = scores.labels_on(target)
+    return found.with_array(found.array == LESION.id), likely
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def whole_body_lesions(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Found:
+    """Return the lesions of the whole body, found slab by slab, and no organs.
 
     Neighbouring slabs share a patch of slices, of which each keeps its own half: no lesion is cut
     by the border of what the network sees.
     """
     assert stages.lesions is not None  # a model has at least one of the two
     body = body_box(image) or Box.of_shape(image.geometry.shape)
-    labels = np.zeros(image.geometry.shape, np.uint8)
+    threshold = threshold_for(stages.lesions.card, plan.lesion_sensitivity)
+    mask = np.zeros(image.geometry.shape, np.bool_)
+    probabilities = []
     slabs = slabs_along_z(body, image.geometry, stages.lesions.card)
+
+    def told(done: float, before: int) -> None:
+        notify("lesions", (before + done) / len(slabs))
+
     for number, (core, seen) in enumerate(slabs):
-
-        def told(done: float, before: int = number) -> None:
-            notify("lesions", (before + done) / len(slabs))
-
-        scores = run_stage(stages.lesions, image, seen, step=plan.step, notify=told)
-        labels[core.slices] = scores.labels_on(image.geometry.crop(core)).array
+        tell = partial(told, before=number)
+        scores = run_stage(stages.lesions, image, seen, step=plan.step, notify=tell)
+        part, probability = lesions_above(scores, threshold, image.geometry.crop(core))
+        mask[core.slices] = part.array
+        probabilities.append(probability)
         del scores  # its memory is wanted for the next
-    return Volume(labels, image.geometry)
+    nothing = np.zeros(image.geometry.shape, np.uint8)
+    return Found(image.with_array(nothing), image.with_array(mask), tuple(probabilities))
 
 
 def slabs_along_z(body: Box, geometry: Geometry, card: StageCard) -> list[tuple[Box, Box]]:

@@ -12,30 +12,34 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flare_core.anatomy.organs import ALL_TARGETS, Organ, organ, parse_organs
-from flare_core.errors import InputError
+from flare_core.errors import InputError, NothingFound
 from flare_core.home import open_home
 from flare_core.imaging.checks import check_ct
 from flare_core.imaging.files import read_volume
 from flare_core.imaging.volume import Volume
-from flare_core.models.card import ModelCard, StageCard
+from flare_core.models.card import ModelCard
 from flare_core.models.package import Package, load_package
+from flare_core.segment.lesion_list import Lesion, list_lesions
+from flare_core.segment.lesions import Piece, place_lesions, whole_organs
 from flare_core.segment.postprocess import clean_up
 from flare_core.segment.progress import Progress, RunClock
 from flare_core.segment.settings import Settings
-from flare_core.segment.statistics import StatisticsRow, organ_statistics
+from flare_core.segment.statistics import PROBABLY_WRONG, StatisticsRow, organ_statistics
 
 if TYPE_CHECKING:  # they import torch
-    from flare_core.segment.cascade import Stages
+    from flare_core.segment.cascade import Found, Notify, Plan, Stages
+    from flare_core.segment.confidence import Evidence
     from flare_core.segment.runtime import Runtime
+    from flare_core.segment.stage import Scores
 
-__all__ = ["Progress", "Segmentation", "preload", "segment_ct"]
+__all__ = ["Labelled", "Progress", "Segmentation", "label_ct", "preload", "segment_ct"]
 
 FAST_STEP = 1.0
 """Tile step with ``fast``: tiles side by side, without overlap."""
@@ -55,6 +59,43 @@ class Segmentation:
     """Model, version, hash, settings, device."""
     notes: tuple[str, ...] = ()
     """What a person should know about this scan."""
+    lesions: tuple[Lesion, ...] | None = None
+    """Every lesion, from head to foot; None if nobody looked for any."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """What a model says about one scan, without the numbers."""
+
+    labels: Volume
+    """Organ ids, cleaned, lesions on top, uint8, on the scan's own grid."""
+    whole: Volume
+    """The same with the organs' lesions as part of them; `labels` itself where there are none."""
+    pieces: tuple[Piece, ...] | None = None
+    """The lesions in canonical axes, from head to foot; None if nobody looked for any."""
+    lesion_probability: tuple[Volume, ...] = ()
+    """How likely a lesion is, on the stage's own grid, part by part."""
+    evidence: dict[str, Evidence] | None = None
+    """Organ key -> how sure the model is; None: not known."""
+    folds: tuple[Scores, ...] = ()
+    """The organ stage's scores, if the plan keeps them (canonical axes)."""
+    notes: tuple[str, ...] = ()
+    """What clean-up did, for a person."""
+
+    @property
+    def mean(self) -> Scores:
+        """Return the folds' mean scores.
+
+        Raises
+        ------
+        NothingFound
+            If no scores were kept, or nothing was found in the scan.
+        """
+        from flare_core.segment.cascade import mean_scores
+
+        if not self.folds:
+            raise NothingFound("nothing was found in the scan, so there are no scores")
+        return mean_scores(self.folds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,39 +155,123 @@ def segment_ct(
     notes = check_ct(image, assume_hu=settings.assume_hu)
     clock.mark("load image")
     clock.announce("load model")
-    ready = _prepare(settings)
+    ready = _ready_for(settings)
     clock.mark("load model")
-    labels, more = _labels(image, ready, FAST_STEP if settings.fast else None, clock)
+    found = _wanted_labels(image, ready, settings, clock)
     clock.notify("statistics", 0.0)
-    rows = organ_statistics(image, labels, ready.organs)
+    lesions = None
+    if found.pieces is not None:
+        lesions = list_lesions(image, found.labels, found.pieces, found.lesion_probability)
+    labels = _only(found.labels, ready.organs)
+    rows = organ_statistics(image, labels, ready.organs, whole=found.whole, evidence=found.evidence)
     clock.notify("statistics", 1.0)
-    return Segmentation(labels, rows, clock.timings, _provenance(ready, settings), (*notes, *more))
+    return Segmentation(
+        labels,
+        rows,
+        clock.timings,
+        _provenance(ready, settings),
+        (*notes, *found.notes, *_doubts(rows)),
+        lesions,
+    )
+
+
+_PREPARED: list[tuple[Settings, _Ready]] = []
+"""The model that `preload` got ready for the next run; that run takes it away."""
 
 
 def preload(settings: Settings) -> None:
-    """Read the model into memory, so that the next run starts at once."""
+    """Read the model into memory and verify it for the next run with these settings."""
     settings.check()
-    _prepare(settings)
+    _PREPARED[:] = [(settings, _prepare(settings))]
 
 
-def _labels(
-    image: Volume, ready: _Ready, step: float | None, clock: RunClock
-) -> tuple[Volume, tuple[str, ...]]:
-    """Return the wanted organs on the scan's own grid, cleaned, and notes."""
-    from flare_core.segment.cascade import Plan, nothing_found, run_cascade
+def _ready_for(settings: Settings) -> _Ready:
+    """Return the model that `preload` has just prepared for such a run, or prepare it."""
+    held, _PREPARED[:] = list(_PREPARED), []
+    return next((ready for known, ready in held if known == settings), None) or _prepare(settings)
+
+
+def _wanted_labels(image: Volume, ready: _Ready, settings: Settings, clock: RunClock) -> Labelled:
+    """Return what the model says, if anything that is wanted is in it."""
+    from flare_core.segment.cascade import Plan, nothing_found
 
     clock.begin((*ready.stages.steps, "statistics"))
-    canonical, axis_map = image.canonical()
-    # All of them are cleaned, wanted or not: sides are told from liver, spleen and vessels.
-    cleaned, notes = clean_up(
-        run_cascade(canonical, ready.stages, Plan(ready.organs, step), clock.notify), ALL_TARGETS
-    )
-    kept = _only(cleaned, ready.organs)
+    step = FAST_STEP if settings.fast else None
+    plan = Plan(ready.organs, step, settings.lesion_sensitivity)
+    found = label_ct(image, ready.stages, plan, clock.notify)
     clock.mark("clean-up")
-    if not kept.array.any() and ready.stages.organs is not None:  # no lesion is an answer
-        raise nothing_found(ready.organs)
-    own_axes = np.ascontiguousarray(axis_map.undo(kept.array))
-    return Volume(own_axes, image.geometry), notes
+    if ready.stages.organs is not None:  # no lesion in the whole body is an answer
+        ids = [target.id for target in ready.organs]
+        if not np.isin(found.labels.array, ids).any():
+            raise nothing_found(ready.organs)
+    return found
+
+
+def label_ct(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Labelled:
+    """Return what a model's stages say about one scan, cleaned, on its own grid.
+
+    All that the model knows is there, wanted or not: sides are told from liver, spleen and vessels,
+    and a lesion's organ from all organs.
+
+    Parameters
+    ----------
+    image : Volume (Z, Y, X), HU
+        Any axis order.
+    stages : Stages
+        From `cascade.load_stages`.
+    plan : Plan
+    notify : callable
+        Told (stage, share done); may raise to stop.
+
+    Raises
+    ------
+    NothingFound
+        If no abdominal organ is in the scan.
+    """
+    from flare_core.segment.cascade import run_cascade
+
+    canonical, axis_map = image.canonical()
+    found = run_cascade(canonical, stages, plan, notify)
+    labels, whole, pieces, notes = _cleaned(found, stages, canonical)
+
+    def own_axes(volume: Volume) -> Volume:
+        return Volume(np.ascontiguousarray(axis_map.undo(volume.array)), image.geometry)
+
+    back = own_axes(labels)
+    return Labelled(
+        back,
+        back if whole is labels else own_axes(whole),
+        pieces,
+        found.lesion_probability,
+        found.evidence,
+        found.folds,
+        notes,
+    )
+
+
+def _cleaned(
+    found: Found, stages: Stages, image: Volume
+) -> tuple[Volume, Volume, tuple[Piece, ...] | None, tuple[str, ...]]:
+    """Return labels with lesions on top, whole organs, the lesions, and notes."""
+    if found.lesions is None:
+        labels, notes = clean_up(found.organs, ALL_TARGETS, image=image)
+        return labels, labels, None, notes
+    told: list[str] = []
+
+    def clean(organs: Volume) -> Volume:
+        labels, notes = clean_up(organs, ALL_TARGETS, image=image)
+        told.extend(notes)
+        return labels
+
+    least_ml = stages.lesions.card.least_ml if stages.lesions is not None else 0.0
+    labels, pieces = place_lesions(found.organs, found.lesions, least_ml, clean)
+    return labels, whole_organs(labels, pieces) if pieces else labels, pieces, tuple(told)
+
+
+def _doubts(rows: tuple[StatisticsRow, ...]) -> tuple[str, ...]:
+    """Return a note that names the organs that are probably wrong."""
+    names = [organ(row.organ).name.lower() for row in rows if row.note == PROBABLY_WRONG]
+    return (f"Probably wrong, to be looked at first: {', '.join(names)}.",) if names else ()
 
 
 def _only(labels: Volume, organs: tuple[Organ, ...]) -> Volume:
@@ -174,37 +299,23 @@ def _prepare(settings: Settings) -> _Ready:
     from flare_core.segment.runtime import choose_runtime, load_torch
 
     torch = load_torch()
-    from flare_core.segment.cascade import Stages
-    from flare_core.segment.stage import load_stage
+    from flare_core.segment.cascade import load_stages
 
     runtime = choose_runtime(settings.device, settings.precision, settings.threads)
     torch.set_num_threads(runtime.threads)
     package = load_package(settings.model, home=open_home(settings.home))
-    organs = load_stage(package, "organs", runtime)
-    if organs is None and package.card.stage("lesions") is None:
+    card = package.card
+    if card.stage("organs") is None and card.stage("lesions") is None:
         raise InputError(
-            f"model {package.card.name}",
-            f"the stages {', '.join(stage.name for stage in package.card.stages)}",
+            f"model {card.name}",
+            f"the stages {', '.join(stage.name for stage in card.stages)}",
             "a model with a stage called organs, or one called lesions for the whole body",
             "Choose another model.",
         )
-    wanted = _wanted(settings, package.card)
-    parts = [
-        load_stage(package, stage.name, runtime)
-        for stage in further_organ_stages(package.card)
-        if any(target.key == key for target in wanted for _, key in stage.organ_channels)
-    ]
-    with_lesions = any(target.key == "lesion" for target in wanted)
-    with_localiser = settings.cascade and organs is not None
-    localiser = load_stage(package, "localiser", runtime) if with_localiser else None
-    lesions = load_stage(package, "lesions", runtime) if with_lesions else None
-    stages = Stages(localiser, organs, lesions, tuple(part for part in parts if part is not None))
-    return _Ready(package, stages, runtime, wanted)
-
-
-def further_organ_stages(card: ModelCard) -> tuple[StageCard, ...]:
-    """Return the stages ``organs_2``, ``organs_3`` ..., in the card's order."""
-    return tuple(stage for stage in card.stages if stage.name.startswith("organs_"))
+    wanted = _wanted(settings, card)
+    return _Ready(
+        package, load_stages(package, runtime, wanted, localise=settings.cascade), runtime, wanted
+    )
 
 
 def _wanted(settings: Settings, card: ModelCard) -> tuple[Organ, ...]:
@@ -215,6 +326,8 @@ def _wanted(settings: Settings, card: ModelCard) -> tuple[Organ, ...]:
     InputError
         If something else was asked for.
     """
+    from flare_core.segment.cascade import further_organ_stages
+
     stages = [stage for stage in card.stages if stage.name in ("organs", "lesions")]
     stages += further_organ_stages(card)
     known = {organ(key).key for stage in stages for _, key in stage.organ_channels}

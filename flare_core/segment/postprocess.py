@@ -3,6 +3,7 @@
 1. `correct_sides`: a piece of a paired organ that lies clearly on the other side of the body
    becomes the organ of that side.  Networks that look at small patches mix kidneys up.
 2. `keep_components`: of each organ, only the connected pieces its `CleanUp` rule believes stay.
+   Size alone does not choose: a pool of fluid or a mass in the pelvis may be larger than the liver.
 3. `drop_specks`: what is left of an organ is reported as an organ, or is too little to be one.
 
 Sides come before pieces: the largest piece called "right kidney" may be the left one.
@@ -11,6 +12,7 @@ Pieces are connected through faces, edges and corners (26 neighbours).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,6 +70,28 @@ MIRRORED = (
 CUT_SHARE = 0.1
 """Share of `Organ.least_ml` that is enough of an organ that the scan's edge cuts."""
 
+SOLID = (
+    "liver", "spleen", "pancreas", "right_kidney", "left_kidney",
+    "right_adrenal_gland", "left_adrenal_gland",
+)  # fmt: skip
+"""Organs that are denser than fluid, unless full of fat."""
+
+FLUID_HU = (-10.0, 28.0)
+"""Mean of ascites, urine and cysts. A fatty liver may have the same: only beside a denser piece
+does this speak against one."""
+
+DENSER_HU = 20.0
+"""How much denser that other piece must be."""
+
+HIGH_UP = ("liver", "spleen", "right_adrenal_gland", "left_adrenal_gland")
+"""Organs whose middle lies above the lower end of the kidneys."""
+
+UNLIKELY = 0.1
+"""Worth of a piece of the density of fluid, or in the wrong place, beside one that is neither."""
+
+RIVAL = 0.1
+"""A piece of less than this share of the largest is no rival of it."""
+
 _NOWHERE: Floats = np.empty((0, 3))
 
 LARGE_BOX = 500_000
@@ -75,7 +99,7 @@ LARGE_BOX = 500_000
 
 
 def clean_up(
-    labels: Volume, organs: Sequence[Organ] = ALL_TARGETS
+    labels: Volume, organs: Sequence[Organ] = ALL_TARGETS, *, image: Volume | None = None
 ) -> tuple[Volume, tuple[str, ...]]:
     """Return a cleaned label map and notes for the person about pieces that changed sides.
 
@@ -85,9 +109,11 @@ def clean_up(
         Organ ids (Z, Y, X), any axis order: sides are decided in patient space.
     organs : sequence of Organ
         Organs to clean; voxels of others stay as they are.
+    image : Volume, optional
+        HU on the same grid: density helps to choose among pieces.
     """
     sided, notes = correct_sides(labels, organs)
-    return drop_specks(keep_components(sided, organs), organs), notes
+    return drop_specks(keep_components(sided, organs, image=image), organs), notes
 
 
 def drop_specks(labels: Volume, organs: Sequence[Organ] = ALL_TARGETS) -> Volume:
@@ -111,14 +137,77 @@ def drop_specks(labels: Volume, organs: Sequence[Organ] = ALL_TARGETS) -> Volume
     return labels.with_array(kept[labels.array])
 
 
-def keep_components(labels: Volume, organs: Sequence[Organ] = ALL_TARGETS) -> Volume:
+def keep_components(
+    labels: Volume, organs: Sequence[Organ] = ALL_TARGETS, *, image: Volume | None = None
+) -> Volume:
     """Return a label map with only the pieces each organ's rule keeps; the rest is background."""
     array = labels.array.copy()
     boxes = organ_boxes(array)
+    floor_mm = _kidneys_end_mm(labels, boxes)
     for target in organs:
         if target.id in boxes and target.clean_up.keep != "all":
-            _drop_strays(array[boxes[target.id]], target)
+            box = boxes[target.id]
+            _drop_strays(array[box], target, _Judge(labels.geometry, box, image, floor_mm))
     return labels.with_array(array)
+
+
+@dataclass(frozen=True, eq=False)
+class _Judge:
+    """What besides its size speaks for or against a piece of an organ."""
+
+    geometry: Geometry
+    """Of the label map."""
+    box: Slices
+    """The organ's place in it."""
+    image: Volume | None
+    """HU on the same grid."""
+    floor_mm: float
+    """Height of the kidneys' lower end, LPS z; minus infinity where none is known."""
+
+    def worth(
+        self, pieces: npt.NDArray[np.int32], voxels: npt.NDArray[np.int64], target: Organ
+    ) -> Floats:
+        """Return the size of each piece (count,), less for rivals that are unlikely."""
+        worth = voxels.astype(np.float64)
+        rivals = np.flatnonzero(voxels >= RIVAL * voxels.max())
+        if len(rivals) < 2:
+            return worth
+        doubts = self._low(pieces, rivals, target) | self._fluid(pieces, rivals, target)
+        if not doubts.all():
+            worth[rivals[doubts]] *= UNLIKELY
+        return worth
+
+    def _low(
+        self, pieces: npt.NDArray[np.int32], rivals: npt.NDArray[np.int64], target: Organ
+    ) -> npt.NDArray[np.bool_]:
+        """Whether each piece lies below the kidneys, if its organ never does."""
+        if target.key not in HIGH_UP:
+            return np.zeros(len(rivals), np.bool_)
+        middles = [np.argwhere(pieces == number).mean(axis=0) for number in rivals]
+        corner = [side.start for side in self.box]
+        heights = self.geometry.voxel_to_lps(np.array(middles) + corner)[:, 2]
+        return np.asarray(heights < self.floor_mm)
+
+    def _fluid(
+        self, pieces: npt.NDArray[np.int32], rivals: npt.NDArray[np.int64], target: Organ
+    ) -> npt.NDArray[np.bool_]:
+        """Whether each piece is as dense as fluid, beside one that is denser."""
+        if self.image is None or target.key not in SOLID:
+            return np.zeros(len(rivals), np.bool_)
+        part = self.image.array[self.box]
+        hu = np.array([part[pieces == number].mean(dtype=np.float64) for number in rivals])
+        low, high = FLUID_HU
+        return np.asarray((hu > low) & (hu < high) & (hu < hu.max() - DENSER_HU))
+
+
+def _kidneys_end_mm(labels: Volume, boxes: Mapping[int, Slices]) -> float:
+    """Return the LPS z of the lower end of the kidneys, minus infinity without any."""
+    ends = []
+    for key in ("right_kidney", "left_kidney"):
+        points = _places_of(labels, boxes, organ(key).id)
+        if len(points) * labels.geometry.voxel_ml >= organ(key).least_ml or len(points) > 1000:
+            ends.append(float(np.quantile(points[:, 2], 0.05)))
+    return min(ends, default=-math.inf)
 
 
 def correct_sides(
@@ -175,7 +264,7 @@ def organ_boxes(array: Labels) -> dict[int, Slices]:
     return {number: box for number, box in enumerate(found, 1) if box is not None}
 
 
-def _drop_strays(part: Labels, target: Organ) -> None:
+def _drop_strays(part: Labels, target: Organ, judge: _Judge) -> None:
     """Turn the pieces of `target` that its rule does not keep into background, in place."""
     pieces, count = ndimage.label(part == target.id, ALL_NEIGHBOURS)
     if count < 2:
@@ -184,17 +273,17 @@ def _drop_strays(part: Labels, target: Organ) -> None:
     for plane in pieces:  # plane by plane: bincount widens to 8 bytes a voxel
         voxels += np.bincount(plane.ravel(), minlength=count + 1)
     voxels[0] = 0
-    dropped = ~_kept(voxels, target.clean_up)
+    dropped = ~_kept(judge.worth(pieces, voxels, target), target.clean_up)
     dropped[0] = False
     for here, plane in zip(part, pieces, strict=True):
         here[dropped[plane]] = BACKGROUND_ID
 
 
-def _kept(voxels: npt.NDArray[np.int64], rule: CleanUp) -> npt.NDArray[np.bool_]:
-    """Return which pieces of these sizes `rule` keeps; of two largest ones, the first."""
+def _kept(worth: Floats, rule: CleanUp) -> npt.NDArray[np.bool_]:
+    """Return which pieces of this worth `rule` keeps; of two largest ones, the first."""
     if rule.keep == "largest":
-        return np.arange(voxels.size) == voxels.argmax()
-    return voxels >= rule.fraction * voxels.max()
+        return np.arange(worth.size) == worth.argmax()
+    return worth >= rule.fraction * worth.max()
 
 
 @dataclass(frozen=True, eq=False)

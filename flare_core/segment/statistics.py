@@ -2,7 +2,9 @@
 
 Every organ asked for gets the same rows, in the order of `MEASURES`; an organ that is not there has
 volume 0 and NaN where a number would be made up.  Work happens inside each organ's bounding box.
-The surface is in `flare_core.segment.surface`.
+An organ is measured with the lesions that are part of it (`flare_core.segment.lesions`); its volume
+without them stands beside.  The surface is in `flare_core.segment.surface`, the confidence in
+`flare_core.segment.confidence`.
 """
 
 from __future__ import annotations
@@ -10,16 +12,18 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from flare_core.anatomy.organs import ALL_TARGETS, Code, Organ
+from flare_core.anatomy.organs import ALL_TARGETS, LESION, Code, Organ
 from flare_core.errors import InputError
 from flare_core.imaging.volume import Volume
+from flare_core.segment.confidence import LOW, Evidence, expected_dsc
+from flare_core.segment.lesions import connected, hosted, whole_organs
 from flare_core.segment.postprocess import (
     ALL_NEIGHBOURS,
     Slices,
@@ -50,6 +54,7 @@ HU = "[hnsf'U]"
 
 MEASURES: tuple[Measure, ...] = (
     Measure("volume", "mL", Code("SCT", "118565006", "Volume"), 3),
+    Measure("volume_without_lesions", "mL", None, 3),
     Measure("hu_mean", HU, Code("SCT", "373098007", "Mean"), 2),
     Measure("hu_median", HU, Code("SCT", "373099004", "Median"), 2),
     Measure("hu_sd", HU, Code("SCT", "386136009", "Standard Deviation"), 2),
@@ -59,9 +64,12 @@ MEASURES: tuple[Measure, ...] = (
     Measure("components", NO_UNIT, None, 0),
     Measure("touches_border", NO_UNIT, None, 0),
     Measure("outside_range", NO_UNIT, None, 0),
+    Measure("confidence", NO_UNIT, None, 3),
 )
 """The rows of an organ. HU: population standard deviation; percentiles interpolated linearly.
-`touches_border` and `outside_range` are 1 (yes), 0 (no) or NaN (cannot be judged)."""
+`touches_border` and `outside_range` are 1 (yes), 0 (no) or NaN (cannot be judged). `confidence` is
+the DSC to expect, 0 to 1; NaN where no model spoke. Of a lesion the volume without lesions is NaN.
+"""
 
 CSV_COLUMNS = (
     "organ",
@@ -77,6 +85,7 @@ CSV_COLUMNS = (
 NOT_FOUND = "not found"
 CUT = "touches the scan's border: the organ may be cut, measures are of the part in the scan"
 NOT_JUDGED = "not judged: the organ may be cut by the scan's border"
+PROBABLY_WRONG = "probably wrong: look here first"
 NAN = math.nan
 PART = 1 << 20
 """Voxels that are widened to 64 bits at a time."""
@@ -101,7 +110,12 @@ class StatisticsRow:
 
 
 def organ_statistics(
-    image: Volume, labels: Volume, organs: Sequence[Organ] = ALL_TARGETS
+    image: Volume,
+    labels: Volume,
+    organs: Sequence[Organ] = ALL_TARGETS,
+    *,
+    whole: Volume | None = None,
+    evidence: Mapping[str, Evidence] | None = None,
 ) -> tuple[StatisticsRow, ...]:
     """Measure every organ of `organs`.
 
@@ -110,9 +124,13 @@ def organ_statistics(
     image : Volume
         HU (Z, Y, X), int16 or float.
     labels : Volume
-        Organ ids on the same grid.
+        Organ ids on the same grid, lesions on top.
     organs : sequence of Organ
         What to measure, also if it is not there.
+    whole : Volume, optional
+        The organs with their lesions, on the same grid; found from the labels if left out.
+    evidence : mapping, optional
+        Organ key -> what the model's scores say about it.
 
     Raises
     ------
@@ -126,18 +144,33 @@ def organ_statistics(
             f"the grid of the image, {image!r}",
             "Use the label map that was made from this image.",
         )
-    boxes = organ_boxes(labels.array)
-    return tuple(
-        row for target in organs for row in _rows(image, labels, target, boxes.get(target.id))
-    )
+    whole = whole or with_lesions(labels)
+    boxes, own = organ_boxes(whole.array), organ_boxes(labels.array)
+    rows: list[StatisticsRow] = []
+    for target in organs:
+        source, places = (labels, own) if target == LESION else (whole, boxes)
+        box = places.get(target.id)
+        values = _absent() if box is None else _measured(image, source, target, box)
+        if target != LESION and box is not None:
+            left = np.count_nonzero(labels.array[box] == target.id)
+            values["volume_without_lesions"] = int(left) * labels.geometry.voxel_ml
+            values["confidence"] = expected_dsc(target, (evidence or {}).get(target.key), values)
+        rows += _rows(target, values, found=box is not None)
+    return tuple(rows)
 
 
-def _rows(
-    image: Volume, labels: Volume, target: Organ, box: Slices | None
-) -> Iterator[StatisticsRow]:
+def with_lesions(labels: Volume) -> Volume:
+    """Return a label map (lesions on top) with each organ's lesions as part of it."""
+    canonical, axis_map = labels.canonical()
+    pieces = [hosted(piece, canonical) for piece in connected(canonical.array == LESION.id)]
+    if not pieces:
+        return labels
+    return labels.with_array(axis_map.undo(whole_organs(canonical, pieces).array))
+
+
+def _rows(target: Organ, values: Mapping[str, float], *, found: bool) -> Iterator[StatisticsRow]:
     """Yield the rows of one organ."""
-    values = _absent() if box is None else _measured(image, labels, target, box)
-    notes = _notes(target, values, found=box is not None)
+    notes = _notes(target, values, found=found)
     for measure in MEASURES:
         yield StatisticsRow(
             target.key,
@@ -165,11 +198,13 @@ def _measured(image: Volume, labels: Volume, target: Organ, box: Slices) -> dict
     touches = touches_border(box, labels.geometry.shape)
     return {
         "volume": volume_ml,
+        "volume_without_lesions": NAN,
         **hu_values(image.array[box][mask]),
         "surface": surface_cm2(np.asarray(axis_map.apply(mask), np.bool_), spacing_mm),
         "components": ndimage.label(mask, ALL_NEIGHBOURS)[1],
         "touches_border": float(touches),
         "outside_range": outside_range(volume_ml, target.volume_range_ml, cut=touches),
+        "confidence": NAN,
     }
 
 
@@ -266,18 +301,20 @@ def _named_hu(mean: float, deviation: float, quantiles: Sequence[float]) -> dict
     }
 
 
-def _notes(target: Organ, values: dict[str, float], *, found: bool) -> dict[str, str]:
+def _notes(target: Organ, values: Mapping[str, float], *, found: bool) -> dict[str, str]:
     """Return what a reader has to know, by measure."""
     if not found:
         return {"volume": NOT_FOUND, "outside_range": NOT_FOUND}
     notes = {}
     if values["touches_border"]:
         notes["volume"] = notes["touches_border"] = CUT
+    if values["confidence"] < LOW:
+        notes["confidence"] = PROBABLY_WRONG
     verdict = _verdict(target, values)
     return {**notes, "outside_range": verdict} if verdict else notes
 
 
-def _verdict(target: Organ, values: dict[str, float]) -> str:
+def _verdict(target: Organ, values: Mapping[str, float]) -> str:
     """Return how the volume compares with the usual range, or why it cannot be compared."""
     if target.volume_range_ml is None:
         return target.range_source
@@ -322,10 +359,13 @@ def _rounded(row: StatisticsRow) -> float | int:
     return round(row.value, decimals) if decimals else round(row.value)
 
 
-HEADING = "Organ                Volume mL     HU     SD  Median     P5    P95  Surface cm2  Pieces"
+HEADING = (
+    "Organ                Volume mL     HU     SD  Median     P5    P95  Surface cm2  Pieces"
+    "  Confidence"
+)
 LINE = (
     "{name:<20} {volume:>9.1f} {hu_mean:>6.1f} {hu_sd:>6.1f} {hu_median:>7.1f} {hu_p5:>6.1f} "
-    "{hu_p95:>6.1f} {surface:>12.1f} {components:>7.0f}  {remark}"
+    "{hu_p95:>6.1f} {surface:>12.1f} {components:>7.0f} {sure:>11}  {remark}"
 )
 
 
@@ -347,13 +387,19 @@ def table_text(rows: Sequence[StatisticsRow], organs: Sequence[Organ] = ALL_TARG
     return "\n".join([HEADING, *lines])
 
 
-def _line(target: Organ, values: dict[str, float]) -> str:
+def _line(target: Organ, values: Mapping[str, float]) -> str:
     """Return the table's line of one organ."""
     if not values["volume"]:
         return f"{target.name:<20} {NOT_FOUND}"
-    remarks = ["cut by the scan's border"] if values["touches_border"] == 1 else []
+    remarks = [PROBABLY_WRONG] if values["confidence"] < LOW else []
+    if values["touches_border"] == 1:
+        remarks.append("cut by the scan's border")
     if values["outside_range"] == 1 and target.volume_range_ml is not None:
         low, high = target.volume_range_ml
         where = "above" if values["volume"] > high else "below"
         remarks.append(f"{where} the usual {low:g}-{high:g} mL")
-    return LINE.format(name=target.name, remark=", ".join(remarks), **values).rstrip()
+    lesions_ml = values["volume"] - values["volume_without_lesions"]
+    if lesions_ml > 0:
+        remarks.append(f"lesions in it {lesions_ml:.1f} mL")
+    sure = "-" if math.isnan(values["confidence"]) else f"{values['confidence']:.2f}"
+    return LINE.format(name=target.name, sure=sure, remark=", ".join(remarks), **values).rstrip()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +11,10 @@ import pytest
 
 from fake_engine import CALLS, FAKE
 from flare_core.imaging.files import read_labels
-from flare_core.jobs import outputs
+from flare_core.jobs import batch, outputs
+from flare_core.jobs.one_case import Job
 from flare_core.jobs.outputs import Source, output_paths
+from flare_core.segment.lesion_list import EXAMPLE
 from flare_core.segment.settings import Settings
 
 
@@ -49,3 +53,32 @@ def test_the_page_is_one_file_with_everything(tmp_path, found):
     assert "not a medical device" in page.lower() and "http://" not in page.replace(
         "http://www.w3.org", ""
     )
+
+
+def test_lesions_are_in_json_csv_page_and_in_the_table_of_all_cases(tmp_path, found):
+    image, segmentation = found
+    second = replace(EXAMPLE, number=2, organ="", within=False)
+    segmentation = replace(segmentation, lesions=(EXAMPLE, second))
+    job = Job("x", Path("/a/x.nrrd"), output_paths(tmp_path, "x"))
+    paths = job.paths.files(("statistics", "page"))
+    outputs.write_outputs(paths, image, segmentation, Source("x", job.input, {}))
+    record = json.loads(paths["statistics_json"].read_text("utf-8"))
+    assert [row["number"] for row in record["lesions"]] == [1, 2]
+    assert record["lesions"][0]["organ"] == "liver" and record["lesions"][0]["slice_index"] == 63
+    with paths["statistics_csv"].open(encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["organ"].startswith("lesion_")]
+    longest = [(row["organ"], row["value"], row["unit"], row["note"]) for row in rows
+               if row["measure"] == "long_axis"]  # fmt: skip
+    assert longest == [("lesion_1", "21.0", "mm", "Liver"), ("lesion_2", "21.0", "mm", "Body")]
+    assert "<h2>Lesions</h2>" in paths["page"].read_text("utf-8")
+    gathered = [row for row in batch._rows_on_disk(job) if row["organ"] == "lesion_2"]
+    assert {row["case"] for row in gathered} == {"x"} and len(gathered) == len(rows) / 2
+
+
+def test_that_nobody_looked_for_lesions_is_not_that_there_are_none(tmp_path, found):
+    image, segmentation = found
+    for lesions, kept in ((None, None), ((), [])):
+        paths = output_paths(tmp_path, "x").files(("statistics",))
+        case = replace(segmentation, lesions=lesions)
+        outputs.write_outputs(paths, image, case, Source("x", Path("/a/x.nrrd"), {}))
+        assert json.loads(paths["statistics_json"].read_text("utf-8"))["lesions"] == kept

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,14 @@ from flare_core.jobs.failure import failure_of
 from flare_core.jobs.one_case import Job, Watch, run_case
 from flare_core.jobs.outputs import output_paths
 from flare_core.jobs.progress import Lines, Nothing, Step
-from flare_core.jobs.reports import ReportForPeople, ReportForPrograms, Tally, step_fields
+from flare_core.jobs.reports import (
+    ReportForPeople,
+    ReportForPrograms,
+    Tally,
+    result_fields,
+    step_fields,
+)
+from flare_core.segment.lesion_list import EXAMPLE
 from flare_core.segment.settings import Settings
 
 ERROR = failure_of(InputError("input", "came", "legal", "do this"))
@@ -101,3 +109,18 @@ def test_step_fields_are_short():
     assert step_fields(Step("x", 1 / 3, 2.345, "m")) == {
         "stage": "x", "fraction": 0.3333, "seconds_left": 2.3, "message": "m",
     }  # fmt: skip
+
+
+def test_lesions_are_told_to_people_and_programs(result):
+    with_lesions = replace(result, segmentation=replace(result.segmentation, lesions=(EXAMPLE,)))
+    report, out, _ = people()
+    report.start("a", 1, 1)
+    report.result(with_lesions)
+    (line,) = (x for x in out.getvalue().splitlines() if x.split()[:2] == ["1", "Liver"])
+    assert "21.0" in line and "17.5" in line
+    report, out, _ = people()
+    report.start("a", 1, 2)
+    report.result(with_lesions)
+    assert out.getvalue().startswith("a: 1 organs, 1 lesions, ")
+    fields = result_fields(with_lesions)
+    assert fields["lesions"] == [EXAMPLE.to_dict()] and result_fields(result)["lesions"] is None

@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from flare_core.anatomy.organs import LESION, ORGANS, Organ, organ
 from flare_core.errors import NothingFound
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.segment.cascade import Plan, Stages, believable, nothing_found, run_cascade
+from flare_core.models.stage_card import NnunetGrids
+from flare_core.segment.cascade import (
+    Plan,
+    Stages,
+    believable,
+    lesions_above,
+    nothing_found,
+    run_cascade,
+)
+from flare_core.segment.stage import Scores
 from stub_models import (
     HU,
     LIVER,
@@ -24,6 +35,7 @@ from stub_models import (
     stage_card,
     stages_with,
 )
+from stub_models import LESIONS as LESION_CARD
 from stub_models import ORGANS as ORGAN_CARD
 
 LIVER_ID, SPLEEN_ID = organ("liver").id, organ("spleen").id
@@ -32,7 +44,7 @@ BOTH = (organ("liver"), organ("spleen"))
 
 def test_organs_are_found_where_they_are(looks: Looks) -> None:
     image, truth = scene((2.5, 1.5, 1.5))
-    found = run_cascade(image, stages_with(), Plan(BOTH), quiet)
+    found = run_cascade(image, stages_with(), Plan(BOTH), quiet).organs
     assert found.geometry == image.geometry and found.array.dtype == np.uint8
     assert min(dsc(found, truth, n) for n in (LIVER_ID, SPLEEN_ID)) > 0.95
     assert [name for name, _, _ in looks] == ["localiser", "organs"]
@@ -68,7 +80,7 @@ def test_margins_are_taken_from_the_card_each_side_its_own(looks: Looks) -> None
 
 def test_a_subset_of_organs_restricts_the_box(looks: Looks) -> None:
     image, truth = scene()
-    found = run_cascade(image, stages_with(), Plan((organ("spleen"),)), quiet)
+    found = run_cascade(image, stages_with(), Plan((organ("spleen"),)), quiet).organs
     (region,) = boxes(looks)
     spleen = Box.of_mask(truth.array == SPLEEN_ID)
     assert spleen is not None and region.intersect(spleen) == spleen
@@ -87,7 +99,7 @@ def test_an_organ_the_localiser_does_not_see_is_looked_for_among_the_others(look
     image, truth = scene(blocks=blocks, hu=levels)
     stages = Stages(loaded(LOCALISER), loaded(stage_card("organs", labels), levels))
     wanted = organ("left_adrenal_gland")
-    found = run_cascade(image, stages, Plan((wanted,)), quiet)
+    found = run_cascade(image, stages, Plan((wanted,)), quiet).organs
     assert dsc(found, truth, wanted.id) > 0.8
     everything = Box.of_mask(truth.array)
     assert everything is not None and boxes(looks)[0].intersect(everything) == everything
@@ -99,7 +111,7 @@ def test_without_a_localiser_the_organ_stage_sees_the_body(looks: Looks) -> None
     array[:, :12] = array[:, :, -16:] = -1000  # air in front and beside
     cut = Volume(array, image.geometry)
     stages = Stages(None, loaded(ORGAN_CARD), None)
-    found = run_cascade(cut, stages, Plan((organ("liver"),)), quiet)
+    found = run_cascade(cut, stages, Plan((organ("liver"),)), quiet).organs
     assert [name for name, _, _ in looks] == ["organs"] and dsc(found, truth, LIVER_ID) > 0.97
     (region,) = boxes(looks)
     assert region.start[1] >= 4 and region.stop[2] <= image.geometry.shape[2] - 8
@@ -161,16 +173,78 @@ def test_small_pieces_are_not_believed() -> None:
     assert not kept[20:22, 20:22, 20:23].any() and np.count_nonzero(kept[25:27]) == 16
 
 
-def test_lesions_override_organs(looks: Looks) -> None:
+def test_lesions_are_found_apart_from_the_organs(looks: Looks) -> None:
     spot = ((80, 60, 50), (100, 80, 70))
     image, truth = scene((2.0, 2.0, 2.0), {"liver": LIVER, "spleen": SPLEEN, "lesion": spot})
     plan = Plan((*BOTH, LESION))
     found = run_cascade(image, stages_with(lesions=True), plan, quiet)
-    assert dsc(found, truth, LESION.id) > 0.9 and dsc(found, truth, LIVER_ID) > 0.95
+    assert found.lesions is not None
+    lesions = found.lesions.with_array(found.lesions.array * np.uint8(LESION.id))
+    assert dsc(lesions, truth, LESION.id) > 0.9
     without = run_cascade(image, stages_with(), plan, quiet)
-    assert LESION.id not in without.array
-    kept = found.array != LESION.id
-    assert np.array_equal(found.array[kept], without.array[kept])
+    assert without.lesions is None and without.lesion_probability == ()
+    assert np.array_equal(found.organs.array, without.organs.array)
+
+
+FAINT = 243.0
+"""HU of a lesion whose logit is 8 (5 x 2.43 - 12.5) = -2.8: its probability is .057."""
+
+
+def lesion_voxels(sensitivity: float | None, threshold: float = 0.5, hu: float = FAINT) -> int:
+    """How much of a faint lesion is found."""
+    levels = {**HU, "liver": -100.0, "lesion:faint": hu}  # liver far from it
+    spot = ((80, 60, 50), (100, 80, 70))
+    image, _ = scene(blocks={"liver": LIVER, "spleen": SPLEEN, "lesion:faint": spot}, hu=levels)
+    card = replace(LESION_CARD, threshold=threshold)
+    stages = Stages(None, loaded(ORGAN_CARD, levels), loaded(card, {**levels, "lesion": 500.0}))
+    plan = Plan((*BOTH, LESION), lesion_sensitivity=sensitivity)
+    found = run_cascade(image, stages, plan, quiet)
+    assert found.lesions is not None
+    return int(np.count_nonzero(found.lesions.array))
+
+
+def test_sensitivity_finds_more_and_never_less() -> None:
+    sizes = [lesion_voxels(s) for s in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert sizes == sorted(sizes) and sizes[0] == 0 < sizes[-1]
+    assert lesion_voxels(None) == sizes[2]
+
+
+def test_the_cards_threshold_is_what_a_model_starts_from() -> None:
+    assert lesion_voxels(None, 0.05) > 0 == lesion_voxels(None, 0.07)
+    assert lesion_voxels(0.75, 0.1) > 0 == lesion_voxels(0.5, 0.1)
+
+
+def test_the_probability_of_a_lesion_is_kept_as_the_network_gives_it() -> None:
+    spot = ((80, 60, 50), (100, 80, 70))
+    image, _ = scene(blocks={"liver": LIVER, "spleen": SPLEEN, "lesion": spot})
+    kept = []
+    for sensitivity in (0.5, 0.9):
+        plan = Plan((*BOTH, LESION), lesion_sensitivity=sensitivity)
+        (likely,) = run_cascade(image, stages_with(lesions=True), plan, quiet).lesion_probability
+        kept.append(likely.array)
+    assert np.array_equal(*kept) and 0.99 < kept[0].max() <= 1 and kept[0].min() < 0.01
+
+
+@pytest.mark.parametrize("regions", [False, True])
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("average", [None, "probabilities"])
+def test_a_voxel_is_a_lesion_exactly_above_the_threshold(
+    regions: bool, threshold: float, average: str | None
+) -> None:
+    """Whether channels exclude one another or not, and whether logits or probabilities are kept."""
+    p = torch.linspace(0.02, 0.98, 49).reshape(1, 7, 7)  # lesion
+    labels = ("lesion",) if regions else ("background", "lesion")
+    card = stage_card("lesions", labels, regions=regions)
+    if average is not None:
+        card = replace(card, nnunet=NnunetGrids(average=average))
+    if average is None:
+        logits = torch.logit(p)[None] if regions else torch.stack((1 - p, p)).log()
+    else:
+        logits = (p - 0.5)[None] if regions else torch.stack((1 - p, p))
+    grid = Geometry((1, 7, 7), (4.0, 3.0, 3.0))
+    mask, likely = lesions_above(Scores(logits.clone(), grid, card), threshold, grid)
+    assert likely.array == pytest.approx(p.numpy(), abs=1e-5)
+    assert np.array_equal(mask.array, p.numpy() > threshold)
 
 
 def test_the_lesion_stage_sees_the_box_of_the_organs(looks: Looks) -> None:
@@ -219,7 +293,7 @@ def test_what_stops_a_run_comes_through() -> None:
 @pytest.mark.parametrize("thick", [1.0, 2.0, 5.0, 7.5, 10.0])
 def test_slices_of_1_to_10_mm(thick: float) -> None:
     image, truth = scene((thick, 2.5, 2.5))
-    found = run_cascade(image, stages_with(), Plan(BOTH), quiet)
+    found = run_cascade(image, stages_with(), Plan(BOTH), quiet).organs
     for number in (LIVER_ID, SPLEEN_ID):
         assert dsc(found, truth, number) > 0.9
 
@@ -227,7 +301,7 @@ def test_slices_of_1_to_10_mm(thick: float) -> None:
 def test_part_of_an_abdomen_is_enough() -> None:
     image, truth = scene()
     half = Box((0, 0, 0), (22, image.geometry.shape[1], image.geometry.shape[2]))
-    found = run_cascade(image.crop(half), stages_with(), Plan(BOTH), quiet)
+    found = run_cascade(image.crop(half), stages_with(), Plan(BOTH), quiet).organs
     assert dsc(found, truth.crop(half), LIVER_ID) > 0.95
 
 

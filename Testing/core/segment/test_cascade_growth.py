@@ -34,7 +34,7 @@ def test_the_box_grows_until_no_organ_is_cut(looks: Looks) -> None:
     """The faint part reaches 130 mm beyond what the localiser believes to be liver."""
     blocks = {"liver": ((10, 40, 30), (60, 110, 100)), "liver:faint": ((60, 60, 50), (190, 90, 80))}
     image, truth = scene(blocks=blocks, hu=FAINT, field_mm=(260.0, *FIELD_MM[1:]))
-    found = run_cascade(image, stages_with(BLIND), Plan(BOTH), quiet)
+    found = run_cascade(image, stages_with(BLIND), Plan(BOTH), quiet).organs
     assert dsc(found, truth, LIVER_ID) > 0.95
     grown = boxes(looks)
     assert 2 < len(grown) <= 1 + MOST_GROWTHS
@@ -54,7 +54,7 @@ def test_growth_ends_after_a_few_looks(looks: Looks) -> None:
 def test_the_scans_edge_does_not_grow(looks: Looks) -> None:
     blocks = {"liver": ((0, 0, 0), (FIELD_MM[0], FIELD_MM[1], 100))}  # cut on five sides
     image, truth = scene(blocks=blocks)
-    found = run_cascade(image, stages_with(), Plan((organ("liver"),)), quiet)
+    found = run_cascade(image, stages_with(), Plan((organ("liver"),)), quiet).organs
     assert dsc(found, truth, LIVER_ID) > 0.97
     assert len(boxes(looks)) == 1
 
@@ -87,7 +87,7 @@ def test_an_organ_nobody_wants_does_not_make_the_box_grow(looks: Looks) -> None:
 def test_every_face_can_grow(looks: Looks, faint: Block, axis: int, up: bool) -> None:
     blocks = {"liver": ((80, 70, 100), (120, 110, 140)), "liver:faint": faint}
     image, truth = scene(blocks=blocks, hu=FAINT)
-    found = run_cascade(image, stages_with(BLIND), Plan((organ("liver"),)), quiet)
+    found = run_cascade(image, stages_with(BLIND), Plan((organ("liver"),)), quiet).organs
     assert dsc(found, truth, LIVER_ID) > 0.93
     first, last = boxes(looks)[0], boxes(looks)[-1]
     moved = last.stop[axis] - first.stop[axis] if up else first.start[axis] - last.start[axis]

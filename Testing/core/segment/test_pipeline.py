@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from flare_core.datasets.phantom.make import PhantomCase
 from flare_core.errors import Cancelled, InputError, NothingFound
 from flare_core.imaging.files import write_volume
 from flare_core.imaging.volume import Volume
-from flare_core.segment import cascade, stage
+from flare_core.segment import cascade, pipeline, stage
 from flare_core.segment.pipeline import Progress, Segmentation, preload, segment_ct
 from stub_models import HU, LESIONS, LIVER, LOCALISER, SPLEEN, scene, settings, stub_package
 from stub_models import ORGANS as ORGAN_CARD
@@ -176,6 +177,86 @@ def test_lesions_are_there_if_the_model_finds_them_and_they_are_wanted(lesion_mo
     assert set(np.unique(only.labels.array)) == {0, LESION.id}
     organs = segment_ct(image, settings(lesion_model, organs=("liver",)))
     assert LESION.id not in organs.labels.array and "lesions" not in organs.timings
+
+
+def test_an_organ_keeps_its_lesion_and_the_list_names_it(lesion_model: Path) -> None:
+    """The stub's liver has a hole where the lesion is; liver and lesion give the whole liver."""
+    spot = ((80, 60, 50), (100, 80, 70))
+    blocks = {"liver": LIVER, "spleen": SPLEEN, "lesion": spot}
+    found = segment_ct(scene((2.0, 2.0, 2.0), blocks)[0], settings(lesion_model))
+    whole = np.prod([b - a for a, b in zip(*LIVER, strict=True)]) / 1000
+    assert volume_ml(found, "liver") == pytest.approx(whole, rel=0.05)
+    (without,) = (
+        r.value for r in found.rows if (r.organ, r.measure) == ("liver", "volume_without_lesions")
+    )
+    assert without == pytest.approx(np.count_nonzero(found.labels.array == LIVER_ID) * 0.008)
+    assert without < whole - 5
+    assert found.lesions is not None
+    (lesion,) = found.lesions
+    assert (lesion.organ, lesion.within) == ("liver", True)
+    assert lesion.volume_ml == pytest.approx(volume_ml(found, "lesion"))
+    assert lesion.long_axis_mm == pytest.approx(28, abs=4) and lesion.certainty > 0.5
+    assert lesion.hu_mean > 350 and lesion.organ_hu == pytest.approx(200, abs=10)
+
+
+def test_a_lesion_knows_its_organ_though_only_lesions_were_asked_for(lesion_model: Path) -> None:
+    spot = ((80, 60, 50), (100, 80, 70))
+    image, _ = scene(blocks={"liver": LIVER, "spleen": SPLEEN, "lesion": spot})
+    found = segment_ct(image, settings(lesion_model, organs=("lesion",)))
+    assert found.lesions is not None and [each.organ for each in found.lesions] == ["liver"]
+    assert set(np.unique(found.labels.array)) == {0, LESION.id}
+
+
+def test_lesions_nobody_looked_for_are_not_said_to_be_absent(
+    lesion_model: Path, model: Path
+) -> None:
+    image, _ = scene()
+    assert segment_ct(image, settings(lesion_model)).lesions == ()
+    assert segment_ct(image, settings(lesion_model, organs=("liver",))).lesions is None
+    assert segment_ct(image, settings(model)).lesions is None
+
+
+def test_small_findings_and_those_far_from_organs_are_dropped(tmp_path: Path) -> None:
+    speck, far = ((80, 60, 50), (88, 68, 58)), ((10, 150, 10), (30, 170, 30))
+    blocks = {"liver": LIVER, "spleen": SPLEEN, "lesion": speck, "lesion:far": far}
+    image, _ = scene((2.0, 2.0, 2.0), blocks, hu={**HU, "lesion:far": 500.0})
+    for least_ml, count in ((0.0, 1), (5.0, 0)):
+        stages = (LOCALISER, ORGAN_CARD, replace(LESIONS, least_ml=least_ml))
+        package = stub_package(tmp_path / f"least {count}", stages)
+        found = segment_ct(image, settings(package.folder))
+        assert found.lesions is not None and len(found.lesions) == count
+        assert (found.labels.array == LESION.id).any() == bool(count)
+
+
+def test_absent_organs_are_not_found_and_the_others_stay(model: Path) -> None:
+    """A spleen that was taken out: a row that says so, no label, and no fault of the liver's."""
+    found = segment_ct(scene(blocks={"liver": LIVER})[0], settings(model))
+    rows = {row.measure: row for row in found.rows if row.organ == "spleen"}
+    assert rows["volume"].value == 0 and rows["volume"].note == "not found"
+    assert math.isnan(rows["confidence"].value) and math.isnan(rows["hu_mean"].value)
+    assert SPLEEN_ID not in found.labels.array
+    assert volume_ml(found, "liver") == pytest.approx(392, rel=0.1)
+
+
+def test_a_model_is_prepared_once_for_a_run(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are read and verified by `preload`, and the run that follows takes that model."""
+    loads = []
+    real = pipeline.load_package
+
+    def counted(*args: object, **options: object) -> object:
+        loads.append(args)
+        return real(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "load_package", counted)
+    image, _ = scene()
+    for _ in range(2):
+        preload(settings(model))
+        segment_ct(image, settings(model))
+    assert len(loads) == 2
+    segment_ct(image, settings(model))  # nothing was prepared for this one
+    preload(settings(model, fast=True))
+    segment_ct(image, settings(model))  # nor does what was prepared for another serve it
+    assert len(loads) == 5
 
 
 def test_fast_takes_fewer_tiles(tmp_path: Path) -> None:

@@ -320,3 +320,48 @@ def test_a_least_volume_is_far_below_the_usual_ones() -> None:
     for each in ORGANS:
         if each.volume_range_ml is not None:
             assert each.least_ml <= 0.25 * each.volume_range_ml[0], each.key
+
+
+def ascites_and_liver(geometry: Geometry) -> Volume:
+    """A liver, and in the pelvis twice as much of something a network called liver."""
+    spare = {number: place for number, place in BODY.items() if number not in (LIVER, RA)}
+    parts = {**spare, LIVER: ((-70, 0, 60), (45, 40, 20))}
+    labels = build(geometry, parts)
+    pelvis = build(geometry, {LIVER: ((0, -20, -85), (80, 50, 12))})
+    labels.array[pelvis.array == LIVER] = LIVER
+    return labels
+
+
+def centre_of_liver_mm(labels: Volume) -> float:
+    """Height of the liver's middle, LPS z."""
+    voxels = np.argwhere(labels.array == LIVER).mean(axis=0)
+    return float(labels.geometry.voxel_to_lps(voxels)[2])
+
+
+@pytest.mark.parametrize("grid", ["canonical", "sagittal", "oblique"])
+def test_a_larger_piece_below_the_kidneys_is_not_the_liver(grid: str) -> None:
+    """2277 mL of liver were deleted once, and 4654 mL of a pelvic mass kept."""
+    labels = ascites_and_liver(GRIDS[grid])
+    assert centre_of_liver_mm(keep_components(labels)) == pytest.approx(60, abs=4)
+
+
+def test_without_kidneys_the_density_tells_fluid_from_liver() -> None:
+    labels = ascites_and_liver(CANONICAL)
+    labels.array[(labels.array == RK) | (labels.array == LK)] = 0
+    assert centre_of_liver_mm(keep_components(labels)) < -60  # nothing speaks against the larger
+    hu = np.full(labels.array.shape, 85, np.int16)
+    low = labels.geometry.voxel_to_lps(np.argwhere(labels.array >= 0))[:, 2] < -60
+    hu[low.reshape(hu.shape)] = 11
+    kept = keep_components(labels, image=labels.with_array(hu))
+    assert centre_of_liver_mm(kept) == pytest.approx(60, abs=4)
+    fatty = keep_components(labels, image=labels.with_array(np.full_like(hu, 11)))
+    assert centre_of_liver_mm(fatty) < -60  # both alike: the larger
+
+
+def test_a_small_dense_speck_does_not_replace_a_cystic_organ() -> None:
+    labels = build(CANONICAL, {**BODY, LIVER: ((-70, 0, 40), (50, 40, 40))})
+    labels.array[0, 0:2, 0:2] = LIVER
+    hu = np.where(labels.array == LIVER, 10, 0).astype(np.int16)
+    hu[0] = 90
+    kept = keep_components(labels, image=labels.with_array(hu))
+    assert centre_of_liver_mm(kept) == pytest.approx(40, abs=5)

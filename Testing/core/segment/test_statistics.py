@@ -16,11 +16,13 @@ from flare_core.errors import InputError
 from flare_core.imaging.checks import BYTES_PER_VOXEL
 from flare_core.imaging.geometry import AxisMap, Geometry
 from flare_core.imaging.volume import Volume
+from flare_core.segment.confidence import Evidence
 from flare_core.segment.postprocess import clean_up
 from flare_core.segment.statistics import (
     CSV_COLUMNS,
     MEASURES,
     NOT_FOUND,
+    PROBABLY_WRONG,
     hu_values,
     organ_statistics,
     outside_range,
@@ -203,8 +205,8 @@ def test_outside_range_without_a_range():
     rows = organ_statistics(
         Volume(labels.astype(np.int16), geometry), Volume(labels, geometry), [LESION]
     )
-    assert rows[-1].measure == "outside_range"
-    assert rows[-1].note.startswith("No range")
+    (row,) = (row for row in rows if row.measure == "outside_range")
+    assert row.note.startswith("No range")
 
 
 def test_other_grid_is_refused():
@@ -255,17 +257,41 @@ def test_csv_reads_back():
     assert "\r" not in text
 
 
+def test_an_organ_is_measured_with_its_lesions_and_its_volume_without_stands_beside():
+    geometry = Geometry((6, 20, 20), (5.0, 2.0, 2.0))
+    labels, image = np.zeros(geometry.shape, np.uint8), np.zeros(geometry.shape, np.int16)
+    labels[1:5, 2:18, 2:18], image[1:5, 2:18, 2:18] = 1, 100
+    labels[2:4, 6:10, 6:10], image[2:4, 6:10, 6:10] = LESION.id, 40
+    rows = organ_statistics(Volume(image, geometry), Volume(labels, geometry))
+    liver, lesion = values(rows, "liver"), values(rows, "lesion")
+    assert liver["volume"] == pytest.approx(4 * 16 * 16 * 0.02)
+    assert lesion["volume"] == pytest.approx(2 * 4 * 4 * 0.02)
+    assert liver["volume_without_lesions"] == pytest.approx(liver["volume"] - lesion["volume"])
+    assert liver["hu_mean"] == pytest.approx((100 * 992 + 40 * 32) / 1024)
+    assert math.isnan(lesion["volume_without_lesions"]) and liver["components"] == 1
+    assert "lesions in it 0.6 mL" in table_text(rows)
+
+
+@pytest.mark.parametrize(("inside", "wrong"), [(0.99, False), (0.3, True)])
+def test_what_is_probably_wrong_is_marked(inside, wrong):
+    evidence = {"spleen": Evidence(0.03, inside, inside, 0.5)}
+    rows = organ_statistics(*scan(), [SPLEEN], evidence=evidence)
+    (row,) = (row for row in rows if row.measure == "confidence")
+    assert 0 <= row.value <= 1 and (row.note == PROBABLY_WRONG) == wrong
+    assert (PROBABLY_WRONG in table_text(rows)) == wrong
+
+
 def test_json_is_strict():
     rows = organ_statistics(*scan(), [organ("liver"), SPLEEN])
     records = json.loads(json.dumps(rows_to_json(rows), allow_nan=False))
     assert records[1]["value"] is None
-    assert records[10]["organ"] == "spleen"
-    assert records[10]["code"] == {"scheme": "SCT", "value": "118565006", "meaning": "Volume"}
+    spleen = records[len(MEASURES)]
+    assert (spleen["organ"], spleen["measure"]) == ("spleen", "volume")
+    assert spleen["code"] == {"scheme": "SCT", "value": "118565006", "meaning": "Volume"}
 
 
 def test_rounding_happens_only_on_the_way_out():
-    row = organ_statistics(*scan(), [SPLEEN])[3]
-    assert row.measure == "hu_sd"
+    (row,) = (row for row in organ_statistics(*scan(), [SPLEEN]) if row.measure == "hu_sd")
     assert row.value != round(row.value, 2)
     assert rows_to_json([row])[0]["value"] == round(row.value, 2)
 

@@ -21,9 +21,12 @@ from flare_core.report.case.lettering import (
 )
 from flare_core.report.case.panel import FILL
 from flare_core.report.case.survey import Finding
+from flare_core.segment.lesion_list import Lesion
 
 WIDTH = 300
 """Pixels."""
+MOST_LESIONS = 12
+"""Lesions that are listed."""
 SWATCH = (36, 18)
 """Width and height of an organ's coloured field with its initials, pixels."""
 
@@ -67,8 +70,10 @@ def remark(found: Finding) -> str:
     return ", ".join(parts)
 
 
-def legend_lines(found: Sequence[Finding], notes: Sequence[str]) -> list[Line]:
-    """Compose the column: organs found, organs not found, notes."""
+def legend_lines(
+    found: Sequence[Finding], notes: Sequence[str], lesions: Sequence[Lesion] = ()
+) -> list[Line]:
+    """Compose the column: organs found, organs not found, lesions, notes."""
     present = [each for each in found if each.volume_ml > 0]
     absent = [each.organ for each in found if each.volume_ml == 0]
     lines = [Line("Organs", right="volume", colour=GREY, size=14, height=30)]
@@ -78,6 +83,8 @@ def legend_lines(found: Sequence[Finding], notes: Sequence[str]) -> list[Line]:
         lines.append(Line("No organ found", colour=AMBER))
     if absent and present:
         lines += _paragraph("Not found: " + _names(absent), GREY)
+    if lesions:
+        lines += _lesion_lines(lesions)
     for note in notes:
         lines += _paragraph(note, AMBER)
     return lines
@@ -119,6 +126,23 @@ def _organ_lines(found: Finding) -> list[Line]:
         for text in wrapped(said, WIDTH - indent, 13)
     ]
     return [first, *small, Line("", height=6)]
+
+
+def _lesion_lines(lesions: Sequence[Lesion]) -> list[Line]:
+    """Return the lesions from head to foot, at last how many more there are."""
+    head = Line("Lesions", right="long x short, mm", colour=GREY, size=14, height=26)
+    rows = [
+        Line(
+            f"{each.number}  {each.place}",
+            f"{each.long_axis_mm:.0f} x {each.short_axis_mm:.0f}",
+            size=14,
+            height=20,
+        )
+        for each in lesions[:MOST_LESIONS]
+    ]
+    more = len(lesions) - len(rows)
+    rest = [Line(f"and {more} more", colour=GREY, size=14, height=20)] if more else []
+    return [Line("", height=12), head, *rows, *rest]
 
 
 def _paragraph(text: str, colour: Colour) -> list[Line]:

@@ -1,8 +1,8 @@
 """START HERE for pictures: the montage by which a clinician can judge a segmentation.
 
-Steps: turn the scan to canonical axes (a view), count the labels, choose the planes, cut the field
-of view to the body, draw.  Only the planes that are shown are read from the scan; nothing of the
-scan's size is copied or converted.
+Steps: turn the scan to canonical axes (a view), count the labels, choose the planes (among them
+those in which the largest lesions are longest), cut the field of view to the body, draw.  Only the
+planes that are shown are read from the scan; nothing of the scan's size is copied or converted.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from PIL import Image
 from flare_core import atomic
 from flare_core.anatomy.organs import Organ
 from flare_core.errors import InputError
-from flare_core.imaging.geometry import Box, Geometry
+from flare_core.imaging.geometry import Box, Geometry, Index
 from flare_core.imaging.volume import Volume
 from flare_core.report.case.field_of_view import field_of_view
 from flare_core.report.case.legend import legend_lines
 from flare_core.report.case.panel import AXIAL, CORONAL, SAGITTAL, Pixels, Plane, Scene
 from flare_core.report.case.sheet import Heading, draw_sheet
 from flare_core.report.case.survey import Survey, axial_planes, findings, long_planes, survey
+from flare_core.segment.lesion_list import Lesion
 
 AXIAL_PANELS = 12
+MOST_LESIONS_SHOWN = 4
+"""Lesions, the longest first, whose own slices are shown for certain."""
 CORONAL_SHARES = (0.15, 0.5, 0.85)
 SAGITTAL_SHARES = (0.2, 0.75)
 """Share of the organs in front of a coronal, to the right of a sagittal plane."""
@@ -41,6 +44,7 @@ def overlay_montage(
     *,
     case: str = "",
     notes: Sequence[str] = (),
+    lesions: Sequence[Lesion] = (),
 ) -> Pixels:
     """Draw axial, coronal and sagittal planes of a scan with its organs, and a legend.
 
@@ -57,6 +61,8 @@ def overlay_montage(
         The title.
     notes : sequence of str
         Remarks to print beside the pictures.
+    lesions : sequence of Lesion
+        To be numbered on the pictures and listed; the organs they are part of contain them.
 
     Returns
     -------
@@ -78,12 +84,16 @@ def overlay_montage(
     scan, _ = image.canonical()
     marks, _ = labels.canonical()
     counted = survey(marks)
-    planes = _choose(counted)
+    middles = {each.number: _voxel(each, scan.geometry) for each in lesions}
+    largest = sorted(lesions, key=lambda each: -each.long_axis_mm)[:MOST_LESIONS_SHOWN]
+    planes = _choose(counted, [middles[each.number][0] for each in largest])
     shown = field_of_view(scan, counted.box, [p.index for p in planes if p.axis == AXIAL])
+    places = {number: _inside(middle, shown) for number, middle in middles.items()}
+    found = findings(counted, organs, image.geometry.voxel_ml, lesions)
     return draw_sheet(
-        Scene.of(scan.crop(shown), marks.crop(shown), organs),
+        Scene.of(scan.crop(shown), marks.crop(shown), organs, places),
         [_moved(plane, shown) for plane in planes],
-        legend_lines(findings(counted, organs, image.geometry.voxel_ml), notes),
+        legend_lines(found, notes, lesions),
         Heading(case or "CT scan", _description(image.geometry)),
     )
 
@@ -106,13 +116,24 @@ def write_png(path: str | os.PathLike[str], pixels: Pixels) -> None:
     atomic.write_bytes(path, png_bytes(pixels))
 
 
-def _choose(counted: Survey) -> list[Plane]:
-    """Return the planes to show, in reading order."""
+def _choose(counted: Survey, wanted: Sequence[int]) -> list[Plane]:
+    """Return the planes to show, in reading order; axial ones of `wanted` are among them."""
     return [
-        *(Plane(AXIAL, z) for z in axial_planes(counted, AXIAL_PANELS)),
+        *(Plane(AXIAL, z) for z in axial_planes(counted, AXIAL_PANELS, wanted)),
         *(Plane(CORONAL, y) for y in long_planes(counted, CORONAL, CORONAL_SHARES)),
         *(Plane(SAGITTAL, x) for x in long_planes(counted, SAGITTAL, SAGITTAL_SHARES)),
     ]
+
+
+def _voxel(lesion: Lesion, geometry: Geometry) -> Index:
+    """Return the voxel in which a lesion's longest diameter has its middle."""
+    z, y, x = (round(float(at)) for at in geometry.lps_to_voxel(lesion.centre_lps_mm))
+    return z, y, x
+
+
+def _inside(voxel: Index, shown: Box) -> Index:
+    z, y, x = (at - start for at, start in zip(voxel, shown.start, strict=True))
+    return z, y, x
 
 
 def _moved(plane: Plane, shown: Box) -> Plane:

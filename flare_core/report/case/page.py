@@ -22,6 +22,7 @@ from flare_core.report.case.overlay import png_bytes
 from flare_core.report.case.panel import Pixels
 from flare_core.report.case.sheet import RESEARCH_USE
 from flare_core.report.charts.rows import volume_chart
+from flare_core.segment.statistics import PROBABLY_WRONG
 
 if TYPE_CHECKING:
     from flare_core.segment.lesion_list import Lesion

@@ -8,14 +8,14 @@ sagittal has anterior on the left.  Voxels are made square for the eye only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from flare_core.anatomy.organs import Organ
-from flare_core.imaging.geometry import Geometry
+from flare_core.anatomy.organs import LESION, Organ
+from flare_core.imaging.geometry import Geometry, Index
 from flare_core.imaging.volume import Volume
 from flare_core.report.case.lettering import initials
 
@@ -108,11 +108,18 @@ class Scene:
     """Organs to draw; other label values stay invisible."""
     tints: Tints
     """Colours of those organs."""
+    lesions: Mapping[int, Index] = field(default_factory=dict)
+    """Number of a lesion -> the voxel in which its longest diameter has its middle."""
 
     @staticmethod
-    def of(image: Volume, labels: Volume, organs: Sequence[Organ]) -> Scene:
+    def of(
+        image: Volume,
+        labels: Volume,
+        organs: Sequence[Organ],
+        lesions: Mapping[int, Index] | None = None,
+    ) -> Scene:
         """Put a scene together."""
-        return Scene(image, labels, tuple(organs), Tints.of(organs))
+        return Scene(image, labels, tuple(organs), Tints.of(organs), lesions or {})
 
     def picture(self, plane: Plane, size: tuple[int, int]) -> Pixels:
         """Draw one plane in `size` = (height, width) pixels, as (H, W, 3)."""
@@ -123,7 +130,11 @@ class Scene:
         return np.minimum(shade + cover[..., :3], 255).astype(np.uint8)
 
     def tags(self, plane: Plane, size: tuple[int, int]) -> list[tuple[str, float, float]]:
-        """Return initials and place (y, x in pixels) of the organs big enough to be written on."""
+        """Return what is written on a plane, and where (y, x in pixels).
+
+        That is the initials of the organs big enough for them, and the numbers of the lesions on
+        the axial plane in which each is longest.
+        """
         marks = plane.of(self.labels.array)
         pixels = TAG_PIXELS * marks.size / (size[0] * size[1])
         least = {each.id: pixels * len(initials(each.name)) for each in self.organs}
@@ -131,7 +142,16 @@ class Scene:
         return [
             (initials(each.name), places[each.id][0] * size[0], places[each.id][1] * size[1])
             for each in self.organs
-            if each.id in places
+            if each.id in places and (each != LESION or not self.lesions)
+        ] + self._numbers(plane, size)
+
+    def _numbers(self, plane: Plane, size: tuple[int, int]) -> list[tuple[str, float, float]]:
+        """Return the numbers of the lesions of an axial plane, and where they stand."""
+        _, height, width = self.image.geometry.shape
+        return [
+            (str(number), (y + 0.5) / height * size[0], (x + 0.5) / width * size[1])
+            for number, (z, y, x) in self.lesions.items()
+            if plane.axis == AXIAL and z == plane.index
         ]
 
 

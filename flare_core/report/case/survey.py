@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flare_core.anatomy.organs import Organ
+from flare_core.anatomy.organs import Organ, organ
 from flare_core.imaging.geometry import Box, Index
 from flare_core.imaging.volume import Volume
+from flare_core.segment.lesion_list import Lesion
 from flare_core.segment.statistics import outside_range
 
 Counts = npt.NDArray[np.int64]
@@ -84,19 +85,26 @@ def survey(labels: Volume) -> Survey:
     return Survey(box, _slice_counts(core, box, array.shape[0]), _centres(core, box), _faces(array))
 
 
-def findings(labels: Survey, organs: Sequence[Organ], voxel_ml: float) -> tuple[Finding, ...]:
-    """Return one row per organ of `organs`, in that order, absent ones with 0 mL."""
-    totals = labels.counts.sum(axis=0)
-    return tuple(
-        Finding(each, float(totals[each.id] * voxel_ml), each.id in labels.faces) for each in organs
-    )
+def findings(
+    labels: Survey, organs: Sequence[Organ], voxel_ml: float, lesions: Sequence[Lesion] = ()
+) -> tuple[Finding, ...]:
+    """Return one row per organ of `organs`, in that order, absent ones with 0 mL.
+
+    An organ's volume is with the lesions that are part of it.
+    """
+    volumes = labels.counts.sum(axis=0) * voxel_ml
+    for lesion in lesions:
+        if lesion.within:
+            volumes[organ(lesion.organ).id] += lesion.volume_ml
+    return tuple(Finding(each, float(volumes[each.id]), each.id in labels.faces) for each in organs)
 
 
-def axial_planes(labels: Survey, number: int) -> tuple[int, ...]:
+def axial_planes(labels: Survey, number: int, wanted: Sequence[int] = ()) -> tuple[int, ...]:
     """Choose up to `number` slices, spread over the organs, from superior to inferior.
 
     Steps are shorter where there are more organs: a long aorta alone needs few pictures. Then an
-    organ that no slice shows takes over the nearest slice that hides no other organ by moving.
+    organ that no slice shows takes over the nearest slice that hides no other organ by moving, and
+    each slice of `wanted` takes the place of the nearest one that is not wanted itself.
     """
     depth = labels.counts.shape[0]
     start, stop = _at_least(labels.box.start[0], labels.box.stop[0], FEWEST, depth)
@@ -109,6 +117,10 @@ def axial_planes(labels: Survey, number: int) -> tuple[int, ...]:
     for value in labels.present:
         if not labels.counts[chosen, value].any():
             _show(value, chosen, labels.counts)
+    for plane in wanted:
+        others = [slot for slot, z in enumerate(chosen) if z not in wanted]
+        if plane not in chosen and others:
+            chosen[min(others, key=lambda slot: abs(chosen[slot] - plane))] = plane
     return tuple(sorted(set(chosen), reverse=True))
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from PIL import Image, ImageDraw
 
 from flare_core.anatomy.organs import organ
-from flare_core.report.case.legend import WIDTH, draw_legend, legend_lines
+from flare_core.report.case.legend import MOST_LESIONS, WIDTH, draw_legend, legend_lines
 from flare_core.report.case.survey import Finding
+from flare_core.segment.lesion_list import EXAMPLE
 
 FOUND = [
     Finding(organ("liver"), 1447.2, cut=False),
@@ -43,3 +46,14 @@ def test_swatches_have_the_tables_colours_and_nothing_leaves_the_column():
     assert not pixels[:, :20].any()
     assert not pixels[:, WIDTH + 22 :].any()
     assert not pixels[height + 20 :].any()
+
+
+def test_lesions_are_listed_with_their_diameters_and_the_rest_is_counted():
+    many = [replace(EXAMPLE, number=n) for n in range(1, MOST_LESIONS + 4)]
+    lines = legend_lines([Finding(organ("liver"), 1500.0, cut=False)], (), many)
+    texts = [line.text for line in lines]
+    assert texts.index("Lesions") < texts.index("1  Liver")
+    assert ("1  Liver", "21 x 18") in [(line.text, line.right) for line in lines]
+    assert f"{MOST_LESIONS}  Liver" in texts and f"{MOST_LESIONS + 1}  Liver" not in texts
+    assert texts[-1] == "and 3 more"
+    assert "Lesions" not in [line.text for line in legend_lines([], ())]

@@ -13,9 +13,10 @@ from flare_core.errors import InputError
 from flare_core.imaging.files import read_volume
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.report.case import sheet
+from flare_core.report.case import overlay, sheet
 from flare_core.report.case.overlay import overlay_montage, write_png
 from flare_core.report.case.panel import AXIAL, CORONAL, FILL, SAGITTAL, Plane
+from flare_core.segment.lesion_list import list_lesions
 
 
 def near(pixels: np.ndarray, colour: tuple[int, int, int], opacity: float) -> np.ndarray:
@@ -235,3 +236,24 @@ def test_on_real_scans_the_liver_is_on_the_left_of_the_picture(real_data, case):
 
 def column(mask: np.ndarray) -> float:
     return float(np.argwhere(mask)[:, 1].mean())
+
+
+@pytest.mark.parametrize("order", ALL_STORAGE_ORDERS[::7])
+def test_a_lesions_slice_is_among_the_pictures_however_the_scan_is_stored(order, monkeypatch):
+    image, labels = lopsided()
+    labels.array[13, 30:36, 20:40] = 14
+    drawn = []
+    real = overlay.draw_sheet
+
+    def spy(scene, planes, lines, heading):
+        drawn.append((scene, planes))
+        return real(scene, planes, lines, heading)
+
+    monkeypatch.setattr(overlay, "draw_sheet", spy)
+    here = [stored(each, order) for each in (image, labels)]
+    lesions = list_lesions(*here)
+    overlay_montage(*here, ORGANS, lesions=lesions)
+    ((scene, planes),) = drawn
+    (place,) = scene.lesions.values()
+    assert Plane(AXIAL, place[0]) in planes
+    assert scene.labels.array[place] == 14

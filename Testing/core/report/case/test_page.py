@@ -4,6 +4,7 @@ import base64
 import io
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -13,7 +14,8 @@ from PIL import Image
 
 from flare_core.anatomy.organs import ORGANS, organ
 from flare_core.report.case.page import CohortEntry, case_page, cohort_page, thumbnail
-from flare_core.segment.statistics import StatisticsRow
+from flare_core.segment.lesion_list import EXAMPLE, Lesion
+from flare_core.segment.statistics import PROBABLY_WRONG, StatisticsRow
 
 MONTAGE = np.random.default_rng(2).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 NASTY = "<script>alert('x')</script> & \"co\""
@@ -30,12 +32,13 @@ def rows(liver_ml: float) -> tuple[StatisticsRow, ...]:
     )
 
 
-def segmentation() -> SimpleNamespace:
+def segmentation(lesions: tuple[Lesion, ...] | None = None) -> SimpleNamespace:
     return SimpleNamespace(
         rows=rows(2413.1),
         notes=(NASTY,),
         timings={"organs": 3.21},
         provenance={"model": {"name": NASTY, "hash": "ab12"}, "organs": ["liver", "spleen"]},
+        lesions=lesions,
     )
 
 
@@ -129,3 +132,27 @@ def test_a_thumbnail_keeps_the_shape():
     small = Image.open(io.BytesIO(thumbnail(MONTAGE, 45)))
     assert small.size == (45, 30)
     assert small.format == "JPEG"
+
+
+def test_lesions_are_a_table_from_head_to_foot():
+    second = replace(EXAMPLE, number=2, organ="", within=False, organ_hu=math.nan)
+    text = case_page("a", segmentation((EXAMPLE, second)), MONTAGE, [organ("liver")])
+    part = text[text.index("<h2>Lesions</h2>") : text.index("<h2>Statistics</h2>")]
+    lines = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in part.split("<tr>")[2:]]
+    first = ["1", "Liver", "4.20", "21", "17.5", "63", "62", "108", "0.93"]
+    assert lines[0] == first
+    assert lines[1] == ["2", "Body", *first[2:7], "-", "0.93"]
+
+
+@pytest.mark.parametrize("lesions", [None, ()])
+def test_without_lesions_there_is_no_such_section(lesions):
+    text = case_page("a", segmentation(lesions), MONTAGE, [organ("liver")])
+    assert "<h2>Lesions</h2>" not in text
+
+
+def test_what_is_probably_wrong_stands_out():
+    found = segmentation()
+    doubt = StatisticsRow("liver", "confidence", 0.31, "1", None, PROBABLY_WRONG)
+    found.rows = (*found.rows, doubt)
+    text = case_page("a", found, MONTAGE, [organ("liver")])
+    assert '<td class="alert">0.31</td>' in text and PROBABLY_WRONG in text

@@ -106,3 +106,17 @@ def test_an_organ_too_small_for_its_initials_gets_none():
     large = scene_with_marker(np.s_[:, 5:25, 5:25])
     assert small.tags(Plane(AXIAL, 3), SIZES[AXIAL]) == []
     assert large.tags(Plane(AXIAL, 3), SIZES[AXIAL]) == [("Li", pytest.approx(43.5), 45.0)]
+
+
+def test_lesions_are_numbered_where_they_are_longest():
+    labels = np.zeros((6, 40, 40), np.uint8)
+    labels[2:5, 10:30, 10:30] = 14
+    grid = Geometry(labels.shape, (5.0, 2.0, 2.0))
+    volume = Volume(labels, grid)
+    image = volume.with_array(labels.astype(np.int16))
+    scene = Scene.of(image, volume, [organ("lesion")], {7: (3, 19, 9)})
+    assert scene.tags(Plane(AXIAL, 3), (200, 400)) == [("7", 97.5, 95.0)]
+    assert scene.tags(Plane(AXIAL, 2), (200, 400)) == []  # nor its initials
+    assert scene.tags(Plane(CORONAL, 19), (200, 400)) == []
+    plain = Scene.of(image, volume, [organ("lesion")])
+    assert [text for text, _, _ in plain.tags(Plane(AXIAL, 3), (200, 400))] == ["L"]

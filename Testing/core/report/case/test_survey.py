@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from flare_core.anatomy.organs import ORGANS, organ
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.report.case.survey import axial_planes, findings, long_planes, survey
+from flare_core.segment.lesion_list import EXAMPLE
 
 
 def labels_of(array: np.ndarray) -> Volume:
@@ -96,3 +99,27 @@ def test_one_organ_is_cut_at_several_places():
     array = np.zeros((20, 100, 100), np.uint8)
     array[:, 20:81, 5:95] = LIVER
     assert long_planes(survey(labels_of(array)), 1, (0.1, 0.5, 0.9)) == (26, 50, 74)
+
+
+def test_an_organs_volume_is_with_the_lesions_that_are_part_of_it():
+    _, labels = lopsided()
+    counted = survey(labels)
+    liver, spleen = organ("liver"), organ("spleen")
+    without = findings(counted, [liver, spleen], 0.015)
+    beside = replace(EXAMPLE, number=2, organ="spleen", within=False)
+    found = findings(counted, [liver, spleen], 0.015, [EXAMPLE, beside])
+    assert found[0].volume_ml == pytest.approx(without[0].volume_ml + EXAMPLE.volume_ml)
+    assert found[1].volume_ml == without[1].volume_ml
+
+
+def test_wanted_slices_are_shown_and_cost_only_the_nearest_ones():
+    _, labels = lopsided()
+    counted = survey(labels)
+    usual = axial_planes(counted, 4)
+    spare = next(z for z in range(30) if z not in usual)
+    planes = axial_planes(counted, 4, [spare])
+    assert spare in planes and len(planes) == 4 and len(set(planes) & set(usual)) == 3
+    assert list(planes) == sorted(planes, reverse=True)
+    assert axial_planes(counted, 4, [usual[0]]) == usual
+    many = [z for z in range(30) if z not in usual][:9]
+    assert len(axial_planes(counted, 4, many)) == 4
