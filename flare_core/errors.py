@@ -5,7 +5,7 @@ Every error about an input has four parts: which argument, what came, what is le
 
 from __future__ import annotations
 
-MOST_LETTERS = 4000
+MOST_LETTERS = 600
 """A part of an error that is longer loses its middle: some come out of a damaged file."""
 
 
@@ -17,12 +17,15 @@ def shown(text: str) -> str:
     >>> shown("a\0b\x1b[31m \udcff ü")
     'a\\x00b\\x1b[31m \\udcff ü'
     """
-    if len(text) > MOST_LETTERS:
-        half = MOST_LETTERS // 2
-        text = f"{text[:half]} ... {text[-half:]}"
+    text = _cut(text)
     if text.isprintable():
         return text
-    return "".join(c if _can_be_shown(c) else ascii(c)[1:-1] for c in text)
+    return _cut("".join(c if _can_be_shown(c) else ascii(c)[1:-1] for c in text))
+
+
+def _cut(text: str) -> str:
+    half = (MOST_LETTERS - 5) // 2
+    return text if len(text) <= MOST_LETTERS else f"{text[:half]} ... {text[-half:]}"
 
 
 def _can_be_shown(letter: str) -> bool:

@@ -36,5 +36,8 @@ def test_no_part_of_an_error_is_empty_endless_or_hard_to_show() -> None:
     assert error.parts == ("x\\x00", "nothing (an empty text)", "a\\udcff\\x1b[2J", "Do.\nNow.")
     str(error).encode("utf-8")
     long = InputError("x", "y" * 10**6, "z", "w")
-    assert len(str(long)) < 10_000
+    assert long.parts[1].startswith("yyy") and long.parts[1].endswith("yyy")
+    for odd in ("y" * 10**6, "\0" * 599, "\ud800" * 10**4):
+        error = InputError(odd, odd, odd, odd)
+        assert max(map(len, error.parts)) <= 600 and len(str(error)) < 2500
     assert InputError("Größe", "‑5 mm", "≥ 0", "Weglassen.").parts[1] == "‑5 mm"

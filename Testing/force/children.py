@@ -38,8 +38,8 @@ MEMORY = 2 * 10**9
 ROOM = 10**9
 """Address space beyond that: libraries reserve more than they use."""
 
-LONGEST_PART = MOST_LETTERS + 100
-"""Letters of one part of an error, as `flare_core.errors` promises, and some for escapes."""
+LONGEST_PART = MOST_LETTERS
+"""Letters of one part of an error, as `flare_core.errors` promises."""
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,17 @@ from flare_core.evaluate.ranking.schemes import SCHEMES, find_scheme
 from flare_core.evaluate.ranking.table import read_results
 from flare_core.jobs.worker import Worker
 from flare_core.segment.settings import Settings
-from flare_core.train.config import load_config
+from flare_core.train.config_file import load_config
 from flare_core.train.rounds.comparison import Change, Verdict
-from flare_core.train.rounds.evidence_record import CaseEvidence, read_evidence
 from flare_core.train.rounds.settings import RoundSettings, load_round_settings
 from flare_core.train.rounds.state import RunFolder
-from flare_core.train.rounds.status import run_status
-from flare_core.train.rounds.view import view_of_run
-from flare_core.train.strategies.candidate import Decision, OrganEvidence
+from flare_core.train.rounds.status import run_status, view_of_run
+from flare_core.train.strategies.candidate import (
+    CaseEvidence,
+    Decision,
+    OrganEvidence,
+    read_evidence,
+)
 from force.children import Reader, complaint
 from force.mutations import WORDS, spoil_bytes, spoil_json, spoil_lines
 from force.readers_models import Files, files_below, put

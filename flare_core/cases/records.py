@@ -9,7 +9,7 @@ from typing import Any
 
 from flare_core.anatomy.organs import organ
 from flare_core.cases.names import LONG_TEXT, SHORT_TEXT, check_text
-from flare_core.errors import InputError
+from flare_core.errors import InputError, shown
 
 KINDS = ("expert", "corrected", "pseudo", "soft")
 """Who made a label version: an expert from scratch, a person who corrected a model's labels, a
@@ -177,6 +177,11 @@ class Problem:
     """What it is, in a sentence."""
     action: str = ""
     """What a person can do."""
+
+    def __post_init__(self) -> None:
+        """Make all of it fit for a terminal: some comes out of damaged files."""
+        for name in ("case", "what", "action"):
+            object.__setattr__(self, name, shown(getattr(self, name)))
 
     @property
     def wrong(self) -> bool:

@@ -101,6 +101,18 @@ class Database(sqlite3.Connection):
             super().backup(target)
 
 
+class Row(sqlite3.Row):
+    """One whose values are numbers, texts and nulls: no column of ours holds anything else."""
+
+    def __new__(cls, cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:
+        """Refuse bytes, which an SQLite column takes whatever its type."""
+        for place, value in enumerate(values):
+            if type(value) is bytes:
+                name = cursor.description[place][0]
+                raise sqlite3.DatabaseError(f"catalogue malformed: bytes in column {name}")
+        return super().__new__(cls, cursor, values)
+
+
 @contextmanager
 def _spelt() -> Iterator[None]:
     try:
@@ -125,7 +137,7 @@ def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
     """
     with told(folder):
         db = _for_reading(folder) if read_only else _for_writing(folder)
-        db.row_factory = sqlite3.Row
+        db.row_factory = Row
         return db
 
 

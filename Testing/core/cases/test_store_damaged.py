@@ -367,3 +367,25 @@ def test_a_catalogue_whose_own_words_are_no_text(tmp_path: Path):
     with pytest.raises(InputError, match=r"malformed(.|\n)*--rebuild"):
         open_store(tmp_path / "store")
     assert rebuild(tmp_path / "store") == 1
+
+
+def test_a_problem_can_be_shown_whatever_the_files_say():
+    problem = Problem("a\0", "facts", "x" * 5000, "\x1b[2J \ud800")
+    assert problem.case == "a\\x00" and len(problem.what) <= 600
+    (problem.what + problem.action).encode("utf-8")
+    assert "\x1b" not in problem.action
+
+
+@pytest.mark.parametrize("column", ["name", "patient", "organs", "added", "weight"])
+def test_bytes_in_a_column(folder: Path, column: str):
+    """SQLite takes them into a column of any type."""
+    with sqlite3.connect(folder / CATALOGUE) as db:
+        db.execute(f"UPDATE cases SET {column} = x'ff00' WHERE name = 'a'")
+    with (
+        open_store(folder) as store,
+        pytest.raises(InputError, match=f"bytes in column {column}(.|\n)*--rebuild"),
+    ):
+        store.cases()
+    assert rebuild(folder) == 2
+    with open_store(folder) as store:
+        assert [case.name for case in store.cases()] == ["a", "b"]
