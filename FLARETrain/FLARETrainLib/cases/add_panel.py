@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from FLARESegLib.correction.submission import patient_key
 from FLARESegLib.qt.background import in_background
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.qt.stepwise import walk
@@ -14,7 +15,7 @@ from FLARESegLib.qt.translation import _
 from FLARESegLib.scene.results import result_of
 
 from flare_core.errors import FlareError
-from FLARETrainLib.cases.adding import addition_steps, store_addition
+from FLARETrainLib.cases.adding import Stored, addition_steps, store_addition
 from FLARETrainLib.run.error_words import error_words
 
 
@@ -39,6 +40,7 @@ class AddPanel:
         ui.addButton.connect("clicked(bool)", self.add)
         ui.reviewedBox.connect("toggled(bool)", lambda on: self.update())
         ui.authorEdit.connect("textChanged(QString)", lambda text: self.update())
+        ui.patientEdit.connect("textChanged(QString)", lambda text: self.update())
         ui.segmentationSelector.connect(
             "currentNodeChanged(vtkMRMLNode*)", lambda node: self.update()
         )
@@ -66,6 +68,7 @@ class AddPanel:
             ui.segmentationSelector.currentNode(),
             name=ui.nameEdit.text,
             author=ui.authorEdit.text.strip(),
+            patient=ui.patientEdit.text,
             reviewed=ui.reviewedBox.checked,
         )
         self._set_busy(True)
@@ -86,17 +89,17 @@ class AddPanel:
             return
         in_background(self._loop, lambda: store_addition(folder, addition), self._written)
 
-    def _written(self, writing: Future[str]) -> None:
+    def _written(self, writing: Future[Stored]) -> None:
         if self._closed:
             return
         try:
-            name = writing.result()
+            stored = writing.result()
         except (FlareError, OSError) as error:
             self._end(error_words(error))
             return
         self._ui.nameEdit.text = ""
-        self._end(_("Added as case {name}.").format(name=name))
-        self.added.emit(name)
+        self._end(stored_text(stored))
+        self.added.emit(stored.case)
 
     def _why_not(self) -> str:
         """Return why nothing can be added now; empty if it can."""
@@ -105,6 +108,8 @@ class AddPanel:
             return _("It is being written.")
         if ui.volumeSelector.currentNode() is None:
             return _("Choose a CT volume first.")
+        if not ui.patientEdit.text.strip():
+            return _("Enter a code for the patient: the same for all scans of one, not a name.")
         labelled = ui.segmentationSelector.currentNode() is not None
         if labelled and ui.reviewedBox.checked and not ui.authorEdit.text.strip():
             return _("Enter your name: you say that you have reviewed the labels.")
@@ -115,6 +120,7 @@ class AddPanel:
         result = result_of(volume) if volume is not None else None
         self._ui.segmentationSelector.setCurrentNode(result)
         self._ui.reviewedBox.checked = False
+        self._ui.patientEdit.text = patient_key(volume) if volume is not None else ""
         self.update()
 
     def _end(self, text: str) -> None:
@@ -128,3 +134,22 @@ class AddPanel:
     def _say(self, text: str) -> None:
         self._ui.addMessage.setText(text)
         self._ui.addMessage.setVisible(bool(text))
+
+
+def stored_text(stored: Stored) -> str:
+    """Return what became of an addition, in words.
+
+    Examples
+    --------
+    >>> stored_text(Stored("una", True, None))
+    'Added as case una.'
+    >>> stored_text(Stored("una", False, 2))
+    'This scan is case una already; its labels are version 2 there.'
+    """
+    if stored.new:
+        return _("Added as case {name}.").format(name=stored.case)
+    if stored.version is None:
+        return _("This scan is case {name} already; nothing was added.").format(name=stored.case)
+    return _("This scan is case {name} already; its labels are version {number} there.").format(
+        name=stored.case, number=stored.version
+    )

@@ -11,24 +11,23 @@ import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from FLARESegLib.correction.corrections import label_steps
 from FLARESegLib.correction.submission import (
     Submission,
+    check_patient,
     patient_key,
     store_submission,
     submission_steps,
 )
-from FLARESegLib.scene.results import ASKED, result_facts
-from FLARESegLib.scene.segment_identity import organ_segment_ids
+from FLARESegLib.scene.results import ABSENT, NOT_FOUND, result_facts
 from FLARESegLib.scene.volumes import copy_steps
 
 import slicer
-from flare_core.anatomy.organs import ALL_TARGETS, organ
+from flare_core.anatomy.organs import ALL_TARGETS
 from flare_core.cases.names import safe_name
-from flare_core.cases.store import LabelFacts, open_store
+from flare_core.cases.store import CaseRecord, CaseStore, LabelFacts, open_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.itk import compact
@@ -53,9 +52,23 @@ class Addition:
     labels: Volume | None = None
     """Organ ids on the CT's grid; None without labels."""
     organs: tuple[str, ...] = ()
-    """What was looked for."""
+    """Organs that have a voxel."""
+    absent: tuple[str, ...] = ()
+    """Organs that a model looked for in vain, or that a person says are not there."""
     model: str = ""
     """Which model made the labels."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What became of an addition."""
+
+    case: str
+    """Name of the case."""
+    new: bool
+    """Whether the scan is new; else the store had it already, whatever it was called."""
+    version: int | None
+    """Number of the labels' version; None without labels."""
 
 
 def addition_steps(
@@ -64,6 +77,7 @@ def addition_steps(
     *,
     name: str = "",
     author: str = "",
+    patient: str = "",
     reviewed: bool = False,
 ) -> Generator[float, None, Addition | Submission]:
     """Take a CT, and labels, out of the scene in short steps; yield the share done.
@@ -72,8 +86,11 @@ def addition_steps(
     ----------
     name : str
         Of the case; made from the volume's if it is empty.
+    patient : str
+        A code for the patient; by default the pseudonym that DICOM gives.
     reviewed : bool
-        Whether a person stands for all organs of the segmentation.
+        Whether a person stands for all organs of the segmentation. Organs without a voxel are
+        left out, unless the person has said that they are absent: a deleted segment says nothing.
 
     Raises
     ------
@@ -81,70 +98,82 @@ def addition_steps(
         If the volume is no CT, the segmentation holds no organ, or nobody says who reviewed it.
     """
     case = name.strip() or safe_name(volumeNode.GetName())
+    patient = patient.strip() or patient_key(volumeNode)
     if segmentationNode is None:
         image = yield from copy_steps(volumeNode)
-        return Addition(case, patient_key(volumeNode), author, image)
-    organs = _organs_of(segmentationNode)
+        return Addition(case, patient, author, image)
+    labels = yield from label_steps(segmentationNode, volumeNode)
+    made = result_facts(segmentationNode)
+    organs = _organs_in(labels, segmentationNode)
+    absent = [key for key in made.get(ABSENT, ()) if key not in organs]
     if reviewed:
         submission: Submission = yield from submission_steps(
-            segmentationNode, organs, author=author, volumeNode=volumeNode, case=case
-        )
+            segmentationNode, organs, absent=absent, author=author, volumeNode=volumeNode,
+            case=case, patient=patient,
+        )  # fmt: skip
         return submission
-    labels = yield from label_steps(segmentationNode, volumeNode)
     image = yield from copy_steps(volumeNode)
-    made = result_facts(segmentationNode)
     model = "-".join(str(made[key]) for key in ("model", "model_version") if made.get(key))
-    patient = patient_key(volumeNode)
-    return Addition(case, patient, author, image, labels, tuple(organs), model)
+    missed = [key for key in made.get(NOT_FOUND, ()) if key not in organs]
+    gone = tuple(dict.fromkeys((*absent, *missed)))
+    return Addition(case, patient, author, image, labels, tuple(organs), gone, model)
 
 
-def store_addition(folder: Path, addition: Addition | Submission) -> str:
-    """Write a case into the case store, made if it is not there; return the case's name.
+def store_addition(folder: Path, addition: Addition | Submission) -> Stored:
+    """Write a case into the case store, made if it is not there.
+
+    A scan that is there already, under whatever name, stays one case and gets the labels.
 
     Raises
     ------
     InputError
-        If the store refuses it: the scan is there, the name is taken, the disk is full.
+        If the store refuses it: nobody says whose scan it is, the name is taken, the disk is full.
     """
     if isinstance(addition, Submission):
-        return store_submission(folder, addition).case
+        version = store_submission(folder, addition)
+        return Stored(version.case, version.number == 1, version.number)
     with (
         open_store(folder, create=True) as store,
         tempfile.TemporaryDirectory(prefix="flaretrain-") as scratch,
     ):
         image = Path(scratch) / "image.nii.gz"
         write_volume(image, addition.image.with_array(compact(addition.image.array)))
-        record = store.add_case(
-            image,
-            name=addition.name,
-            patient=addition.patient,
-            source=SOURCE,
-            author=addition.author,
-        )
-        if addition.labels is not None:
-            labels = Path(scratch) / "labels.nii.gz"
-            write_labels(labels, addition.labels, like=record.image)
-            store.add_labels(record.name, labels, _facts(addition))
-    return record.name
+        there = store.case_of_image(image)
+        record = there or _new_case(store, image, addition)
+        if addition.labels is None:
+            return Stored(record.name, there is None, None)
+        labels = Path(scratch) / "labels.nii.gz"
+        write_labels(labels, addition.labels, like=record.image)
+        number = store.add_labels(record.name, labels, _facts(addition)).number
+    return Stored(record.name, there is None, number)
+
+
+def _new_case(store: CaseStore, image: Path, addition: Addition) -> CaseRecord:
+    """Add a scan that the store does not have."""
+    check_patient(addition.patient)
+    return store.add_case(
+        image,
+        name=addition.name,
+        patient=addition.patient,
+        source=SOURCE,
+        author=addition.author,
+    )
 
 
 def _facts(addition: Addition) -> LabelFacts:
     """Return what is known about labels that nobody has reviewed."""
-    assert addition.labels is not None
-    found = set(np.unique(addition.labels.array).tolist())
-    absent = tuple(key for key in addition.organs if organ(key).id not in found)
-    return LabelFacts("pseudo", addition.organs, addition.author, addition.model, absent=absent)
+    annotated = (*addition.organs, *addition.absent)
+    return LabelFacts("pseudo", annotated, addition.author, addition.model, absent=addition.absent)
 
 
-def _organs_of(segmentationNode: slicer.vtkMRMLSegmentationNode) -> list[str]:
-    """Return the organs that were looked for, in the order of the organ table."""
-    asked: list[Any] = result_facts(segmentationNode).get(ASKED) or []
-    known = {*asked, *organ_segment_ids(segmentationNode)}
-    organs = [target.key for target in ALL_TARGETS if target.key in known]
+def _organs_in(labels: Volume, segmentationNode: slicer.vtkMRMLSegmentationNode) -> list[str]:
+    """Return the organs that have a voxel, in the order of the organ table."""
+    found = set(np.unique(labels.array).tolist())
+    organs = [target.key for target in ALL_TARGETS if target.id in found]
     if not organs:
         raise InputError(
             "segmentation",
-            f"{segmentationNode.GetName()!r}, which has no organ of the table",
+            f"{segmentationNode.GetName()!r}, in which no organ of the table has a voxel",
             "segments that are named after organs, such as Liver",
             "Choose another segmentation, or none.",
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from flare_core.cases.store import open_store
+from flare_core.cases.store import BY_PEOPLE, CaseRecord, open_store
+from flare_core.errors import InputError
 
 SEEN = "seen"
 """Score by which the list of what to look at next knows that somebody has opened a case."""
@@ -36,11 +37,26 @@ def keep_aside(folder: Path, names: Sequence[str], *, author: str) -> tuple[str,
     Raises
     ------
     InputError
-        If a hold-out was chosen before, or the store is open for reading.
+        If a hold-out was chosen before, one of the patients has no scan that a person has
+        labelled, or the store is open for reading.
     """
     with open_store(folder) as store:
-        patients = dict.fromkeys(store.case(name).patient for name in names)
-        return store.freeze_hold_out(tuple(patients), author=author)
+        patients = tuple(dict.fromkeys(store.case(name).patient for name in names))
+        bare = unlabelled(patients, store.cases())
+        if bare:
+            raise InputError(
+                "patients to keep aside",
+                f"{', '.join(bare)}, of whom no scan was labelled by a person",
+                "patients with labels that a person made or corrected",
+                "Correct one of their scans in FLARESeg first, or choose others: it is for good.",
+            )
+        return store.freeze_hold_out(patients, author=author)
+
+
+def unlabelled(patients: Sequence[str], records: Iterable[CaseRecord]) -> tuple[str, ...]:
+    """Return the patients without any scan on which models could be compared."""
+    fit = {r.patient for r in records if r.kind in BY_PEOPLE and r.status != "rejected"}
+    return tuple(patient for patient in patients if patient not in fit)
 
 
 def mark_seen(folder: Path, name: str) -> None:

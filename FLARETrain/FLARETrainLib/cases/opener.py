@@ -10,11 +10,12 @@ from typing import Any
 from FLARESegLib.qt.background import in_background
 from FLARESegLib.qt.stepwise import walk
 from FLARESegLib.qt.translation import _
+from FLARESegLib.scene import results
 
 import slicer
 from flare_core.errors import FlareError
 from FLARETrainLib.cases.changes import mark_seen
-from FLARETrainLib.cases.opening import Nodes, ReadCase, of_case, read_case, show_steps
+from FLARETrainLib.cases.opening import Nodes, ReadCase, read_case, show_steps
 from FLARETrainLib.run.error_words import error_words
 
 
@@ -93,11 +94,7 @@ class CaseOpener:
 
 
 def show_alone(volume: Any, segmentation: Any) -> None:
-    """Show a case in the slice views; the segmentations of other cases are hidden, not removed."""
-    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-        display = node.GetDisplayNode()
-        mine = node.GetID() == segmentation.GetID()
-        if display is not None and (mine or of_case(node)):
-            display.SetVisibility(mine)
+    """Show a case in the slice views; other results are hidden, not removed."""
+    results.show_alone(slicer.mrmlScene, segmentation)
     if slicer.app.layoutManager() is not None:
         slicer.util.setSliceViewerLayers(background=volume, fit=True)

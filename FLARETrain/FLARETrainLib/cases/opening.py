@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from FLARESegLib.run.batch_cases import volume_node
 from FLARESegLib.scene.results import (
+    ABSENT,
     CASE,
     FACT,
     VERSION,
@@ -25,17 +26,17 @@ from FLARESegLib.scene.results import (
     result_of,
 )
 from FLARESegLib.scene.subject_place import place_beside
+from FLARESegLib.scene.views import LEVEL_HU, WINDOW_HU
 
 import slicer
 from flare_core.anatomy.organs import organ
-from flare_core.cases.store import CaseRecord, LabelVersion, open_store
+from flare_core.cases.store import BY_PEOPLE, CaseRecord, LabelVersion, open_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume
 from flare_core.imaging.volume import Volume
 
 SCAN = "FLARETrain.scan"
 """Attribute of a volume node: SHA-256 of the scan it shows."""
-ABDOMEN_WINDOW_HU, ABDOMEN_LEVEL_HU = 400.0, 40.0
 
 Nodes = tuple[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLSegmentationNode]
 
@@ -116,7 +117,7 @@ def _new_volume(scene: slicer.vtkMRMLScene, case: ReadCase) -> slicer.vtkMRMLSca
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.SetAutoWindowLevel(False)
-    display.SetWindowLevel(ABDOMEN_WINDOW_HU, ABDOMEN_LEVEL_HU)
+    display.SetWindowLevel(WINDOW_HU, LEVEL_HU)
     if not display.GetColorNodeID():
         display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     return node
@@ -139,6 +140,7 @@ def _facts(case: ReadCase) -> dict[str, Any]:
     if case.version is not None:
         made = case.version.facts
         facts |= {VERSION: case.version.number, "kind": made.kind, "author": made.author}
+        facts |= {ABSENT: list(made.absent)} if made.kind in BY_PEOPLE else {}
         facts |= {"model": made.model, "settings": made.settings} if made.model else {}
     return facts
 

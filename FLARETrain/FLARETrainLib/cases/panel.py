@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from flare_core.errors import FlareError
 from FLARETrainLib.cases import changes as case_changes
 from FLARETrainLib.cases.rows import (
     HELD_OUT,
+    CaseRow,
     Listing,
     Wish,
     arranged,
@@ -120,7 +121,25 @@ class CasesPanel:
         ui.correctButton.setEnabled(one)
         ui.acceptButton.setEnabled(labelled and writable)
         ui.rejectButton.setEnabled(labelled and writable)
-        ui.keepAsideButton.setEnabled(bool(rows) and writable and not self.listing.hold_out)
+        why_not = self._why_not_aside(rows)
+        ui.keepAsideButton.setEnabled(bool(rows) and writable and not why_not)
+        ui.keepAsideButton.setToolTip(
+            why_not
+            or _("Keep the patients of the selected cases aside, to compare models on their scans.")
+        )
+
+    def _why_not_aside(self, rows: Sequence[CaseRow]) -> str:
+        """Return why the patients of these rows cannot be kept aside; empty if they can."""
+        if self.listing.hold_out:
+            return _("Patients were kept aside before; that is for good.")
+        patients = tuple(dict.fromkeys(row.record.patient for row in rows))
+        records = (row.record for row in self.listing.rows)
+        bare = case_changes.unlabelled(patients, records)
+        if bare:
+            return _(
+                "No scan of {patients} was labelled by a person: correct one in FLARESeg first."
+            ).format(patients=", ".join(bare))
+        return ""
 
     def decide(self, status: str) -> None:
         """Accept or reject the selected cases."""
@@ -145,17 +164,16 @@ class CasesPanel:
             return
         patients = len({row.record.patient for row in rows})
         question = _(
-            "Keep {count} patients aside, once and for all? New models are compared with old ones "
-            "on their scans and never learn from them. The scans need labels that a person made or "
-            "corrected."
-        ).format(count=patients)
+            "Keep {patients} aside, once and for all? New models are compared with old ones on "
+            "their scans and never learn from them."
+        ).format(patients=patients_text(patients))
         if not dialogs.confirm(question, _("Keep aside")):
             return
         names = [row.record.name for row in rows]
         author = self._ui.authorEdit.text.strip()
         self._change(
             lambda: case_changes.keep_aside(folder, names, author=author),
-            lambda kept: _("{count} patients are kept aside.").format(count=len(kept)),
+            lambda kept: _("Kept aside: {patients}.").format(patients=patients_text(len(kept))),
         )
 
     def say(self, text: str) -> None:
@@ -213,14 +231,13 @@ class CasesPanel:
                 "correction in FLARESeg, or import a folder with: flare cases import."
             )
         found = counts(self.listing.rows)
-        parts = [f"{found[s]} {status_text(s)}" for s in FILTERS if s in found]
-        total = len(self.listing.rows)
-        head = _("{count} cases").format(count=total)
-        if shown != total:
-            head = _("{shown} of {count} cases").format(shown=shown, count=total)
-        if self.listing.read_only:
-            parts.append(_("read only"))
-        return f"{head}: {', '.join(parts)}" if parts else head
+        text = cases_text(shown, len(self.listing.rows))
+        parts = [f"{found[s]} {status_text(s)}" for s in STATUSES if s in found]
+        if parts:
+            text = f"{text}: {', '.join(parts)}"
+        if HELD_OUT in found:  # not one of the statuses: whatever it is, it may be held out too
+            text = _("{text}; {count} of them held out").format(text=text, count=found[HELD_OUT])
+        return _("{text}; read only").format(text=text) if self.listing.read_only else text
 
     def _open(self, *, correct: bool) -> None:
         names = self.table.names
@@ -243,3 +260,27 @@ class CasesPanel:
     def _turn(self, by: int) -> None:
         self.wish = replace(self.wish, page=self.wish.page + by)
         self.refill()
+
+
+def cases_text(shown: int, total: int) -> str:
+    """Return how many cases there are, and how many of them are shown.
+
+    Examples
+    --------
+    >>> cases_text(1, 1), cases_text(3, 3), cases_text(1, 3)
+    ('1 case', '3 cases', '1 of 3 cases')
+    """
+    if shown != total:
+        return _("{shown} of {count} cases").format(shown=shown, count=total)
+    return _("1 case") if total == 1 else _("{count} cases").format(count=total)
+
+
+def patients_text(count: int) -> str:
+    """Return a number of patients in words.
+
+    Examples
+    --------
+    >>> patients_text(1), patients_text(2)
+    ('1 patient', '2 patients')
+    """
+    return _("1 patient") if count == 1 else _("{count} patients").format(count=count)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from FLARESegLib.qt.translation import _
 
 from flare_core.anatomy.organs import organ
+from flare_core.errors import FlareError
+from flare_core.models.package import read_card
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def cells(row: ComparedOrgan) -> tuple[str, ...]:
     Examples
     --------
     >>> cells(ComparedOrgan("Liver", 3, 0.9, 0.95, 0.01, 0.08, 0.8, 0.9))
-    ('Liver', '0.900', '0.950', '+0.050', '0.800', '0.900', '3', '+0.010 to +0.080', '')
+    ('Liver', '0.900', '0.950', '+0.050', '', '0.800', '0.900', '3', '+0.010 to +0.080')
     """
     span = "" if row.low is None or row.high is None else f"{row.low:+.3f} to {row.high:+.3f}"
     return (
@@ -80,12 +83,52 @@ def cells(row: ComparedOrgan) -> tuple[str, ...]:
         _number(row.old_dsc),
         _number(row.new_dsc),
         "" if row.change is None else f"{row.change:+.3f}",
+        row.worse,
         _number(row.old_nsd),
         _number(row.new_nsd),
         "" if row.cases is None else str(row.cases),
         span,
-        row.worse,
     )
+
+
+def tip(row: ComparedOrgan) -> str:
+    """Return what a row says in full, for the pointer that rests on it.
+
+    Examples
+    --------
+    >>> tip(ComparedOrgan("Liver", 3, 0.9, 0.95, 0.01, 0.08, 0.8, 0.9))
+    'Liver, 3 hold-out scans: DSC 0.900 to 0.950, surely +0.010 to +0.080; NSD 0.800 to 0.900'
+    """
+    old, new, _change, worse, old_nsd, new_nsd, cases, span = cells(row)[1:]
+    head = _("{organ}, {cases} hold-out scans").format(organ=row.title, cases=cases)
+    dsc = _("DSC {old} to {new}").format(old=old, new=new)
+    sure = _(", surely {span}").format(span=span) if span else ""
+    nsd = _("NSD {old} to {new}").format(old=old_nsd, new=new_nsd)
+    text = f"{head if cases else row.title}: {dsc}{sure}; {nsd}"
+    return f"{text}; {worse}" if worse else text
+
+
+def finds_nothing(verdict: Mapping[str, Any]) -> bool:
+    """Whether a verdict is on a model that found no organ; also one of before this was written."""
+    scores = [value for value in (verdict.get("new") or {}).values() if value is not None]
+    return bool(verdict.get("finds_nothing")) or (bool(scores) and not any(scores))
+
+
+def model_title(reference: str) -> str:
+    """Return a model's name for people: ``name@version``, or what the card in its folder says.
+
+    Examples
+    --------
+    >>> model_title("mine@1.1.0"), model_title("/gone/default")
+    ('mine@1.1.0', 'default')
+    """
+    if "/" not in reference and "\\" not in reference:
+        return reference
+    try:
+        card = read_card(Path(reference))
+    except FlareError:
+        return Path(reference).name
+    return f"{card.name} {card.version}"
 
 
 def _number(value: float | None) -> str:
