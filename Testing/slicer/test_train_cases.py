@@ -21,9 +21,9 @@ from FLARETrainLib.cases.rows import (
     with_places,
 )
 from FLARETrainLib.cases.texts import cells, tip, title_tips, titles
-from train_store import make_store
+from train_store import ORGANS, make_store
 
-from flare_core.cases.store import CaseRecord, open_store
+from flare_core.cases.store import CaseRecord, LabelFacts, open_store
 from flare_core.errors import InputError
 from flare_core.train.rounds.next_cases import SEEN_SCORE
 
@@ -128,13 +128,34 @@ def test_a_case_without_labels_is_refused_before_another_is_changed(folder):
     assert read_listing(folder).rows[2].record.status == "pseudo"
 
 
+def fresh_store(tmp_path):
+    """The scans of anna (an expert's labels), paul (a model's) and una (none); nothing frozen."""
+    fresh = tmp_path / "fresh"
+    with open_store(fresh, create=True) as store:
+        for name, kind in (("anna", "expert"), ("paul", "pseudo"), ("una", "")):
+            store.add_case(tmp_path / f"{name}.nii.gz", patient=name[0])
+            if kind:
+                facts = LabelFacts(kind, ORGANS, author="Ada", model="m-1" * (kind == "pseudo"))
+                store.add_labels(name, tmp_path / f"{name}-labels.nii.gz", facts)
+    return fresh
+
+
 def test_the_hold_out_is_chosen_once(folder, tmp_path):
     with pytest.raises(InputError):
         case_changes.keep_aside(folder, ["anna"], author="Ada")
-    fresh = tmp_path / "fresh"
-    with open_store(fresh, create=True) as store:
-        store.add_case(tmp_path / "anna.nii.gz", patient="a")
+    fresh = fresh_store(tmp_path)
     assert case_changes.keep_aside(fresh, ["anna", "anna"], author="Ada") == ("a",)
+
+
+@pytest.mark.parametrize("names", [["una"], ["anna", "paul"]])
+def test_a_patient_without_a_persons_labels_is_not_kept_aside(folder, tmp_path, names):
+    fresh = fresh_store(tmp_path)
+    with pytest.raises(InputError, match=names[-1][0]):
+        case_changes.keep_aside(fresh, names, author="Ada")
+    with open_store(fresh) as store:
+        assert store.hold_out() == ()
+        store.set_status("anna", "rejected")
+        assert case_changes.unlabelled(["a"], store.cases()) == ("a",)
 
 
 def test_an_opened_case_sinks_in_the_list(folder):

@@ -13,18 +13,18 @@ from FLARESegLib.correction.corrections import current_labels
 from FLARESegLib.correction.submission import submit
 from FLARESegLib.scene.results import FACT, remove_result, result_facts, result_of, show_result
 from FLARESegLib.scene.segment_identity import organ_segment_ids
-from FLARESegLib.scene.volumes import finish, node_volume
+from FLARESegLib.scene.volumes import finish, ijk_to_ras, node_volume
 from FLARETrainLib.cases.adding import addition_steps, store_addition
 from FLARETrainLib.cases.opening import of_case, read_case, scan_node, show_steps
 from FLARETrainLib.run import curve_nodes
-from FLARETrainLib.run.curve_nodes import chart_of, draw_dsc, draw_loss, thinned
-from FLARETrainLib.run.watch import Curve
+from FLARETrainLib.run.curve_nodes import chart_of, draw_dsc, draw_loss
 from train_store import ORGANS, make_store
 
 from flare_core.anatomy.organs import organ
 from flare_core.cases.store import open_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume
+from flare_core.train.rounds.status import Curve, thinned
 
 
 @pytest.fixture
@@ -137,36 +137,79 @@ def result(scene, add_volume, small_ct):
 
 def test_a_scan_alone_becomes_an_unlabelled_case(scene, tmp_path, add_volume, small_ct):
     volume = add_volume(small_ct[0], name="CT of today")
-    name = added(tmp_path / "new store", volume, author="Ada")
+    stored = added(tmp_path / "new store", volume, author="Ada", patient="P9")
+    assert stored.new and stored.version is None
     with open_store(tmp_path / "new store") as store:
-        record = store.case(name)
-        assert record.status == "unlabelled" and record.source == "added in 3D Slicer"
+        record = store.case(stored.case)
+        assert (record.status, record.patient) == ("unlabelled", "P9")
+        assert record.source == "added in 3D Slicer"
         assert np.array_equal(read_volume(record.image).array, small_ct[0])
-        assert store.history(name)[0].author == "Ada"
+        assert store.history(stored.case)[0].author == "Ada"
+
+
+def test_a_scan_of_nobody_is_refused(scene, folder, result):
+    for reviewed in (False, True):
+        with pytest.raises(InputError, match="patient"):
+            added(folder, *result, name="today", author="Ada", reviewed=reviewed)
+    with open_store(folder) as store:
+        assert len(store.cases()) == 4
 
 
 def test_labels_that_nobody_reviewed_count_as_the_models(scene, folder, result):
-    name = added(folder, *result, name="today", author="Ada")
+    stored = added(folder, *result, name="today", author="Ada", patient="P9")
     with open_store(folder) as store:
         record, version = store.case("today"), store.version("today", 1)
-    assert name == "today" and record.status == "pseudo"
+    assert (stored.case, stored.version) == ("today", 1) and record.status == "pseudo"
     assert version.facts.kind == "pseudo" and version.facts.model == "tiny-1.0.0"
     assert version.facts.annotated == ("liver", "spleen", "pancreas")
     assert version.facts.absent == ("pancreas",)
     assert np.array_equal(read_labels(version.path).array == 1, result_labels(result) == 1)
 
 
+@pytest.mark.parametrize("reviewed", [False, True])
+def test_a_segment_that_was_deleted_says_nothing_about_the_patient(scene, folder, result, reviewed):
+    node = result[1]
+    node.GetSegmentation().RemoveSegment(organ_segment_ids(node)["spleen"])
+    added(folder, *result, name="today", author="Ada", patient="P9", reviewed=reviewed)
+    with open_store(folder) as store:
+        facts = store.version("today", 1).facts
+    assert "spleen" not in (*facts.annotated, *facts.absent)
+    assert facts.absent == (() if reviewed else ("pancreas",))  # the model looked for it
+
+
+def test_what_a_person_said_is_absent_goes_along_and_comes_back(scene, folder, result):
+    node = result[1]
+    node.SetAttribute(FACT + "absent", json.dumps(["pancreas"]))
+    added(folder, *result, name="today", author="Ada", patient="P9", reviewed=True)
+    with open_store(folder) as store:
+        assert store.version("today", 1).facts.absent == ("pancreas",)
+    _, again = opened(scene, folder, "today")
+    assert result_facts(again)["absent"] == ["pancreas"]
+
+
 def test_reviewed_labels_count_as_a_persons(scene, folder, result):
-    added(folder, *result, name="today", author="Ada", reviewed=True)
+    added(folder, *result, name="today", author="Ada", patient="P9", reviewed=True)
     with open_store(folder) as store:
         assert store.case("today").status == "corrected"
         assert store.version("today", 1).facts.author == "Ada"
 
 
-def test_the_same_scan_under_another_name_is_refused(scene, folder, result):
-    added(folder, result[0], name="today")
-    with pytest.raises(InputError, match="today"):
-        added(folder, result[0], name="tomorrow")
+def test_one_scan_is_one_case_whatever_its_type_and_name(scene, folder, tmp_path, add_volume):
+    """FLARESeg submits a file (int16), FLARETrain a copy from the scene (int32): one patient."""
+    volume, segmentation = opened(scene, folder, "una")
+    labels = np.zeros(node_volume(volume).array.shape, np.uint8)
+    labels[2:6, 4:9, 4:9] = 1
+    mine = show_result(volume, labels, [organ("liver")], segmentationNode=segmentation)
+    submit(folder, mine, ["liver"], author="Ada", volumeNode=volume)
+    array = node_volume(volume).array.astype(np.int32)
+    copy = add_volume(array, ijk_to_ras(volume), name="scan (copy)")
+    alone = added(folder, copy, name="tomorrow", patient="somebody else")
+    assert (alone.case, alone.new, alone.version) == ("una", False, None)
+    theirs = show_result(copy, labels, [organ("liver")])
+    again = added(folder, copy, theirs, author="Bea", patient="somebody else", reviewed=True)
+    assert (again.case, again.new, again.version) == ("una", False, 2)
+    with open_store(folder) as store:
+        assert len(store.cases()) == 4 and store.case("una").patient == "patient-una"
 
 
 def test_a_segmentation_without_organs_is_refused(scene, folder, result):
