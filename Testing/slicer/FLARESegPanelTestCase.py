@@ -77,10 +77,36 @@ class FLARESegPanelTestCase(PanelTestCase):
         result = self.ui.outputSelector.currentNode()
         self.ui.inputSelector.setCurrentNode(second)
         self.assertIsNone(self.ui.outputSelector.currentNode())
-        self.assertEqual(self.ui.statisticsTable.rowCount, 0)
+        until(lambda: self.ui.statisticsTable.rowCount == 0, "the empty table")
+        self.assertFalse(result.GetDisplayNode().GetVisibility())
         self.ui.inputSelector.setCurrentNode(first)
         self.assertEqual(self.ui.outputSelector.currentNode(), result)
-        self.assertGreater(self.ui.statisticsTable.rowCount, 0)
+        until(lambda: self.ui.statisticsTable.rowCount > 0, "the first one's table")
+        self.assertTrue(result.GetDisplayNode().GetVisibility())
+        for composite in self.nodes("vtkMRMLSliceCompositeNode"):
+            self.assertEqual(composite.GetBackgroundVolumeID(), first.GetID())
+
+    def test_a_run_that_ends_while_another_module_is_open_is_there_at_the_return(self) -> None:
+        add_ct()
+        self.open_panel("--seconds", "1")
+        self.ui.applyButton.click()
+        self.panel.exit()
+        until(lambda: not self.panel.run.busy, "the end of the run")
+        self.panel.enter()
+        until(lambda: self.ui.chartButton.enabled, "the statistics")
+        self.assertEqual(
+            [self.ui.outputSelector.currentNode()], self.nodes("vtkMRMLSegmentationNode")
+        )
+        self.assertEqual(self.ui.statisticsTable.rowCount, 13)
+        self.assertTrue(self.ui.show3DButton.enabled and self.ui.editButton.enabled)
+
+    def test_a_ct_that_nobody_windowed_shows_an_abdomen_until_somebody_goes_back(self) -> None:
+        display = add_ct().GetDisplayNode()
+        display.SetAutoWindowLevel(True)
+        self.open_panel()
+        self.assertEqual((display.GetWindow(), display.GetLevel()), (400, 40))
+        self.panel._follow_link("window-as-before")
+        self.assertTrue(display.GetAutoWindowLevel())
 
     def test_a_scene_that_is_closed_leaves_an_empty_panel(self) -> None:
         add_ct()
@@ -107,11 +133,11 @@ class FLARESegPanelTestCase(PanelTestCase):
         self.open_panel()
         self.apply()
         self.assertEqual(len(self.shown(0)), 13)
-        self.assertIn("not found", self.shown(2))
-        self.assertIn("smaller than usual", self.shown(2))  # the blocks are small organs
+        self.assertIn("not found", self.shown(4))
+        self.assertIn("smaller than usual", self.shown(4))  # the blocks are small organs
         self.ui.statisticsTable.sortItems(1, qt.Qt.DescendingOrder)
         self.assertEqual(self.shown(0)[:2], ["Liver", "Spleen"])
-        row = self.shown(2).index("smaller than usual")
+        row = self.shown(4).index("smaller than usual")
         self.assertNotEqual(
             self.ui.statisticsTable.item(row, 1).background().color().name(), "#000000"
         )
@@ -178,8 +204,31 @@ class FLARESegPanelTestCase(PanelTestCase):
         self.open_panel()
         self.apply()
         self.ui.chartButton.click()
+        until(lambda: self.nodes("vtkMRMLPlotChartNode"), "the chart")
+        pump(0.5)
         self.ui.chartButton.click()
+        pump(0.5)
         self.assertEqual(len(self.nodes("vtkMRMLPlotChartNode")), 1)
+
+    def test_a_segment_that_is_no_organ_is_offered_as_a_lesion(self) -> None:
+        add_ct()
+        self.open_panel()
+        self.apply()
+        node = self.ui.outputSelector.currentNode()
+        number = node.GetSegmentation().AddEmptySegment("", "Metastasis")
+        until(lambda: "Metastasis" in self.ui.extrasLabel.text, "the offer")
+        self.panel.correction._store_as_lesion(number)
+        self.assertIn("lesion", self.panel.correction.review.keys)
+
+    def test_the_tables_fit_into_a_dock(self) -> None:
+        add_ct()
+        self.open_panel()
+        self.apply()
+        self.top.resize(420, 900)
+        self.top.show()
+        pump(0.1)
+        for table in (self.ui.statisticsTable, self.ui.reviewTable):
+            self.assertEqual(table.horizontalScrollBar().maximum, 0)
 
     # --- correction
 
@@ -201,11 +250,11 @@ class FLARESegPanelTestCase(PanelTestCase):
         row = self.panel.correction.review.keys.index("spleen")
 
         def changed() -> bool:
-            item = self.ui.reviewTable.item(row, 2)
-            return item is not None and item.text() not in ("", "0")
+            item = self.ui.reviewTable.item(row, 3)
+            return item is not None and "erased" in item.text()
 
-        until(changed, "the count of what was changed")
-        self.assertEqual(self.ui.reviewTable.item(row, 2).text(), str(8 * 14 * 10))
+        until(changed, "what was changed")
+        self.assertIn(str(8 * 14 * 10), self.ui.reviewTable.item(row, 3).toolTip())
         volumes = dict(zip(self.shown(0), self.shown(1), strict=True))
         self.assertEqual(volumes["Spleen"], "0")
 
@@ -215,9 +264,13 @@ class FLARESegPanelTestCase(PanelTestCase):
         self.apply()
         self.assertFalse(self.ui.addButton.enabled)
         self.panel.correction.review.tick("liver")
-        self.panel.correction.review.tick("pancreas")  # not there: known to be absent
+        self.panel.correction.review.tick("pancreas")  # not there, and nobody said why
         self.assertIn("name", self.ui.addButton.toolTip)
         self.ui.authorEdit.text = "Dr. Self-Test"
+        self.assertIn("patient", self.ui.addButton.toolTip)
+        self.ui.patientEdit.text = "P1"
+        self.assertIn("Pancreas", self.ui.addButton.toolTip)
+        self.panel.correction.review.say_absent("pancreas")
         self.assertTrue(self.ui.addButton.enabled)
         self.assertIn("Spleen", self.panel.correction.summary())
         for number in (1, 2):
@@ -226,7 +279,7 @@ class FLARESegPanelTestCase(PanelTestCase):
                   or "needed" in self.ui.correctionMessage.text, "an answer")  # fmt: skip
             self.assertIn(f"version {number}", self.ui.correctionMessage.text)
             self.ui.correctionMessage.text = ""
-        self.assertEqual(self.ui.historyTable.rowCount, 2)
+        until(lambda: self.ui.historyTable.rowCount == 2, "the history")
         self.assertEqual(self.ui.historyTable.item(0, 2).text(), "Dr. Self-Test")
         library("core_path").make_importable()
         from flare_core.cases.store import open_store
@@ -237,6 +290,20 @@ class FLARESegPanelTestCase(PanelTestCase):
         self.assertEqual(set(facts.annotated), {"liver", "pancreas"})
         self.assertEqual(facts.absent, ("pancreas",))
         self.assertEqual(qt.QSettings().value(self.keys()[0]), "Dr. Self-Test")
+
+    def test_another_module_can_ask_for_a_correction(self) -> None:
+        volume = add_ct()
+        self.open_panel()
+        self.apply()
+        segmentation = self.ui.outputSelector.currentNode()
+        self.ui.inputSelector.setCurrentNode(add_ct(name="other"))
+        self.ui.correctionSection.collapsed = True
+        self.panel.correct(volume, segmentation, self.folder / "other set", "Dr. Train")
+        self.assertEqual(self.panel.correction.folder, self.folder / "other set")
+        self.assertEqual(self.ui.authorEdit.text, "Dr. Train")
+        self.assertEqual(self.ui.inputSelector.currentNode(), volume)
+        self.assertEqual(self.ui.outputSelector.currentNode(), segmentation)
+        self.assertFalse(self.ui.correctionSection.collapsed)
 
     def test_the_editor_opens_on_the_chosen_organ(self) -> None:
         if not hasattr(slicer, "qMRMLSegmentEditorWidget"):

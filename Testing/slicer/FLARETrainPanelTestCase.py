@@ -135,11 +135,14 @@ class FLARETrainPanelTestCase(TrainPanelTestCase):
         self.assertFalse(self.ui.addButton.enabled)
         self.assertIn("Choose", self.ui.addButton.toolTip)
         self.ui.volumeSelector.setCurrentNode(volume)
+        self.assertIn("patient", self.ui.addButton.toolTip)
+        self.ui.patientEdit.text = "P9"
         self.ui.nameEdit.text = "today"
         self.ui.addButton.click()
         until(lambda: "today" in self.shown(), "the new case")
         self.assertIn("Added", self.ui.addMessage.text)
         self.ui.nameEdit.text = "tomorrow"
         self.ui.addButton.click()
-        until(lambda: self.ui.addButton.enabled, "the refusal")
-        self.assertIn("today", self.ui.addMessage.text)
+        until(lambda: "already" in self.ui.addMessage.text, "the answer")
+        self.assertIn("case today already", self.ui.addMessage.text)
+        self.assertNotIn("tomorrow", self.shown())

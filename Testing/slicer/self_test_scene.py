@@ -98,11 +98,23 @@ def double_workplace(folder: Path, *words: str) -> Any:
     return places.Workplace(loop, worker, folder)
 
 
+def leave_modules() -> None:
+    """Have the modules' own panels let go of the scene, which an earlier test may have opened.
+
+    They would follow the same parameter node as the panel of a test.
+    """
+    for name in ("FLARESegWidget", "FLARETrainWidget"):
+        widget = getattr(slicer.modules, name, None)
+        if widget is not None:
+            widget.exit()
+
+
 class WatchedTestCase(unittest.TestCase):
     """Closes its panel, gives a person's settings back, and fails for errors that nobody saw."""
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()
+        leave_modules()
         self.keep_settings(self.keys())
         self.unseen: list[str] = []
         hook = mock.patch.object(sys, "excepthook", self.keep_error)
@@ -179,7 +191,7 @@ class PanelTestCase(WatchedTestCase):
             pump(seconds)
             return
         until(lambda: not self.panel.run.busy, "the end of the run")
-        pump(0.05)
+        pump(0.4)  # what a run brings is shown in steps
 
     def nodes(self, kind: str) -> list[Any]:
         return list(slicer.util.getNodesByClass(kind))
