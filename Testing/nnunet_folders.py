@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from flare_core.models.nnunet.shapes import shapes_of
+from flare_core.models.nnunet.shapes import named_shapes
 from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import build_network
 
@@ -124,7 +124,7 @@ def generic_unet_weights(spec: NetworkSpec, seed: int = 0) -> dict[str, torch.Te
     """Weights of v1's Generic_UNet for our `plain_unet`, whose added biases are 0."""
     torch.manual_seed(seed)
     last, found = len(spec.strides) - 1, {}
-    for name, shape in shapes_of(spec).items():
+    for name, shape in named_shapes(spec):
         parts = name.split(".")
         if parts[1] in ("transpconvs", "seg_layers"):
             if parts[3] == "weight":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flare_core.datasets.flare.dataset import FlareCase, find_dataset, look_into_labels
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
@@ -182,3 +183,8 @@ CONTENT: dict[str, dict[str, tuple[int, int]]] = {
     },
 }
 """Edition -> part -> scans, labelled ones among them."""
+
+
+def cases_of(folder: Path) -> tuple[FlareCase, ...]:
+    """Cases of a data set with the organs that their label maps annotate."""
+    return look_into_labels(find_dataset(folder)).cases

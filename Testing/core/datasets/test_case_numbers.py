@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.datasets.made_dataset import make_flare21, make_flare22, make_flare24_task1
+from core.datasets.made_dataset import cases_of, make_flare21, make_flare22, make_flare24_task1
 from flare_core.datasets.cache import _fingerprint, load_sample
 from flare_core.datasets.case import Case, load_cases, save_cases
-from flare_core.datasets.flare.dataset import flare_cases
 from flare_core.errors import InputError
 
 SPACING = (5.0, 1.5, 2.0)
@@ -19,7 +18,7 @@ SPACING = (5.0, 1.5, 2.0)
 
 def test_a_list_with_foreign_numbers_is_refused(tmp_path: Path) -> None:
     make_flare21(tmp_path / "set")
-    save_cases(tmp_path / "list.json", flare_cases(tmp_path / "set"))
+    save_cases(tmp_path / "list.json", cases_of(tmp_path / "set"))
     with pytest.raises(InputError, match="in the numbers of flare21") as error:
         load_cases(tmp_path / "list.json")
     assert "flare dataset list" in error.value.parts[3]
@@ -27,14 +26,14 @@ def test_a_list_with_foreign_numbers_is_refused(tmp_path: Path) -> None:
 
 def test_foreign_numbers_without_labels_do_no_harm(tmp_path: Path) -> None:
     make_flare24_task1(tmp_path / "set")
-    bare = [case for case in flare_cases(tmp_path / "set") if case.labels is None]
+    bare = [case for case in cases_of(tmp_path / "set") if case.labels is None]
     save_cases(tmp_path / "list.json", bare)
     assert len(load_cases(tmp_path / "list.json")) == len(bare)
 
 
 def test_our_numbers_pass(tmp_path: Path) -> None:
     make_flare22(tmp_path / "set")
-    found = flare_cases(tmp_path / "set")
+    found = cases_of(tmp_path / "set")
     save_cases(tmp_path / "list.json", found)
     loaded = load_cases(tmp_path / "list.json")
     assert [case.labels for case in loaded] == [case.labels for case in found]
@@ -54,7 +53,7 @@ def test_the_cache_converts_what_it_is_given(tmp_path: Path) -> None:
     The scan has noise instead of a body, so everything is kept.
     """
     make_flare21(tmp_path / "set")
-    case = flare_cases(tmp_path / "set")[0]
+    case = cases_of(tmp_path / "set")[0]
     plain = Case(case.name, case.image, case.labels)
     wrong = load_sample(plain, SPACING, tmp_path / "cache").labels
     right = load_sample(case, SPACING, tmp_path / "cache").labels
@@ -67,7 +66,7 @@ def test_the_cache_converts_what_it_is_given(tmp_path: Path) -> None:
 
 def test_the_cache_of_plain_cases_stays_valid(tmp_path: Path) -> None:
     make_flare22(tmp_path / "set")
-    found = flare_cases(tmp_path / "set")[0]
+    found = cases_of(tmp_path / "set")[0]
     plain = Case(found.name, found.image, found.labels)
     assert _fingerprint(found, SPACING) == _fingerprint(plain, SPACING)
     foreign = replace(found, scheme="totalsegmentator")

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from core.networks.small_specs import ISOTROPIC, image_for
-from flare_core.models.nnunet.shapes import shapes_of
+from flare_core.models.nnunet.shapes import named_shapes
 from flare_core.networks import build_network
 from flare_core.networks.stunet import STUNet, StuUp
 
@@ -23,7 +23,7 @@ def test_logits_have_the_images_shape_and_coarse_ones_only_in_training() -> None
 
 def test_names_and_shapes_are_those_of_its_public_weights() -> None:
     state = build_network(SPEC).state_dict()
-    assert {name: tuple(t.shape) for name, t in state.items()} == shapes_of(SPEC)
+    assert {name: tuple(t.shape) for name, t in state.items()} == dict(named_shapes(SPEC))
     for name in (
         "conv_blocks_context.0.0.conv3.weight",
         "conv_blocks_localization.0.0.norm2.bias",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from core.datasets.augment.unchanged import NO_AUGMENTATION
 from flare_core.anatomy.organs import organ
-from flare_core.datasets.augment.patch import NO_AUGMENTATION
 from flare_core.datasets.cache import Sample, sample_of_arrays
 from flare_core.datasets.case import Case
 from flare_core.datasets.lesions.settings import LesionSettings

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from flare_core.datasets.augment.anatomy import Scene, change_anatomy
 from flare_core.datasets.augment.places import affine_places, looked_up, resampling, smooth_field
-from flare_core.datasets.augment.settings import NO_AUGMENTATION as NO_AUGMENTATION
 from flare_core.datasets.augment.settings import Augmentation
 from flare_core.datasets.lesions.generate import add_lesions
 from flare_core.datasets.lesions.settings import LesionSettings

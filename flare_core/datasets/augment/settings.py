@@ -48,8 +48,3 @@ class Augmentation:
     """Share of patches whose kidneys excrete contrast."""
     removed_probability: float = 0.0
     """Share of patches from which a gallbladder, kidney or spleen is taken out."""
-
-
-NO_AUGMENTATION = Augmentation(
-    (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-)

@@ -135,17 +135,6 @@ def look_into_labels(
     return replace(dataset, cases=tuple(cases))
 
 
-def flare_cases(folder: str | Path, *, edition: str | None = None) -> tuple[FlareCase, ...]:
-    """Return the cases of a data set with their annotated organs; `find_dataset` for more choices.
-
-    Raises
-    ------
-    InputError
-        As `find_dataset` and `look_into_labels`.
-    """
-    return look_into_labels(find_dataset(folder, edition=edition)).cases
-
-
 def _annotated(case: FlareCase) -> tuple[str, ...]:
     assert case.labels is not None  # the caller asks labelled cases only
     counts = label_counts(case.labels)

@@ -55,8 +55,9 @@ class Layout:
 
     @property
     def looked_for(self) -> str:
-        """One line that says which folders show this edition."""
-        return f"{self.edition}: {', '.join(s.shown for s in self.subsets if s.telling)}"
+        """One short line that says which folder shows this edition first of all: its training."""
+        shown = [part.shown for part in self.subsets if part.telling]
+        return f"{self.edition}: {shown[0]}{', ...' if len(shown) > 1 else ''}"
 
 
 FLARE21 = Layout(

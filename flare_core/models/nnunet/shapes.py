@@ -106,24 +106,10 @@ MOST_CHANNELS = 65536
 """As many as a network may have."""
 
 
-def shapes_of(spec: NetworkSpec) -> dict[str, Shape]:
-    """Return the shape of each tensor of a U-Net by its state-dict name, in the network's order.
-
-    Examples
-    --------
-    >>> spec = NetworkSpec("plain_unet", output_channels=2, features_per_stage=(4, 8),
-    ...     strides=((1, 1, 1), (1, 2, 2)), kernel_sizes=((1, 3, 3),) * 2,
-    ...     convolutions_per_stage_encoder=(1, 1), convolutions_per_stage_decoder=(1,))
-    >>> shapes_of(spec)["decoder.transpconvs.0.weight"]
-    (8, 4, 1, 2, 2)
-    """
-    return dict(_named(spec))
-
-
 def first_misfit(spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
     """Return (what came, what was wanted) for the first tensor that differs; None if none does."""
     wanted = set()  # filled on the way: plans may state a network of millions of tensors
-    for name, shape in _named(spec):
+    for name, shape in named_shapes(spec):
         wanted.add(name)
         legal = f"tensor {name} of shape {shape}"
         if name not in tensors:
@@ -159,14 +145,24 @@ def has_more_numbers(spec: NetworkSpec, most: int) -> bool:
         output_channels=min(spec.output_channels * factor, MOST_CHANNELS),
     )
     total = 0
-    for _, shape in _named(inner):  # no longer than needed: there may be millions of them
+    for _, shape in named_shapes(inner):  # no longer than needed: there may be millions of them
         total += math.prod(shape)
         if total > most:
             return True
     return False
 
 
-def _named(spec: NetworkSpec) -> Named:
+def named_shapes(spec: NetworkSpec) -> Named:
+    """Yield name and shape of each tensor of a U-Net, in the order of the network's state dict.
+
+    Examples
+    --------
+    >>> spec = NetworkSpec("plain_unet", output_channels=2, features_per_stage=(4, 8),
+    ...     strides=((1, 1, 1), (1, 2, 2)), kernel_sizes=((1, 3, 3),) * 2,
+    ...     convolutions_per_stage_encoder=(1, 1), convolutions_per_stage_decoder=(1,))
+    >>> dict(named_shapes(spec))["decoder.transpconvs.0.weight"]
+    (8, 4, 1, 2, 2)
+    """
     if spec.kind == "stunet":
         yield from _stunet(spec)
         return

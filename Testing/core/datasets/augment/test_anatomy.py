@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from core.datasets.augment.unchanged import NO_AUGMENTATION
 from flare_core.anatomy.organs import organ
 from flare_core.datasets.augment.anatomy import Scene, change_anatomy, grown
-from flare_core.datasets.augment.settings import NO_AUGMENTATION, Augmentation
+from flare_core.datasets.augment.settings import Augmentation
 
 SPACING = (3.0, 2.0, 2.0)
 SHAPE = (1, 1, 24, 60, 60)

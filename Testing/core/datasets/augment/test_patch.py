@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from core.datasets.augment.unchanged import NO_AUGMENTATION
 from flare_core.datasets.augment import patch as augment
-from flare_core.datasets.augment.patch import AIR_HU, NO_AUGMENTATION, Augmentation, cut_patch
+from flare_core.datasets.augment.patch import AIR_HU, Augmentation, cut_patch
 from flare_core.datasets.cache import Sample, sample_of_arrays
 from flare_core.datasets.case import Case
 from flare_core.datasets.sampling import Draw

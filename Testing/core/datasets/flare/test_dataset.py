@@ -11,6 +11,7 @@ from core.datasets.made_dataset import (
     CONTENT,
     MAKERS,
     Maker,
+    cases_of,
     make_flare21,
     make_flare22,
     make_flare23,
@@ -20,7 +21,7 @@ from core.datasets.made_dataset import (
 from flare_core.anatomy.organs import ORGANS
 from flare_core.datasets.case import Case, load_cases, save_cases
 from flare_core.datasets.flare.cases import patient_of
-from flare_core.datasets.flare.dataset import find_dataset, flare_cases
+from flare_core.datasets.flare.dataset import find_dataset
 from flare_core.errors import InputError
 
 ALL_KEYS = tuple(organ.key for organ in ORGANS)
@@ -105,7 +106,7 @@ def test_flare23_knows_what_each_file_annotates(tmp_path):
     make_flare23(tmp_path)
     quick = {case.name: case.annotated for case in find_dataset(tmp_path).cases}
     assert set(quick.values()) == {()}, "nothing is claimed before the label maps were read"
-    found = {case.name: case.annotated for case in flare_cases(tmp_path)}
+    found = {case.name: case.annotated for case in cases_of(tmp_path)}
     assert found["FLARE23_0001"] == ("lesion",)
     assert found["FLARE23_0002"] == FOUR
     assert found["FLARE23_0003"] == (*FOUR, "lesion"), "a spleen that is gone is annotated as gone"
@@ -123,7 +124,7 @@ def test_a_corrected_label_map_replaces_the_first_one(tmp_path):
 
 def test_task1_tells_collections_patients_and_healthy_scans(tmp_path):
     make_flare24_task1(tmp_path)
-    cases = {case.name: case for case in flare_cases(tmp_path)}
+    cases = {case.name: case for case in cases_of(tmp_path)}
     first, second = cases["001234_01_01_10-20"], cases["001234_02_01_10-20"]
     assert (first.source, first.patient) == ("DeepLesion", "001234")
     assert second.patient == first.patient, "splits must not part one patient's scans"

@@ -11,7 +11,7 @@ import torch
 
 from core.networks.small_specs import ISOTROPIC, SPECS, image_for, shaken
 from flare_core.models.nnunet import shapes as nnunet_shapes
-from flare_core.models.nnunet.shapes import first_misfit, shapes_of, without_duplicates
+from flare_core.models.nnunet.shapes import first_misfit, named_shapes, without_duplicates
 from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import build_network
 
@@ -26,7 +26,7 @@ ALL = {
 def test_they_are_the_networks(what: str) -> None:
     spec = ALL[what]
     state = build_network(spec).state_dict()
-    assert {name: tuple(t.shape) for name, t in state.items()} == shapes_of(spec)
+    assert {name: tuple(t.shape) for name, t in state.items()} == dict(named_shapes(spec))
 
 
 def test_the_first_difference_is_named() -> None:
@@ -55,7 +55,7 @@ def test_a_network_of_millions_of_tensors_is_not_listed_first(
         yield "a", (2,)
         raise AssertionError("went on behind the first that differs")
 
-    monkeypatch.setattr(nnunet_shapes, "_named", endless)
+    monkeypatch.setattr(nnunet_shapes, "named_shapes", endless)
     assert first_misfit(ISOTROPIC, {}) == ("no tensor a", "tensor a of shape (2,)")
 
 
