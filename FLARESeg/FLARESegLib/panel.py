@@ -11,6 +11,7 @@ Whatever is shown comes in short steps: Slicer draws what a run brought at the s
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from FLARESegLib.correction.panel import CorrectionPanel
@@ -115,6 +116,25 @@ class Panel:
         self.show_3d.set_segmentation(None)
         self.correction.cleanup()
         self.choices.detach()
+
+    def correct(self, volume: Any, segmentation: Any, folder: Path, author: str = "") -> None:
+        """Take up a segmentation that somebody wants to correct; other modules may call this.
+
+        Parameters
+        ----------
+        volume, segmentation : MRML nodes
+            The CT, and the labels made from it.
+        folder : Path
+            Training set that the corrections go to.
+        author : str
+            Who corrects; empty keeps the name that is there.
+        """
+        self.ui.storeEdit.currentPath = str(folder)
+        if author:
+            self.ui.authorEdit.text = author
+        self.ui.inputSelector.setCurrentNode(volume)
+        self.ui.outputSelector.setCurrentNode(segmentation)
+        self.ui.correctionSection.collapsed = False
 
     def _choices_changed(self) -> None:
         """Follow the chosen volume and segmentation."""

@@ -7,7 +7,7 @@ From Slicer's Python console::
     run = logic.startRun(name="mine", store="/data/cases", teacher="default", minutes=60)
     logic.state(run).status                     # running, done, ...
 
-A run is a process of its own (`detached`): it goes on when Slicer is closed, and any Slicer, or
+A run is a process of its own (`processes`): it goes on when Slicer is closed, and any Slicer, or
 ``flare rounds status``, can look at it later.
 """
 
@@ -25,10 +25,17 @@ from FLARESegLib.run.child_process import Child, QtChild, ThreadedChild
 from flare_core.errors import FlareError
 from flare_core.home import Home, open_home
 from flare_core.models.in_use import model_in_use, read_in_use, roll_back
-from FLARETrainLib.run.detached import Command, flare_command, last_words, start_detached
+from flare_core.train.rounds.status import RunState
+from FLARETrainLib.run.processes import (
+    Answer,
+    Command,
+    ShortProcess,
+    flare_command,
+    last_words,
+    start_detached,
+)
 from FLARETrainLib.run.request import REQUEST, RunRequest, write_request
-from FLARETrainLib.run.short_process import Answer, ShortProcess
-from FLARETrainLib.run.state import RunState, known_runs, read_state
+from FLARETrainLib.run.state import STATE, known_runs, read_state
 
 Told = Callable[[Answer], None]
 
@@ -89,7 +96,7 @@ class FLARETrainLogic:
         RunFailed
             If this Slicer has no Python to run it.
         """
-        if (folder / "state.json").is_file():
+        if (folder / STATE).is_file():
             self._launch(folder, ["rounds", "resume", str(folder)])
         else:
             words = ["rounds", "start", str(folder), "--settings", str(folder / REQUEST)]

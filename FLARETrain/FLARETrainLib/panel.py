@@ -16,15 +16,18 @@ from typing import Any
 from FLARESegLib.correction.remembered import Remembered
 from FLARESegLib.qt.translation import _
 
+import slicer
 from FLARETrainLib.cases.add_panel import AddPanel
 from FLARETrainLib.cases.opener import CaseOpener
 from FLARETrainLib.cases.panel import CasesPanel
-from FLARETrainLib.cases.to_correction import go_to_correction
 from FLARETrainLib.comparison.panel import ComparisonPanel
 from FLARETrainLib.parameters import parameter_node
 from FLARETrainLib.run.panel import RunPanel
 from FLARETrainLib.run.training_panel import TrainingPanel
 from FLARETrainLib.run.watch import RunView
+
+CORRECTS = "FLARESeg"
+"""The module in which labels are corrected."""
 
 
 class Panel:
@@ -100,12 +103,18 @@ class Panel:
 
         def then(volume: Any, segmentation: Any) -> None:
             self.cases.reload()  # it has been seen
-            if correct and not go_to_correction(
-                volume, segmentation, self.folder(), self.ui.authorEdit.text.strip()
-            ):
-                self.cases.say(_("The module FLARESeg is not loaded; it holds the corrections."))
+            if correct:
+                self._correct(volume, segmentation)
 
         self.opener.open(self.folder(), name, then)
+
+    def _correct(self, volume: Any, segmentation: Any) -> None:
+        """Show FLARESeg with this segmentation and this training set."""
+        panel = correction_panel()
+        if panel is None:
+            self.cases.say(_("The module FLARESeg is not loaded; it holds the corrections."))
+        else:
+            panel.correct(volume, segmentation, self.folder(), self.ui.authorEdit.text.strip())
 
     def _started(self, folder: Path) -> None:
         self._remembered.save()
@@ -129,3 +138,12 @@ class Panel:
         """Whether a run learns from the training set that is shown."""
         store = view.state.store
         return bool(store) and Path(store) == self.folder().resolve()
+
+
+def correction_panel() -> Any:
+    """Show the module FLARESeg and return its panel; None where it is not loaded."""
+    if not hasattr(slicer.modules, CORRECTS.lower()):
+        return None
+    if slicer.util.mainWindow() is not None:
+        slicer.util.selectModule(CORRECTS)
+    return getattr(slicer.util.getModuleWidget(CORRECTS), "panel", None)

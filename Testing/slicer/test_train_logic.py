@@ -15,8 +15,8 @@ from FLARESegLib.qt.event_loop import PlainLoop
 from FLARESegLib.run.child_process import ThreadedChild
 from FLARETrainLib.comparison.rows import cells, compared
 from FLARETrainLib.logic import FLARETrainLogic, rows_of
+from FLARETrainLib.run.processes import Answer, ShortProcess
 from FLARETrainLib.run.request import RunRequest
-from FLARETrainLib.run.short_process import Answer, ShortProcess
 from FLARETrainLib.run.watch import RunFiles
 
 from flare_core.errors import InputError
@@ -189,13 +189,12 @@ def test_a_first_model_has_nothing_to_be_compared_with():
 @pytest.mark.parametrize(
     "name",
     [
-        "case_rows",
-        "comparison",
-        "error_words",
+        "cases.rows",
+        "comparison.rows",
         "logic",
-        "process_alive",
-        "run_request",
-        "run_watch",
+        "run.error_words",
+        "run.processes",
+        "run.request",
     ],
 )
 def test_examples_in_the_documentation_are_true(name):

@@ -138,7 +138,7 @@ def status_text(status: dict[str, Any]) -> str:
 
 def tell_next(arguments: argparse.Namespace) -> int:
     """Say which scans a person should look at next, and why."""
-    from flare_core.train.rounds.next import next_of_run
+    from flare_core.train.rounds.status import next_of_run
 
     rows = next_of_run(arguments.run)
     rows = rows[: arguments.count] if arguments.count > 0 else rows
@@ -154,8 +154,7 @@ def write_report(arguments: argparse.Namespace) -> int:
     """Write the page of a run."""
     from flare_core import atomic
     from flare_core.report.rounds import rounds_page
-    from flare_core.train.rounds.next import ranked_cases
-    from flare_core.train.rounds.view import view_of_run
+    from flare_core.train.rounds.status import ranked_cases, view_of_run
 
     path = arguments.output or arguments.run / "report.html"
     rows = [vars(each) for each in ranked_cases(arguments.run)[:SHOWN]]

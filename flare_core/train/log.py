@@ -1,4 +1,4 @@
-"""The run's log: one JSON object per line, appended, readable while the run goes on."""
+"""The run's log: one JSON object per line, appended, read while the run goes on."""
 
 from __future__ import annotations
 
@@ -42,15 +42,49 @@ class RunLog:
             stream.write(text)
 
 
-def read_log(path: Path) -> list[Facts]:
-    """Return the facts of a log, oldest first; a line that a kill cut short is left out."""
-    rows = []
-    for line in path.read_text("utf-8", errors="replace").splitlines():
+class LogTail:
+    """Follows a file of JSON lines that another process appends to.
+
+    A line that is not whole yet is left for the next look; one that is no object is left out.
+
+    Parameters
+    ----------
+    path : Path
+        Need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._place = 0
+        self._rest = b""
+
+    def read(self, most_bytes: int = -1) -> list[Facts]:
+        """Return the objects that are new, oldest first; none if there is no file.
+
+        Parameters
+        ----------
+        most_bytes : int
+            Read in this look, the next one goes on from there; below 0 all there is.
+        """
         try:
-            rows.append(json.loads(line))
-        except (ValueError, RecursionError):
-            continue
-    return [row for row in rows if isinstance(row, dict)]
+            with self.path.open("rb") as stream:
+                if stream.seek(0, 2) < self._place:  # another file has taken its place
+                    self._place, self._rest = 0, b""
+                stream.seek(self._place)
+                data = stream.read(most_bytes)
+        except OSError:
+            return []
+        self._place += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [facts for facts in map(_object, lines) if facts is not None]
+
+
+def _object(line: bytes) -> Facts | None:
+    try:
+        value = json.loads(line.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _ends_a_line(path: Path) -> bool:

@@ -13,7 +13,7 @@ from FLARESegLib.qt.translation import _
 from flare_core.errors import FlareError
 from FLARETrainLib.comparison.rows import ComparedOrgan, cells, compared
 from FLARETrainLib.run.error_words import error_words
-from FLARETrainLib.run.short_process import Answer
+from FLARETrainLib.run.processes import Answer
 from FLARETrainLib.run.watch import RunView
 
 WORSE, BETTER = "#b00020", "#1b7f3b"

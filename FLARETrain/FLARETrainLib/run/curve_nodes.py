@@ -16,14 +16,13 @@ from FLARESegLib.scene.results import nodes_of
 
 import slicer
 from flare_core.anatomy.organs import organ
-from FLARETrainLib.run.watch import Curve
+from flare_core.train.rounds.status import Curve, thinned
 
 CHART = "FLARETrain.chart"
 """Attribute of a chart: which run and what it shows."""
 DATA_ROLE = "FLARETrain.data"
 """Node reference from the chart to its table."""
 STEP = "Step"
-MOST_POINTS = 400
 MEAN = "Mean"
 COLOURS = ((0.12, 0.47, 0.71), (1.0, 0.5, 0.05), (0.17, 0.63, 0.17), (0.84, 0.15, 0.16))
 LEGEND_SPACE = 0.4
@@ -49,10 +48,10 @@ def draw_loss(
     scene: slicer.vtkMRMLScene, run: str, curves: Sequence[Curve]
 ) -> slicer.vtkMRMLPlotChartNode | None:
     """Draw the loss of the newest round's networks; None before there is one."""
-    drawn = [curve for curve in newest(curves) if curve.loss]
+    drawn = [curve for curve in newest(curves) if curve.finite_loss]
     if not drawn:
         return None
-    points = {_network(curve): dict(thinned(curve.loss)) for curve in drawn}
+    points = {_network(curve): dict(thinned(curve.finite_loss)) for curve in drawn}
     lines = [Line(name, COLOURS[n % len(COLOURS)]) for n, name in enumerate(points)]
     chart = _made_chart(scene, run, "loss")
     chart.SetTitle(_("{run}: loss, round {round}").format(run=run, round=drawn[0].round))
@@ -105,12 +104,6 @@ def columns_of(points: Mapping[str, Mapping[float, float]]) -> dict[str, list[fl
     steps = sorted({step for curve in points.values() for step in curve})
     columns = {name: [curve.get(s, math.nan) for s in steps] for name, curve in points.items()}
     return {STEP: steps, **columns}
-
-
-def thinned(points: Sequence[tuple[float, object]]) -> list[tuple[float, object]]:
-    """Return at most `MOST_POINTS` of the points, evenly, the last one among them."""
-    every = max(1, math.ceil(len(points) / MOST_POINTS))
-    return list(points[::-1][::every])[::-1]
 
 
 def _draw(chart: slicer.vtkMRMLPlotChartNode, columns: Columns, lines: Sequence[Line]) -> None:

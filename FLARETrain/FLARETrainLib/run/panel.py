@@ -13,7 +13,7 @@ import slicer
 from flare_core.errors import FlareError
 from FLARETrainLib.run.curve_nodes import chart_of, draw_dsc, draw_loss
 from FLARETrainLib.run.error_words import error_words
-from FLARETrainLib.run.short_process import Answer
+from FLARETrainLib.run.processes import Answer
 from FLARETrainLib.run.texts import numbers_line, status_line
 from FLARETrainLib.run.watch import RunView, RunWatch
 
@@ -126,7 +126,7 @@ class RunPanel:
         ui.stopButton.setEnabled(state.status == "running" and not self._asked)
         resumable = ("stopped", "interrupted", "failed", "ready")
         ui.resumeButton.setEnabled(state.status in resumable)
-        ui.lossButton.setEnabled(any(curve.loss for curve in view.curves))
+        ui.lossButton.setEnabled(any(curve.finite_loss for curve in view.curves))
         ui.dscButton.setEnabled(any(curve.dsc for curve in view.curves))
         self._show_problem(view.problem)
         self._redraw(view)

@@ -54,8 +54,8 @@ def numbers_line(view: RunView) -> str:
         return ""
     curve = view.curves[-1]
     parts = []
-    if curve.loss:
-        step, loss = curve.loss[-1]
+    if curve.finite_loss:
+        step, loss = curve.finite_loss[-1]
         parts.append(_("step {step:.0f}: loss {loss:.3f}").format(step=step, loss=loss))
     if curve.dsc and curve.dsc[-1][1]:
         scores = curve.dsc[-1][1]

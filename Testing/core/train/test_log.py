@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from flare_core.train.log import LOG, RunLog, read_log
+from flare_core.train.log import LOG, LogTail, RunLog
 
 
 def test_facts_are_appended_and_told(tmp_path: Path) -> None:
@@ -13,7 +13,8 @@ def test_facts_are_appended_and_told(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     for _ in range(2):
         RunLog(path, told.append).tell({"event": "step", "loss": 0.5, "dsc": {"liver": 0.9}})
-    assert read_log(path) == told == [{"event": "step", "loss": 0.5, "dsc": {"liver": 0.9}}] * 2
+    facts = {"event": "step", "loss": 0.5, "dsc": {"liver": 0.9}}
+    assert LogTail(path).read() == told == [facts] * 2
 
 
 def test_what_is_no_number_becomes_null(tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_a_line_that_a_kill_cut_short_is_closed_and_left_out(tmp_path: Path) -> 
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 20}\n{"step": 4')
     RunLog(path, lambda _: None).tell({"step": 60})
-    assert read_log(path) == [{"step": 20}, {"step": 60}]
+    assert LogTail(path).read() == [{"step": 20}, {"step": 60}]
     RunLog(path, lambda _: None)
     assert path.read_text().count("\n") == 3  # a whole log is not touched
 
@@ -43,4 +44,4 @@ def test_an_empty_log_is_left_empty(tmp_path: Path) -> None:
 def test_lines_of_another_kind_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / LOG
     path.write_bytes(b'{"event": "step"}\n7\n' + b"[" * 100_000 + b"\n\xff\n")
-    assert read_log(path) == [{"event": "step"}]
+    assert LogTail(path).read() == [{"event": "step"}]

@@ -21,7 +21,7 @@ from flare_core.train import loop
 from flare_core.train.batches import Patch
 from flare_core.train.checkpoint import load_checkpoint
 from flare_core.train.config import Phase, TrainConfig
-from flare_core.train.log import read_log
+from flare_core.train.log import LogTail
 from flare_core.train.loop import CHECKPOINT, LOG, MOST_SKIPPED, WEIGHTS, Trainer
 from tiny_training import NETWORK, SPACING_MM, tiny_config, write_config
 
@@ -53,7 +53,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_the_loss_falls_and_held_out_organs_are_found(trained: Path) -> None:
-    facts = read_log(trained / LOG)
+    facts = LogTail(trained / LOG).read()
     losses = [each["loss"] for each in steps(facts)]
     assert len(losses) == 3 and losses[-1] < 0.65 * losses[0]
     scores = [each["dsc"] for each in facts if each["event"] == "validation"]
@@ -73,7 +73,7 @@ def test_a_finished_run_leaves_weights_and_a_checkpoint(trained: Path, cases: Pa
 
 
 def test_progress_says_where_the_run_is(trained: Path) -> None:
-    facts = steps(read_log(trained / LOG))
+    facts = steps(LogTail(trained / LOG).read())
     assert [each["step"] for each in facts] == [20, 40, 60]
     assert [each["phase_fraction"] for each in facts] == pytest.approx([1 / 3, 2 / 3, 1], abs=1e-3)
     assert facts[0]["seconds_left"] > 0 and facts[-1]["seconds_left"] == 0.0
@@ -156,7 +156,7 @@ def test_killed_again_and_again_it_still_arrives(cases: Path, cache: Path, tmp_p
     Trainer(config, out, cache).run()
     assert load_checkpoint(out / CHECKPOINT)["progress"]["total_steps"] == 30
     assert {p.name for p in out.iterdir()} == {CHECKPOINT, WEIGHTS, LOG}
-    assert [each["event"] for each in read_log(out / LOG)].count("resume") == 2
+    assert [each["event"] for each in LogTail(out / LOG).read()].count("resume") == 2
 
 
 def test_what_a_kill_left_half_written_is_removed(

@@ -13,7 +13,7 @@ import torch
 from flare_core.errors import InputError
 from flare_core.train.checkpoint import load_checkpoint
 from flare_core.train.config import TrainConfig
-from flare_core.train.log import read_log
+from flare_core.train.log import LogTail
 from flare_core.train.loop import CHECKPOINT, LOG, WEIGHTS, Trainer, _require_even
 from flare_core.train.processes import ALONE, Processes, join
 from tiny_training import NETWORK, make_cases, tiny_config, write_config
@@ -64,7 +64,7 @@ def test_two_processes_arrive_at_the_weights_of_one(cache: Path, tmp_path: Path)
     for part in ("network", "ema", "strategy"):
         assert far_apart(one[part], two[part]) < 2e-5
     assert far_apart(one["network"], start) > 5e-3
-    scores = [read_log(tmp_path / name / LOG)[-1]["dsc"] for name in ("alone", "run")]
+    scores = [LogTail(tmp_path / name / LOG).read()[-1]["dsc"] for name in ("alone", "run")]
     assert scores[0] == pytest.approx(scores[1], abs=0.01) and len(scores[0]) == 2
     assert {p.name for p in (tmp_path / "run").iterdir()} == {CHECKPOINT, WEIGHTS, LOG}
 

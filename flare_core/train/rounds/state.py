@@ -207,9 +207,13 @@ class RunFolder:
 
     def round(self, number: int) -> RoundFolder:
         """Return a round's folder, making it."""
-        folder = RoundFolder(self.path / f"round-{number:02d}", number)
+        folder = self.seen_round(number)
         ensure_folder(folder.predictions)
         return folder
+
+    def seen_round(self, number: int) -> RoundFolder:
+        """Return a round's folder for somebody who only looks; it need not be there."""
+        return RoundFolder(self.path / f"round-{number:02d}", number)
 
     @property
     def cache(self) -> Path:

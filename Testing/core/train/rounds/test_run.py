@@ -20,10 +20,9 @@ from flare_core.home import open_home
 from flare_core.imaging.files import read_labels, write_labels
 from flare_core.models.in_use import model_in_use, read_in_use, roll_back
 from flare_core.models.package import load_package, read_weights, write_package
-from flare_core.train.rounds.next import next_of_run
 from flare_core.train.rounds.run import run_rounds, start_rounds
 from flare_core.train.rounds.state import STEPS, RunFolder
-from flare_core.train.rounds.status import run_status
+from flare_core.train.rounds.status import next_of_run, run_status
 from rounds_world import HELD_OUT, LABELLED, UNLABELLED, make_store, scan, settings, student
 from tiny_training import tiny_config
 
