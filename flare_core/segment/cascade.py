@@ -203,9 +203,13 @@ def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Fo
         found.evidence.update(more.evidence)
     if not found.organs.array.any():
         raise nothing_found(ORGANS)
-    if stages.lesions is None:
-        return found
-    return add_lesions(image, found, stages.lesions, plan, notify)
+    if stages.lesions is not None:
+        return add_lesions(image, found, stages.lesions, plan, notify)
+    if LESION in stages.known:  # a channel beside the organs', as FLARE23's models have it
+        mask = found.organs.array == LESION.id
+        organs = np.where(mask, np.uint8(0), found.organs.array)
+        return replace(found, organs=image.with_array(organs), lesions=image.with_array(mask))
+    return found
 
 
 def organ_region(
@@ -287,10 +291,14 @@ def _organs_found(
 ) -> Found:
     """Return what one organ stage finds, on the grid of `image`."""
     folds = _fold_scores(image, stage, region, plan, notify) if plan.keep_scores else ()
-    scores = mean_scores(folds) if folds else run_organs(image, stage, region, plan, notify)
+    if folds:
+        scores = mean_scores(folds)
+        rough = scores.labels()
+    else:
+        scores, rough = run_organs(image, stage, region, plan, notify)
     step = labels_step(stage)
     notify(step, 0.0)
-    evidence = evidence_of(scores)
+    evidence = evidence_of(scores, rough)
     labels = scores.labels_on(image.geometry)
     notify(step, 1.0)
     return Found(labels, evidence=evidence, folds=folds)
@@ -308,7 +316,7 @@ def _fold_scores(
 ) -> tuple[Scores, ...]:
     """Return each fold's scores on one grid; a single fold costs one run, n folds n + 1."""
     first, *others = (replace(stage, networks=(one,)) for one in stage.networks)
-    found = run_organs(image, first, region, plan, notify)
+    found, _ = run_organs(image, first, region, plan, notify)
     if not others:
         return (found,)
     region = box_of_world(Box.of_shape(found.geometry.shape), found.geometry, image.geometry)
@@ -320,8 +328,10 @@ def _fold_scores(
 
 def run_organs(
     image: Volume, stage: LoadedStage, region: Box, plan: Plan, notify: Notify
-) -> Scores:
-    """Return the organ stage's scores in a box that cuts no wanted organ, or after `MOST_GROWTHS`.
+) -> tuple[Scores, Volume]:
+    """Return the organ stage's scores, and the labels on its own grid.
+
+    The box cuts no wanted organ, or it has grown `MOST_GROWTHS` times.
 
     Parameters
     ----------
@@ -329,15 +339,15 @@ def run_organs(
         Where to look first, voxels of `image`.
     """
     told = _share_of(stage.card.name, notify)
-    scores = run_stage(stage, image, region, step=plan.step, notify=told)
-    for _ in range(MOST_GROWTHS):
-        wider = _grown_where_cut(scores, ids_in_box(plan.organs), region, image.geometry)
-        if wider == region:
+    for growths in range(MOST_GROWTHS + 1):
+        scores = run_stage(stage, image, region, step=plan.step, notify=told)
+        labels = scores.labels()
+        wider = _grown_where_cut(labels, ids_in_box(plan.organs), region, image.geometry)
+        if wider == region or growths == MOST_GROWTHS:
             break
         region = wider
         del scores  # its memory is wanted for the next
-        scores = run_stage(stage, image, region, step=plan.step, notify=told)
-    return scores
+    return scores, labels
 
 
 def add_lesions(
@@ -504,12 +514,11 @@ def _at_least(first: int, last: int, length: int, count: int) -> tuple[int, int]
     return first, first + length
 
 
-def _grown_where_cut(scores: Scores, ids: Sequence[int], region: Box, geometry: Geometry) -> Box:
+def _grown_where_cut(labels: Volume, ids: Sequence[int], region: Box, geometry: Geometry) -> Box:
     """Return the region with each face moved outwards where an organ of `ids` touches it.
 
     A face at the scan's edge cannot move.
     """
-    labels = scores.labels()
     wanted = np.isin(labels.array, ids)
     start, stop = list(region.start), list(region.stop)
     for axis in range(3):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flare_core.anatomy.organs import ALL_TARGETS, Organ, organ, parse_organs
+from flare_core.anatomy.organs import ALL_TARGETS, LESION, Organ, organ, parse_organs
 from flare_core.errors import InputError, NothingFound
 from flare_core.home import open_home
 from flare_core.imaging.checks import check_ct
@@ -160,7 +160,7 @@ def segment_ct(
     found = _wanted_labels(image, ready, settings, clock)
     clock.notify("statistics", 0.0)
     lesions = None
-    if found.pieces is not None:
+    if found.pieces is not None and LESION in ready.organs:
         lesions = list_lesions(image, found.labels, found.pieces, found.lesion_probability)
     labels = _only(found.labels, ready.organs)
     rows = organ_statistics(image, labels, ready.organs, whole=found.whole, evidence=found.evidence)

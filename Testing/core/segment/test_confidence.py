@@ -8,52 +8,61 @@ import numpy as np
 import pytest
 import torch
 
-from flare_core.anatomy.organs import organ
+from flare_core.anatomy.organs import ORGANS, organ
 from flare_core.imaging.geometry import Geometry
-from flare_core.segment.confidence import Evidence, evidence_of, expected_dsc, outermost
+from flare_core.segment import confidence
+from flare_core.segment.confidence import Evidence, evidence_of, expected_dsc
 from flare_core.segment.stage import Scores
 from stub_models import ORGANS as CARD
 
-GRID = Geometry((6, 12, 12), (4.0, 3.0, 3.0))
+GRID = Geometry((20, 30, 30), (4.0, 3.0, 3.0))
+LIVER = slice(6, 14), slice(8, 22), slice(8, 22)
+BESIDE = slice(6, 14), slice(8, 22), slice(22, 26)
 
 
-def scores(inside: float, rim: float) -> Scores:
-    """A liver of 4 x 6 x 6 voxels: this probability deep inside, that one in its outer layer."""
-    p = np.full((3, *GRID.shape), 1e-6, np.float32)
-    p[0] = 1 - 2e-6
-    for place, value in (
-        ((slice(1, 5), slice(3, 9), slice(3, 9)), rim),
-        ((slice(2, 4), slice(4, 8), slice(4, 8)), inside),
-    ):
-        p[1][place], p[0][place] = value, 1 - value - 1e-6
-    return Scores(torch.from_numpy(p).log(), GRID, CARD)
+def scores(inside: float, beside: float = 0.0, grid: Geometry = GRID) -> Scores:
+    """A liver with this probability, and a slab beside it that is less likely one."""
+    p = np.full((3, *grid.shape), 1e-9, np.float32)
+    p[1][BESIDE] = beside
+    p[1][LIVER] = inside
+    p[0] = 1 - p[1] - p[2]
+    return Scores(torch.from_numpy(p.clip(1e-9, 1)).log(), grid, CARD)
 
 
-def test_evidence_tells_inside_from_rim() -> None:
-    found = evidence_of(scores(0.99, 0.6))
+def test_the_overlap_to_expect_is_that_of_the_probabilities() -> None:
+    found = evidence_of(scores(0.9, 0.3))
     assert set(found) == {"liver"}  # no voxel is the spleen's
-    liver = found["liver"]
-    deep, all_ = 2 * 4 * 4, 4 * 6 * 6
-    assert liver.volume_ml == pytest.approx(all_ * 0.036)
-    assert liver.inside == pytest.approx((0.99 * deep + 0.6 * (all_ - deep)) / all_, abs=1e-3)
-    assert liver.rim == pytest.approx(0.6, abs=1e-3)
-    assert liver.bits == pytest.approx(-(0.6 * math.log2(0.6) + 0.4 * math.log2(0.4)), abs=1e-3)
+    inside, beside = 8 * 14 * 14, 8 * 14 * 4
+    assert found["liver"].volume_ml == pytest.approx(inside * 0.036)
+    assert found["liver"].inside == pytest.approx(0.9, abs=1e-4)
+    expected = 2 * 0.9 * inside / (inside + 0.9 * inside + 0.3 * beside)
+    assert found["liver"].overlap == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_outermost_layer_looks_through_faces_only() -> None:
-    labels = np.zeros((3, 3, 3), np.uint8)
-    labels[1, 1, 1] = 1
-    found = outermost(labels)
-    assert np.count_nonzero(found) == 7 and found[1, 1, 1] and not found[0, 0, 0]
+def test_a_thinned_look_gives_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = evidence_of(scores(0.8, 0.4))["liver"]
+    monkeypatch.setattr(confidence, "SAMPLE", 1500)
+    thin = evidence_of(scores(0.8, 0.4))["liver"]
+    assert thin.overlap == pytest.approx(exact.overlap, abs=0.03)
+    assert thin.volume_ml == exact.volume_ml
+    monkeypatch.setattr(confidence, "SAMPLE", 2)
+    assert evidence_of(scores(0.8))["liver"].inside == pytest.approx(0.8, abs=1e-3)
+
+
+def test_certain_labels_are_expected_to_be_right() -> None:
+    assert evidence_of(scores(1.0))["liver"].overlap == pytest.approx(1.0, abs=1e-4)
 
 
 def test_without_evidence_nothing_is_expected() -> None:
     assert math.isnan(expected_dsc(organ("liver"), None, {}))
 
 
-def test_more_certain_is_more_trusted() -> None:
-    values = {"volume": 1400.0, "components": 1.0, "outside_range": 0.0}
-    sure = Evidence(1400.0, 0.99, 0.9, 0.3)
-    unsure = Evidence(1400.0, 0.75, 0.6, 0.9)
-    low, high = (expected_dsc(organ("liver"), each, values) for each in (unsure, sure))
-    assert 0 <= low < high <= 1
+@pytest.mark.parametrize("target", ORGANS)
+def test_more_certain_is_more_trusted_and_never_beyond_0_and_1(target: object) -> None:
+    values = {"volume": 100.0, "components": 1.0, "outside_range": 0.0}
+    steps = [
+        expected_dsc(target, Evidence(100.0, overlap, overlap), values)  # type: ignore[arg-type]
+        for overlap in (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
+    ]
+    assert steps == sorted(steps) and steps[0] >= 0 and steps[-1] <= 1
+    assert steps[1] < confidence.LOW < steps[-1]

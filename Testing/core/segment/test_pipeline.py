@@ -207,6 +207,24 @@ def test_a_lesion_knows_its_organ_though_only_lesions_were_asked_for(lesion_mode
     assert set(np.unique(found.labels.array)) == {0, LESION.id}
 
 
+def test_a_model_of_organs_and_lesions_in_one_network_keeps_them_apart_too(tmp_path: Path) -> None:
+    labels = ("background", "liver", "spleen", "lesion")
+    network = replace(ORGAN_CARD.network, output_channels=4)
+    card = replace(ORGAN_CARD, labels=labels, network=network, spacing_mm=(2.0, 2.0, 2.0))
+    package = stub_package(tmp_path / "one", (LOCALISER, card))
+    spot = ((80, 60, 50), (100, 80, 70))
+    blocks = {"liver": LIVER, "spleen": SPLEEN, "lesion": spot}
+    image, _ = scene((2.0, 2.0, 2.0), blocks)
+    found = segment_ct(image, settings(package.folder))
+    assert found.lesions is not None
+    assert [(each.organ, each.within) for each in found.lesions] == [("liver", True)]
+    whole = np.prod([b - a for a, b in zip(*LIVER, strict=True)]) / 1000
+    assert volume_ml(found, "liver") == pytest.approx(whole, rel=0.05)
+    organs = segment_ct(image, settings(package.folder, organs=("liver",)))
+    assert organs.lesions is None and set(np.unique(organs.labels.array)) == {0, LIVER_ID}
+    assert volume_ml(organs, "liver") == pytest.approx(whole, rel=0.05)
+
+
 def test_lesions_nobody_looked_for_are_not_said_to_be_absent(
     lesion_model: Path, model: Path
 ) -> None:

@@ -274,7 +274,7 @@ def test_an_organ_is_measured_with_its_lesions_and_its_volume_without_stands_bes
 
 @pytest.mark.parametrize(("inside", "wrong"), [(0.99, False), (0.3, True)])
 def test_what_is_probably_wrong_is_marked(inside, wrong):
-    evidence = {"spleen": Evidence(0.03, inside, inside, 0.5)}
+    evidence = {"spleen": Evidence(0.03, inside, inside)}
     rows = organ_statistics(*scan(), [SPLEEN], evidence=evidence)
     (row,) = (row for row in rows if row.measure == "confidence")
     assert 0 <= row.value <= 1 and (row.note == PROBABLY_WRONG) == wrong

@@ -19,11 +19,17 @@ from flare_core.anatomy.organs import Organ
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry, Index
 from flare_core.imaging.volume import Volume
-from flare_core.report.case.field_of_view import field_of_view
 from flare_core.report.case.legend import legend_lines
 from flare_core.report.case.panel import AXIAL, CORONAL, SAGITTAL, Pixels, Plane, Scene
 from flare_core.report.case.sheet import Heading, draw_sheet
-from flare_core.report.case.survey import Survey, axial_planes, findings, long_planes, survey
+from flare_core.report.case.survey import (
+    Survey,
+    axial_planes,
+    field_of_view,
+    findings,
+    long_planes,
+    survey,
+)
 from flare_core.segment.lesion_list import Lesion
 
 AXIAL_PANELS = 12
@@ -127,7 +133,8 @@ def _choose(counted: Survey, wanted: Sequence[int]) -> list[Plane]:
 
 def _voxel(lesion: Lesion, geometry: Geometry) -> Index:
     """Return the voxel in which a lesion's longest diameter has its middle."""
-    z, y, x = (round(float(at)) for at in geometry.lps_to_voxel(lesion.centre_lps_mm))
+    there = zip(geometry.lps_to_voxel(lesion.centre_lps_mm), geometry.shape, strict=True)
+    z, y, x = (min(max(0, round(float(at))), n - 1) for at, n in there)
     return z, y, x
 
 

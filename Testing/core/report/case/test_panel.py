@@ -119,4 +119,4 @@ def test_lesions_are_numbered_where_they_are_longest():
     assert scene.tags(Plane(AXIAL, 2), (200, 400)) == []  # nor its initials
     assert scene.tags(Plane(CORONAL, 19), (200, 400)) == []
     plain = Scene.of(image, volume, [organ("lesion")])
-    assert [text for text, _, _ in plain.tags(Plane(AXIAL, 3), (200, 400))] == ["L"]
+    assert [text for text, _, _ in plain.tags(Plane(AXIAL, 3), (200, 400))] == ["Le"]
