@@ -48,6 +48,11 @@ def forget_library() -> None:
         del sys.modules[name]
 
 
+def remove_left_behind() -> None:
+    """Remove a patient's scan that a killed Slicer has left in its temporary folder."""
+    library("run.temporary_folder").sweep_in_background()
+
+
 def __getattr__(name: str) -> Any:
     """Provide `FLARESegLogic` without importing the library when Slicer looks for modules."""
     if name == "FLARESegLogic":
@@ -75,6 +80,7 @@ class FLARESeg(ScriptedLoadableModule):
             "data each model learned from are named in its card: rest the pointer on the model. "
             "To cite FLARESeg, see the file CITATION.cff. Licence: Apache-2.0."
         )
+        slicer.app.connect("startupCompleted()", remove_left_behind)
 
 
 class FLARESegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
