@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,14 +188,18 @@ def store_submission(folder: str | Path, submission: Submission) -> LabelVersion
     InputError
         If the store refuses it, or the folder cannot be written.
     """
-    with (
-        open_store(folder, create=True) as store,
-        tempfile.TemporaryDirectory(prefix="flareseg-") as scratch,
-    ):
-        record = _known_case(store, submission) or _new_case(store, submission, Path(scratch))
-        labels = Path(scratch) / "labels.nii.gz"
-        write_labels(labels, _only(submission.labels, submission.reviewed), like=record.image)
-        return store.add_labels(record.name, labels, _facts(submission, record.latest))
+    with open_store(folder, create=True) as store:
+        store.refuse_if_read_only()
+        with store.scratch() as scratch:  # in the store, which removes what a killed process left
+            return _store(store, submission, scratch)
+
+
+def _store(store: CaseStore, submission: Submission, scratch: Path) -> LabelVersion:
+    """Write a submission into an open store, through files in `scratch`."""
+    record = _known_case(store, submission) or _new_case(store, submission, scratch)
+    labels = scratch / "labels.nii.gz"
+    write_labels(labels, _only(submission.labels, submission.reviewed), like=record.image)
+    return store.add_labels(record.name, labels, _facts(submission, record.latest))
 
 
 def remember_submission(

@@ -7,7 +7,6 @@ model that made them; reviewed ones are an expert's or corrected, as FLARESeg's 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,19 +131,22 @@ def store_addition(folder: Path, addition: Addition | Submission) -> Stored:
     if isinstance(addition, Submission):
         version = store_submission(folder, addition)
         return Stored(version.case, version.number == 1, version.number)
-    with (
-        open_store(folder, create=True) as store,
-        tempfile.TemporaryDirectory(prefix="flaretrain-") as scratch,
-    ):
-        image = Path(scratch) / "image.nii.gz"
-        write_volume(image, addition.image.with_array(compact(addition.image.array)))
-        there = store.case_of_image(image)
-        record = there or _new_case(store, image, addition)
-        if addition.labels is None:
-            return Stored(record.name, there is None, None)
-        labels = Path(scratch) / "labels.nii.gz"
-        write_labels(labels, addition.labels, like=record.image)
-        number = store.add_labels(record.name, labels, _facts(addition)).number
+    with open_store(folder, create=True) as store:
+        store.refuse_if_read_only()
+        with store.scratch() as scratch:  # in the store, which removes what a killed process left
+            return _store(store, addition, scratch)
+
+
+def _store(store: CaseStore, addition: Addition, scratch: Path) -> Stored:
+    """Write an addition into an open store, through files in `scratch`."""
+    image, labels = scratch / "image.nii.gz", scratch / "labels.nii.gz"
+    write_volume(image, addition.image.with_array(compact(addition.image.array)))
+    there = store.case_of_image(image)
+    record = there or _new_case(store, image, addition)
+    if addition.labels is None:
+        return Stored(record.name, there is None, None)
+    write_labels(labels, addition.labels, like=record.image)
+    number = store.add_labels(record.name, labels, _facts(addition)).number
     return Stored(record.name, there is None, number)
 
 
