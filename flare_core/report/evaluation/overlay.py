@@ -17,10 +17,9 @@ from flare_core.anatomy.organs import ORGANS, Organ
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box
 from flare_core.imaging.volume import Volume
-from flare_core.report.case.field_of_view import field_of_view
 from flare_core.report.case.lettering import GREY, WHITE, shortened, write
 from flare_core.report.case.panel import AXIAL, CORONAL, EDGES, Pixels, Plane, Scene
-from flare_core.report.case.survey import axial_planes, long_planes, survey
+from flare_core.report.case.survey import axial_planes, field_of_view, long_planes, survey
 
 Labels = npt.NDArray[np.uint8]
 
