@@ -213,6 +213,7 @@ def _nifti_geometry(path: Path, header: nifti.Header) -> Geometry:
     """
     if not all(np.isfinite(p) and p > 0 for p in header.pixdim_mm):
         check_grid(str(path), header.shape, header.pixdim_mm)
+    _check_forms(path, header.fields)
     sform_counts = header.fields["sform_code"] == 1 or (
         header.fields["sform_code"] > 0 and header.fields["qform_code"] == 0
     )
@@ -233,6 +234,19 @@ def _nifti_geometry(path: Path, header: nifti.Header) -> Geometry:
     except RuntimeError:  # ITK's word for axes that are sheared even a little
         return _straightened(path, header, steps)
     return _geometry(path, reader, header.shape)
+
+
+def _check_forms(path: Path, fields: np.void) -> None:
+    """Refuse a place that is no number before ITK sees it: it would look for its axes for ever."""
+    forms = (("qform", ("quatern", "qoffset")), ("sform", ("srow",)))
+    for form, names in forms:
+        if fields[f"{form}_code"] > 0 and not all(np.isfinite(fields[n]).all() for n in names):
+            raise InputError(
+                str(path),
+                f"a header whose {form} holds NaN or infinity",
+                "numbers that say where the voxels are",
+                "Convert the original DICOM again, or correct the header.",
+            )
 
 
 def _straightened(path: Path, header: nifti.Header, steps: npt.NDArray[np.float64]) -> Geometry:

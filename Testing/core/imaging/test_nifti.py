@@ -312,3 +312,21 @@ def test_wide_voxels_are_never_in_memory_together(tmp_path: Path, kind: str) -> 
     assert volume.array.dtype == np.int16
     assert np.array_equal(volume.array, array)
     assert peak < 2 * array.size + 6e6
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", ["srow", "quatern", "qoffset"])
+def test_a_place_that_is_no_number_is_refused_before_itk_looks(
+    tmp_path: Path, place: str, value: float
+) -> None:
+    """With an infinite sform ITK looks for the axes and never ends."""
+    path = written(tmp_path / "a.nii")
+    data = np.frombuffer(path.read_bytes(), nifti.FIELDS, 1).copy()
+    data[0][place].flat[-1] = value
+    path.write_bytes(data.tobytes() + path.read_bytes()[348:])
+    for use in (files.read_geometry, files.read_volume):
+        with pytest.raises(InputError, match="form holds NaN or infinity"):
+            use(path)
+    data[0]["sform_code" if place == "srow" else "qform_code"] = 0  # a form that nobody looks at
+    path.write_bytes(data.tobytes() + path.read_bytes()[348:])
+    assert files.read_geometry(path).shape == SHAPE
