@@ -41,6 +41,9 @@ class LabelScheme:
     partial: bool = False
     """Whether a file may annotate only some of `annotated` (then the case says which)."""
 
+    partly: tuple[str, ...] = ()
+    """Organs of which a file may label only some, such as the main one of several lesions."""
+
     def number_of(self, key: str) -> int | None:
         """Return the label value that covers organ `key`, or None.
 
@@ -202,6 +205,7 @@ FLARE24_TASK1 = LabelScheme(
     annotated=(LESION.key,),
     highest=1,
     partial=True,
+    partly=(LESION.key,),
 )
 
 TOTALSEGMENTATOR = LabelScheme(

@@ -57,10 +57,13 @@ class Case:
     """Second most likely organ of each voxel and its share (see `datasets.soft_map`)."""
     absent: tuple[str, ...] = ()
     """Organs among `annotated` that are known not to be in the scan."""
+    partly: tuple[str, ...] = ()
+    """Organs among `annotated` of which the scan may show more than is labelled (FLARE24's task 1:
+    one lesion of several). Far from what is labelled, 0 means "who knows"."""
 
     def __post_init__(self) -> None:
         """Check weight and organ names, and fill in the patient."""
-        for name in ("annotated", "absent"):
+        for name in ("annotated", "absent", "partly"):
             object.__setattr__(self, name, tuple(organ(key).key for key in getattr(self, name)))
         if not self.patient:
             object.__setattr__(self, "patient", self.name)
@@ -153,6 +156,7 @@ def _case_of_row(row: dict[str, Any], base: Path) -> Case:
         base / row["before"] if row.get("before") else None,
         base / row["soft"] if row.get("soft") else None,
         tuple(row.get("absent", ())),
+        tuple(row.get("partly", ())),
     )
 
 
@@ -160,6 +164,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "name": (str,), "image": (str,), "labels": (str, type(None)), "before": (str, type(None)),
     "soft": (str, type(None)), "patient": (str, int, float), "source": (str, int, float),
     "kind": (str,), "weight": (int, float), "annotated": (list,), "absent": (list,),
+    "partly": (list,),
 }  # fmt: skip
 """What may stand in a row of a list or table of cases; other fields are passed over."""
 
@@ -266,4 +271,5 @@ def _case_of_file(scan: Path, root: Path, table: dict[str, dict[str, Any]], sour
         tuple(row.get("annotated", ALL_ORGANS)),
         str(row.get("patient", name)),
         source,
+        partly=tuple(row.get("partly", ())),
     )

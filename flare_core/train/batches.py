@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from flare_core.anatomy.organs import LESION
+from flare_core.datasets.augment.anatomy import grown
 from flare_core.datasets.augment.patch import Cut, Tumours, cut_patch
 from flare_core.datasets.augment.places import looked_up
 from flare_core.datasets.cache import Sample
+from flare_core.datasets.case import Case
 from flare_core.datasets.lesions.mix import LesionMix
 from flare_core.datasets.sampling import PatchSampler
 from flare_core.datasets.soft_map import SURE
@@ -143,7 +145,7 @@ class PatchSource:
         tumours = self.tumours if self._adds_tumours(keys, random) else None
         settings = self.config.augmentation
         cut = cut_patch(draw, self.phase.patch, settings, random, self.device, tumours=tumours)
-        return self._patch(cut, keys)
+        return self._patch(cut, draw.sample.case)
 
     def _adds_tumours(self, keys: Sequence[str], random: np.random.Generator) -> bool:
         """Draw whether a patch gets synthetic tumours: only where real ones would be labelled."""
@@ -151,9 +153,9 @@ class PatchSource:
         known = LESION.key in keys or not self.tumours.marked
         return bool(share) and known and random.random() < share
 
-    def _patch(self, cut: Cut, keys: Sequence[str]) -> Patch:
+    def _patch(self, cut: Cut, case: Case) -> Patch:
         """Normalise the image and turn organ ids into channels."""
-        known = {k: c for k, c in self.classes.items() if k in keys}
+        known = {k: c for k, c in self.classes.items() if k in case.annotated}
         table = torch.from_numpy(channel_table(known)).to(self.device)
         second, share = self._soft(cut, table)
         return Patch(
@@ -161,7 +163,7 @@ class PatchSource:
             looked_up(table, cut.labels),
             (True, *(key in known for key in self.classes)),
             self._normalised(cut.plain),
-            self._weights(cut),
+            self._weights(cut, case),
             second,
             share,
         )
@@ -170,11 +172,12 @@ class PatchSource:
         n = self.config.normalisation
         return image.clamp_(n.lower_hu, n.upper_hu).sub_(n.mean).div_(n.std)
 
-    def _weights(self, cut: Cut) -> Tensor | None:
+    def _weights(self, cut: Cut, case: Case) -> Tensor | None:
         """Return what each voxel counts, or None if all count alike.
 
         A lesion lies in an organ: to a network that does not know lesions, its voxels are neither
-        background nor, for sure, that organ, so they are left out.
+        background nor, for sure, that organ, so they are left out. To one that does, voxels far
+        from a labelled lesion are left out where others may be unlabelled.
         """
         weights = None
         if cut.edited is not None and self.config.edited_weight != 1:
@@ -184,6 +187,12 @@ class PatchSource:
             if bool(lesion.any()):
                 weights = torch.ones_like(cut.image) if weights is None else weights
                 weights = weights.masked_fill(lesion, 0.0)
+        elif LESION.key in case.partly:
+            near = grown(
+                cut.labels == LESION.id, self.config.partial_reach_mm, self.phase.spacing_mm
+            )
+            weights = torch.ones_like(cut.image) if weights is None else weights
+            weights = weights.masked_fill(~near, 0.0)
         return weights
 
     def _soft(self, cut: Cut, table: Tensor) -> tuple[Tensor | None, Tensor | None]:

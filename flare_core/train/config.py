@@ -111,6 +111,10 @@ class TrainConfig:
     """Share of class-centred patches; the rest lie anywhere."""
     focal_gamma: float = 0.0
     """0: Dice + cross entropy. Above: Dice + focal loss (FLARE23's winner: 2)."""
+    partial_reach_mm: float = 40.0
+    """In a case whose lesions are labelled only in part (`Case.partly`), voxels farther than this
+    from a labelled one count in no term: what nobody labelled there is not punished. Complete cases
+    and phantoms teach what else is no lesion."""
     class_balance: float = 0.5
     """Voxels of a class weigh its frequency in the patch to the power of minus this, in the
     point-wise loss; 0 is no weight. Without it a short training never begins with small organs."""
@@ -184,6 +188,7 @@ class TrainConfig:
             "validation_scans": (0, math.inf),
             "checkpoint_minutes": (0, math.inf),
             "class_balance": (0, 1),
+            "partial_reach_mm": (0, math.inf),
         }
         for name, (low, high) in limits.items():
             came = getattr(self, name)

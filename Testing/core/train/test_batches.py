@@ -15,6 +15,7 @@ from flare_core.datasets.lesions.settings import LesionSettings
 from flare_core.models.card import Normalisation
 from flare_core.train.batches import Patch, PatchSource, channels_of
 from flare_core.train.config import Phase, TrainConfig
+from flare_core.train.losses import segmentation_loss
 from flare_core.train.processes import Processes
 from tiny_training import NETWORK, tiny_config
 
@@ -234,3 +235,61 @@ def test_no_tumour_is_painted_where_real_ones_are_not_labelled() -> None:
     config = still(organs=("lesion",), network=network, synthetic_share=1.0, synthetic=TUMOURS)
     (patch,) = PatchSource(config, phase, [which], (0, 0), CPU).draw()
     assert not bool((patch.classes == 1).any()) and patch.unlabelled
+
+
+LESION_ID = organ("lesion").id
+
+
+def partly(labels: np.ndarray, case: Case) -> Patch:
+    """A patch of a scan with these labels, for a network of lesions."""
+    config = still(organs=("lesion",), network=replace(NETWORK, output_channels=2))
+    config = replace(config, partial_reach_mm=10.0)
+    made = sample_of_arrays(case, np.zeros(labels.shape, np.int16), labels, PHASE.spacing_mm)
+    (patch,) = draw(config, made)
+    return patch
+
+
+def lesion_case(**changes: object) -> Case:
+    return replace(Case("one", Path("one.nii.gz"), annotated=("lesion",)), **changes)
+
+
+def test_far_from_a_labelled_lesion_a_partly_labelled_scan_says_nothing() -> None:
+    labels = np.zeros(PHASE.patch, np.uint8)
+    labels[3:5, 4:6, 4:6] = LESION_ID
+    complete, partial = (
+        partly(labels, lesion_case()),
+        partly(labels, lesion_case(partly=("lesion",))),
+    )
+    assert complete.weights is None and partial.weights is not None
+    kept = partial.weights[0, 0].bool().numpy()
+    assert kept[3:5, 4:6, 4:6].all()
+    assert kept[1, 4, 4] and not kept[0, 4, 4]  # 10 mm are two slices of 5 mm
+    assert kept[3, 4, 7] and not kept[3, 4, 9]
+    assert set(partial.weights.unique().tolist()) == {0.0, 1.0}
+
+
+def test_an_unlabelled_lesion_far_away_is_not_punished_and_a_false_one_nearby_is() -> None:
+    labels = np.zeros(PHASE.patch, np.uint8)
+    labels[1:3, 2:4, 2:4] = LESION_ID
+    patch = partly(labels, lesion_case(partly=("lesion",)))
+
+    def loss_where(z: int) -> float:
+        """The loss of a network that also sees a lesion in slice z."""
+        logits = torch.zeros(1, 2, *PHASE.patch)
+        logits[:, 1] = torch.where(patch.classes[:, 0] == 1, 8.0, -8.0)
+        logits[:, 1, z, 2:4, 2:4] = 8.0
+        loss = segmentation_loss(logits, patch.classes, patch.annotated, weights=patch.weights)
+        return float(loss)
+
+    right = loss_where(1)
+    assert loss_where(12) == pytest.approx(right)  # nobody labelled there
+    assert loss_where(3) > right + 0.05
+
+
+def test_a_patch_without_any_labelled_lesion_of_such_a_scan_teaches_nothing() -> None:
+    patch = partly(np.zeros(PHASE.patch, np.uint8), lesion_case(partly=("lesion",)))
+    assert patch.weights is not None and not patch.weights.any()
+    logits = torch.zeros(1, 2, *PHASE.patch, requires_grad=True)
+    loss = segmentation_loss(logits, patch.classes, patch.annotated, weights=patch.weights)
+    loss.backward()
+    assert loss.item() == 0 and logits.grad is not None and not logits.grad.any()

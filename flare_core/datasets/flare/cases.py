@@ -73,6 +73,7 @@ def _case(
         numbers.annotated if known else (),
         patient_of(name),
         source,
+        partly=numbers.partly if labels is not None else (),
         scheme=numbers.key,
         subset=part.key,
         lesion_free=part.lesion_free,
