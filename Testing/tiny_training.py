@@ -13,7 +13,8 @@ from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.models.card import NetworkSpec, Normalisation
-from flare_core.train.config import Phase, TrainConfig, config_text
+from flare_core.train.config import Phase, TrainConfig
+from flare_core.train.config_file import config_text
 
 ORGANS = ("liver", "spleen")
 SHAPE = (20, 36, 40)

@@ -75,7 +75,7 @@ def parse() -> argparse.Namespace:
 
 def settings(arguments: argparse.Namespace, precision: str) -> Any:
     """Return CONFIG with its last phase alone, on phantoms alone."""
-    from flare_core.train.config import load_config
+    from flare_core.train.config_file import load_config
 
     config = load_config(arguments.config)
     phase = config.phases[-1]
@@ -139,13 +139,13 @@ def made_alone(source: Any, device: str) -> float:
 def steps(trainer: Any, source: Any, count: int, device: str) -> list[tuple[float, float, float]]:
     """Take steps; return (seconds waited, seconds computed, loss) of those that count."""
     rows = []
-    trainer.lesson.train()
+    trainer.training_step.train()
     for _ in range(UNCOUNTED + count):
         start = time.perf_counter()
         batch = source.draw()
         synchronise(device)
         drawn = time.perf_counter()
-        loss = trainer.step(batch, 1e-3)
+        loss = trainer.optimiser_step(batch, 1e-3)
         synchronise(device)
         rows.append((drawn - start, time.perf_counter() - drawn, loss))
     return rows[UNCOUNTED:]

@@ -22,7 +22,7 @@ from FLARETrainLib.run.watch import RunFiles
 from flare_core.errors import InputError
 from flare_core.home import open_home
 from flare_core.models.in_use import put_in_use
-from flare_core.train.config import load_config
+from flare_core.train.config_file import load_config
 
 SECONDS = 240
 

@@ -22,7 +22,7 @@ from flare_core.home import open_home
 from flare_core.models.card import CATALOGUE, ModelCard
 from flare_core.models.package import read_card
 from flare_core.train import strategies
-from flare_core.train.config import load_config
+from flare_core.train.config_file import load_config
 from flare_core.train.rounds.settings import load_round_settings, with_budget
 
 

@@ -36,7 +36,8 @@ from flare_core.datasets.augment.patch import Augmentation
 from flare_core.models.card import ModelCard, TrainingSource
 from flare_core.models.package import load_package, read_weights, write_package
 from flare_core.models.stage_card import NetworkSpec, Normalisation, StageCard
-from flare_core.train.config import Phase, TrainConfig, config_text
+from flare_core.train.config import Phase, TrainConfig
+from flare_core.train.config_file import config_text
 from flare_core.train.loop import WEIGHTS
 
 HERE = Path(__file__).resolve().parent

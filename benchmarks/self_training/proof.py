@@ -40,7 +40,8 @@ from flare_core.errors import Cancelled
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.models.package import load_package, read_weights, write_package
 from flare_core.models.stage_card import NetworkSpec, Normalisation, WeightsFile
-from flare_core.train.config import Phase, TrainConfig, config_text
+from flare_core.train.config import Phase, TrainConfig
+from flare_core.train.config_file import config_text
 from flare_core.train.log import Facts, Report
 from flare_core.train.rounds.pseudo_labels import only
 from flare_core.train.rounds.run import run_rounds, start_rounds

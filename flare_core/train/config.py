@@ -1,10 +1,9 @@
-"""Every knob of a training run: unit, default, reason. One JSON file holds them all."""
+"""Every knob of a training run: unit, default, reason."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from flare_core.anatomy.organs import organ
@@ -12,9 +11,7 @@ from flare_core.datasets.augment.settings import Augmentation
 from flare_core.datasets.case import ALL_ORGANS
 from flare_core.datasets.lesions.settings import LesionSettings
 from flare_core.errors import InputError
-from flare_core.json_fields import decode, read_json_file, to_text
 from flare_core.models.stage_card import NetworkSpec, Normalisation
-from flare_core.train.strategies import build_strategy
 
 LEAST_DEPTH = 3
 """Least size of the coarsest feature map. On a CPU, oneDNN's bf16 weight gradient of a 3 x 3 x 3
@@ -147,7 +144,6 @@ class TrainConfig:
         """Refuse what cannot be trained."""
         self._check_channels()
         self._check_numbers()
-        self._check_strategy()
         _require(bool(self.phases), "phases", self.phases, "one or more")
         for phase in self.phases:
             self._check_patch(phase)
@@ -162,11 +158,6 @@ class TrainConfig:
         _require(came == channels, "network: output_channels", came, legal)
         keys = tuple(organ(key).key for key in self.centre_on)
         _require(keys == self.centre_on, "centre_on", self.centre_on, f"organ keys: {keys}")
-
-    def _check_strategy(self) -> None:
-        reads = build_strategy(self.strategy).uses_unlabelled
-        legal = f"none: strategy {self.strategy['kind']} learns nothing from bare scans"
-        _require(reads or not self.unlabelled, "unlabelled", self.unlabelled, legal)
 
     def _check_numbers(self) -> None:
         limits = {
@@ -206,44 +197,6 @@ class TrainConfig:
         _require(fits, "phases: patch", phase.patch, f"multiples of {divisor}")
         fits = min(n // d for n, d in pairs) >= LEAST_DEPTH
         _require(fits, "phases: patch", phase.patch, f"at least {LEAST_DEPTH} times {divisor}")
-
-
-def load_config(path: str | Path) -> TrainConfig:
-    """Read a configuration; its paths (`data`, `unlabelled`, `init_from`) are relative to the file.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, not JSON, or a field is unknown, missing or illegal.
-    """
-    file = Path(path)
-    value = read_json_file(
-        file,
-        argument="configuration",
-        legal="a JSON file with the fields of TrainConfig",
-        action="Check the path; benchmarks/default_model/ holds examples.",
-    )
-    if isinstance(value, dict):
-        _resolve_paths(value, file.parent)
-    return decode(TrainConfig, value, str(file))
-
-
-def config_text(config: TrainConfig) -> str:
-    """Return the configuration as JSON text."""
-    return to_text(config, config.name)
-
-
-def _resolve_paths(value: dict[str, object], folder: Path) -> None:
-    """Make the paths of a configuration absolute, in place; what is no path is refused later."""
-    for name in ("data", "unlabelled"):
-        places = value.get(name)
-        if isinstance(places, list):
-            value[name] = [
-                str((folder / each).resolve()) if isinstance(each, str) else each for each in places
-            ]
-    start = value.get("init_from")
-    if isinstance(start, str) and start:
-        value["init_from"] = str((folder / start).resolve())
 
 
 def _require(fits: bool, where: str, came: object, legal: str) -> None:

@@ -1,8 +1,8 @@
 """The training loop on one screen: `Trainer.run`. Run it with ``flare train``.
 
 Each phase: gather the scans at its voxel size (`samples`), then, step by step, draw patches
-(`batches`), take one optimiser step on the strategy's loss (`lesson`, `strategies`, `losses`) at
-the scheduled rate (`schedule`), move the running mean (`running_mean`), and now and then report
+(`batches`), take one optimiser step on the strategy's loss (`training_step`, `strategies`,
+`losses`) at the scheduled rate, move the running mean (`schedule`), and now and then report
 (`log`), validate and save.
 
 Under ``torchrun`` several processes do this together (`processes`): each takes its part of every
@@ -34,19 +34,20 @@ from flare_core.segment.runtime import choose_runtime
 from flare_core.segment.weights import fill
 from flare_core.train.batches import Patch, PatchSource, channels_of
 from flare_core.train.checkpoint import Progress, load_checkpoint, read_start, save_checkpoint
-from flare_core.train.config import Phase, TrainConfig, config_text
-from flare_core.train.lesson import Lesson
+from flare_core.train.config import Phase, TrainConfig
+from flare_core.train.config_file import config_text
 from flare_core.train.log import LOG, Facts, Report, RunLog
 from flare_core.train.processes import join
-from flare_core.train.running_mean import RunningMean
 from flare_core.train.samples import gather_samples
 from flare_core.train.schedule import (
+    RunningMean,
     learning_rate,
     phase_fraction,
     phase_seconds_left,
     run_seconds_left,
 )
-from flare_core.train.strategies import build_strategy
+from flare_core.train.strategies import strategy_of
+from flare_core.train.training_step import TrainingStep
 from flare_core.train.validation import mean_scores, score_samples
 
 CHECKPOINT = "checkpoint.pt"
@@ -79,8 +80,9 @@ class Trainer:
     Raises
     ------
     InputError
-        If the device is not to be had, the folder cannot be made, its checkpoint is damaged or
-        another network's, or a batch cannot be dealt out evenly to the processes.
+        If the strategy cannot be used, the device is not to be had, the folder cannot be made, its
+        checkpoint is damaged or another network's, or a batch cannot be dealt out evenly to the
+        processes.
     """
 
     def __init__(
@@ -93,16 +95,17 @@ class Trainer:
         asked: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config, self.folder, self.cache, self.asked = config, folder, cache, asked
+        strategy = strategy_of(config)
         self.runtime = choose_runtime(config.device, config.precision, config.threads)
         self.processes = join(self.runtime.device)
         _require_even(config.batch_size, self.processes.count)
         shared = 1 if config.threads else self.processes.neighbours  # the cores, among processes
         torch.set_num_threads(max(1, self.runtime.threads // shared))
         torch.manual_seed(config.seed)
-        self.lesson = Lesson(config, build_strategy(config.strategy), self.runtime)
+        self.training_step = TrainingStep(config, strategy, self.runtime)
         self.mean = RunningMean(config.network, config.ema_decay, self.runtime)
         self.optimiser = torch.optim.AdamW(
-            self.lesson.trained(), lr=1e-3, weight_decay=config.weight_decay
+            self.training_step.trained(), lr=1e-3, weight_decay=config.weight_decay
         )
         half = self.runtime.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.runtime.device, enabled=half)
@@ -111,12 +114,13 @@ class Trainer:
         _make_folder(folder)
         self.log = RunLog(folder / LOG, report) if self.processes.first else None
         self._start_or_resume()
-        self.parallel = self.lesson if self.processes.count == 1 else _averaging(self.lesson)
+        alone = self.processes.count == 1
+        self.parallel = self.training_step if alone else _averaging(self.training_step)
 
     @property
     def network(self) -> nn.Module:
         """The network that is trained and exported, without those of the strategy."""
-        return self.lesson.student
+        return self.training_step.student
 
     def run(self) -> dict[str, float]:
         """Train to the end of the last phase; return the last validation's DSC by organ."""
@@ -135,14 +139,14 @@ class Trainer:
 
     def _run_steps(self, phase: Phase, source: PatchSource, held_out: Sequence[Sample]) -> None:
         recent: deque[tuple[float, float]] = deque(maxlen=REPORT_EVERY)  # loss, seconds for data
-        self.lesson.train()
+        self.training_step.train()
         clock = saved = time.monotonic()
         while phase_fraction(phase, self.progress) < 1.0:
             drawn = time.monotonic()
             batch = source.draw()
             drawn = time.monotonic() - drawn
             rate = learning_rate(phase, self.progress, self.config.warm_up_steps)
-            recent.append((self.step(batch, rate), drawn))
+            recent.append((self.optimiser_step(batch, rate), drawn))
             now = time.monotonic()
             self.progress.step += 1
             self.progress.total_steps += 1
@@ -165,7 +169,7 @@ class Trainer:
             self.processes.wait()  # whoever left earlier would take the first process along
             raise Cancelled("stopped on request; the same command goes on from here")
 
-    def step(self, batch: Sequence[Patch], rate: float) -> float:
+    def optimiser_step(self, batch: Sequence[Patch], rate: float) -> float:
         """Take one optimiser step at a learning rate; return the mean loss of the patches.
 
         `batch` is this process's part of the step's patches.
@@ -173,7 +177,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        self.lesson.steps = self.progress.total_steps
+        self.training_step.steps = self.progress.total_steps
         total = 0.0
         for number, patch in enumerate(batch, 1):
             with nullcontext() if number == len(batch) else self._without_averaging():
@@ -181,7 +185,7 @@ class Trainer:
                 self.scaler.scale(loss).backward()
             total += float(loss.detach())
         self.scaler.unscale_(self.optimiser)
-        norm = nn.utils.clip_grad_norm_(self.lesson.trained(), self.config.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.training_step.trained(), self.config.clip_norm)
         # A patch of nothing but air normalises noise by zero; its gradient means nothing. (In fp16
         # the scaler skips such a step by itself, and takes smaller numbers for the next.)
         finite = bool(torch.isfinite(norm))
@@ -191,7 +195,7 @@ class Trainer:
         self._count_skipped(finite)
         if finite:
             self.mean.update(self.network, self.progress.total_steps)
-            self.lesson.strategy.after_step(self.lesson)
+            self.training_step.strategy.after_step(self.training_step)
         return total
 
     def _without_averaging(self) -> AbstractContextManager[None]:
@@ -275,14 +279,14 @@ class Trainer:
             start = Path(self.config.init_from)
             fill(self.network, read_start(start), source=str(start), action=MISFIT)
         self.mean.network.load_state_dict(self.network.state_dict())
-        self.lesson.strategy.begin(self.lesson)
+        self.training_step.strategy.begin(self.training_step)
 
     def _resume(self, path: Path) -> None:
         state = load_checkpoint(path)
         self._require_same(state["config"], path)
         fill(self.network, state["network"], source=str(path), action=MISFIT)
         fill(self.mean.network, state["ema"], source=str(path), action=MISFIT)
-        fill(self.lesson.extra, state["strategy"], source=str(path), action=MISFIT)
+        fill(self.training_step.extra, state["strategy"], source=str(path), action=MISFIT)
         self.optimiser.load_state_dict(state["optimiser"])
         self.progress = Progress(**state["progress"])
         facts = {key: getattr(self.progress, key) for key in ("phase", "step", "total_steps")}
@@ -312,7 +316,7 @@ class Trainer:
             self.folder / CHECKPOINT,
             network=self.network.state_dict(),
             ema=self.mean.network.state_dict(),
-            strategy=self.lesson.extra.state_dict(),
+            strategy=self.training_step.extra.state_dict(),
             optimiser=self.optimiser.state_dict(),
             config=config_text(self.config),
             progress=self.progress,
@@ -320,11 +324,11 @@ class Trainer:
         atomic.write_bytes(self.folder / WEIGHTS, save(self.mean.for_export()))
 
 
-def _averaging(lesson: Lesson) -> DistributedDataParallel:
-    """Return the lesson so that its gradients come out averaged over all processes."""
+def _averaging(training: TrainingStep) -> DistributedDataParallel:
+    """Return the step so that its gradients come out averaged over all processes."""
     # Without deep supervision the coarse heads exist (public weights hold them) but get no gradient
-    unused = not lesson.config.network.deep_supervision
-    return DistributedDataParallel(lesson, find_unused_parameters=unused)
+    unused = not training.config.network.deep_supervision
+    return DistributedDataParallel(training, find_unused_parameters=unused)
 
 
 def _require_even(batch_size: int, count: int) -> None:

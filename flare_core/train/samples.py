@@ -11,7 +11,7 @@ from flare_core.datasets.case import Case, cases_of_folder, load_cases
 from flare_core.errors import InputError
 from flare_core.train.config import TrainConfig
 from flare_core.train.processes import ALONE, Processes
-from flare_core.train.strategies import build_strategy
+from flare_core.train.strategies import strategy_of
 
 
 def gather_samples(
@@ -65,7 +65,7 @@ def gather_cases(config: TrainConfig, cache: Path) -> tuple[list[Case], list[Cas
             "at least one case that is labelled with one of the organs, to train on",
             "Add labelled cases or phantoms, or hold fewer patients out.",
         )
-    if build_strategy(config.strategy).uses_unlabelled:
+    if strategy_of(config).uses_unlabelled:
         bare += [case for source in config.unlabelled for case in _cases_of(source)]
         training += _without_labels(bare, training, config.held_out_patients)
     return training, held_out

@@ -1,4 +1,4 @@
-"""How far a phase is, by steps or by the clock, and what follows from it: learning rate, time left.
+"""What each step moves: how far a phase is, learning rate, time left, the mean of the weights.
 
 A phase ends at its step limit or its time limit, whichever is nearer, and the cosine follows that
 one: a slow machine takes fewer steps, but always a finished schedule.
@@ -9,6 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor, nn
+
+from flare_core.models.stage_card import NetworkSpec
+from flare_core.networks import build_network
+from flare_core.segment.runtime import Runtime
 from flare_core.train.checkpoint import Progress
 from flare_core.train.config import Phase
 
@@ -62,3 +68,41 @@ def run_seconds_left(phases: Sequence[Phase], progress: Progress) -> float | Non
     here = phase_seconds_left(phases[progress.phase], progress)
     later = [60 * phase.minutes for phase in phases[progress.phase + 1 :]]
     return None if here is None or 0 in later else here + sum(later)
+
+
+class RunningMean:
+    """A second set of weights that follows a network's: what is validated and exported.
+
+    An exponential moving average (Polyak and Juditsky 1992) is better and steadier than the weights
+    of any one step; with batches of one patch it is worth several DSC points.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+        Of the network that is followed.
+    decay : float
+        Share of the mean that stays in each step, once the run is old enough.
+    runtime : Runtime
+        Where training runs.
+    """
+
+    def __init__(self, spec: NetworkSpec, decay: float, runtime: Runtime) -> None:
+        self.spec, self.decay, self.runtime = spec, decay, runtime
+        self.network = build_network(spec).to(device=runtime.device, memory_format=runtime.layout)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, steps: int) -> None:
+        """Move the mean towards `network`; faster in the first of the run's `steps`."""
+        decay = min(self.decay, (1 + steps) / (10 + steps))
+        for mean, now in zip(self.network.parameters(), network.parameters(), strict=True):
+            mean.lerp_(now, 1 - decay)
+
+    def ready(self) -> nn.Module:
+        """Return a copy placed to predict, in the number format of the product."""
+        copy = build_network(self.spec)
+        copy.load_state_dict(self.network.state_dict())
+        return self.runtime.place(copy)
+
+    def for_export(self) -> dict[str, Tensor]:
+        """Return the weights as float16: half the size, and DSC does not change."""
+        return {k: v.half().contiguous().cpu() for k, v in self.network.state_dict().items()}

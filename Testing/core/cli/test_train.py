@@ -14,7 +14,7 @@ from flare_core import cli
 from flare_core.cli import train
 from flare_core.cli.train import progress_line
 from flare_core.train.checkpoint import load_checkpoint
-from flare_core.train.config import load_config
+from flare_core.train.config_file import load_config
 from flare_core.train.loop import CHECKPOINT, WEIGHTS
 from tiny_training import make_cases, tiny_config, write_config
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from flare_core.errors import InputError
-from flare_core.train.config import LEAST_DEPTH, Phase, config_text, load_config
+from flare_core.train.config import LEAST_DEPTH, Phase
+from flare_core.train.config_file import config_text, load_config
 from tiny_training import tiny_config, write_config
 
 PHASE = Phase((2.0, 2.0, 2.0), (12, 12, 12), steps=10)

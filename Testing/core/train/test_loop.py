@@ -237,7 +237,7 @@ def trainer(cases: Path, cache: Path, tmp_path: Path) -> Trainer:
 
 
 def test_a_step_moves_weights_and_their_mean_at_the_given_rate(trainer: Trainer) -> None:
-    start, loss = weights_of(trainer), trainer.step([patch(0.0)], 1e-3)
+    start, loss = weights_of(trainer), trainer.optimiser_step([patch(0.0)], 1e-3)
     moved = weights_of(trainer)
     assert 0 < loss < 10 and not same(start, moved)
     largest = max(float((moved[k] - start[k]).abs().max()) for k in start)
@@ -247,23 +247,25 @@ def test_a_step_moves_weights_and_their_mean_at_the_given_rate(trainer: Trainer)
 
 
 def test_a_batch_is_the_mean_of_its_patches(trainer: Trainer) -> None:
-    one, other = trainer.lesson(patch(0.0)).item(), trainer.lesson(patch(2.0)).item()
-    assert trainer.step([patch(0.0), patch(2.0)], 1e-3) == pytest.approx((one + other) / 2)
+    one, other = trainer.training_step(patch(0.0)).item(), trainer.training_step(patch(2.0)).item()
+    assert trainer.optimiser_step([patch(0.0), patch(2.0)], 1e-3) == pytest.approx(
+        (one + other) / 2
+    )
 
 
 def test_a_step_without_a_finite_gradient_is_skipped(trainer: Trainer) -> None:
     start = weights_of(trainer)
-    trainer.step([patch(float("nan"))], 1e-3)
+    trainer.optimiser_step([patch(float("nan"))], 1e-3)
     assert trainer.progress.skipped == 1
     assert same(start, weights_of(trainer)) and same(start, trainer.mean.network.state_dict())
-    trainer.step([patch(0.0)], 1e-3)
+    trainer.optimiser_step([patch(0.0)], 1e-3)
     assert trainer.progress.skipped == 1 and not same(start, weights_of(trainer))
 
 
 def test_a_run_that_diverged_ends_with_a_reason(trainer: Trainer) -> None:
     trainer.skipped_in_a_row = MOST_SKIPPED - 1
     with pytest.raises(InputError, match="no finite gradient"):
-        trainer.step([patch(float("nan"))], 1e-3)
+        trainer.optimiser_step([patch(float("nan"))], 1e-3)
 
 
 def test_unannotated_organs_do_not_teach_that_they_are_background(trainer: Trainer) -> None:
@@ -275,7 +277,7 @@ def test_unannotated_organs_do_not_teach_that_they_are_background(trainer: Train
         with torch.no_grad():
             head.bias.copy_(torch.tensor([0.0, 0.0, 3.0]))  # it says spleen everywhere
         trainer.optimiser.zero_grad()
-        trainer.lesson(one).backward()
+        trainer.training_step(one).backward()
         assert sign * float(head.bias.grad[2]) > 0
 
 

@@ -31,8 +31,7 @@ from flare_core.segment.postprocess import (
 from flare_core.segment.scored import Scored
 from flare_core.segment.stage import Scores
 from flare_core.segment.statistics import outside_range
-from flare_core.train.rounds.evidence_record import CaseEvidence
-from flare_core.train.strategies.candidate import OrganEvidence
+from flare_core.train.strategies.candidate import CaseEvidence, OrganEvidence
 
 Labels = npt.NDArray[np.generic]
 

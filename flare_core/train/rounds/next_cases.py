@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from flare_core.anatomy.organs import organ
 from flare_core.cases.store import CaseStore
-from flare_core.train.rounds.evidence_record import CaseEvidence
-from flare_core.train.strategies.candidate import OrganEvidence
+from flare_core.train.strategies.candidate import CaseEvidence, OrganEvidence
 
 Rows = npt.NDArray[np.float64]
 

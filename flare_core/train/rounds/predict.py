@@ -26,10 +26,10 @@ from flare_core.segment.runtime import choose_runtime
 from flare_core.segment.scored import Scored, load_teacher, segment_scored
 from flare_core.train.processes import Processes
 from flare_core.train.rounds.evidence import Labels, case_evidence, compared
-from flare_core.train.rounds.evidence_record import CaseEvidence, write_evidence
 from flare_core.train.rounds.pseudo_labels import soft_maps
 from flare_core.train.rounds.settings import RoundSettings
 from flare_core.train.rounds.state import RoundFolder, Tell
+from flare_core.train.strategies.candidate import CaseEvidence, write_evidence
 
 MAPS_COMPARED = 3
 """Rounds whose label maps enter the disagreement, as in blackbean's formula."""

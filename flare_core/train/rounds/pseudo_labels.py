@@ -24,8 +24,7 @@ from flare_core.imaging.resample import covered, resample_labels
 from flare_core.imaging.volume import Volume
 from flare_core.segment.scored import Scored
 from flare_core.segment.stage import organ_table
-from flare_core.train.rounds.evidence_record import CaseEvidence
-from flare_core.train.strategies.candidate import Decision
+from flare_core.train.strategies.candidate import CaseEvidence, Decision
 
 Ids = npt.NDArray[np.uint8]
 

@@ -20,7 +20,7 @@ from flare_core.errors import Cancelled, FlareError, InputError
 from flare_core.home import open_home
 from flare_core.models.package import load_package
 from flare_core.segment.runtime import choose_runtime
-from flare_core.train.config import config_text, load_config
+from flare_core.train.config_file import config_text, load_config
 from flare_core.train.log import Facts, Report
 from flare_core.train.processes import Processes, join
 from flare_core.train.rounds.settings import RoundSettings

@@ -17,10 +17,9 @@ from flare_core.cases.store import open_store
 from flare_core.errors import InputError
 from flare_core.train.log import LOG, Facts, LogTail
 from flare_core.train.rounds.comparison import Verdict
-from flare_core.train.rounds.evidence_record import CaseEvidence
 from flare_core.train.rounds.next_cases import NextCase, rank_cases, seen_cases
 from flare_core.train.rounds.state import STEPS, RoundFolder, RunFolder
-from flare_core.train.strategies.candidate import Decision
+from flare_core.train.strategies.candidate import CaseEvidence, Decision
 
 WEIGHTS = {step: 6.0 if step == "train" else 1.0 for step in STEPS}
 """How much of a round's work a step is."""

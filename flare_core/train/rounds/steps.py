@@ -15,7 +15,6 @@ from flare_core.train.config import TrainConfig
 from flare_core.train.loop import Trainer
 from flare_core.train.processes import Processes
 from flare_core.train.rounds.comparison import Verdict, first_of_its_name, judge
-from flare_core.train.rounds.evidence_record import CaseEvidence, read_evidence
 from flare_core.train.rounds.hold_out import read_scores, score_model
 from flare_core.train.rounds.next_cases import store_scores
 from flare_core.train.rounds.predict import Job, Predictor, predict_all
@@ -31,8 +30,8 @@ from flare_core.train.rounds.student import (
     training_cases,
     write_lists,
 )
-from flare_core.train.strategies import build_strategy
-from flare_core.train.strategies.candidate import Candidate, Decision
+from flare_core.train.strategies import strategy_of
+from flare_core.train.strategies.candidate import Candidate, CaseEvidence, Decision, read_evidence
 from flare_core.train.strategies.soft_labels import SoftLabels
 from flare_core.train.strategies.strategy import Strategy
 from flare_core.train.strategies.supervised import Supervised
@@ -71,7 +70,7 @@ class RoundWork:
     @cached_property
     def strategy(self) -> Strategy:
         """How unlabelled scans help in this round."""
-        return build_strategy(self.config(0).strategy)
+        return strategy_of(self.config(0))
 
     @property
     def home(self) -> Home:

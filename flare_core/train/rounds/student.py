@@ -15,7 +15,8 @@ from flare_core.errors import InputError
 from flare_core.models.card import ModelCard, TrainingSource
 from flare_core.models.package import Package, read_weights, write_package
 from flare_core.models.stage_card import StageCard, WeightsFile
-from flare_core.train.config import TrainConfig, load_config
+from flare_core.train.config import TrainConfig
+from flare_core.train.config_file import load_config
 from flare_core.train.loop import WEIGHTS
 from flare_core.train.rounds.settings import RoundSettings, with_budget
 from flare_core.train.rounds.state import RoundFolder

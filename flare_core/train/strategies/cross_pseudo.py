@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from flare_core.train.batches import Patch
     from flare_core.train.config import TrainConfig
-    from flare_core.train.lesson import Lesson
+    from flare_core.train.training_step import TrainingStep
 
 
 @dataclass(frozen=True)
@@ -56,28 +56,28 @@ class CrossPseudo(Supervised):
 
         return {"decoder": _core(build_network(config.network)).decoder}
 
-    def step(self, patch: Patch, lesson: Lesson) -> Tensor:
+    def patch_loss(self, patch: Patch, training: TrainingStep) -> Tensor:
         """Return the loss of both decoders."""
-        one, other = self._answers(patch.image, lesson)
+        one, other = self._answers(patch.image, training)
         if patch.fully_labelled:
-            return (lesson.loss(one.levels, patch) + lesson.loss(other.levels, patch)) / 2
+            return (training.loss(one.levels, patch) + training.loss(other.levels, patch)) / 2
         least = self.least_probability
-        cross = lesson.loss(one.levels, completed(patch, other.finest, least))
-        cross = cross + lesson.loss(other.levels, completed(patch, one.finest, least))
-        cross = self.weight * ramp(lesson.steps, self.ramp_steps) * cross / 2
+        cross = training.loss(one.levels, completed(patch, other.finest, least))
+        cross = cross + training.loss(other.levels, completed(patch, one.finest, least))
+        cross = self.weight * ramp(training.steps, self.ramp_steps) * cross / 2
         if patch.unlabelled:
             return cross
-        return (lesson.loss(one.levels, patch) + lesson.loss(other.levels, patch)) / 2 + cross
+        return (training.loss(one.levels, patch) + training.loss(other.levels, patch)) / 2 + cross
 
-    def _answers(self, image: Tensor, lesson: Lesson) -> tuple[_Answer, _Answer]:
+    def _answers(self, image: Tensor, training: TrainingStep) -> tuple[_Answer, _Answer]:
         """Return what the student's decoder and the second one say."""
         from flare_core.networks.space_to_depth import fold, layout_of
 
-        core, block = _core(lesson.student), lesson.config.network.space_to_depth
-        with lesson.autocast():
+        core, block = _core(training.student), training.config.network.space_to_depth
+        with training.autocast():
             folded = fold(image, block).contiguous(memory_format=layout_of(image))
             features = core.encoder(folded)
-            decoders = (core.decoder, lesson.extra["decoder"])
+            decoders = (core.decoder, training.extra["decoder"])
             raw = [decoder(list(features)) for decoder in decoders]  # a decoder empties its list
         one, other = (_Answer.of(each, block) for each in raw)
         return one, other

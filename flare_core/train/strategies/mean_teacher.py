@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from flare_core.train.batches import Patch
     from flare_core.train.config import TrainConfig
-    from flare_core.train.lesson import Lesson
+    from flare_core.train.training_step import TrainingStep
 
 
 @dataclass(frozen=True)
@@ -66,34 +66,34 @@ class MeanTeacher(Supervised):
 
         return {"teacher": build_network(config.network).requires_grad_(requires_grad=False)}
 
-    def begin(self, lesson: Lesson) -> None:
+    def begin(self, training: TrainingStep) -> None:
         """Let the teacher know what the student knows."""
-        lesson.extra["teacher"].load_state_dict(lesson.student.state_dict())
+        training.extra["teacher"].load_state_dict(training.student.state_dict())
 
-    def step(self, patch: Patch, lesson: Lesson) -> Tensor:
+    def patch_loss(self, patch: Patch, training: TrainingStep) -> Tensor:
         """Return the weighted loss against the reference, completed by the teacher."""
         if patch.fully_labelled:
-            return self.labelled * lesson.loss(lesson.levels(patch.image), patch)
-        trust = ramp(lesson.steps, self.ramp_steps)
-        levels = lesson.levels(patch.image)
-        taught = lesson.loss(levels, self._completed(patch, lesson))
+            return self.labelled * training.loss(training.levels(patch.image), patch)
+        trust = ramp(training.steps, self.ramp_steps)
+        levels = training.levels(patch.image)
+        taught = training.loss(levels, self._completed(patch, training))
         if patch.unlabelled:
             return self.unlabelled * trust * taught
-        known = lesson.loss(levels, patch) if trust < 1 else taught
+        known = training.loss(levels, patch) if trust < 1 else taught
         return self.partly * (trust * taught + (1 - trust) * known)
 
-    def after_step(self, lesson: Lesson) -> None:
+    def after_step(self, training: TrainingStep) -> None:
         """Move the teacher towards the student; faster in the first steps."""
         import torch
 
-        decay = min(self.decay, (1 + lesson.steps) / (10 + lesson.steps))
-        teacher, student = lesson.extra["teacher"], lesson.student
+        decay = min(self.decay, (1 + training.steps) / (10 + training.steps))
+        teacher, student = training.extra["teacher"], training.student
         with torch.no_grad():
             for mean, now in zip(teacher.parameters(), student.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
 
-    def _completed(self, patch: Patch, lesson: Lesson) -> Patch:
+    def _completed(self, patch: Patch, training: TrainingStep) -> Patch:
         """Return the patch as the teacher, who sees the scan as it was, labels it."""
         view = patch.image if patch.plain is None else patch.plain
-        answer = lesson.answer(lesson.extra["teacher"], view)
+        answer = training.answer(training.extra["teacher"], view)
         return completed(patch, answer, self.least_probability)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from flare_core.train.batches import Patch
-    from flare_core.train.lesson import Lesson
+    from flare_core.train.training_step import TrainingStep
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class SoftLabels(Supervised):
         """Accept all that is plausible: the teacher's doubt is part of what is learned."""
         return tuple(decide(each, implausible, weight=self.weight) for each in candidates)
 
-    def step(self, patch: Patch, lesson: Lesson) -> Tensor:
+    def patch_loss(self, patch: Patch, training: TrainingStep) -> Tensor:
         """Return the mixed loss, over the organs that the patch's case annotates."""
         from flare_core.train.losses import level_targets, mean_over_levels, soft_loss
 
-        levels = lesson.levels(patch.image)
-        hard = lesson.loss(levels, patch)
+        levels = training.levels(patch.image)
+        hard = training.loss(levels, patch)
         if patch.second is None or patch.share is None:
             return hard
-        spec, count = lesson.config.network, len(levels)
+        spec, count = training.config.network, len(levels)
         targets = (level_targets(t, spec, count) for t in (patch.classes, patch.second))
         first, second = targets
         share = level_targets(patch.share, spec, count)

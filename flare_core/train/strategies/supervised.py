@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from flare_core.train.batches import Patch
     from flare_core.train.config import TrainConfig
-    from flare_core.train.lesson import Lesson
+    from flare_core.train.training_step import TrainingStep
 
 Limits = dict[str, tuple[float, float]]
 
@@ -44,12 +44,12 @@ class Supervised:
         del config
         return {}
 
-    def begin(self, lesson: Lesson) -> None:
+    def begin(self, training: TrainingStep) -> None:
         """Do nothing: there is no other network."""
 
-    def step(self, patch: Patch, lesson: Lesson) -> Tensor:
+    def patch_loss(self, patch: Patch, training: TrainingStep) -> Tensor:
         """Return the loss over the organs that the patch's case annotates."""
-        return lesson.loss(lesson.levels(patch.image), patch)
+        return training.loss(training.levels(patch.image), patch)
 
-    def after_step(self, lesson: Lesson) -> None:
+    def after_step(self, training: TrainingStep) -> None:
         """Do nothing: there is no other network."""

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from flare_core.segment.scored import Scored
 
 from flare_core.anatomy.organs import organ
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.segment.scored import Scored
 from flare_core.segment.stage import Scores
 from flare_core.train.rounds.evidence import (
     MOST_DISAGREEMENT,
@@ -25,7 +25,7 @@ from flare_core.train.rounds.evidence import (
     pieces_of,
     scan_features,
 )
-from flare_core.train.rounds.evidence_record import CaseEvidence, read_evidence, write_evidence
+from flare_core.train.strategies.candidate import CaseEvidence, read_evidence, write_evidence
 from stub_models import ORGANS as STAGE
 
 LIVER, SPLEEN = organ("liver"), organ("spleen")

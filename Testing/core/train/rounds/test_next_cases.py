@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from flare_core.cases.store import open_store
-from flare_core.train.rounds.evidence_record import CaseEvidence
 from flare_core.train.rounds.next_cases import (
     case_doubt,
     case_scores,
@@ -15,7 +14,7 @@ from flare_core.train.rounds.next_cases import (
     seen_cases,
     store_scores,
 )
-from flare_core.train.strategies.candidate import OrganEvidence
+from flare_core.train.strategies.candidate import CaseEvidence, OrganEvidence
 from rounds_world import make_store
 
 

@@ -15,7 +15,6 @@ import pytest
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, write_labels
 from flare_core.train.processes import ALONE
-from flare_core.train.rounds.evidence_record import read_evidence
 from flare_core.train.rounds.predict import (
     Job,
     Predictor,
@@ -26,6 +25,7 @@ from flare_core.train.rounds.predict import (
 )
 from flare_core.train.rounds.run import require_even, start_rounds
 from flare_core.train.rounds.state import RoundFolder, RunFolder
+from flare_core.train.strategies.candidate import read_evidence
 from rounds_world import UNLABELLED, make_store, settings, student
 from stub_models import ORGANS as STAGE
 from stub_models import stub_package

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from flare_core.segment.scored import Scored
 
 from flare_core.cases.store import LabelFacts, open_store
 from flare_core.datasets.case import load_cases
@@ -15,13 +16,11 @@ from flare_core.datasets.soft_map import unpack_soft
 from flare_core.imaging.files import read_labels, write_labels
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.segment.scored import Scored
 from flare_core.segment.stage import Scores
-from flare_core.train.rounds.evidence_record import CaseEvidence
 from flare_core.train.rounds.pseudo_labels import Origin, add_pseudo_label, only, soft_maps
 from flare_core.train.rounds.state import RoundFolder
 from flare_core.train.rounds.student import hold_out_cases, training_cases, write_lists
-from flare_core.train.strategies.candidate import Decision, OrganEvidence
+from flare_core.train.strategies.candidate import CaseEvidence, Decision, OrganEvidence
 from rounds_world import add_expert, make_store, scan, settings
 from stub_models import ORGANS as STAGE
 

@@ -13,10 +13,15 @@ import pytest
 from flare_core.errors import InputError
 from flare_core.train.log import LogTail
 from flare_core.train.rounds.comparison import CaseScores, Change, Verdict
-from flare_core.train.rounds.evidence_record import CaseEvidence, read_evidence, write_evidence
 from flare_core.train.rounds.state import RunFolder, create_run
 from flare_core.train.rounds.status import Curve, view_of_run
-from flare_core.train.strategies.candidate import Decision, OrganEvidence
+from flare_core.train.strategies.candidate import (
+    CaseEvidence,
+    Decision,
+    OrganEvidence,
+    read_evidence,
+    write_evidence,
+)
 from rounds_world import settings
 
 STEP = {"event": "step", "step": 1, "loss": 0.5, "phase_fraction": 0.25, "run_seconds_left": 9.0}

@@ -1,4 +1,4 @@
-"""What the tests of strategies share: candidates, patches, and a lesson on small networks."""
+"""What the tests of strategies share: candidates, patches, and a training on small networks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 from flare_core.segment.runtime import Runtime
 from flare_core.train.batches import Patch
-from flare_core.train.lesson import Lesson
 from flare_core.train.strategies import build_strategy
 from flare_core.train.strategies.candidate import Candidate, OrganEvidence
+from flare_core.train.training_step import TrainingStep
 from tiny_training import tiny_config
 
 SHAPE = (1, 1, 12, 12, 12)
@@ -56,14 +56,14 @@ def patch() -> Callable[..., Patch]:
 
 
 @pytest.fixture
-def lesson() -> Callable[..., Lesson]:
-    """Make a lesson of a strategy's settings."""
+def training() -> Callable[..., TrainingStep]:
+    """Make a training of a strategy's settings."""
 
-    def make(settings: dict[str, Any], **changes: Any) -> Lesson:
+    def make(settings: dict[str, Any], **changes: Any) -> TrainingStep:
         torch.manual_seed(0)
         config = tiny_config(Path(), strategy=settings, **changes)
         strategy = build_strategy(settings)
-        made = Lesson(config, strategy, Runtime("cpu", "float32", 1))
+        made = TrainingStep(config, strategy, Runtime("cpu", "float32", 1))
         strategy.begin(made)
         return made.train()
 

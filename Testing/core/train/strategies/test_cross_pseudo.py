@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flare_core.train.batches import Patch
-from flare_core.train.lesson import Lesson
+from flare_core.train.training_step import TrainingStep
 from tiny_training import NETWORK
 
 LABELLED, PARTLY, BARE = (True, True, True), (True, True, False), (True, False, False)
@@ -17,9 +17,9 @@ FOLDED = replace(NETWORK, space_to_depth=(1, 2, 2))
 
 @pytest.mark.parametrize("network", [NETWORK, FOLDED])
 def test_the_students_decoder_answers_as_the_student_does(
-    network: object, lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    network: object, training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made = lesson(SETTINGS, network=network)
+    made = training(SETTINGS, network=network)
     one, other = made.strategy._answers(patch().image, made)
     alone = made.levels(patch().image)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(one.levels, alone, strict=True))
@@ -29,9 +29,9 @@ def test_the_students_decoder_answers_as_the_student_does(
 
 
 def test_both_decoders_learn_from_labels(
-    lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made, one = lesson(SETTINGS), patch(LABELLED)
+    made, one = training(SETTINGS), patch(LABELLED)
     answers = made.strategy._answers(one.image, made)
     expected = sum(made.loss(each.levels, one) for each in answers) / 2
     loss = made(one)
@@ -41,9 +41,9 @@ def test_both_decoders_learn_from_labels(
 
 
 def test_each_decoder_learns_from_the_other_on_a_bare_scan(
-    lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made, one = lesson(SETTINGS), patch(BARE)
+    made, one = training(SETTINGS), patch(BARE)
     a, b = made.strategy._answers(one.image, made)
     expected = 0.0
     for levels, other in ((a.levels, b), (b.levels, a)):
@@ -54,9 +54,9 @@ def test_each_decoder_learns_from_the_other_on_a_bare_scan(
 
 
 def test_a_partly_labelled_scan_teaches_both_ways(
-    lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made, alone, one = lesson(SETTINGS), lesson(SETTINGS | {"weight": 0.0}), patch(PARTLY)
+    made, alone, one = training(SETTINGS), training(SETTINGS | {"weight": 0.0}), patch(PARTLY)
     answers = alone.strategy._answers(one.image, alone)
     expected = sum(float(alone.loss(each.levels, one).detach()) for each in answers) / 2
     assert float(alone(one)) == pytest.approx(expected, rel=1e-6)
@@ -65,9 +65,9 @@ def test_a_partly_labelled_scan_teaches_both_ways(
 
 @pytest.mark.parametrize(("least", "learns"), [(0.0, True), (0.9, False)])
 def test_decoders_that_are_sure_of_nothing_teach_each_other_nothing(
-    least: float, learns: bool, lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    least: float, learns: bool, training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made = lesson(SETTINGS | {"least_probability": least})
+    made = training(SETTINGS | {"least_probability": least})
     for decoder in (made.student.decoder, made.extra["decoder"]):
         for parameter in decoder.seg_layers.parameters():
             torch.nn.init.zeros_(parameter)  # a third for each class

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from flare_core.train.batches import Patch
-from flare_core.train.lesson import Lesson
 from flare_core.train.strategies.second_opinion import ramp
+from flare_core.train.training_step import TrainingStep
 
 LABELLED, PARTLY, BARE = (True, True, True), (True, True, False), (True, False, False)
 SETTINGS = {"kind": "mean_teacher", "ramp_steps": 0}
 EVERYWHERE = SETTINGS | {"least_probability": 0.0}
 
 
-def says(lesson: Lesson, channel: int, logit: float = 20.0) -> None:
+def says(training: TrainingStep, channel: int, logit: float = 20.0) -> None:
     """Let the teacher answer one class everywhere."""
-    head = lesson.extra["teacher"].decoder.seg_layers[-1]
+    head = training.extra["teacher"].decoder.seg_layers[-1]
     with torch.no_grad():
         head.weight.zero_()
         head.bias.zero_()
@@ -25,16 +25,16 @@ def says(lesson: Lesson, channel: int, logit: float = 20.0) -> None:
 
 
 def test_the_teacher_begins_as_the_student_and_is_not_trained(
-    lesson: Callable[..., Lesson],
+    training: Callable[..., TrainingStep],
 ) -> None:
-    made = lesson(SETTINGS)
+    made = training(SETTINGS)
     teacher, student = made.extra["teacher"].state_dict(), made.student.state_dict()
     assert all(torch.equal(teacher[name], student[name]) for name in student)
     assert len(made.trained()) == len(student)
 
 
-def test_the_teacher_is_a_running_mean(lesson: Callable[..., Lesson]) -> None:
-    made = lesson(SETTINGS | {"decay": 0.99})
+def test_the_teacher_is_a_running_mean(training: Callable[..., TrainingStep]) -> None:
+    made = training(SETTINGS | {"decay": 0.99})
     before = [p.clone() for p in made.extra["teacher"].parameters()]
     with torch.no_grad():
         for parameter in made.student.parameters():
@@ -51,9 +51,12 @@ def test_the_teacher_is_a_running_mean(lesson: Callable[..., Lesson]) -> None:
 
 @pytest.mark.parametrize(("annotated", "weight"), [(LABELLED, 1.0), (PARTLY, 0.5), (BARE, 0.5)])
 def test_patches_weigh_what_is_known_of_them(
-    annotated: tuple, weight: float, lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    annotated: tuple,
+    weight: float,
+    training: Callable[..., TrainingStep],
+    patch: Callable[..., Patch],
 ) -> None:
-    made, one = lesson(SETTINGS), patch(annotated)
+    made, one = training(SETTINGS), patch(annotated)
     says(made, 0)
     told = replace(one, annotated=LABELLED)  # the teacher finds nothing else
     expected = float(made.loss(made.levels(one.image), told).detach())
@@ -61,27 +64,27 @@ def test_patches_weigh_what_is_known_of_them(
 
 
 def test_the_teachers_answer_is_the_target_of_a_bare_scan(
-    lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made, one = lesson(SETTINGS), patch(BARE)
+    made, one = training(SETTINGS), patch(BARE)
     says(made, 2)
     completed = made.strategy._completed(one, made)
     assert bool((completed.classes == 2).all()) and completed.annotated == LABELLED
 
 
 def test_the_reference_is_forced_in(
-    lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made, one = lesson(SETTINGS), patch(PARTLY)
+    made, one = training(SETTINGS), patch(PARTLY)
     says(made, 2)
     expected = torch.where(one.classes == 1, 1, 2)
     assert torch.equal(made.strategy._completed(one, made).classes, expected.to(torch.uint8))
 
 
 def test_the_teacher_sees_the_scan_as_it_was(
-    lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made = lesson(SETTINGS)
+    made = training(SETTINGS)
     seen = []
     made.extra["teacher"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     one = replace(patch(BARE), plain=torch.full_like(patch().image, 0.25))
@@ -90,18 +93,18 @@ def test_the_teacher_sees_the_scan_as_it_was(
 
 
 def test_what_the_teacher_doubts_is_left_out(
-    lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made = lesson(SETTINGS | {"least_probability": 0.9})
+    made = training(SETTINGS | {"least_probability": 0.9})
     says(made, 2, logit=0.1)
     weights = made.strategy._completed(patch(PARTLY), made).weights
     assert torch.equal(weights > 0, patch(PARTLY).classes > 0)
 
 
 def test_at_first_the_teacher_is_hardly_listened_to(
-    lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made = lesson(EVERYWHERE | {"ramp_steps": 100})
+    made = training(EVERYWHERE | {"ramp_steps": 100})
     late = {}
     for steps in (0, 100):
         made.steps = steps

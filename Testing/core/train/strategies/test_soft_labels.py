@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from flare_core.train.batches import Patch
-from flare_core.train.lesson import Lesson
 from flare_core.train.losses import level_targets, mean_over_levels, soft_loss
 from flare_core.train.strategies.candidate import Candidate
 from flare_core.train.strategies.soft_labels import SoftLabels
+from flare_core.train.training_step import TrainingStep
 
 
 def soft(one: Patch, share: float) -> Patch:
@@ -19,17 +19,17 @@ def soft(one: Patch, share: float) -> Patch:
 
 
 def test_a_case_without_soft_labels_teaches_its_labels(
-    lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made = lesson({"kind": "soft_labels"})
+    made = training({"kind": "soft_labels"})
     assert float(made(patch())) == float(made.loss(made.levels(patch().image), patch()))
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_the_loss_mixes_doubt_and_label(
-    weight: float, lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    weight: float, training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made, one = lesson({"kind": "soft_labels", "soft": weight}), soft(patch(), 0.7)
+    made, one = training({"kind": "soft_labels", "soft": weight}), soft(patch(), 0.7)
     levels = made.levels(one.image)
     spec, count = made.config.network, len(levels)
     parts = [level_targets(t, spec, count) for t in (one.classes, one.second, one.share)]
@@ -41,9 +41,9 @@ def test_the_loss_mixes_doubt_and_label(
 
 
 def test_a_student_becomes_as_doubtful_as_its_teacher(
-    lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made, one = lesson({"kind": "soft_labels", "soft": 1.0}), soft(patch(), 0.7)
+    made, one = training({"kind": "soft_labels", "soft": 1.0}), soft(patch(), 0.7)
     optimiser = torch.optim.Adam(made.trained(), lr=1e-2)
     for _ in range(100):
         optimiser.zero_grad()

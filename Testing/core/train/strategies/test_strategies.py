@@ -15,11 +15,11 @@ from flare_core.errors import InputError
 from flare_core.networks import build_network
 from flare_core.train.batches import Patch
 from flare_core.train.checkpoint import load_checkpoint
-from flare_core.train.config import config_text, load_config
-from flare_core.train.lesson import Lesson
+from flare_core.train.config_file import config_text, load_config
 from flare_core.train.loop import CHECKPOINT, WEIGHTS, Trainer
 from flare_core.train.strategies import STRATEGIES, build_strategy
 from flare_core.train.strategies.candidate import Candidate
+from flare_core.train.training_step import TrainingStep
 from tiny_training import NETWORK, make_cases, tiny_config, write_config
 
 KINDS = sorted(STRATEGIES)
@@ -49,7 +49,7 @@ def config_of(kind: str, data: Path, tmp_path: Path, **changes: Any):
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {k: v.clone() for k, v in trainer.lesson.state_dict().items()}
+    return {k: v.clone() for k, v in trainer.training_step.state_dict().items()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -76,14 +76,14 @@ def stop_in(trainer: Trainer, count: int) -> Callable[..., None]:
     steps = trainer._run_steps
 
     def run(*arguments: Any) -> None:
-        step = trainer.step
+        step = trainer.optimiser_step
 
         def counted(*inner: Any) -> float:
             if trainer.progress.step == count:
                 raise Stop
             return step(*inner)
 
-        trainer.step = counted  # type: ignore[method-assign]
+        trainer.optimiser_step = counted  # type: ignore[method-assign]
         steps(*arguments)
 
     return run
@@ -104,9 +104,9 @@ def test_the_exported_weights_are_the_plain_network(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_strategy_learns_from_labels(
-    kind: str, lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    kind: str, training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
-    made = lesson({"kind": kind})
+    made = training({"kind": kind})
     optimiser = torch.optim.Adam(made.trained(), lr=3e-3)
     losses = []
     for _ in range(12):
@@ -121,10 +121,10 @@ def test_every_strategy_learns_from_labels(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_organ_that_is_not_annotated_is_not_pushed_into_the_background(
-    kind: str, lesson: Callable[..., Lesson], patch: Callable[..., Patch]
+    kind: str, training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
     """Of class 2 nothing is said: where the network finds it, it may stay."""
-    made = lesson({"kind": kind})
+    made = training({"kind": kind})
     for network in (made.student, *made.extra.values()):
         head = getattr(network, "decoder", network).seg_layers[-1]
         with torch.no_grad():
@@ -180,11 +180,14 @@ def test_settings_come_from_the_configuration(tmp_path: Path) -> None:
 def test_illegal_settings_are_refused_when_the_configuration_is_read(
     settings: dict, named: str, tmp_path: Path
 ) -> None:
+    file = write_config(tmp_path / "c.json", tiny_config(tmp_path, strategy=settings))
     with pytest.raises(InputError, match=named):
-        tiny_config(tmp_path, strategy=settings)
+        load_config(file)
 
 
 def test_unlabelled_scans_need_a_strategy_that_reads_them(tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
     with pytest.raises(InputError, match="bare scans"):
-        tiny_config(tmp_path, unlabelled=("x",))
-    assert tiny_config(tmp_path, unlabelled=("x",), strategy={"kind": "cross_pseudo"})
+        load_config(write_config(file, tiny_config(tmp_path, unlabelled=("x",))))
+    reads = tiny_config(tmp_path, unlabelled=("x",), strategy={"kind": "cross_pseudo"})
+    assert load_config(write_config(file, reads))

@@ -8,30 +8,30 @@ import torch
 
 from flare_core.segment.runtime import Runtime
 from flare_core.train.batches import Patch
-from flare_core.train.lesson import Lesson
 from flare_core.train.strategies import build_strategy
+from flare_core.train.training_step import TrainingStep
 from tiny_training import NETWORK, tiny_config
 
 CPU = Runtime("cpu", "float32", 1)
 
 
-def lesson(kind: str = "mean_teacher", **changes: object) -> Lesson:
+def training(kind: str = "mean_teacher", **changes: object) -> TrainingStep:
     torch.manual_seed(0)
     config = tiny_config(Path(), strategy={"kind": kind}, **changes)
-    return Lesson(config, build_strategy(config.strategy), CPU).train()
+    return TrainingStep(config, build_strategy(config.strategy), CPU).train()
 
 
 IMAGE = torch.randn(1, 1, 12, 12, 12, generator=torch.Generator().manual_seed(1))
 
 
 def test_the_student_starts_the_same_whatever_the_strategy() -> None:
-    a, b = (lesson(kind).student.state_dict() for kind in ("supervised", "mean_teacher"))
+    a, b = (training(kind).student.state_dict() for kind in ("supervised", "mean_teacher"))
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_an_answer_is_that_of_the_product_and_leaves_no_trace() -> None:
     """Also with folded voxels, whose logits come in another order while training."""
-    made = lesson(network=replace(NETWORK, space_to_depth=(1, 2, 2)))
+    made = training(network=replace(NETWORK, space_to_depth=(1, 2, 2)))
     answer = made.answer(made.student, IMAGE)
     assert answer.shape == (1, 3, 12, 12, 12) and not answer.requires_grad
     assert made.student.training and made.student.network.decoder.training
@@ -40,13 +40,13 @@ def test_an_answer_is_that_of_the_product_and_leaves_no_trace() -> None:
 
 
 def test_what_is_trained_is_what_wants_a_gradient() -> None:
-    counts = {kind: len(lesson(kind).trained()) for kind in ("supervised", "cross_pseudo")}
-    assert len(lesson("mean_teacher").trained()) == counts["supervised"] < counts["cross_pseudo"]
+    counts = {kind: len(training(kind).trained()) for kind in ("supervised", "cross_pseudo")}
+    assert len(training("mean_teacher").trained()) == counts["supervised"] < counts["cross_pseudo"]
 
 
 @pytest.mark.parametrize("deep", [True, False])
 def test_weights_reach_the_loss(deep: bool) -> None:
-    made = lesson("supervised", network=replace(NETWORK, deep_supervision=deep))
+    made = training("supervised", network=replace(NETWORK, deep_supervision=deep))
     classes = (IMAGE > 0.5).to(torch.uint8)
     patch = Patch(IMAGE, classes, (True, True, True))
     plain = float(made(patch).detach())

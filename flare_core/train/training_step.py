@@ -1,8 +1,9 @@
-"""The networks of a run and the loss of one patch: what a strategy's step has in its hands."""
+"""The networks of a run and the loss of one patch, and what a strategy does with them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,48 @@ from flare_core.segment.runtime import Runtime
 from flare_core.train.batches import Patch
 from flare_core.train.config import TrainConfig
 from flare_core.train.losses import deep_supervision_loss, level_targets
-from flare_core.train.strategies.strategy import Strategy
+from flare_core.train.strategies.candidate import Candidate, Decision
 
 
-class Lesson(nn.Module):
+class Strategy(Protocol):
+    """How unlabelled scans help: a choice of cases, and a loss.
+
+    A strategy is a frozen dataclass; its fields are its settings in the training configuration:
+    ``"strategy": {"kind": "mean_teacher", "decay": 0.99}``. It holds no networks itself, so the
+    same object selects cases on a laptop and trains on a GPU.
+    """
+
+    @property
+    def uses_unlabelled(self) -> bool:
+        """Whether `patch_loss` learns from scans without labels (`TrainConfig.unlabelled`)."""
+
+    def select(self, candidates: Sequence[Candidate]) -> tuple[Decision, ...]:
+        """Decide, before training, which predicted labels are trained on.
+
+        Returns
+        -------
+        tuple of Decision
+            One for each candidate, in their order.
+        """
+
+    def networks(self, config: TrainConfig) -> dict[str, nn.Module]:
+        """Return the networks this needs beside the student, such as ``{"teacher": ...}``.
+
+        They are found again in `TrainingStep.extra`, saved in the checkpoint, and never exported.
+        Their parameters are trained with the student's where they require a gradient.
+        """
+
+    def begin(self, training: TrainingStep) -> None:
+        """Set the further networks up once the student has its first weights."""
+
+    def patch_loss(self, patch: Patch, training: TrainingStep) -> Tensor:
+        """Return the loss of one patch; the gradients of a batch's patches are averaged."""
+
+    def after_step(self, training: TrainingStep) -> None:
+        """Do what follows an optimiser step, such as moving a teacher."""
+
+
+class TrainingStep(nn.Module):
     """A student, and the further networks of its strategy; maps a patch to its loss.
 
     It is a module so that DistributedDataParallel can wrap it, whatever the strategy does inside.
@@ -38,7 +77,7 @@ class Lesson(nn.Module):
 
     def forward(self, patch: Patch) -> Tensor:
         """Return the loss of one patch."""
-        return self.strategy.step(patch, self)
+        return self.strategy.patch_loss(patch, self)
 
     def trained(self) -> list[nn.Parameter]:
         """Return the parameters that the optimiser moves."""

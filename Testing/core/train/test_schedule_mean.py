@@ -6,7 +6,7 @@ from torch import nn
 
 from flare_core.networks import build_network
 from flare_core.segment.runtime import Runtime
-from flare_core.train.running_mean import RunningMean
+from flare_core.train.schedule import RunningMean
 from tiny_training import NETWORK
 
 RUNTIME = Runtime("cpu", "bf16", 1)

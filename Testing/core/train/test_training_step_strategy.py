@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from flare_core.train.strategies import STRATEGIES
-from flare_core.train.strategies.strategy import Strategy
+from flare_core.train.training_step import Strategy
 
 METHODS = [name for name in vars(Strategy) if not name.startswith("_")]
 
@@ -11,7 +11,9 @@ METHODS = [name for name in vars(Strategy) if not name.startswith("_")]
 @pytest.mark.parametrize("kind", sorted(STRATEGIES))
 def test_every_strategy_does_what_the_protocol_says(kind: str) -> None:
     strategy = STRATEGIES[kind]()
-    assert {"select", "networks", "begin", "step", "after_step", "uses_unlabelled"} == set(METHODS)
+    assert {"select", "networks", "begin", "patch_loss", "after_step", "uses_unlabelled"} == set(
+        METHODS
+    )
     for name in METHODS:
         assert hasattr(strategy, name)
     assert isinstance(strategy.uses_unlabelled, bool)
