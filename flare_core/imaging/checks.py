@@ -18,6 +18,7 @@ import numpy.typing as npt
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Index, Matrix, Triple
 from flare_core.imaging.hounsfield import Doubt, doubt
+from flare_core.imaging.other_kinds import GREY, MASK, PET, REMEDY, kind_of
 from flare_core.imaging.volume import Volume
 
 Array = npt.NDArray[Any]
@@ -258,7 +259,7 @@ def check_ct(
 
 def _check_hu(argument: str, sample: Array, low: float, high: float) -> None:
     """Refuse values that are not HU, by their range, their shares and their peaks."""
-    _check_range(argument, low, high)
+    _check_range(argument, sample, low, high)
     found = doubt(sample)
     _check_tissue(argument, sample, found)
     if found is not None:
@@ -300,7 +301,7 @@ def _check_finite(argument: str, array: Array) -> None:
         )
 
 
-def _check_range(argument: str, low: float, high: float) -> None:
+def _check_range(argument: str, sample: Array, low: float, high: float) -> None:
     """Refuse values whose range alone says that they are not HU."""
     legal = HU
     came = f"values from {low:g} to {high:g}"
@@ -308,15 +309,16 @@ def _check_range(argument: str, low: float, high: float) -> None:
         raise InputError(
             argument, f"a constant image, {low:g} everywhere", legal, "Give the scan itself."
         )
-    if low >= 0 and high <= 255:
-        action = "Give the CT before it became grey levels or labels; HU cannot be had back."
-        raise InputError(argument, f"{came}: grey levels or a label map", legal, action)
+    kind = kind_of(sample) if low >= 0 else ""
+    if kind in (MASK, GREY):
+        raise InputError(argument, f"{came}: grey levels or a label map", legal, REMEDY[kind])
+    if kind == PET:
+        raise InputError(argument, f"{came}: no voxel is below zero", legal, REMEDY[kind])
     if high - low < 50:
         action = "Give the CT before its intensities were normalised."
         raise InputError(argument, f"{came}: normalised intensities", legal, action)
     if low >= 0:
-        action = "If it is a CT stored with 1024 added, subtract 1024 from every voxel."
-        raise InputError(argument, f"{came}: no voxel is below zero", legal, action + SAY_HU)
+        raise InputError(argument, f"{came}: no voxel is below zero", legal, REMEDY[kind] + SAY_HU)
     if high < SOFT_TISSUE_HU[0]:
         action = "Give the scan of a body; if 1024 was subtracted twice, add it back."
         raise InputError(argument, f"{came}: nothing as dense as tissue", legal, action + SAY_HU)
