@@ -33,8 +33,8 @@ from flare_core.train.rounds.student import (
 from flare_core.train.strategies import strategy_of
 from flare_core.train.strategies.candidate import Candidate, CaseEvidence, Decision, read_evidence
 from flare_core.train.strategies.soft_labels import SoftLabels
-from flare_core.train.strategies.strategy import Strategy
 from flare_core.train.strategies.supervised import Supervised
+from flare_core.train.training_step import Strategy
 
 SHARED = ("predict", "train", "review", "score")
 """Steps that all processes do together; the first one alone does the others."""
