@@ -36,7 +36,7 @@ ToPixel = Callable[[float], float]
 
 WIDTH = 570
 NAME_WIDTH = 156
-LOST_WIDTH = 80
+LOST_WIDTH = 100
 VIOLIN = 16.0
 """Half height of a lying violin at its densest, pixels."""
 FEWEST_FOR_VIOLIN = 8
