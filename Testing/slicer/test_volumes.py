@@ -234,3 +234,20 @@ def test_a_geometry_agrees_with_slicer_itself(add_volume, add_transform):
     assert ras.min(axis=0) == pytest.approx(bounds[::2], abs=1e-6)
     assert ras.max(axis=0) == pytest.approx(bounds[1::2], abs=1e-6)
     assert isinstance(node, slicer.vtkMRMLScalarVolumeNode)
+
+
+@pytest.mark.parametrize(
+    ("modality", "words"),
+    [("MR", "choose a CT"), ("PT", "PET/CT"), ("NM", "SPECT/CT"), ("SEG", "drawn on")],
+)
+def test_what_dicom_calls_another_kind_is_refused_by_its_name(scene, add_volume, modality, words):
+    volume = add_volume(np.zeros((4, 5, 6), np.int16))
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), volume)
+    volumes.check_input(volume)
+    hierarchy.SetItemAttribute(item, "DICOM.Modality", modality)
+    with pytest.raises(InputError, match="as DICOM says") as refusal:
+        volumes.check_input(volume)
+    assert words in refusal.value.parts[3] and "1024" not in str(refusal.value)
+    hierarchy.SetItemAttribute(item, "DICOM.Modality", "CT")
+    volumes.check_input(volume)

@@ -40,3 +40,13 @@ def ancestor_attribute(node: slicer.vtkMRMLNode, level: str, attribute: str) -> 
         return ""
     ancestor = hierarchy.GetItemAncestorAtLevel(item, level)
     return hierarchy.GetItemAttribute(ancestor, attribute) if ancestor else ""
+
+
+def own_attribute(node: slicer.vtkMRMLNode, attribute: str) -> str:
+    """Return an attribute of the node's own item, such as ``DICOM.Modality``; empty without one."""
+    scene = node.GetScene()
+    if scene is None:
+        return ""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    return hierarchy.GetItemAttribute(item, attribute) if item else ""

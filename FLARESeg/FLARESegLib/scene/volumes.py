@@ -24,6 +24,7 @@ from flare_core.errors import Cancelled, InputError
 from flare_core.imaging.checks import check_grid, check_kind, orthonormal
 from flare_core.imaging.geometry import Geometry, Index
 from flare_core.imaging.volume import Volume
+from FLARESegLib.scene.subject_place import own_attribute
 
 Array = npt.NDArray[np.generic]
 Matrix4 = npt.NDArray[np.float64]
@@ -42,6 +43,18 @@ NO_CT = {
     "vtkMRMLSegmentationNode": "a segmentation",
 }
 """What people pick by mistake, in their words."""
+
+
+MODALITY = "DICOM.Modality"
+OTHER_MODALITIES = {
+    "MR": ("an MR", "The models know CT only: choose a CT of this patient."),
+    "PT": ("a PET scan", "Choose the CT of the same examination; a PET/CT has both."),
+    "NM": ("a SPECT scan", "Choose the CT of the same examination; a SPECT/CT has both."),
+    "US": ("an ultrasound scan", "The models know CT only: choose a CT of this patient."),
+    "SEG": ("a segmentation", "Choose the CT that it was drawn on."),
+    "RTDOSE": ("a dose map", "Choose the CT that the dose was planned on."),
+}
+"""DICOM's modality -> what that is, and what to do."""
 
 
 def node_volume(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
@@ -65,19 +78,34 @@ def check_input(volumeNode: slicer.vtkMRMLNode | None) -> Geometry:
     Raises
     ------
     InputError
-        If nothing is chosen, the node is no CT volume, has no voxels, is no 3D image, or lies
-        under a transform that bends or shears it.
+        If nothing is chosen, the node is no CT volume (DICOM says so, or its type), has no voxels,
+        is no 3D image, or lies under a transform that bends or shears it.
     """
     if volumeNode is None:
         raise InputError(
             "input volume", "nothing", "a loaded CT", "Load a CT and choose it as input volume."
         )
     geometry = node_geometry(volumeNode)
+    check_modality(volumeNode)
     image = volumeNode.GetImageData()
     name = _named(volumeNode)
     check_kind(name, image.GetDimensions(), image.GetNumberOfScalarComponents())
     check_grid(name, geometry.shape, geometry.spacing_mm)
     return geometry
+
+
+def check_modality(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Refuse a volume that DICOM says was made by another machine than a CT.
+
+    Raises
+    ------
+    InputError
+        If it was; a volume that did not come from DICOM is judged by its voxels, later.
+    """
+    found = OTHER_MODALITIES.get(own_attribute(volumeNode, MODALITY))
+    if found is not None:
+        what, action = found
+        raise InputError(_named(volumeNode), f"{what}, as DICOM says", "a CT in HU", action)
 
 
 def node_geometry(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Geometry:
