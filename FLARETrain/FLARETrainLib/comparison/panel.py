@@ -11,14 +11,21 @@ from FLARESegLib.qt.table_style import fit, set_titles
 from FLARESegLib.qt.translation import _
 
 from flare_core.errors import FlareError
-from FLARETrainLib.comparison.rows import ComparedOrgan, cells, compared
+from FLARETrainLib.comparison.rows import (
+    ComparedOrgan,
+    cells,
+    compared,
+    finds_nothing,
+    model_title,
+    tip,
+)
 from FLARETrainLib.run.error_words import error_words
 from FLARETrainLib.run.processes import Answer
 from FLARETrainLib.run.watch import RunView
 
 WORSE, BETTER = "#b00020", "#1b7f3b"
-CHANGE, REMARK = 3, 8
-"""Columns of the table."""
+CHANGE, REMARK, FEW = 3, 4, 5
+"""Columns of the table; those from `FEW` on do not fit into a dock and are told by the tip."""
 
 
 class ComparisonPanel:
@@ -71,12 +78,19 @@ class ComparisonPanel:
         ui, name = self._ui, self._view.state.name if self._view else ""
         in_use = self._logic.in_use(name) if name else ""
         ready = bool(self._view and self._view.verdicts) and not self._busy
-        ui.promoteButton.setEnabled(ready and not self._is_in_use(in_use))
+        nothing = ready and finds_nothing(self._view.verdicts[-1][1])
+        ui.promoteButton.setEnabled(ready and not nothing and not self._is_in_use(in_use))
+        ui.promoteButton.setToolTip(
+            _("This model finds nothing; it cannot be put into use.")
+            if nothing
+            else _("Put the newest round's model into use; FLARESeg offers it from then on.")
+        )
         ui.rollBackButton.setEnabled(
             bool(name) and not self._busy and self._logic.can_roll_back(name)
         )
         if in_use:
-            text = _("In use as {name}: {model}").format(name=name, model=in_use)
+            title = model_title(in_use)
+            text = _("In use as {name}: {model}").format(name=name, model=title)
         else:
             text = _("No model of this name is in use yet.") if ready else ""
         ui.inUseLabel.setText(text)
@@ -107,7 +121,7 @@ class ComparisonPanel:
         except (FlareError, OSError) as error:
             self._say(error_words(error))
             return
-        self._say(_("In use again: {model}").format(model=model))
+        self._say(_("In use again: {model}").format(model=model_title(model)))
         self.update()
         self.models_changed.emit()
 
@@ -136,15 +150,17 @@ class ComparisonPanel:
     def _fill(self, rows: tuple[ComparedOrgan, ...]) -> None:
         table = self._ui.comparisonTable
         titles = (
-            _("Organ"), _("DSC old"), _("new"), _("Change"), _("NSD old"), _("new"), _("Cases"),
-            _("Surely between"), _("Against it"),
+            _("Organ"), _("DSC old"), _("new"), _("Change"), _("Against it"), _("NSD old"),
+            _("new"), _("Cases"), _("Surely between"),
         )  # fmt: skip
         set_titles(table, titles)
         table.setRowCount(len(rows))
         for number, row in enumerate(rows):
             for column, text in enumerate(cells(row)):
                 table.setItem(number, column, _item(row, column, text, bold=number == 0))
-        fit(table)
+        for column in range(FEW, len(titles)):
+            table.setColumnHidden(column, True)
+        fit(table, stretch=REMARK)
 
     def _set_busy(self, busy: bool) -> None:
         self._busy = busy
@@ -158,7 +174,8 @@ class ComparisonPanel:
 def _item(row: ComparedOrgan, column: int, text: str, *, bold: bool) -> Any:
     """Return a cell: numbers to the right, the change in red or green, the means in bold."""
     item = qt.QTableWidgetItem(text)
-    if 0 < column < REMARK:
+    item.setToolTip(tip(row))
+    if column not in (0, REMARK):
         item.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
     if column == CHANGE and row.change is not None and abs(row.change) >= 0.0005:
         item.setForeground(qt.QBrush(qt.QColor(BETTER if row.change > 0 else WORSE)))
