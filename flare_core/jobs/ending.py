@@ -12,7 +12,10 @@ from types import FrameType
 
 from flare_core.processes import end_sidecars
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, *filter(None, (getattr(signal, "SIGHUP", None),)))
+HANG_UP = getattr(signal, "SIGHUP", None)
+"""A terminal was closed; Windows has no such signal."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, *filter(None, (HANG_UP,)))
 """What a system that shuts down sends, Ctrl-C, and a terminal that is closed."""
 
 
@@ -20,6 +23,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, *filter(None, (getattr(signal, "SIGHUP
 def on_stop_signal(ask: Callable[[], object]) -> Iterator[None]:
     """Let the first signal call `ask` instead of ending the process; the second one ends it.
 
+    A closed terminal only asks, as system and shell say so two or three times within moments.
     Outside the main thread, which alone gets signals, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -36,6 +40,8 @@ def on_stop_signal(ask: Callable[[], object]) -> Iterator[None]:
     def asked(number: int, frame: FrameType | None) -> None:
         del number, frame
         restore()
+        if HANG_UP in before:
+            signal.signal(HANG_UP, signal.SIG_IGN)
         ask()
 
     for number in before:

@@ -14,7 +14,7 @@ signals = pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends a pro
 
 
 @signals
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", 15)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_asks_and_the_second_does_what_it_always_does(number: int) -> None:
     asked, ended = [], []
     before = signal.signal(number, lambda *_: ended.append(number))
@@ -30,6 +30,21 @@ def test_the_first_signal_asks_and_the_second_does_what_it_always_does(number: i
         assert (asked, ended) == ([number], [number, number])
     finally:
         signal.signal(number, before)
+
+
+@signals
+def test_a_closed_terminal_asks_however_often_it_says_so() -> None:
+    asked, ended = [], []
+    before = signal.signal(signal.SIGHUP, lambda *_: ended.append(1))
+    try:
+        with on_stop_signal(lambda: asked.append(1)):
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGHUP)
+            assert (asked, ended) == ([1], [])
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert (asked, ended) == ([1], [1])
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @signals
