@@ -17,9 +17,9 @@ from flare_core.datasets.summary.summarise import (
     percentile,
 )
 from flare_core.datasets.summary.tables import Table, label_names, shown
-from flare_core.report.case.page import list_of, page, section, table
 from flare_core.report.charts.histogram import Histogram, histogram_of, histogram_svg, round_bars
 from flare_core.report.charts.svg import Colour
+from flare_core.report.html import list_of, page, section, table
 
 HU_BARS = 70
 GREY: Colour = (120, 120, 125)

@@ -14,9 +14,9 @@ from flare_core.evaluate.ranking.rank import Ranking
 from flare_core.evaluate.ranking.results import METHOD, multiple_testing_note
 from flare_core.evaluate.ranking.schemes import MetricRule
 from flare_core.evaluate.ranking.significance import LEVEL
-from flare_core.report.case.page import list_of, page, section, table
 from flare_core.report.charts.distribution import Group, box_chart, violin_chart
 from flare_core.report.charts.matrix import BETTER, WORSE, radar_chart, significance_map
+from flare_core.report.html import list_of, page, section, table
 
 Numbers = npt.NDArray[np.float64]
 

@@ -7,9 +7,9 @@ from html import escape
 from typing import Any
 
 from flare_core.anatomy.organs import organ
-from flare_core.report.case.page import list_of, page, section, table
 from flare_core.report.charts.plane import Line, line_chart
 from flare_core.report.charts.rows import Pair, Strip, pair_chart, strip_chart
+from flare_core.report.html import list_of, page, section, table
 
 View = Mapping[str, Any]
 

@@ -74,18 +74,6 @@ def wrapped(text: str, width: float, size: int) -> list[str]:
     return textwrap.wrap(plain(text), letters)
 
 
-def millilitres(volume_ml: float) -> str:
-    """Write a volume with as many digits as mean something.
-
-    Examples
-    --------
-    >>> [millilitres(volume) for volume in (0.04, 4.62, 31.64, 1413.1)]
-    ['0.04 mL', '4.6 mL', '32 mL', '1413 mL']
-    """
-    digits = 2 if volume_ml < 1 else 1 if volume_ml < 10 else 0
-    return f"{volume_ml:.{digits}f} mL"
-
-
 def initials(name: str) -> str:
     """Shorten an organ's name for use inside a picture.
 

@@ -17,6 +17,7 @@ from flare_core.report.case.legend import WIDTH as LEGEND_WIDTH
 from flare_core.report.case.legend import Line, draw_legend
 from flare_core.report.case.lettering import GREY, PALE, WHITE, shortened, write
 from flare_core.report.case.panel import AXIAL, EDGES, LEVEL_HU, WINDOW_HU, Pixels, Plane, Scene
+from flare_core.report.html import RESEARCH_USE
 
 COLUMNS = 4
 """Axial pictures in a row."""
@@ -32,8 +33,6 @@ TALLEST = 1.1
 LONGEST = 620
 """Greatest height of the coronal and sagittal pictures, pixels."""
 RULER_MM = 50.0
-
-RESEARCH_USE = "Research use only, not a medical device"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flare_core.anatomy.organs import Organ
-from flare_core.report.case.lettering import millilitres
 from flare_core.report.charts.axis import Axis, Frame, decade_axis
 from flare_core.report.charts.svg import (
     ALERT,
@@ -19,6 +18,7 @@ from flare_core.report.charts.svg import (
     circle,
     hex_colour,
     line,
+    millilitres,
     rectangle,
     shortened,
     svg,

@@ -194,3 +194,15 @@ def score_text(value: float) -> str:
     size = abs(value)
     digits = 0 if size >= 1000 else 1 if size >= 10 else 3
     return f"{value:.{digits}f}"
+
+
+def millilitres(volume_ml: float) -> str:
+    """Write a volume with as many digits as mean something.
+
+    Examples
+    --------
+    >>> [millilitres(volume) for volume in (0.04, 4.62, 31.64, 1413.1)]
+    ['0.04 mL', '4.6 mL', '32 mL', '1413 mL']
+    """
+    digits = 2 if volume_ml < 1 else 1 if volume_ml < 10 else 0
+    return f"{volume_ml:.{digits}f} mL"

@@ -14,8 +14,7 @@ from flare_core.evaluate.evaluate import Evaluation
 from flare_core.evaluate.metrics import METRICS
 from flare_core.evaluate.metrics.descriptor import Metric
 from flare_core.evaluate.summary import Statistic, case_means, headlines, statistics
-from flare_core.report.case.page import STYLE
-from flare_core.report.case.sheet import RESEARCH_USE
+from flare_core.report import html
 from flare_core.report.charts.svg import score_text
 from flare_core.report.evaluation.figures import (
     Figure,
@@ -241,16 +240,11 @@ def evaluation_page(
     sections : sequence of Section
         What follows, in this order; empty ones are left out.
     """
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    body = "\n".join(_section(each) for each in sections if each.tables or each.figures)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)} - FLARESeg</title><style>{STYLE}{OWN_STYLE}</style></head>\n"
-        f'<body><h1>{escape(title)}</h1><p class="use">{RESEARCH_USE}.</p>'
-        f'<p>{escape(remark)}</p><div class="cards">{"".join(map(_card, cards))}</div>\n'
-        f"{body}\n<footer>FLARESeg. {RESEARCH_USE}.</footer></body></html>\n"
+    return html.page(
+        title,
+        f'<p>{escape(remark)}</p><div class="cards">{"".join(map(_card, cards))}</div>',
+        *(_section(each) for each in sections if each.tables or each.figures),
+        style=OWN_STYLE,
     )
 
 
@@ -267,22 +261,18 @@ def _section(section: Section) -> str:
     remarks = "".join(f"<p>{escape(text)}</p>" for text in section.remarks)
     tables = "".join(_html_table(each) for each in section.tables)
     figures = "".join(_figure(each) for each in section.figures)
-    return (
-        f"<section><h2>{escape(section.title)}</h2>{remarks}"
-        f'<div class="pair">{figures}{tables}</div></section>'
-    )
+    return html.section(section.title, f'{remarks}<div class="pair">{figures}{tables}</div>')
 
 
 def _html_table(table: Table) -> str:
     head = "".join(_cell("th", k, text, table) for k, text in enumerate(table.head))
-    rows = "".join(
+    rows = (
         f"<tr{' class=alert' if number in table.alert else ''}>"
         + "".join(_cell("td", k, text, table) for k, text in enumerate(row))
         + "</tr>"
         for number, row in enumerate(table.rows)
     )
-    body = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f'<div class="wide">{body}</div>'
+    return html.table(head, rows)
 
 
 def _cell(tag: str, column: int, text: str, table: Table) -> str:
