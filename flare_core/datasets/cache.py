@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from flare_core.anatomy.label_schemes import scheme
 from flare_core.anatomy.organs import organ
-from flare_core.datasets.cache_file import map_arrays, write_arrays
+from flare_core.datasets.cache_file import map_arrays, tidy, write_arrays
 from flare_core.datasets.case import Case
 from flare_core.datasets.flare.cases import FlareCase
 from flare_core.datasets.flare.labels import convert
@@ -69,6 +69,7 @@ def load_sample(case: Case, spacing_mm: tuple[float, float, float], folder: Path
     """
     name = re.sub(r"[^\w.-]", "_", case.name)
     path = folder / f"{name}-{_fingerprint(case, spacing_mm)}.npz"
+    tidy(folder)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_arrays(path, _prepare(case, spacing_mm))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core import atomic
+from flare_core.alive import held_file, sweep
 
 Array = npt.NDArray[np.generic]
 
@@ -26,9 +28,16 @@ SMALL = 2**16
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays, whole or not at all."""
-    with atomic.atomic_path(path) as part, part.open("wb") as stream:
+    """Write arrays, whole or not at all; the file is held while it is written (`alive`)."""
+    with atomic.atomic_path(path) as part, held_file(part) as stream:
         np.savez(stream, **arrays)
+        stream.close()  # before it is renamed: Windows moves no open file
+
+
+@lru_cache(maxsize=256)
+def tidy(folder: Path) -> None:
+    """Remove what killed writers left in a folder of such files; once a process."""
+    sweep(folder, ".????????.part.*.npz", files_s=None)
 
 
 def map_arrays(path: Path) -> dict[str, Array]:

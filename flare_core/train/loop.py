@@ -154,7 +154,7 @@ class Trainer:
             if phase.minutes:  # all processes follow one clock, or they would end apart
                 self.progress.seconds = self.processes.agree(self.progress.seconds)
             clock = now
-            if self.progress.step % REPORT_EVERY == 0:
+            if self._report_due(phase):
                 self._tell(self._facts(phase, rate, recent))
             if self._validation_due(phase):
                 self._validate(held_out, phase)
@@ -162,6 +162,11 @@ class Trainer:
                 self._save()
                 saved = now
             self._stop_if_asked()
+
+    def _report_due(self, phase: Phase) -> bool:
+        """Whether to tell how far we are: also at the end, which a short phase comes to first."""
+        last = phase_fraction(phase, self.progress) >= 1.0
+        return last or self.progress.step % REPORT_EVERY == 0
 
     def _stop_if_asked(self) -> None:
         if self.processes.agree(self.asked()):
@@ -213,7 +218,7 @@ class Trainer:
         try:
             if self.log is not None:
                 self.log.tell(facts)
-        except Cancelled:
+        except (Cancelled, OSError):  # whoever listened is gone: a reader of our standard output
             self._save()
             raise
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 
+from flare_core.alive import held_file, sweep
 from flare_core.datasets import cache_file
-from flare_core.datasets.cache_file import map_arrays, write_arrays
+from flare_core.datasets.cache_file import map_arrays, tidy, write_arrays
 
 ARRAYS = {
     "image": np.arange(60_000, dtype=np.int16).reshape(30, 40, 50),
@@ -40,3 +42,29 @@ def test_a_file_that_is_no_archive_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"half")
     with pytest.raises(cache_file.zipfile.BadZipFile):
         map_arrays(tmp_path / "a.npz")
+
+
+def test_what_a_killed_writer_left_goes_and_a_living_ones_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    left, living = folder / ".0123abcd.part.a-1.npz", folder / ".4567abcd.part.b-1.npz"
+    left.write_bytes(b"half")
+    (folder / "c-1.npz").write_bytes(b"whole")
+    with held_file(living):
+        tidy(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [living.name, "c-1.npz"]
+
+
+def test_a_file_is_held_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+
+    def swept(stream: BinaryIO, **arrays: np.ndarray) -> None:
+        sweep(tmp_path, ".*", files_s=None)
+        kept.extend(tmp_path.iterdir())
+
+    monkeypatch.setattr(np, "savez", swept)
+    write_arrays(tmp_path / "a.npz", ARRAYS)
+    assert len(kept) == 1 and ".part." in kept[0].name
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
