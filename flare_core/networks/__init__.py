@@ -10,6 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flare_core.errors import InputError
+from flare_core.networks.dual_decoder_unet import DualDecoderUNet
+from flare_core.networks.fasternet_segformer import FasterNetSegFormer
+from flare_core.networks.light_residual_unet import LightResidualUNet
+from flare_core.networks.metaformer_unetr import MetaFormerUNETR
+from flare_core.networks.phtrans import PHTrans
 from flare_core.networks.plain_unet import PlainUNet
 from flare_core.networks.residual_unet import ResidualEncoderUNet
 from flare_core.networks.space_to_depth import SpaceToDepthNet
@@ -24,6 +29,11 @@ NETWORKS = {
     "plain_unet": PlainUNet,
     "residual_encoder_unet": ResidualEncoderUNet,
     "stunet": STUNet,
+    "dual_decoder_unet": DualDecoderUNet,
+    "phtrans": PHTrans,
+    "metaformer_unetr": MetaFormerUNETR,
+    "fasternet_segformer": FasterNetSegFormer,
+    "light_residual_unet": LightResidualUNet,
 }
 
 __all__ = ["NETWORKS", "build_network"]

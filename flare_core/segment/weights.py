@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from flare_core.errors import InputError
-from flare_core.models.nnunet.shapes import has_more_numbers
+from flare_core.models.nnunet.shapes import KINDS, has_more_numbers
 from flare_core.models.stage_card import NetworkSpec
+from flare_core.networks import build_network
 
 SLACK = 1_000_000
 """Numbers that cost nothing worth a refusal; what does not fit is then named tensor by tensor."""
@@ -51,10 +53,22 @@ def require_size(
         If the network has more than twice the numbers that there are.
     """
     there = sum(tensor.numel() for tensor in weights.values())
-    if has_more_numbers(spec, 2 * there + SLACK):
+    most = 2 * there + SLACK
+    if has_more_numbers(spec, most) or _others_have_more(spec, most, len(weights)):
         came = f"{len(weights)} tensors, {there} numbers"
-        legal = f"those of the card's {spec.kind}, which has more than {2 * there + SLACK}"
+        legal = f"those of the card's {spec.kind}, which has more than {most}"
         raise InputError(source, came, legal, action)
+
+
+def _others_have_more(spec: NetworkSpec, most: int, tensors: int) -> bool:
+    """Whether a network that `nnunet.shapes` does not know is larger; built without memory."""
+    if spec.kind in KINDS:
+        return False
+    blocks = sum(spec.convolutions_per_stage_encoder) + sum(spec.convolutions_per_stage_decoder)
+    if blocks > tensors:  # a block has a tensor or more: don't even count them
+        return True
+    with torch.device("meta"):
+        return sum(p.numel() for p in build_network(spec).parameters()) > most
 
 
 def first_difference(

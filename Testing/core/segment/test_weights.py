@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from flare_core.errors import InputError
-from flare_core.segment.weights import fill, first_difference
+from flare_core.models.stage_card import NetworkSpec
+from flare_core.networks import build_network
+from flare_core.segment.weights import fill, first_difference, require_size
 
 
 def network() -> nn.Module:
@@ -48,3 +50,23 @@ def test_weights_that_are_no_numbers_are_refused() -> None:
     weights = network().state_dict()
     weights["1.bias"] = torch.tensor([1.0, float("nan")])
     assert "1.bias" in refusal(weights).parts[1]
+
+
+@pytest.mark.parametrize(
+    "wild", [{"features_per_stage": (60000, 60000)}, {"convolutions_per_stage_encoder": (60000, 1)}]
+)
+@pytest.mark.parametrize("kind", ["plain_unet", "phtrans", "light_residual_unet"])
+def test_a_card_of_terabytes_is_refused_before_memory_is_asked_for(kind, wild) -> None:
+    fields = {
+        "features_per_stage": (8, 12), "convolutions_per_stage_encoder": (1, 1),
+    }  # fmt: skip
+    spec = NetworkSpec(
+        kind, output_channels=2, strides=((1, 1, 1), (2, 2, 2)), kernel_sizes=((3, 3, 3),) * 2,
+        convolutions_per_stage_decoder=(1,), **(fields | wild),
+    )  # fmt: skip
+    weights = build_network(NetworkSpec(
+        kind, output_channels=2, strides=((1, 1, 1), (2, 2, 2)), kernel_sizes=((3, 3, 3),) * 2,
+        convolutions_per_stage_decoder=(1,), **fields,
+    )).state_dict()  # fmt: skip
+    with pytest.raises(InputError, match="which has more than"):
+        require_size(spec, weights, source="w", action="Fetch it again.")
