@@ -14,13 +14,13 @@ from flare_core.report.case.lettering import (
     WHITE,
     Colour,
     initials,
-    millilitres,
     shortened,
     wrapped,
     write,
 )
 from flare_core.report.case.panel import FILL
 from flare_core.report.case.survey import Finding
+from flare_core.report.charts.svg import millilitres
 from flare_core.segment.lesion_list import Lesion
 
 WIDTH = 300
