@@ -78,7 +78,7 @@ def draw(
 
 
 def _middle(flat: Mask, spacing: list[float], chance: np.random.Generator) -> Mask:
-    """A hand-wide line through the innermost pixels of a flat region, kept inside by half a hand."""
+    """A hand-wide line through the innermost pixels of a flat region, kept inside it."""
     deep = ndimage.distance_transform_edt(np.pad(flat, 1), spacing)[1:-1, 1:-1]
     ridge = deep >= max(0.6 * deep.max(), min(spacing))
     pieces, _ = ndimage.label(ridge, np.ones((3, 3)))
@@ -104,7 +104,7 @@ def painted(image: Volume, start: Mask, strokes: Strokes, belief: Volume | None)
 
 
 def grown(image: Volume, start: Mask, strokes: Strokes, belief: Volume | None) -> Mask:
-    """Competing growth over edges, from strokes and the cores of organ and surroundings."""
+    """Competing growth over edges, from strokes and the cores of organ and rest."""
     from skimage.segmentation import watershed
 
     marked = Box.of_mask(strokes.belongs | strokes.outside)
