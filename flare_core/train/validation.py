@@ -19,24 +19,8 @@ from flare_core.segment.sliding_window import predict_scores
 LEAST_ML = 1.0
 """An organ smaller than this in a scan is a remnant at the edge and left out of the mean."""
 
-STEP = 0.8
+TILE_STEP = 0.8
 """Distance of tiles as a fraction of the patch, as in the product."""
-
-
-def validate(
-    network: nn.Module,
-    samples: Sequence[Sample],
-    classes: dict[str, int],
-    patch: tuple[int, int, int],
-    normalisation: Normalisation,
-    runtime: Runtime,
-) -> dict[str, float]:
-    """Return organ key -> mean DSC over the samples that annotate and hold it.
-
-    See `score_samples` for the parameters.
-    """
-    rows = score_samples(network, samples, classes, patch, normalisation, runtime)
-    return mean_scores(rows)
 
 
 def mean_scores(rows: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -80,7 +64,7 @@ def score_samples(
         hu = sample.image.astype(np.float32)
         n = normalisation
         image = torch.from_numpy(normalise(hu, (n.lower_hu, n.upper_hu), n.mean, n.std))
-        logits = predict_scores([network], image, patch, STEP, runtime)
+        logits = predict_scores([network], image, patch, TILE_STEP, runtime)
         predicted = logits.argmax(dim=0).to(torch.uint8).numpy()
         rows.append(score_sample(predicted, sample, classes))
     return rows

@@ -5,12 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 from flare_core.anatomy.organs import organ
 from flare_core.datasets.cache import Sample, sample_of_arrays
 from flare_core.datasets.case import Case
 from flare_core.models.card import Normalisation
-from flare_core.train.validation import LEAST_ML, channel_table, score_sample, validate
+from flare_core.train.validation import (
+    LEAST_ML,
+    channel_table,
+    mean_scores,
+    score_sample,
+    score_samples,
+)
 from stub_models import HU, ORGANS, RUNTIME, loaded
 
 LIVER, SPLEEN = organ("liver").id, organ("spleen").id
@@ -35,24 +42,29 @@ def both(spleen_voxels: int = 600) -> np.ndarray:
     return labels
 
 
+def validate(network: nn.Module, samples: Sequence[Sample]) -> dict[str, float]:
+    rows = score_samples(network, samples, CLASSES, (16, 16, 16), WINDOW, RUNTIME)
+    return mean_scores(rows)
+
+
 def test_a_perfect_network_scores_one() -> None:
     network = loaded(ORGANS).networks[0]
     samples = [sample(both()), sample(both(), name="b")]
-    scores = validate(network, samples, CLASSES, (16, 16, 16), WINDOW, RUNTIME)
+    scores = validate(network, samples)
     assert scores == {"liver": 1.0, "spleen": 1.0}
 
 
 def test_a_network_that_mixes_organs_up_scores_zero_for_them() -> None:
     swapped = {"background": 0.0, "liver": HU["spleen"], "spleen": HU["liver"]}
     network = loaded(ORGANS, swapped).networks[0]
-    scores = validate(network, [sample(both())], CLASSES, (16, 16, 16), WINDOW, RUNTIME)
+    scores = validate(network, [sample(both())])
     assert scores == {"liver": 0.0, "spleen": 0.0}
 
 
 def test_the_scan_is_not_changed() -> None:
     one = sample(both())
     before = one.image.copy()
-    validate(loaded(ORGANS).networks[0], [one], CLASSES, (16, 16, 16), WINDOW, RUNTIME)
+    validate(loaded(ORGANS).networks[0], [one])
     assert np.array_equal(one.image, before)
 
 
@@ -71,9 +83,9 @@ def test_a_remnant_under_1_ml_is_left_out() -> None:
 def test_the_mean_is_over_the_scans_that_have_the_organ() -> None:
     network = loaded(ORGANS, {"background": 0.0, "liver": HU["liver"], "spleen": 450.0}).networks[0]
     samples = [sample(both()), sample(both(0), name="b"), sample(both(), ("liver",), name="c")]
-    scores = validate(network, samples, CLASSES, (16, 16, 16), WINDOW, RUNTIME)
+    scores = validate(network, samples)
     assert scores == {"liver": 1.0, "spleen": 0.0}
-    assert validate(network, [], CLASSES, (16, 16, 16), WINDOW, RUNTIME) == {}
+    assert validate(network, []) == {}
 
 
 def test_ids_become_channels_and_strangers_background() -> None:

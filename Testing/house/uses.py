@@ -1,0 +1,77 @@
+"""A rule about what nobody calls."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+
+from house.circles import PRODUCT
+from house.source import Source
+
+CALLED_FROM_OUTSIDE: dict[str, str] = {
+    "forward": "torch calls it",
+    "find_class": "pickle calls it",
+    "runTest": "Slicer's test runner calls it",
+    "startRun": "people call it from Slicer's Python console",
+    "list_series": "its numbers are what --series takes; people call it from Python",
+}
+"""Names that nothing here calls, and who does; an entry that is not needed fails."""
+
+SLICER_CLASS = re.compile(r"FLARE(Seg|Train)(Widget|Test)")
+"""Slicer finds a module's classes by the module's name."""
+
+USERS = (*PRODUCT, "benchmarks/")
+
+
+def unused(sources: Sequence[Source]) -> list[str]:
+    """Find functions, methods and classes of the product that at most tests use.
+
+    Names are compared, not objects, so one that something else shares is never accused; nor is one
+    that a string names (``"module:name"``).
+    """
+    used = {
+        (name, source.path, line)
+        for source in sources
+        if source.path.startswith(USERS)
+        for name, line in _names(source)
+    }
+    by_name: dict[str, list[tuple[str, int]]] = {}
+    for name, path, line in used:
+        by_name.setdefault(name, []).append((path, line))
+    idle = [
+        (source, node)
+        for source in sources
+        if source.path.startswith(PRODUCT)
+        for node in (*source.functions(), *source.classes())
+        if not node.name.startswith("__") and not SLICER_CLASS.fullmatch(node.name)
+        if all(_is_inside(place, source, node) for place in by_name.get(node.name, []))
+    ]
+    accused = {node.name for _, node in idle}
+    return [
+        f"{source.at(node)}: {node.name} is used by tests at most"
+        for source, node in idle
+        if node.name not in CALLED_FROM_OUTSIDE
+    ] + [
+        f"CALLED_FROM_OUTSIDE names {name}, which is used or gone"
+        for name in CALLED_FROM_OUTSIDE
+        if name not in accused and len(sources) > 1
+    ]
+
+
+def _is_inside(place: tuple[str, int], source: Source, node: ast.AST) -> bool:
+    path, line = place
+    first, last = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)
+    return path == source.path and first <= line <= last
+
+
+def _names(source: Source) -> Iterator[tuple[str, int]]:
+    """Yield every name that a file reads, with its line."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Name):
+            yield node.id, node.lineno
+        elif isinstance(node, ast.Attribute):
+            yield node.attr, node.end_lineno or node.lineno
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if " " not in node.value:
+                yield from ((word, node.lineno) for word in re.findall(r"\w+", node.value))
