@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from flare_core.anatomy.organs import ORGANS, organ
+from flare_core.anatomy.organs import ORGANS, Organ, organ
 from flare_core.imaging.geometry import Geometry
 from flare_core.segment import confidence
 from flare_core.segment.confidence import Evidence, evidence_of, expected_dsc
@@ -57,11 +57,27 @@ def test_without_evidence_nothing_is_expected() -> None:
     assert math.isnan(expected_dsc(organ("liver"), None, {}))
 
 
+def usual_ml(target: Organ) -> float:
+    """A volume that nobody wonders about."""
+    return 10.0 if target.volume_range_ml is None else sum(target.volume_range_ml) / 2
+
+
+@pytest.mark.parametrize(
+    ("ml", "cut", "doubted"), [(1400, 0, 0), (300, 0, 1), (300, 1, 0), (5100, 0, 1), (5100, 1, 1)]
+)
+def test_a_volume_nobody_has_is_doubted_however_sure_the_network_is(
+    ml: float, cut: float, doubted: int
+) -> None:
+    sure = Evidence(ml, 1.0, 1.0)
+    found = expected_dsc(organ("liver"), sure, {"volume": ml, "touches_border": cut})
+    assert (found < confidence.LOW) == bool(doubted)
+
+
 @pytest.mark.parametrize("target", ORGANS)
-def test_more_certain_is_more_trusted_and_never_beyond_0_and_1(target: object) -> None:
-    values = {"volume": 100.0, "components": 1.0, "outside_range": 0.0}
+def test_more_certain_is_more_trusted_and_never_beyond_0_and_1(target: Organ) -> None:
+    values = {"volume": usual_ml(target), "touches_border": 0.0}
     steps = [
-        expected_dsc(target, Evidence(100.0, overlap, overlap), values)  # type: ignore[arg-type]
+        expected_dsc(target, Evidence(100.0, overlap, overlap), values)
         for overlap in (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
     ]
     assert steps == sorted(steps) and steps[0] >= 0 and steps[-1] <= 1

@@ -275,7 +275,8 @@ def test_an_organ_is_measured_with_its_lesions_and_its_volume_without_stands_bes
 @pytest.mark.parametrize(("inside", "wrong"), [(0.99, False), (0.3, True)])
 def test_what_is_probably_wrong_is_marked(inside, wrong):
     evidence = {"spleen": Evidence(0.03, inside, inside)}
-    rows = organ_statistics(*scan(), [SPLEEN], evidence=evidence)
+    image, labels = scan(replace(OBLIQUE, spacing_mm=(20.0, 20.0, 20.0)))  # 200 mL
+    rows = organ_statistics(image, labels, [SPLEEN], evidence=evidence)
     (row,) = (row for row in rows if row.measure == "confidence")
     assert 0 <= row.value <= 1 and (row.note == PROBABLY_WRONG) == wrong
     assert (PROBABLY_WRONG in table_text(rows)) == wrong
