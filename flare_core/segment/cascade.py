@@ -37,6 +37,7 @@ from flare_core.models.card import ModelCard
 from flare_core.models.package import Package
 from flare_core.models.stage_card import StageCard
 from flare_core.segment.confidence import Evidence, evidence_of
+from flare_core.segment.margins import with_margin
 from flare_core.segment.nnunet import patch_here, spacing_here
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
 from flare_core.segment.runtime import Runtime
@@ -256,7 +257,7 @@ def locate(
     if found is None or _abdominal_ml(rough, certainty) < LEAST_TOTAL_ML:
         raise nothing_found(ORGANS)
     exact = box_of_world(found, rough.geometry, image.geometry)
-    return _with_margin(exact, image.geometry, organ_card)
+    return with_margin(exact, image.geometry, organ_card)
 
 
 def _abdominal_ml(rough: Volume, certainty: npt.NDArray[np.float32]) -> float:
@@ -361,7 +362,7 @@ def add_lesions(
         Organ ids on the grid of `image`.
     """
     organs = Box.of_mask(found.organs.array) or Box.of_shape(image.geometry.shape)
-    region = _with_margin(organs, image.geometry, stage.card)
+    region = with_margin(organs, image.geometry, stage.card)
     told = _share_of("lesions", notify)
     scores = run_stage(stage, image, region, step=plan.step, notify=told)
     threshold = threshold_for(stage.card, plan.lesion_sensitivity)
@@ -479,39 +480,6 @@ def nothing_found(organs: Iterable[Organ]) -> NothingFound:
 
 def _share_of(stage: str, notify: Notify) -> Callable[[float], None]:
     return lambda done: notify(stage, done)
-
-
-def _with_margin(box: Box, geometry: Geometry, card: StageCard) -> Box:
-    """Widen a box by the card's margins, and to a whole tile, inside the scan.
-
-    A network sees a tile of its patch's size anyway: filled with the scan it knows where it is,
-    filled with air it loses a spleen that was asked for alone.
-    """
-    patch, voxel_mm = patch_here(card), spacing_here(card)
-    spans = []
-    for a, (low, high) in enumerate(card.margin_mm):
-        size = geometry.spacing_mm[a]
-        first = box.start[a] - math.ceil(low / size)
-        last = box.stop[a] + math.ceil(high / size)
-        tile = math.ceil(patch[a] * voxel_mm[a] / size)
-        spans.append(_at_least(first, last, tile, geometry.shape[a]))
-    (z0, z1), (y0, y1), (x0, x1) = spans
-    return Box((z0, y0, x0), (z1, y1, x1))
-
-
-def _at_least(first: int, last: int, length: int, count: int) -> tuple[int, int]:
-    """Return a span inside 0 to `count`, widened to both sides to a length if there is room.
-
-    Examples
-    --------
-    >>> _at_least(4, 6, 4, 10), _at_least(8, 12, 4, 10), _at_least(1, 2, 20, 10)
-    ((3, 7), (6, 10), (0, 10))
-    """
-    first, last = max(0, first), min(count, last)
-    length = min(count, max(length, last - first))
-    missing = length - (last - first)
-    first = min(max(0, first - missing // 2), count - length)
-    return first, first + length
 
 
 def _grown_where_cut(labels: Volume, ids: Sequence[int], region: Box, geometry: Geometry) -> Box:
