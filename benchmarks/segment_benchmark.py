@@ -1,9 +1,14 @@
-"""Seconds and GiB of `flare segment`, stage by stage, cold and warm; float32 against bf16.
+"""Seconds and GiB of `flare segment`: cold and warm, alone and beside a busy program, and growth.
 
     python benchmarks/segment_benchmark.py SCAN.nii.gz [--repeats 3] [--threads 2] [--fast]
+        [--parts cold,warm,growth,precision]
 
 - cold: a new process from .nii.gz to all four outputs, wall clock and peak memory;
-- warm: the same request to a `flare segment --worker` that has already run once;
+- warm: the same request to a `flare segment --worker` that has already run once; beside each step
+  what the machine could do, measured in the same run: the bytes a step must at least move and the
+  operations of its convolutions, over the memory's and the processor's best speed;
+- both alone and beside one other process that never rests, in turn, and the ratio of the two;
+- growth: the scan mirrored again and again to 100, 300 and 1000 slices;
 - precision: DSC of every organ between the labels of float32 and of bf16 (if the CPU has it).
 
 Medians of `--repeats` runs. Without a scan, a phantom of 512 x 512 x 110 voxels is made.
@@ -19,26 +24,121 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 COMMAND = [sys.executable, "-m", "flare_core", "segment"]
 
+BUSY = [sys.executable, "-c", "while True: pass"]
+"""The other program."""
+
+PARTS = ("cold", "warm", "growth", "precision")
+
+SLICES = (100, 300, 1000)
+
+Run = dict[str, float]
+
 
 def main() -> None:
-    """Run the three parts and print them."""
+    """Run the parts and print them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scan", nargs="?", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--fast", action="store_true")
+    parser.add_argument("--parts", default=",".join(PARTS))
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        scan = arguments.scan or _phantom(Path(folder))
-        cold = [_cold(scan, Path(folder) / f"cold{i}", arguments) for i in range(arguments.repeats)]
-        _print_runs("cold process", cold)
-        _print_runs("warm worker", _warm(scan, Path(folder) / "warm", arguments))
-        _print_precision(scan, arguments.threads)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        scan = arguments.scan or _phantom(folder)
+        for part in arguments.parts.split(","):
+            {"cold": _print_cold, "warm": _print_warm, "growth": _print_growth,
+             "precision": _print_precision}[part](scan, folder, arguments)  # fmt: skip
+
+
+@contextmanager
+def _busy(there: bool) -> Iterator[None]:
+    """Have another program run beside us that never waits, or nothing."""
+    if not there:
+        yield
+        return
+    other = subprocess.Popen(BUSY)
+    try:
+        yield
+    finally:
+        other.kill()
+        other.wait()
+
+
+def _print_cold(scan: Path, folder: Path, arguments: argparse.Namespace) -> None:
+    runs: dict[bool, list[Run]] = {False: [], True: []}
+    for i in range(arguments.repeats):
+        for busy in runs:
+            with _busy(busy):
+                runs[busy].append(_cold(scan, folder / f"cold{i}{busy}", arguments))
+    _print_runs("cold process, alone", runs[False])
+    _print_runs("cold process, beside a busy one", runs[True])
+    _print_ratio(runs)
+
+
+def _print_warm(scan: Path, folder: Path, arguments: argparse.Namespace) -> None:
+    import torch
+    from machine import measure
+
+    runs = _warm(scan, folder / "warm", arguments)
+    torch.set_num_threads(arguments.threads)
+    work, dtype = _work(scan, arguments)
+    machine = measure(dtype)
+    best = {step: machine.seconds(moved=m, operations=o) for step, (m, o) in work.items()}
+    print(f"this machine: {machine.bytes_per_s / 1e9:.1f} GB/s, {machine.flops / 1e9:.0f} GFLOP/s")
+    _print_runs("warm worker, alone", runs[False], best)
+    _print_runs("warm worker, beside a busy process", runs[True])
+    _print_ratio(runs)
+
+
+def _print_ratio(runs: dict[bool, list[Run]]) -> None:
+    """Print how much longer it takes beside a busy process."""
+    alone, beside = (statistics.median(r["wall clock"] for r in runs[b]) for b in (False, True))
+    print(f"  beside a busy process {beside / alone:.2f} times the time alone")
+
+
+def _work(scan: Path, arguments: argparse.Namespace) -> tuple[dict[str, tuple[float, float]], Any]:
+    """Return by step the least bytes moved and the operations, and the networks' number format."""
+    import torch
+    from machine import operations
+
+    from flare_core import Settings, read_volume, segment_ct
+    from flare_core.models.package import load_package
+    from flare_core.networks import build_network
+    from flare_core.segment.runtime import choose_runtime
+    from flare_core.segment.stage import load_stage
+
+    runtime = choose_runtime(threads=arguments.threads)
+    package, image = load_package("default"), read_volume(scan)
+    work: dict[str, tuple[float, float]] = {}
+    with ExitStack() as hooks:
+        tiles: dict[str, int] = {}
+        for card in package.card.stages:
+            stage = load_stage(package, card.name, runtime)
+            assert stage is not None
+
+            def seen(*_: object, name: str = card.name) -> None:
+                tiles[name] = tiles.get(name, 0) + 1
+
+            hooks.callback(stage.networks[0].register_forward_hook(seen).remove)
+        segment_ct(image, Settings(threads=arguments.threads, fast=arguments.fast))
+    for card, step in zip(package.card.stages, ("localise", "organs"), strict=False):
+        with torch.device("meta"):
+            each = operations(build_network(card.network), card.patch)
+        work[step] = (float(image.array.nbytes), tiles[card.name] * each)
+    voxels = image.array.size
+    file, array = scan.stat().st_size, image.array.nbytes
+    plain = {"read": file + array, "labels": voxels, "clean-up": 2 * voxels,
+             "statistics": array + voxels, "write": array + voxels}  # fmt: skip
+    return work | {step: (float(moved), 0.0) for step, moved in plain.items()}, runtime.dtype
 
 
 def _phantom(folder: Path) -> Path:
@@ -61,8 +161,10 @@ def _cold(scan: Path, out: Path, arguments: argparse.Namespace) -> dict[str, flo
     return {**kept["timings_s"], "wall clock": wall, "peak GiB": usage.ru_maxrss / 2**20}
 
 
-def _warm(scan: Path, out: Path, arguments: argparse.Namespace) -> list[dict[str, float]]:
-    """Send the same request several times to one worker; leave the first answer out."""
+def _warm(scan: Path, out: Path, arguments: argparse.Namespace) -> dict[bool, list[Run]]:
+    """Send the same request several times to one worker, by turns alone and beside a busy process;
+    leave the first answer out.
+    """
     settings = {"threads": arguments.threads, "fast": arguments.fast}
     request: dict[str, Any] = {
         "command": "segment", "input": str(scan), "output": str(out), "settings": settings
@@ -70,33 +172,70 @@ def _warm(scan: Path, out: Path, arguments: argparse.Namespace) -> list[dict[str
     process = subprocess.Popen(
         [*COMMAND, "--worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert process.stdin is not None and process.stdout is not None
-    runs = []
-    for number in range(arguments.repeats + 1):
-        start = time.perf_counter()
-        print(json.dumps({**request, "id": number}), file=process.stdin, flush=True)
-        for line in process.stdout:
-            answer = json.loads(line)
-            if answer["event"] in ("result", "error"):
-                break
-        if answer["event"] == "error":
-            sys.exit(f"the worker answered {answer}")
-        runs.append({**answer["timings_s"], "wall clock": time.perf_counter() - start})
+    _ask(process, {**request, "id": "first"})
+    runs: dict[bool, list[Run]] = {False: [], True: []}
+    for number in range(arguments.repeats):
+        for busy in runs:
+            with _busy(busy):
+                runs[busy].append(_ask(process, {**request, "id": f"{number}{busy}"}))
+    assert process.stdin is not None
     process.stdin.close()
     process.wait()
-    return runs[1:]
+    return runs
 
 
-def _print_runs(title: str, runs: list[dict[str, float]]) -> None:
+def _ask(process: subprocess.Popen[str], request: dict[str, Any]) -> Run:
+    """Return the seconds of the steps of one request."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    start = time.perf_counter()
+    print(json.dumps(request), file=process.stdin, flush=True)
+    for line in process.stdout:
+        answer = json.loads(line)
+        if answer["event"] == "result":
+            return {**answer["timings_s"], "wall clock": time.perf_counter() - start}
+        if answer["event"] == "error":
+            sys.exit(f"the worker answered {answer}")
+    sys.exit("the worker ended")
+
+
+def _print_growth(scan: Path, folder: Path, arguments: argparse.Namespace) -> None:
+    """Print time and memory of longer and longer scans, beside three times the scan and 1 GiB."""
+    import numpy as np
+
+    from flare_core import Volume, read_volume
+    from flare_core.imaging.files import write_volume
+
+    short = read_volume(scan)
+    there_and_back = np.concatenate([short.array, short.array[::-1]])
+    print("growth: slices, seconds, s a hundred slices, peak GiB, of which allowed")
+    for count in SLICES:
+        times = -(-count // len(there_and_back))
+        array = np.concatenate([there_and_back] * times)[:count]
+        long = folder / f"{count}.nii.gz"
+        write_volume(long, Volume(array, replace(short.geometry, shape=array.shape)))
+        run = _cold(long, folder / f"growth{count}", arguments)
+        allowed = 3 * array.nbytes / 2**30 + 1
+        seconds, peak = run["wall clock"], run["peak GiB"]
+        print(
+            f"  {count:5d} {seconds:7.1f} {100 * seconds / count:7.2f} {peak:6.2f} {allowed:6.2f}"
+        )
+
+
+def _print_runs(title: str, runs: list[Run], best: Run | None = None) -> None:
+    """Print medians and ranges; with `best`, how many times the machine's least time that is."""
     print(f"{title}, median of {len(runs)}")
     for name in runs[0]:
         values = [run[name] for run in runs if name in run]
         unit = "" if "GiB" in name else " s"
-        low, high = min(values), max(values)
-        print(f"  {name:14s} {statistics.median(values):7.2f}{unit}   ({low:.2f} to {high:.2f})")
+        low, high, middle = min(values), max(values), statistics.median(values)
+        line = f"  {name:14s} {middle:7.2f}{unit}   ({low:.2f} to {high:.2f})"
+        if best and best.get(name):
+            line += f"   {best[name]:.3f} s at best, {middle / best[name]:.1f} times that"
+        print(line)
 
 
-def _print_precision(scan: Path, threads: int) -> None:
+def _print_precision(scan: Path, folder: Path, arguments: argparse.Namespace) -> None:
     """Print the DSC between float32 and bf16 labels."""
     from flare_core import ORGANS, Settings, read_volume, segment_ct
     from flare_core.evaluate.metrics.dsc import dice
@@ -109,7 +248,7 @@ def _print_precision(scan: Path, threads: int) -> None:
     found = {}
     for precision in ("float32", "bf16"):
         start = time.perf_counter()
-        result = segment_ct(image, Settings(precision=precision, threads=threads))
+        result = segment_ct(image, Settings(precision=precision, threads=arguments.threads))
         found[precision] = result.labels.array
         print(f"{precision}: {time.perf_counter() - start:.2f} s with loading the model")
     scores = dice(found["float32"], found["bf16"], [o.id for o in ORGANS])
