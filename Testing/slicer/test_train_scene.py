@@ -20,6 +20,7 @@ from FLARETrainLib.run import curve_nodes
 from FLARETrainLib.run.curve_nodes import chart_of, draw_dsc, draw_loss
 from train_store import ORGANS, make_store
 
+import slicer
 from flare_core.anatomy.organs import organ
 from flare_core.cases.store import open_store
 from flare_core.errors import InputError
@@ -292,3 +293,12 @@ def test_facts_of_a_case_are_kept_in_the_scene(scene, folder):
     segmentation = opened(scene, folder, "paul")[1]
     assert json.loads(segmentation.GetAttribute(f"{FACT}model")) == "tiny-1.0.0"
     assert isinstance(segmentation.GetDisplayNode(), vtk.vtkObject)
+
+
+def test_a_curve_of_one_point_can_be_seen(scene):
+    kind = slicer.vtkMRMLPlotSeriesNode
+    chart = draw_loss(scene, "short", [curve(points=1)])
+    assert chart.GetNthPlotSeriesNode(0).GetMarkerStyle() == kind.MarkerStyleCircle
+    again = draw_loss(scene, "short", [curve(points=100)])
+    assert again is chart
+    assert chart.GetNthPlotSeriesNode(0).GetMarkerStyle() == kind.MarkerStyleNone

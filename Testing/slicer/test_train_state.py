@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from FLARESegLib.qt.event_loop import PlainLoop
@@ -14,12 +15,12 @@ from FLARETrainLib.run.processes import FACTS, is_alive, start_detached
 from FLARETrainLib.run.state import known_runs, read_state
 from FLARETrainLib.run.texts import STATUSES, numbers_line, status_line
 from FLARETrainLib.run.texts import STEPS as STEP_TEXTS
-from FLARETrainLib.run.watch import RunFiles, RunWatch
+from FLARETrainLib.run.watch import RunFiles, RunView, RunWatch, TrainingClock
 
 from flare_core.train.log import LogTail, RunLog
 from flare_core.train.rounds.settings import RoundSettings
 from flare_core.train.rounds.state import STEPS, create_run
-from flare_core.train.rounds.status import run_status
+from flare_core.train.rounds.status import Curve, RunState, run_status
 
 
 @pytest.fixture
@@ -254,3 +255,44 @@ def test_reading_needs_no_torch():
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+# --- words and the clock
+
+
+def test_a_start_does_not_repeat_why_it_stopped():
+    """Resume: the state's message is from the stop before."""
+    for kind, words in (
+        ("starting", "Starting."),
+        ("stopped", "Stopped; Resume goes on from there."),
+        ("failed", "Failed. stopped on request"),
+    ):
+        state = RunState("mine", kind, message="stopped on request", rounds=1, folds=1)
+        assert status_line(RunView(Path("run"), state)) == words
+
+
+def training(fraction: float | None, seconds_left: float = 100.0) -> tuple[Curve, ...]:
+    if fraction is None:
+        return ()
+    return (Curve(1, 0, fraction=fraction, seconds_left=seconds_left),)
+
+
+def test_the_bar_goes_on_between_two_lines_of_the_log():
+    clock, state = TrainingClock(), RunState("m", "running", round=1, step="train", folds=1)
+    shares = [clock.share(state, training(0.2), now) for now in (0.0, 10.0, 50.0, 100.0, 900.0)]
+    assert shares[0] == 0.2 and shares == sorted(shares) and len(set(shares[:4])) == 4
+    assert shares[-1] < 1.0  # the clock alone never ends it
+    assert clock.share(state, training(0.6), 901.0) == pytest.approx(0.6)
+
+
+def test_the_bar_moves_before_the_first_line_too():
+    clock, state = TrainingClock(), RunState("m", "running", round=1, step="train", folds=2)
+    assert clock.share(state, (), 5.0) == 0.0
+    assert 0 < clock.share(state, (), 55.0) < clock.share(state, (), 105.0) < 0.05
+
+
+def test_the_clock_counts_nothing_but_a_training():
+    for status, name in (("running", "predict"), ("stopped", "train"), ("done", "promote")):
+        clock, state = TrainingClock(), RunState("m", status, round=1, step=name, folds=1)
+        assert clock.share(state, training(0.2), 0.0) == 0.0
+        assert clock.share(state, training(0.2), 50.0) == 0.0

@@ -28,6 +28,8 @@ COLOURS = ((0.12, 0.47, 0.71), (1.0, 0.5, 0.05), (0.17, 0.63, 0.17), (0.84, 0.15
 LEGEND_SPACE = 0.4
 """The axis is this much longer than the curves, so that the legend hides none of them."""
 MEAN_WIDTH, LINE_WIDTH = 4.0, 2.0
+FEW_POINTS = 20
+"""Up to so many points have markers; a single one would be no line at all."""
 
 Columns = Mapping[str, Sequence[float]]
 
@@ -129,6 +131,11 @@ def _draw(chart: slicer.vtkMRMLPlotChartNode, columns: Columns, lines: Sequence[
         _drop_series(chart)
         for line in lines:
             _add_series(chart, table, line)
+    kind = slicer.vtkMRMLPlotSeriesNode
+    few = len(columns[STEP]) <= FEW_POINTS
+    for n in range(chart.GetNumberOfPlotSeriesNodes()):
+        style = kind.MarkerStyleCircle if few else kind.MarkerStyleNone
+        chart.GetNthPlotSeriesNode(n).SetMarkerStyle(style)
 
 
 def _add_series(

@@ -39,6 +39,7 @@ class RunPanel:
         self._view: RunView | None = None
         self._drawn: tuple[int, ...] = ()
         self._asked = ""
+        self._left: Path | None = None  # the run that was looked at when the panel was left
         self.watch = RunWatch(logic.loop)
         self.watch.seen.connect(self._show)
         ui.runBox.connect("currentIndexChanged(int)", self._run_chosen)
@@ -50,7 +51,7 @@ class RunPanel:
 
     def fill(self, choose: Path | None = None) -> None:
         """Show the runs there are; look at `choose`, else at the one before, else the newest."""
-        wanted = choose or self.watch.folder
+        wanted = choose or self.watch.folder or self._left
         self._runs = self._logic.runs()
         box = self._ui.runBox
         blocked = box.blockSignals(True)
@@ -89,6 +90,7 @@ class RunPanel:
 
     def leave(self) -> None:
         """Look at nothing while the panel is not shown; `fill` takes it up again."""
+        self._left = self.watch.folder or self._left
         self.watch.watch(None)
 
     def cleanup(self) -> None:

@@ -37,8 +37,9 @@ def status_line(view: RunView) -> str:
     """Return where a run stands: one line."""
     state = view.state
     status = STATUSES.get(state.status, lambda: state.status)()
-    if state.status != "running":
-        return f"{status}. {state.message}".strip() if state.message else f"{status}."
+    if state.status != "running":  # why it stopped is a word of before, once it starts again
+        said = state.message if state.status in ("failed", "done") else ""
+        return f"{status}. {said}".strip()
     step = STEPS.get(state.step, lambda: state.step)()
     parts = [
         _("Round {round} of {rounds}").format(round=state.round, rounds=state.rounds),

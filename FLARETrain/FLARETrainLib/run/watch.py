@@ -5,6 +5,7 @@ Curves grow by what was added to the logs since the last look.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ from FLARETrainLib.run.state import unread_state, with_start
 
 EVERY_S = 2.0
 """Between two looks."""
+FIRST_LINE_S, FIRST_SHARE = 120.0, 0.05
+"""Before a network's first line: this share of it is thought to be done after so long."""
+MOST_AHEAD = 0.8
+"""Of what is left, the clock alone never counts more as done."""
 MOST_BYTES = 2**20
 """Read of each log in one look; the next look goes on from there."""
 
@@ -34,6 +39,14 @@ class RunView(status.RunView):
     """Of the step at work: event, scans done and scans in all, as ``predict 7 20``."""
     problem: str = ""
     """What cannot be read, or the last words of a process that failed."""
+    since: float = 0.0
+    """What the clock says of the training, 0 to 1: its log comes in lines, far apart at times."""
+
+    @property
+    def fraction(self) -> float:
+        """How much of the run is done, 0 to 1."""
+        mine = [curve.fraction for curve in self.curves if curve.round == self.state.round]
+        return self.state.fraction(max(sum(mine) / self.state.folds, self.since))
 
 
 class RunFiles:
@@ -44,6 +57,7 @@ class RunFiles:
         self._reader = status.RunReader(folder, MOST_BYTES)
         self._output = LogTail(folder / OUTPUT)
         self._counted = ""
+        self._clock = TrainingClock()
 
     def look(self) -> RunView:
         """Return what the folder says now."""
@@ -54,6 +68,7 @@ class RunFiles:
         except InputError as error:
             seen = status.RunView(self.folder, unread_state(self.folder, error))
         state = with_start(seen.state, self.folder)
+        since = self._clock.share(state, seen.curves, time.monotonic())
         problem = last_words(self.folder) if state.status in ("failed", "interrupted") else ""
         return RunView(
             folder=self.folder,
@@ -63,6 +78,7 @@ class RunFiles:
             promotions=seen.promotions,
             damage=seen.damage,
             counted=self._counted,
+            since=since,
             problem=problem or ("" if seen.damage is None else str(seen.damage)),
         )
 
@@ -71,6 +87,43 @@ class RunFiles:
             self._counted = f"{facts['event']} {facts.get('done', 0)} {facts['total']}"
         elif facts.get("event") == "begin":
             self._counted = ""
+
+
+class TrainingClock:
+    """Goes on between two lines of a training's log, so that a bar does not stand still."""
+
+    def __init__(self) -> None:
+        self._known: tuple[int, str, float] | None = None
+        self._began = 0.0
+
+    def share(
+        self, state: status.RunState, curves: tuple[status.Curve, ...], now_s: float
+    ) -> float:
+        """Return how much of the training at work is done, by its own guess and the clock.
+
+        Parameters
+        ----------
+        state : RunState
+            Says which round and step is at work, and how many networks there will be.
+        curves : tuple of Curve
+            What the logs say.
+        now_s : float
+            From any start.
+        """
+        mine = [curve for curve in curves if curve.round == state.round]
+        told = sum(curve.fraction for curve in mine)
+        here = (state.round, state.step, told)
+        if here != self._known:
+            self._known, self._began = here, now_s
+        if state.step != "train" or state.status != "running" or not state.folds:
+            return 0.0
+        open_ = [curve for curve in mine if curve.fraction < 1.0]
+        left = open_[-1].seconds_left if open_ else FIRST_LINE_S
+        if left is None or left <= 0:
+            return told / state.folds
+        ahead = (1.0 - open_[-1].fraction) if open_ else FIRST_SHARE
+        gone = min(1.0, (now_s - self._began) / left)
+        return (told + MOST_AHEAD * ahead * gone) / state.folds
 
 
 class RunWatch:
