@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import random
@@ -173,8 +174,24 @@ def _plans_pickle(folder: Path, chance: random.Random) -> Path:
 
 def _checkpoint(folder: Path, chance: random.Random) -> Path:
     path = folder / "checkpoint.pt"
-    path.write_bytes(spoil_bytes(checkpoint(), chance, head=3000))
+    if chance.random() < 0.7:
+        path.write_bytes(spoil_bytes(checkpoint(), chance, head=3000))
+    else:
+        _save_spoilt(path, chance)
     return path
+
+
+def _save_spoilt(path: Path, chance: random.Random) -> None:
+    """Write a sound archive in which one part is of another type."""
+    import torch
+
+    state = torch.load(io.BytesIO(checkpoint()), weights_only=True)
+    part = chance.choice(sorted(state))
+    if isinstance(state[part], dict) and state[part] and chance.random() < 0.5:
+        state[part][chance.choice(sorted(state[part]))] = chance.choice(VALUES)
+    else:
+        state[part] = chance.choice(VALUES)
+    torch.save(state, path)
 
 
 def _read_checkpoint(path: Path) -> None:

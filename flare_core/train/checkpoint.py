@@ -6,16 +6,18 @@ It is a torch archive read with ``weights_only=True``: tensors and plain values,
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flare_core import atomic
 from flare_core.errors import InputError
+from flare_core.json_fields import read_json
 from flare_core.models.nnunet.checkpoint import DAMAGED, check_pickles
 
 FORMAT = 1
@@ -97,18 +99,70 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise _unreadable(path, _first_line(error)) from error
     if damaged:
         raise _unreadable(path, f"damaged: {damaged} does not fit its checksum")
-    if not _is_ours(state):
-        raise _unreadable(path, "a file of another kind or format")
-    return {"strategy": {}} | state
-
-
-def _is_ours(state: object) -> TypeGuard[dict[str, Any]]:
-    """Whether what was read is a checkpoint of this format."""
     if not isinstance(state, dict) or not set(state) >= PARTS or state["format"] != FORMAT:
+        raise _unreadable(path, "a file of another kind or format")
+    state = {"strategy": {}} | state
+    for name, fits in FITS.items():
+        if not fits(state[name]):
+            raise _unreadable(path, f"a part {name} that flare train does not write")
+    return state
+
+
+def _are_weights(value: object) -> bool:
+    """Whether it is name -> tensor."""
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(each, Tensor) for name, each in value.items()
+    )
+
+
+def _is_optimiser(value: object) -> bool:
+    """Whether it has the form of an optimiser's state: numbers of parameters -> what is kept."""
+    if not isinstance(value, dict):
         return False
-    tables = [state[name] for name in PARTS - {"format", "config"}]
-    known = {each.name for each in fields(Progress)}
-    return all(isinstance(each, dict) for each in tables) and set(state["progress"]) <= known
+    groups, kept = value.get("param_groups"), value.get("state")
+    return (
+        isinstance(groups, list)
+        and all(isinstance(each, dict) for each in groups)
+        and isinstance(kept, dict)
+        and all(isinstance(each, dict) for each in kept.values())
+    )
+
+
+def _is_config(value: object) -> bool:
+    """Whether it is the text of a JSON object."""
+    try:
+        return isinstance(value, str) and isinstance(read_json(value, "config"), dict)
+    except InputError:
+        return False
+
+
+def _is_progress(value: object) -> bool:
+    """Whether the fields of `Progress` could be made of it."""
+    if not isinstance(value, dict) or not set(value) <= set(vars(Progress())):
+        return False
+    numbers = {name: each for name, each in value.items() if name != "history"}
+    history = value.get("history", [])
+    whole = all(
+        type(each) is int or (name == "seconds" and type(each) is float)
+        for name, each in numbers.items()
+    )
+    return (
+        whole
+        and all(each >= 0 for each in numbers.values())  # NaN is not
+        and isinstance(history, list)
+        and all(isinstance(row, dict) and isinstance(row.get("dsc"), dict) for row in history)
+    )
+
+
+FITS: dict[str, Callable[[object], bool]] = {
+    "network": _are_weights,
+    "ema": _are_weights,
+    "strategy": _are_weights,
+    "optimiser": _is_optimiser,
+    "config": _is_config,
+    "progress": _is_progress,
+}
+"""What tells whether a part is what `save_checkpoint` writes."""
 
 
 def read_start(path: Path) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -292,18 +293,35 @@ class Trainer:
         fill(self.network, state["network"], source=str(path), action=MISFIT)
         fill(self.mean.network, state["ema"], source=str(path), action=MISFIT)
         fill(self.training_step.extra, state["strategy"], source=str(path), action=MISFIT)
-        self.optimiser.load_state_dict(state["optimiser"])
+        self._fill_optimiser(state["optimiser"], path)
         self.progress = Progress(**state["progress"])
         facts = {key: getattr(self.progress, key) for key in ("phase", "step", "total_steps")}
         self._tell({"event": "resume", **facts})
+
+    def _fill_optimiser(self, state: dict[str, Any], path: Path) -> None:
+        """Give the optimiser its state back; torch itself looks at the number of weights only."""
+        try:
+            self.optimiser.load_state_dict(state)
+            kept = [(each, self.optimiser.state[each]) for each in self.optimiser.state]
+            fits = all(
+                isinstance(value, torch.Tensor) and value.shape in (each.shape, ())
+                for each, values in kept
+                for value in values.values()
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+            fits = False
+        if not fits:
+            came = "a checkpoint whose optimiser belongs to other weights"
+            raise InputError(str(path), came, "the one written with these weights", MISFIT)
 
     def _require_same(self, text: str, path: Path) -> None:
         """Refuse to continue a run whose network meant something else."""
         was, now = json.loads(text), json.loads(config_text(self.config))
         for each in (was, now):  # its settings may change on the way
-            each["strategy"] = each.get("strategy", {"kind": "supervised"})["kind"]
+            told = each.get("strategy")
+            each["strategy"] = told.get("kind") if isinstance(told, dict) else "supervised"
         for name in ("network", "organs", "normalisation", "strategy"):
-            if was[name] != now[name]:
+            if was.get(name) != now[name]:
                 raise InputError(
                     str(path),
                     f"a checkpoint with another {name}",

@@ -88,8 +88,29 @@ def test_a_newer_format_is_refused(checkpoint: Path) -> None:
     with pytest.raises(InputError, match="another kind or format"):
         load_checkpoint(checkpoint)
     torch.save({**state, "progress": {**state["progress"], "mood": 1}}, checkpoint)
-    with pytest.raises(InputError, match="another kind or format"):
+    with pytest.raises(InputError, match="a part progress"):
         load_checkpoint(checkpoint)
+
+
+WRONG = {
+    "network": [{"head.weight": 1}, [], {3: torch.ones(1)}],
+    "ema": [{"head.weight": None}, "x"],
+    "strategy": [None, {"teacher": [1.0]}],
+    "optimiser": [{}, {"state": [], "param_groups": []}, {"state": {0: 1}, "param_groups": []},
+                  {"state": {}, "param_groups": [1]}],
+    "config": [None, 3, b"{}", "", "[]", "[" * 100_000, "NaN"],
+    "progress": [{"phase": "1"}, {"step": -1}, {"seconds": float("nan")}, {"total_steps": 1.5},
+                 {"skipped": True}, {"history": {}}, {"history": [1]}, {"history": [{"step": 1}]}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", WRONG)
+def test_a_part_of_another_type_is_named(checkpoint: Path, part: str) -> None:
+    state = load_checkpoint(checkpoint)
+    for value in WRONG[part]:
+        torch.save({**state, part: value}, checkpoint)
+        with pytest.raises(InputError, match=f"a part {part}"):
+            load_checkpoint(checkpoint)
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
@@ -139,7 +160,7 @@ def test_a_damaged_stream_and_entries_of_another_kind_are_named(checkpoint: Path
     state = torch.load(checkpoint, weights_only=True)
     for name in ("network", "ema", "optimiser", "progress"):
         torch.save(state | {name: 3}, checkpoint)
-        with pytest.raises(InputError, match="another kind"):
+        with pytest.raises(InputError, match=f"a part {name}"):
             load_checkpoint(checkpoint)
     with zipfile.ZipFile(checkpoint, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data.pkl", bytes(1000))

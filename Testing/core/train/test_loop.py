@@ -61,6 +61,13 @@ def test_the_loss_falls_and_held_out_organs_are_found(trained: Path) -> None:
     assert sum(scores[-1].values()) / 2 > 0.6
 
 
+def test_a_run_shorter_than_a_report_has_a_loss(tmp_path: Path, cases: Path, cache: Path) -> None:
+    Trainer(short(tiny_config(cases), 3), tmp_path / "run", cache).run()
+    facts = steps(LogTail(tmp_path / "run" / LOG).read())
+    assert [each["step"] for each in facts] == [3] and facts[0]["loss"] > 0
+    assert facts[0]["phase_fraction"] == 1.0
+
+
 def test_a_finished_run_leaves_weights_and_a_checkpoint(trained: Path, cases: Path) -> None:
     assert {p.name for p in trained.iterdir()} == {CHECKPOINT, WEIGHTS, LOG}
     exported = load_file(trained / WEIGHTS)
@@ -208,6 +215,27 @@ def test_a_damaged_checkpoint_is_told_and_kept(
     assert (folder / CHECKPOINT).stat().st_size == len(data) * 2 // 3
 
 
+def test_an_optimiser_of_other_weights_is_refused(
+    trained: Path, cases: Path, cache: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "run")
+    state = load_checkpoint(folder / CHECKPOINT)
+    kept, groups = state["optimiser"]["state"], state["optimiser"]["param_groups"]
+    for other in (
+        {"state": kept, "param_groups": []},
+        {"state": kept, "param_groups": [{"params": [0]}]},
+        {"state": kept | {0: {"step": "x"}}, "param_groups": groups},
+        {"state": kept | {0: kept[0] | {"exp_avg": torch.ones(2)}}, "param_groups": groups},
+    ):
+        torch.save({**state, "optimiser": other}, folder / CHECKPOINT)
+        with pytest.raises(InputError, match="optimiser belongs to other weights"):
+            Trainer(tiny_config(cases), folder, cache)
+    for text in ("{}", '{"network": 5, "strategy": "x"}'):
+        torch.save({**state, "config": text}, folder / CHECKPOINT)
+        with pytest.raises(InputError, match="another network"):
+            Trainer(tiny_config(cases), folder, cache)
+
+
 def test_a_run_can_start_from_the_weights_of_another(
     trained: Path, cases: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -300,7 +328,7 @@ def test_without_held_out_scans_nothing_is_validated(
 ) -> None:
     config = short(tiny_config(cases, held_out_patients=(), validate_every=1), 2)
     assert Trainer(config, tmp_path, cache).run() == {}
-    assert not (tmp_path / LOG).exists()
+    assert [each["event"] for each in LogTail(tmp_path / LOG).read()] == ["step"]
 
 
 def test_a_time_limit_ends_a_phase_with_a_validation(
