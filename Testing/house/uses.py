@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Sequence
+from typing import TypeGuard
 
 from house.circles import PRODUCT
 from house.source import Source
@@ -14,6 +15,7 @@ CALLED_FROM_OUTSIDE: dict[str, str] = {
     "find_class": "pickle calls it",
     "runTest": "Slicer's test runner calls it",
     "startRun": "people call it from Slicer's Python console",
+    "dicom_segment": "a DICOM segmentation needs it; nothing writes one yet",
     "list_series": "its numbers are what --series takes; people call it from Python",
 }
 """Names that nothing here calls, and who does; an entry that is not needed fails."""
@@ -72,6 +74,10 @@ def _names(source: Source) -> Iterator[tuple[str, int]]:
             yield node.id, node.lineno
         elif isinstance(node, ast.Attribute):
             yield node.attr, node.end_lineno or node.lineno
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if " " not in node.value:
-                yield from ((word, node.lineno) for word in re.findall(r"\w+", node.value))
+        elif isinstance(node, ast.Constant) and _is_one_word(node.value):
+            yield from ((word, node.lineno) for word in re.findall(r"\w+", str(node.value)))
+
+
+def _is_one_word(value: object) -> TypeGuard[str]:
+    """Whether a constant may name something; text with spaces speaks to people."""
+    return isinstance(value, str) and " " not in value

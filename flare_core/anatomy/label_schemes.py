@@ -101,19 +101,6 @@ class LabelScheme:
         first = {number: organ(keys[0]).id for number, keys in self.organs}
         return {value: first.get(value, BACKGROUND_ID) for value in plain}
 
-    def lookup_table(self, values: Iterable[int], *, sides_follow: bool = False) -> tuple[int, ...]:
-        """Return `to_organ_ids` as a table: entry ``v`` is the organ id of label value ``v``.
-
-        Index an array made of it with the label map to convert all voxels in one pass.
-
-        Examples
-        --------
-        >>> FLARE24_TASK1.lookup_table([0, 1])
-        (0, 14)
-        """
-        ids = self.to_organ_ids(values, sides_follow=sides_follow)
-        return tuple(ids.get(value, BACKGROUND_ID) for value in range(max(ids, default=0) + 1))
-
     def from_organ_ids(self) -> dict[int, int]:
         """Map each of our ids (0 to 14) to this scheme's value, or to 0 if it has none.
 

@@ -82,17 +82,6 @@ def load_sample(case: Case, spacing_mm: tuple[float, float, float], folder: Path
     return Sample(case, image, labels, (z, y, x), places, volumes, edited, soft)
 
 
-def sample_of_arrays(
-    case: Case,
-    image: npt.NDArray[np.int16],
-    labels: npt.NDArray[np.uint8],
-    spacing_mm: tuple[float, float, float],
-) -> Sample:
-    """Return a sample with its patch centres looked up."""
-    places = _places(labels)
-    return Sample(case, image, labels, spacing_mm, places, _volumes_ml(labels, spacing_mm))
-
-
 def _by_organ(rows: npt.NDArray[np.int16]) -> list[tuple[int, npt.NDArray[np.int16]]]:
     """Return rows (organ id, z, y, x), which are sorted by organ, as one block for each organ."""
     ids, starts = np.unique(rows[:, 0], return_index=True)

@@ -1,4 +1,4 @@
-"""Cut, pad and paste back blocks of voxels."""
+"""Cut and paste back blocks of voxels."""
 
 from __future__ import annotations
 
@@ -6,21 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.errors import InputError
-from flare_core.imaging.geometry import NUDGE, Box, Geometry, Index
+from flare_core.imaging.geometry import NUDGE, Box, Geometry
 from flare_core.imaging.volume import Volume
-
-
-def pad_to(array: npt.NDArray[np.generic], shape: Index, value: float) -> npt.NDArray[np.generic]:
-    """Return `array` (..., Z, Y, X) centred in at least `shape` voxels filled with `value`.
-
-    Examples
-    --------
-    >>> pad_to(np.ones((1, 1, 2)), (1, 1, 5), 0.0).tolist()
-    [[[0.0, 1.0, 1.0, 0.0, 0.0]]]
-    """
-    missing = [max(0, want - have) for want, have in zip(shape, array.shape[-3:], strict=True)]
-    widths = [(0, 0)] * (array.ndim - 3) + [(m // 2, m - m // 2) for m in missing]
-    return np.pad(array, widths, constant_values=value) if any(missing) else array
 
 
 def paste(block: npt.NDArray[np.generic], box: Box, into: npt.NDArray[np.generic]) -> None:

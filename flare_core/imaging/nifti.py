@@ -163,20 +163,6 @@ def read_header(path: Path) -> Header:
     return _understood(path, fields)
 
 
-def read_voxels(path: Path, header: Header) -> Array:
-    """Read the stored voxels (Z, Y, X), before slope and intercept.
-
-    Raises
-    ------
-    InputError
-        If the file ends before the last voxel, or its compressed stream is damaged.
-    """
-    array = np.empty(header.shape, header.dtype)
-    for z, plane in enumerate(read_planes(path, header)):
-        array[z] = plane
-    return array
-
-
 def read_planes(path: Path, header: Header) -> Iterator[Array]:
     """Yield the stored planes (Y, X) from z = 0 on; nothing else is kept in memory.
 

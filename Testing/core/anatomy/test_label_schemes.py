@@ -22,7 +22,6 @@ from flare_core.errors import InputError
 
 def test_flare22_numbers_are_ours():
     assert FLARE22.to_organ_ids(range(14)) == {n: n for n in range(14)}
-    assert FLARE22.lookup_table(range(14)) == tuple(range(14))
 
 
 def test_flare23_adds_the_lesion_and_is_partial():
@@ -96,14 +95,6 @@ def test_unknown_values_are_refused(name, value):
     with pytest.raises(InputError) as caught:
         scheme(name).to_organ_ids([0, 1, value])
     assert str(value) in caught.value.parts[1]
-
-
-def test_lookup_table_checks_first_and_is_as_short_as_the_values():
-    assert TOTALSEGMENTATOR.lookup_table([5, 63])[63] == 6
-    assert len(TOTALSEGMENTATOR.lookup_table([5])) == 6
-    assert FLARE22.lookup_table([]) == (0,)
-    with pytest.raises(InputError):
-        FLARE22.lookup_table([200])
 
 
 def test_unknown_scheme():

@@ -12,12 +12,13 @@ import pytest
 
 from core.imaging.oblique_grids import ALL_AXIS_MAPS, oblique
 from flare_core.datasets import cache
-from flare_core.datasets.cache import load_sample, sample_of_arrays
+from flare_core.datasets.cache import load_sample
 from flare_core.datasets.case import Case
 from flare_core.errors import InputError
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.geometry import AxisMap, Geometry
 from flare_core.imaging.volume import Volume
+from sample_arrays import sample_of_arrays
 
 GRID = oblique((20, 40, 44), (5.0, 2.0, 2.5))
 SPACING = (5.0, 4.0, 5.0)

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flare_core.datasets.cache import Sample, sample_of_arrays
+from flare_core.datasets.cache import Sample
 from flare_core.datasets.case import Case
 from flare_core.datasets.sampling import REMNANT, PatchSampler
 from flare_core.errors import InputError
+from sample_arrays import sample_of_arrays
 
 SHAPE = (40, 60, 64)
 PATCH = (8, 12, 16)

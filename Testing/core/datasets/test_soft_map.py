@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from flare_core.anatomy.organs import ALL_TARGETS
-from flare_core.datasets.soft_map import SURE, pack_soft, unpack_soft
+from flare_core.datasets.soft_map import SURE, pack_soft
+from sample_arrays import unpack_soft
 
 
 def test_two_classes_come_back_to_a_255th() -> None:

@@ -1,4 +1,4 @@
-"""Cutting, padding, pasting, and boxes carried from one grid to another."""
+"""Cutting, pasting, and boxes carried from one grid to another."""
 
 from __future__ import annotations
 
@@ -9,22 +9,9 @@ import pytest
 
 from core.imaging.oblique_grids import ORIGIN, oblique, turned
 from flare_core.errors import InputError
-from flare_core.imaging.crop import body_box, box_of_world, pad_to, paste
+from flare_core.imaging.crop import body_box, box_of_world, paste
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
-
-
-def test_pad_to_centres_and_fills() -> None:
-    array = np.arange(1, 13).reshape(1, 2, 2, 3)
-    padded = pad_to(array, (4, 2, 6), -7)
-    assert padded.shape == (1, 4, 2, 6)
-    assert np.array_equal(padded[0, 1:3, :, 1:4], array[0])
-    assert (padded == -7).sum() == padded.size - array.size
-
-
-def test_pad_to_never_cuts_or_copies_without_need() -> None:
-    array = np.zeros((5, 6, 7))
-    assert pad_to(array, (2, 6, 7), 1.0) is array
 
 
 def test_paste_undoes_crop() -> None:

@@ -179,7 +179,7 @@ def test_a_scan_too_large_for_this_machine_is_refused_before_it_is_read(
     path = tmp_path / "a.nii"
     files.write_volume(path, make())
     monkeypatch.setattr("flare_core.imaging.checks.free_memory_gib", lambda: 0.5)
-    monkeypatch.setattr(nifti, "read_voxels", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(nifti, "read_planes", lambda *_: pytest.fail("read"))
     refused(path, "GiB")
 
 

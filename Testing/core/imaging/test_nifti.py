@@ -25,7 +25,7 @@ def written(path: Path, array: np.ndarray = ARRAY, geometry: Geometry = GRID) ->
 
 
 def read(path: Path) -> np.ndarray:
-    return nifti.read_voxels(path, nifti.read_header(path))
+    return np.stack(list(nifti.read_planes(path, nifti.read_header(path))))
 
 
 def patch(path: Path, offset: int, kind: str, *values: float) -> None:

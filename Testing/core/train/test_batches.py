@@ -9,7 +9,7 @@ import torch
 
 from core.datasets.augment.unchanged import NO_AUGMENTATION
 from flare_core.anatomy.organs import organ
-from flare_core.datasets.cache import Sample, sample_of_arrays
+from flare_core.datasets.cache import Sample
 from flare_core.datasets.case import Case
 from flare_core.datasets.lesions.settings import LesionSettings
 from flare_core.models.card import Normalisation
@@ -17,6 +17,7 @@ from flare_core.train.batches import Patch, PatchSource, channels_of
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.losses import segmentation_loss
 from flare_core.train.processes import Processes
+from sample_arrays import sample_of_arrays
 from tiny_training import NETWORK, tiny_config
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from flare_core.anatomy.organs import organ
-from flare_core.datasets.cache import Sample, sample_of_arrays
+from flare_core.datasets.cache import Sample
 from flare_core.datasets.case import Case
 from flare_core.models.card import Normalisation
 from flare_core.train.validation import (
@@ -18,6 +18,7 @@ from flare_core.train.validation import (
     score_sample,
     score_samples,
 )
+from sample_arrays import sample_of_arrays
 from stub_models import HU, ORGANS, RUNTIME, loaded
 
 LIVER, SPLEEN = organ("liver").id, organ("spleen").id

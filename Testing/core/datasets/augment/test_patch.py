@@ -13,9 +13,10 @@ from torch.nn import functional
 from core.datasets.augment.unchanged import NO_AUGMENTATION
 from flare_core.datasets.augment import patch as augment
 from flare_core.datasets.augment.patch import AIR_HU, Augmentation, cut_patch
-from flare_core.datasets.cache import Sample, sample_of_arrays
+from flare_core.datasets.cache import Sample
 from flare_core.datasets.case import Case
 from flare_core.datasets.sampling import Draw
+from sample_arrays import sample_of_arrays
 
 CPU = torch.device("cpu")
 SPACING = (4.0, 2.0, 1.5)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flare_core.datasets.cache import Sample, sample_of_arrays
+from flare_core.datasets.cache import Sample
 from flare_core.datasets.case import Case
 from flare_core.datasets.lesions.mix import LesionMix, lesions_of
 from flare_core.datasets.sampling import Draw
+from sample_arrays import sample_of_arrays
 
 SHAPE = (24, 40, 44)
 SPACING = (5.0, 4.0, 4.0)

@@ -12,7 +12,6 @@ from flare_core.segment.scored import Scored
 
 from flare_core.cases.store import LabelFacts, open_store
 from flare_core.datasets.case import load_cases
-from flare_core.datasets.soft_map import unpack_soft
 from flare_core.imaging.files import read_labels, write_labels
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
@@ -22,6 +21,7 @@ from flare_core.train.rounds.state import RoundFolder
 from flare_core.train.rounds.student import hold_out_cases, training_cases, write_lists
 from flare_core.train.strategies.candidate import CaseEvidence, Decision, OrganEvidence
 from rounds_world import add_expert, make_store, scan, settings
+from sample_arrays import unpack_soft
 from stub_models import ORGANS as STAGE
 
 ORIGIN = Origin("run1", 2, {"kind": "confident"})
