@@ -22,13 +22,14 @@ from torch import Tensor
 from flare_core.anatomy.organs import Organ, organ
 from flare_core.evaluate.metrics.dsc import dice
 from flare_core.imaging.volume import Volume
+from flare_core.segment.confidence import expected_dsc
+from flare_core.segment.pipeline import Labelled
 from flare_core.segment.postprocess import (
     ALL_NEIGHBOURS,
     correct_sides,
     organ_boxes,
     touches_border,
 )
-from flare_core.segment.scored import Scored
 from flare_core.segment.stage import Scores
 from flare_core.segment.statistics import outside_range
 from flare_core.train.strategies.candidate import CaseEvidence, OrganEvidence
@@ -50,7 +51,7 @@ large spleen is a disease, and just the scan a model should learn from."""
 
 
 def case_evidence(
-    case: str, model: str, image: Volume, scored: Scored, organs: Sequence[Organ]
+    case: str, model: str, image: Volume, scored: Labelled, organs: Sequence[Organ]
 ) -> CaseEvidence:
     """Return the evidence of one prediction.
 
@@ -60,7 +61,7 @@ def case_evidence(
         Names, to be kept with it.
     image : Volume (Z, Y, X), HU
         The scan that was segmented.
-    scored : Scored
+    scored : Labelled
         Its labels and scores.
     organs : sequence of Organ
         What the model looks for.
@@ -83,12 +84,22 @@ def case_evidence(
             volume_plausible=shape[each.key].plausible(each)
             and strays.get(each.key, 0.0) <= MOST_ON_OTHER_SIDE,
             pieces=shape[each.key].pieces,
+            expected_dsc=_expected(each, scored, shape[each.key]),
         )
         for each in organs
     }
     remarks = {each.key: shape[each.key].remark(each, strays.get(each.key, 0.0)) for each in organs}
     remarks = {key: text for key, text in remarks.items() if text}
     return CaseEvidence(case, model, found, remarks=remarks, features=features, notes=scored.notes)
+
+
+def _expected(target: Organ, scored: Labelled, shape: _Shape) -> float | None:
+    """Return the DSC to expect of an organ; None where its scores were not looked at."""
+    evidence = (scored.evidence or {}).get(target.key)
+    if evidence is None or not shape.volume_ml:
+        return None
+    values = {"volume": shape.volume_ml, "touches_border": float(shape.cut)}
+    return _unit(expected_dsc(target, evidence, values))
 
 
 def compared(

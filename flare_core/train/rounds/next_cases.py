@@ -102,6 +102,7 @@ def case_scores(evidence: CaseEvidence) -> dict[str, float]:
     organs = [each for each in evidence.organs.values() if each.volume_ml]
     rows: dict[str, list[float | None]] = {
         "confidence": [each.confidence for each in organs],
+        "expected_dsc": [each.expected_dsc for each in organs],
         "border_entropy": [each.border_entropy for each in organs],
         "fold_agreement": [each.fold_agreement for each in organs],
         "disagreement": [evidence.disagreement],
@@ -120,14 +121,22 @@ def case_doubt(evidence: CaseEvidence) -> float:
 def organ_doubt(evidence: OrganEvidence) -> float:
     """Return how doubtful one organ is, 0 to 1: the mean of what was measured.
 
+    The DSC to expect stands for probability and entropy, where it is known: it follows the truth
+    better than both (benchmarks/confidence.py).
+
     Examples
     --------
     >>> round(organ_doubt(OrganEvidence(volume_ml=80.0, confidence=0.9, border_entropy=0.5)), 6)
     0.3
+    >>> round(organ_doubt(OrganEvidence(confidence=0.9, border_entropy=0.5, expected_dsc=0.6)), 6)
+    0.4
     """
-    measures = [
+    scores = [
         None if evidence.confidence is None else 1 - evidence.confidence,
         evidence.border_entropy,
+    ]
+    measures = [
+        *(scores if evidence.expected_dsc is None else [1 - evidence.expected_dsc]),
         None if evidence.disagreement is None else min(1.0, evidence.disagreement),
         None if evidence.fold_agreement is None else 1 - evidence.fold_agreement,
     ]
@@ -234,7 +243,9 @@ def _why(key: str, evidence: OrganEvidence) -> str:
         parts.append(f"changed by {100 * evidence.disagreement:.0f} % of its size")
     if evidence.fold_agreement is not None:
         parts.append(f"folds agree to {100 * evidence.fold_agreement:.0f} %")
-    if evidence.confidence is not None:
+    if evidence.expected_dsc is not None:
+        parts.append(f"DSC of {evidence.expected_dsc:.2f} expected")
+    elif evidence.confidence is not None:
         parts.append(f"{100 * evidence.confidence:.0f} % sure")
     if evidence.border_entropy is not None:
         parts.append(f"border {evidence.border_entropy:.2f} bits unsure")

@@ -16,14 +16,16 @@ import numpy as np
 import torch
 
 from flare_core.anatomy.organs import organ
-from flare_core.errors import InputError
+from flare_core.errors import InputError, NothingFound
 from flare_core.home import ensure_folder
+from flare_core.imaging.apart import read_labels, read_volume
 from flare_core.imaging.checks import check_ct
-from flare_core.imaging.files import read_labels, read_volume, write_labels, write_volume
+from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.volume import Volume
 from flare_core.models.package import Package
+from flare_core.segment.cascade import Plan, load_stages
+from flare_core.segment.pipeline import Labelled, label_ct
 from flare_core.segment.runtime import choose_runtime
-from flare_core.segment.scored import Scored, load_teacher, segment_scored
 from flare_core.train.processes import Processes
 from flare_core.train.rounds.evidence import Labels, case_evidence, compared
 from flare_core.train.rounds.pseudo_labels import soft_maps
@@ -64,10 +66,19 @@ class Predictor:
         runtime = choose_runtime(settings.device, settings.precision, settings.threads)
         torch.set_num_threads(runtime.threads)
         self.model = f"{package.card.name}-{package.card.version}"
-        self.teacher = load_teacher(package, runtime)
+        self.teacher = load_stages(package, runtime)
+        if self.teacher.organs is None:
+            raise InputError(
+                f"teacher {package.card.name}",
+                f"the stages {', '.join(stage.name for stage in package.card.stages)}",
+                "a model with a stage called organs",
+                "Choose another teacher.",
+            )
 
-    def segment(self, image: Path, stop: Tell) -> tuple[Volume, Scored]:
+    def segment(self, image: Path, stop: Tell) -> tuple[Volume, Labelled]:
         """Read and label one scan; return it with its labels and scores.
+
+        A scan without abdominal organs has empty labels and a note.
 
         Raises
         ------
@@ -76,9 +87,14 @@ class Predictor:
         """
         volume = read_volume(image)
         check_ct(volume)
-        return volume, segment_scored(volume, self.teacher, notify=lambda *_: stop({}))
+        plan = Plan(self.teacher.known, keep_scores=True)
+        try:
+            return volume, label_ct(volume, self.teacher, plan, lambda *_: stop({}))
+        except NothingFound as error:
+            empty = Volume(np.zeros(volume.geometry.shape, np.uint8), volume.geometry)
+            return volume, Labelled(empty, empty, notes=(str(error),))
 
-    def label(self, job: Job, stop: Tell) -> tuple[Scored, CaseEvidence]:
+    def label(self, job: Job, stop: Tell) -> tuple[Labelled, CaseEvidence]:
         """Label one scan; return its labels and scores, and the evidence for them.
 
         Raises

@@ -8,7 +8,7 @@ evidence and reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ import numpy.typing as npt
 from flare_core.anatomy.organs import ALL_TARGETS, organ
 from flare_core.cases.store import BY_PEOPLE, CaseRecord, CaseStore, LabelFacts, LabelVersion
 from flare_core.datasets.soft_map import SURE, pack_soft
-from flare_core.imaging.files import read_labels, write_labels
+from flare_core.imaging.apart import read_labels
+from flare_core.imaging.files import write_labels
 from flare_core.imaging.resample import covered, resample_labels
 from flare_core.imaging.volume import Volume
-from flare_core.segment.scored import Scored
+from flare_core.segment.pipeline import Labelled
 from flare_core.segment.stage import organ_table
 from flare_core.train.strategies.candidate import CaseEvidence, Decision
 
@@ -169,7 +170,7 @@ def _present(labels: Ids) -> set[str]:
     return {each.key for each in ALL_TARGETS if each.id in there}
 
 
-def soft_maps(scored: Scored) -> tuple[Volume, Volume]:
+def soft_maps(scored: Labelled) -> tuple[Volume, Volume]:
     """Return label map and soft map (`datasets.soft_map`) of a prediction on the scan's grid.
 
     They are made at the network's voxel size and brought to the scan's grid by the nearest voxel:
@@ -189,8 +190,3 @@ def soft_maps(scored: Scored) -> tuple[Volume, Volume]:
         whole[box.slices] = part.array
         maps.append(Volume(np.ascontiguousarray(axes.undo(whole)), image))
     return maps[0], maps[1]
-
-
-def decision_from_json(row: Mapping[str, Any]) -> Decision:
-    """Return the decision that ``dataclasses.asdict`` turned into plain values."""
-    return Decision(**(dict(row) | {"organs": tuple(row["organs"])}))

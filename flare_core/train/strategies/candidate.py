@@ -33,9 +33,12 @@ class OrganEvidence:
     """Whether the volume is one a person can have, or the scan's edge cuts the organ."""
     pieces: int | None = None
     """Connected components that are larger than a speck."""
+    expected_dsc: float | None = None
+    """DSC to expect, 0 to 1 (`segment.confidence`): of all measures that need no second look, the
+    one that follows the truth best."""
 
     def __post_init__(self) -> None:
-        for name in ("confidence", "border_entropy", "fold_agreement"):
+        for name in ("confidence", "border_entropy", "fold_agreement", "expected_dsc"):
             came = getattr(self, name)
             _require(came is None or 0 <= came <= 1, f"evidence: {name}", came, "0 to 1, or None")
         for name in ("volume_ml", "disagreement", "pieces"):

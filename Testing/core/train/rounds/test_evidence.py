@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from flare_core.segment.scored import Scored
 
 from flare_core.anatomy.organs import organ
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
+from flare_core.segment.confidence import Evidence
+from flare_core.segment.pipeline import Labelled
 from flare_core.segment.stage import Scores
+from flare_core.segment.statistics import organ_statistics
 from flare_core.train.rounds.evidence import (
     MOST_DISAGREEMENT,
     border_band,
@@ -42,12 +44,17 @@ def scores(labels: np.ndarray, sure: float, grid: Geometry = GRID) -> Scores:
     return Scores(p.log(), grid, STAGE)
 
 
-def halves(sure: float = 0.9) -> Scored:
+def labelled(labels: Volume, *folds: Scores) -> Labelled:
+    """What a model says, with its scores."""
+    return Labelled(labels, labels, folds=folds)
+
+
+def halves(sure: float = 0.9) -> Labelled:
     """A liver of 1200 mL and a spleen of 200 mL, each certain by `sure`."""
     labels = np.zeros(GRID.shape, np.uint8)
     labels[1:5, 5:20, 3:23] = 1
     labels[1:5, 5:15, 30:35] = 3
-    return Scored(Volume(labels, GRID), (scores(labels, sure),))
+    return labelled(Volume(labels, GRID), scores(labels, sure))
 
 
 def image() -> Volume:
@@ -107,7 +114,7 @@ def test_an_organ_in_pieces_or_of_impossible_size_is_remarked():
     labels = np.zeros(GRID.shape, np.uint8)
     labels[1:3, 5:7, 5:9] = 1  # 16 mL
     labels[1:3, 20:22, 5:9] = 1  # and as much again
-    scored = Scored(Volume(labels, GRID), (scores(labels, 0.9),))
+    scored = labelled(Volume(labels, GRID), scores(labels, 0.9))
     found = case_evidence("a", "m", image(), scored, (LIVER, SPLEEN))
     assert found.organs["liver"].pieces == 2
     assert found.organs["liver"].volume_plausible is False
@@ -118,7 +125,7 @@ def test_an_organ_in_pieces_or_of_impossible_size_is_remarked():
 def test_a_volume_cut_by_the_scan_is_not_called_impossible():
     labels = np.zeros(GRID.shape, np.uint8)
     labels[0:2, 5:9, 5:9] = 1
-    scored = Scored(Volume(labels, GRID), (scores(labels, 0.9),))
+    scored = labelled(Volume(labels, GRID), scores(labels, 0.9))
     assert case_evidence("a", "m", image(), scored, (LIVER,)).organs["liver"].volume_plausible
 
 
@@ -136,7 +143,7 @@ def test_a_kidney_on_the_wrong_side_is_implausible():
     )
     channel = np.select([labels == 1, labels == 3, labels == 13], [1, 2, 3], 0)
     logits = torch.nn.functional.one_hot(torch.from_numpy(channel), 4).movedim(-1, 0) * 5.0
-    scored = Scored(raw, (Scores(logits, grid, stage),))
+    scored = labelled(raw, Scores(logits, grid, stage))
     targets = (LIVER, SPLEEN, organ("left_kidney"))
     found = case_evidence("a", "m", Volume(np.zeros(labels.shape, np.int16), grid), scored, targets)
     assert found.organs["left_kidney"].volume_plausible is False
@@ -174,7 +181,8 @@ def test_compared_fills_in_the_disagreement_of_case_and_organs():
 
 
 def test_nothing_found_is_evidence_too():
-    empty = Scored(Volume(np.zeros(GRID.shape, np.uint8), GRID), (), ("no abdomen",))
+    nothing = Volume(np.zeros(GRID.shape, np.uint8), GRID)
+    empty = Labelled(nothing, nothing, notes=("no abdomen",))
     found = case_evidence("a", "m", image(), empty, (LIVER,))
     assert found.organs == {} and found.notes == ("no abdomen",)
 
@@ -197,3 +205,15 @@ def test_specks_are_no_pieces():
     mask[..., :60] = mask[..., 70] = True
     assert pieces_of(mask) == 1
     assert pieces_of(np.zeros((2, 2, 2), bool)) == 0
+
+
+def test_the_dsc_to_expect_is_the_segmentations_confidence():
+    """What a person reads beside a result is what `rounds next` asks."""
+    labels = halves().labels
+    said = replace(halves(), evidence={"liver": Evidence(1200.0, 0.97, 0.96)})
+    found = case_evidence("a", "m", image(), said, (LIVER, SPLEEN))
+    rows = organ_statistics(image(), labels, (LIVER,), evidence=said.evidence)
+    (confidence,) = (row.value for row in rows if row.measure == "confidence")
+    assert found.organs["liver"].expected_dsc == pytest.approx(confidence, abs=1e-4)
+    assert found.organs["spleen"].expected_dsc is None
+    assert case_evidence("a", "m", image(), halves(), (LIVER,)).organs["liver"].expected_dsc is None

@@ -96,3 +96,13 @@ def test_long_lists_are_ranked_whole():
     assert len({each.case for each in ranked}) == 1000
     tail = [each.doubt for each in ranked[200:]]
     assert tail == sorted(tail, reverse=True)
+
+
+def test_the_dsc_to_expect_decides_where_it_is_known():
+    """Sure probabilities of an organ that is expected to be wrong do not hide it."""
+    wrong = OrganEvidence(volume_ml=60.0, confidence=0.97, border_entropy=0.1, expected_dsc=0.4)
+    right = OrganEvidence(volume_ml=60.0, confidence=0.7, border_entropy=0.8, expected_dsc=0.9)
+    assert organ_doubt(wrong) == pytest.approx(0.6) and organ_doubt(right) == pytest.approx(0.1)
+    ranked = rank_cases([case("b", 0, pancreas=right), case("a", 0, pancreas=wrong)], ())
+    assert ranked[0].case == "a" and "DSC of 0.40 expected" in ranked[0].reason
+    assert case_scores(case("a", 0, pancreas=wrong))["expected_dsc"] == pytest.approx(0.4)

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from flare_core.segment.scored import Scored
 
 from flare_core.cases.store import LabelFacts, open_store
 from flare_core.datasets.case import load_cases
 from flare_core.imaging.files import read_labels, write_labels
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
+from flare_core.segment.pipeline import Labelled
 from flare_core.segment.stage import Scores
 from flare_core.train.rounds.pseudo_labels import Origin, add_pseudo_label, only, soft_maps
 from flare_core.train.rounds.state import RoundFolder
@@ -143,14 +143,18 @@ def test_a_decision_that_leaves_nothing_adds_no_version(folder):
         assert version is None and store.versions("una") == ()
 
 
+def said(labels: Volume, *folds: Scores) -> Labelled:
+    """What a model says, with its scores."""
+    return Labelled(labels, labels, folds=folds)
+
+
 def test_soft_maps_hold_the_second_organ_and_the_share_of_the_first():
     stage_grid = Geometry((4, 6, 6), (4.0, 3.0, 3.0), (3.0, 3.0, 0.0))
     scan_grid = Geometry((8, 12, 12), (2.0, 1.5, 1.5))
     p = torch.zeros(3, *stage_grid.shape)
     p[0], p[1], p[2] = 0.1, 0.6, 0.3  # liver, perhaps spleen
-    scored = Scored(
-        Volume(np.zeros(scan_grid.shape, np.uint8), scan_grid),
-        (Scores(p.log(), stage_grid, STAGE),),
+    scored = said(
+        Volume(np.zeros(scan_grid.shape, np.uint8), scan_grid), Scores(p.log(), stage_grid, STAGE)
     )
     labels, soft = soft_maps(scored)
     assert labels.geometry == scan_grid
@@ -173,7 +177,7 @@ def test_soft_maps_of_a_teacher_of_regions_are_not_shifted_by_a_channel(dtype):
     logits[:, 3] = torch.tensor([2.0, -1.0, -30.0])[:, None, None]  # liver, perhaps spleen
     scores = Scores(logits.to(dtype), grid, card)
     empty = Volume(np.zeros(grid.shape, np.uint8), grid)
-    labels, soft = soft_maps(Scored(empty, (scores, scores)))
+    labels, soft = soft_maps(said(empty, scores, scores))
     second, share = unpack_soft(np.asarray(soft.array, np.int16))
     assert labels.array[:, 1, 1].tolist() == [0, 1, 14, 1]
     assert np.array_equal(labels.array, scores.labels().array)
