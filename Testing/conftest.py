@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,11 @@ REAL_DATA = REPOSITORY.parent / "shared" / "data"
 # Read when numpy and torch are first imported. Small arrays get slower with many threads, and a
 # fixed number makes sums come out the same on every machine.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+
+# A script that starts pytest in its background lets it ignore Ctrl-C, and so every program that a
+# test starts: tests of Ctrl-C need what a program has that a person starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

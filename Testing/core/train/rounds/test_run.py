@@ -246,9 +246,9 @@ def test_soft_labels_keep_the_teachers_doubt(fresh, world):
     rows = json.loads((folder.path / "training-0.json").read_text("utf-8"))
     soft = [row for row in rows if row["kind"] == "soft"]
     assert {row["name"] for row in soft} == set(folder.read("labels"))
-    assert soft and all(
-        Path(row["soft"]).name.endswith("-soft.nii.gz") or row["soft"] for row in soft
-    )
+    files = {row["name"]: (folder.path / row["soft"]).resolve() for row in soft}
+    assert files and files == {name: folder.soft_of(name).resolve() for name in files}
+    assert all(file.is_file() for file in files.values())
 
 
 def test_folds_become_one_model_and_their_agreement_is_measured(fresh):
