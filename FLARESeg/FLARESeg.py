@@ -89,8 +89,24 @@ class FLARESegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.panel: Any = None
-        self.logic: Any = None
+        self._opening: Any = None
+        self._left = False  # before the panel was there
+        self._panel: Any = None
+        self._logic: Any = None
+
+    @property
+    def panel(self) -> Any:
+        """The panel; if it is still opening, it is made ready now."""
+        if self._opening is not None:
+            self._opening.finish()
+        return self._panel
+
+    @property
+    def logic(self) -> Any:
+        """The logic; if the panel is still opening, it is made ready now."""
+        if self._opening is not None:
+            self._opening.finish()
+        return self._logic
 
     def setup(self) -> None:
         """Build the panel; called when the module is first shown, and after a reload."""
@@ -99,11 +115,35 @@ class FLARESegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
+        self._open()
+
+    def _open(self) -> None:
+        """Make the panel in steps, each short enough that Slicer stays usable."""
         with slicer.util.tryWithErrorDisplay(_("FLARESeg could not be started.")):
-            self.logic = library("logic").FLARESegLogic()
-            self.panel = library("panel").Panel(self.ui, self.logic)
-            self._observe()
-            self.panel.enter()
+            openings, loops = library("qt.opening"), library("qt.event_loop")
+            self._opening = openings.Opening(
+                loops.default_loop(),
+                (
+                    lambda: library("logic"),
+                    self._make_logic,
+                    lambda: library("panel"),
+                    self._make_panel,
+                    self._observe,
+                    self._enter_first,
+                ),
+                lambda: slicer.util.tryWithErrorDisplay(_("FLARESeg could not be started.")),
+            )
+            self._opening.start()
+
+    def _make_logic(self) -> None:
+        self._logic = library("logic").FLARESegLogic()
+
+    def _make_panel(self) -> None:
+        self._panel = library("panel").Panel(self.ui, self._logic)
+
+    def _enter_first(self) -> None:
+        if not self._left:
+            self._panel.enter()
 
     def _observe(self) -> None:
         scene = slicer.mrmlScene
@@ -113,31 +153,36 @@ class FLARESegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """Take the panel up again when the module is shown."""
-        if self.panel:
-            self.panel.enter()
+        self._left = False
+        if self._panel:  # one that is still opening enters by itself
+            self._panel.enter()
 
     def exit(self) -> None:
         """Leave the scene to the next module; a run goes on."""
-        if self.panel:
-            self.panel.exit()
+        self._left = True
+        if self._panel:
+            self._panel.exit()
 
     def onSceneStartClose(self, caller: Any = None, event: Any = None) -> None:
         """Let go of the nodes that are about to vanish."""
-        if self.panel:
-            self.panel.scene_closes()
+        if self._panel:
+            self._panel.scene_closes()
 
     def onSceneEndClose(self, caller: Any = None, event: Any = None) -> None:
         """Begin anew with the scene that is there now."""
-        if self.panel and getattr(self.parent, "isEntered", True):
-            self.panel.enter()
+        if self._panel and getattr(self.parent, "isEntered", True):
+            self._panel.enter()
 
     def cleanup(self) -> None:
         """End the worker and every observation; called on reload and when Slicer ends."""
         self.removeObservers()
-        panel, self.panel = self.panel, None
+        opening, self._opening = self._opening, None
+        if opening:
+            opening.stop()
+        panel, self._panel = self._panel, None
         if panel:
             panel.cleanup()
-        logic, self.logic = self.logic, None
+        logic, self._logic = self._logic, None
         if logic:
             logic.shutdown()
 

@@ -240,14 +240,16 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
 
 
 def load_scene_code() -> SceneCode:
-    """Import what touches the scene; the first time this takes about half a second.
+    """Import what touches the scene and what reads a result; in a thread, as it takes a second.
 
     Raises
     ------
     RunFailed
         If the worker would lack Python packages.
     """
-    from FLARESegLib.scene import results  # noqa: F401 - `showing` needs it, when it is late to wait
+    # What is needed when it is late to wait, in Qt's thread: numbers and lesions of a result.
+    from flare_core.segment import lesion_list, postprocess, statistics  # noqa: F401
+    from FLARESegLib.scene import results  # noqa: F401
     from FLARESegLib.scene.showing import show_steps
     from FLARESegLib.scene.volumes import copy_steps
 

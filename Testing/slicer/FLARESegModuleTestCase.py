@@ -15,7 +15,9 @@ class FLARESegModuleTestCase(PanelTestCase):
     """The module in Slicer's own hands."""
 
     def widget(self) -> object:
-        return slicer.util.getModuleWidget("FLARESeg")
+        widget = slicer.util.getModuleWidget("FLARESeg")
+        self.assertIsNotNone(widget.panel)  # made ready, if it was still opening
+        return widget
 
     def test_the_module_says_what_it_is(self) -> None:
         module = slicer.modules.flareseg

@@ -17,7 +17,6 @@ import slicer
 from flare_core.anatomy.organs import Organ
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Index
-from flare_core.segment.postprocess import organ_boxes
 from FLARESegLib.scene.volumes import as_vtk, image_voxels, slabs
 
 Labels = npt.NDArray[np.uint8]
@@ -28,6 +27,8 @@ def find_steps(labels: Labels, organs: Sequence[Organ]) -> Generator[float, None
 
     Voxels of other label values are not looked at.
     """
+    from flare_core.segment.postprocess import organ_boxes  # scipy; a panel opens without it
+
     wanted = {target.id for target in organs}
     boxes: dict[int, Box] = {}
     for part in slabs(labels.shape):

@@ -18,7 +18,6 @@ import vtk
 
 import slicer
 from flare_core.imaging.geometry import Box, Index
-from flare_core.segment.postprocess import organ_boxes
 from FLARESegLib.scene.organ_layer import Labels, box_of
 from FLARESegLib.scene.result_segments import BINARY, SMOOTHING, SURFACE
 from FLARESegLib.scene.segment_identity import segment_ids
@@ -198,6 +197,8 @@ def _cut_steps(
     segmentation: slicer.vtkSegmentation, number: str
 ) -> Generator[None, None, _Piece | None]:
     """Cut a segment out of its layer in short steps; None if it has no voxel or is gone."""
+    from flare_core.segment.postprocess import organ_boxes  # scipy; a panel opens without it
+
     segment = segmentation.GetSegment(number)
     layer = segment.GetRepresentation(BINARY) if segment is not None else None
     if layer is None or layer.IsEmpty():

@@ -13,14 +13,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import vtk
 
 import slicer
 from flare_core.anatomy.organs import ALL_TARGETS, Organ
-from flare_core.segment.statistics import StatisticsRow
 from FLARESegLib.qt.translation import _
 from FLARESegLib.scene.axis_names import NAMES_ATTRIBUTE
+
+if TYPE_CHECKING:
+    from flare_core.segment.statistics import StatisticsRow
 
 CHART_ROLE = "FLARESeg.volumeChart"
 """Node reference from the segmentation to its chart."""

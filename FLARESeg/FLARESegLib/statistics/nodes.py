@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import vtk
 
 import slicer
 from flare_core.anatomy.organs import ALL_TARGETS
-from flare_core.segment.statistics import MEASURES, StatisticsRow
 from FLARESegLib.scene.organ_layer import box_of
 from FLARESegLib.scene.result_segments import BINARY
 from FLARESegLib.scene.segment_identity import organ_segment_ids
 from FLARESegLib.scene.subject_place import place_beside
 from FLARESegLib.scene.volumes import as_array, image_voxels, to_world
 from FLARESegLib.statistics.lines import lines_of
+
+if TYPE_CHECKING:
+    from flare_core.segment.statistics import StatisticsRow
 
 TABLE_ROLE = "FLARESeg.statistics"
 """Node reference from the segmentation to its table."""
@@ -156,6 +159,8 @@ def _values(rows: Sequence[StatisticsRow]) -> Mapping[str, dict[str, float]]:
 
 def _rounded(measure: str, value: float) -> float:
     """Return a value with its measure's decimals; NaN stays."""
+    from flare_core.segment.statistics import MEASURES  # scipy; a panel opens without it
+
     decimals = {each.key: each.decimals for each in MEASURES}[measure]
     return value if math.isnan(value) else round(value, decimals)
 
