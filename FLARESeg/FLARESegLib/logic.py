@@ -247,13 +247,13 @@ def load_scene_code() -> SceneCode:
     RunFailed
         If the worker would lack Python packages.
     """
+    lacking = dependencies.missing()
+    if lacking:
+        raise RunFailed("missing", dependencies.missing_text(lacking))
     # What is needed when it is late to wait, in Qt's thread: numbers and lesions of a result.
     from flare_core.segment import lesion_list, postprocess, statistics  # noqa: F401
     from FLARESegLib.scene import results  # noqa: F401
     from FLARESegLib.scene.showing import show_steps
     from FLARESegLib.scene.volumes import copy_steps
 
-    lacking = dependencies.missing()
-    if lacking:
-        raise RunFailed("missing", dependencies.missing_text(lacking))
     return SceneCode(copy_steps, show_steps)
