@@ -11,9 +11,9 @@ from FLARETrainLib.cases.rows import (
     COLUMNS,
     HELD_OUT,
     PAGE,
+    CaseFilter,
     CaseRow,
     Listing,
-    Wish,
     arranged,
     counts,
     page_of,
@@ -54,7 +54,7 @@ def test_listing_says_what_the_store_knows(folder):
 def test_places_come_from_the_last_run_and_go_with_the_next(folder):
     following = [{"case": "una", "reason": "liver: 80 % sure"}, {"case": "paul", "reason": "seen"}]
     listing = with_places(read_listing(folder), following)
-    assert names(arranged(listing.rows, Wish())) == ["una", "paul", "anna", "hans"]
+    assert names(arranged(listing.rows, CaseFilter())) == ["una", "paul", "anna", "hans"]
     assert listing.rows[3].place == 1 and listing.rows[3].reason == "liver: 80 % sure"
     again = with_places(listing, [{"case": "anna", "reason": "new"}])
     assert [row.place for row in again.rows] == [1, None, None, None]
@@ -64,7 +64,7 @@ def test_places_come_from_the_last_run_and_go_with_the_next(folder):
 @pytest.mark.parametrize("descending", [False, True])
 def test_every_column_sorts_and_what_has_no_value_comes_last(folder, column, descending):
     listing = with_places(read_listing(folder), [{"case": "una", "reason": "r"}])
-    found = arranged(listing.rows, Wish(column=column, descending=descending))
+    found = arranged(listing.rows, CaseFilter(column=column, descending=descending))
     assert sorted(names(found)) == ["anna", "hans", "paul", "una"]
     if column in ("confidence", "doubt"):
         assert names(found)[0] == "paul"
@@ -75,17 +75,17 @@ def test_every_column_sorts_and_what_has_no_value_comes_last(folder, column, des
 
 
 @pytest.mark.parametrize(
-    ("wish", "wanted"),
+    ("chosen", "wanted"),
     [
-        (Wish(text="AN", column="name"), ["anna", "hans"]),
-        (Wish(text="patient-p"), ["paul"]),
-        (Wish(text="made up", status="pseudo"), ["paul"]),
-        (Wish(status=HELD_OUT), ["hans"]),
-        (Wish(status="rejected"), []),
+        (CaseFilter(text="AN", column="name"), ["anna", "hans"]),
+        (CaseFilter(text="patient-p"), ["paul"]),
+        (CaseFilter(text="made up", status="pseudo"), ["paul"]),
+        (CaseFilter(status=HELD_OUT), ["hans"]),
+        (CaseFilter(status="rejected"), []),
     ],
 )
-def test_text_and_status_filter(folder, wish, wanted):
-    assert names(arranged(read_listing(folder).rows, wish)) == wanted
+def test_text_and_status_filter(folder, chosen, wanted):
+    assert names(arranged(read_listing(folder).rows, chosen)) == wanted
 
 
 def test_pages_hold_every_row_once_and_a_page_too_far_is_the_last():

@@ -18,9 +18,9 @@ from flare_core.errors import FlareError
 from FLARETrainLib.cases import changes as case_changes
 from FLARETrainLib.cases.rows import (
     HELD_OUT,
+    CaseFilter,
     CaseRow,
     Listing,
-    Wish,
     arranged,
     counts,
     page_of,
@@ -57,7 +57,7 @@ class CasesPanel:
         self.thumbnails = Thumbnails(logic.loop, logic.home.cache / "thumbnails")
         self.table = CaseTable(ui.caseTable, self.thumbnails)
         self.listing = Listing(exists=False)
-        self.wish = Wish()
+        self.filter = CaseFilter()
         self._following: list[dict[str, Any]] = []
         self._reading = self._again = self._closed = self._busy = False
         for status in FILTERS:
@@ -98,10 +98,10 @@ class CasesPanel:
 
     def refill(self) -> None:
         """Show the rows that are wanted."""
-        found = arranged(self.listing.rows, self.wish)
-        rows, page, pages = page_of(found, self.wish.page)
-        self.wish = replace(self.wish, page=page)
-        self.table.show(rows, self.wish)
+        found = arranged(self.listing.rows, self.filter)
+        rows, page, pages = page_of(found, self.filter.page)
+        self.filter = replace(self.filter, page=page)
+        self.table.show(rows, self.filter)
         self._ui.caseTable.setVisible(bool(self.listing.rows))
         self._ui.pageLabel.setText(_("Page {page} of {pages}").format(page=page + 1, pages=pages))
         for name in ("previousButton", "nextButton", "pageLabel"):
@@ -245,20 +245,20 @@ class CasesPanel:
             self.opening.emit(names[0], correct)
 
     def _sort(self, column: str) -> None:
-        again = column == self.wish.column and not self.wish.descending
-        self.wish = replace(self.wish, column=column, descending=again, page=0)
+        again = column == self.filter.column and not self.filter.descending
+        self.filter = replace(self.filter, column=column, descending=again, page=0)
         self.refill()
 
     def _search(self, text: str) -> None:
-        self.wish = replace(self.wish, text=text, page=0)
+        self.filter = replace(self.filter, text=text, page=0)
         self.refill()
 
     def _filter(self, index: int) -> None:
-        self.wish = replace(self.wish, status=FILTERS[max(0, index)], page=0)
+        self.filter = replace(self.filter, status=FILTERS[max(0, index)], page=0)
         self.refill()
 
     def _turn(self, by: int) -> None:
-        self.wish = replace(self.wish, page=self.wish.page + by)
+        self.filter = replace(self.filter, page=self.filter.page + by)
         self.refill()
 
 

@@ -56,7 +56,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Wish:
+class CaseFilter:
     """Which rows a person wants to see, and in which order."""
 
     text: str = ""
@@ -105,12 +105,12 @@ def with_places(listing: Listing, following: Sequence[Mapping[str, object]]) -> 
     return replace(listing, rows=tuple(rows))
 
 
-def arranged(rows: Sequence[CaseRow], wish: Wish) -> tuple[CaseRow, ...]:
+def arranged(rows: Sequence[CaseRow], chosen: CaseFilter) -> tuple[CaseRow, ...]:
     """Return the rows that are wanted, in order; those without a value always come last."""
-    kept = [row for row in rows if _fits(row, wish)]
-    known = [row for row in kept if _value(row, wish.column) is not None]
-    rest = [row for row in kept if _value(row, wish.column) is None]
-    known.sort(key=lambda row: _value(row, wish.column), reverse=wish.descending)
+    kept = [row for row in rows if _fits(row, chosen)]
+    known = [row for row in kept if _value(row, chosen.column) is not None]
+    rest = [row for row in kept if _value(row, chosen.column) is None]
+    known.sort(key=lambda row: _value(row, chosen.column), reverse=chosen.descending)
     return (*known, *rest)
 
 
@@ -137,12 +137,12 @@ def counts(rows: Sequence[CaseRow]) -> dict[str, int]:
     return found
 
 
-def _fits(row: CaseRow, wish: Wish) -> bool:
-    record, text = row.record, wish.text.strip().casefold()
-    if wish.status == HELD_OUT:
+def _fits(row: CaseRow, chosen: CaseFilter) -> bool:
+    record, text = row.record, chosen.text.strip().casefold()
+    if chosen.status == HELD_OUT:
         fits = record.held_out
     else:
-        fits = not wish.status or record.status == wish.status
+        fits = not chosen.status or record.status == chosen.status
     words = (record.name, record.patient, record.source)
     return fits and (not text or any(text in word.casefold() for word in words))
 

@@ -9,7 +9,7 @@ from typing import Any
 import qt
 from FLARESegLib.qt.signals import Signal
 
-from FLARETrainLib.cases.rows import COLUMNS, CaseRow, Wish
+from FLARETrainLib.cases.rows import COLUMNS, CaseFilter, CaseRow
 from FLARETrainLib.cases.texts import cells, tip, title_tips, titles
 from FLARETrainLib.cases.thumbnails import Thumbnails
 
@@ -52,7 +52,7 @@ class CaseTable:
         table.connect("cellDoubleClicked(int,int)", self._activated)
         table.horizontalHeader().connect("sectionClicked(int)", self._title_clicked)
 
-    def show(self, rows: Sequence[CaseRow], wish: Wish) -> None:
+    def show(self, rows: Sequence[CaseRow], chosen: CaseFilter) -> None:
         """Show these rows, all of them."""
         table, selected = self._table, set(self.names)
         blocked = table.blockSignals(True)
@@ -62,8 +62,8 @@ class CaseTable:
         for number, row in enumerate(rows):
             self._fill(number, row)
         self._fit()
-        order = qt.Qt.DescendingOrder if wish.descending else qt.Qt.AscendingOrder
-        table.horizontalHeader().setSortIndicator(COLUMNS.index(wish.column), order)
+        order = qt.Qt.DescendingOrder if chosen.descending else qt.Qt.AscendingOrder
+        table.horizontalHeader().setSortIndicator(COLUMNS.index(chosen.column), order)
         table.blockSignals(blocked)
         self.select(selected)
         self._thumbnails.want((row.record.image_sha256, row.record.image) for row in rows)
