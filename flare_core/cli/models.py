@@ -106,7 +106,7 @@ def _install_public(arguments: argparse.Namespace, home: Home, report: Report) -
     """Install a model of the catalogue, after asking if something is to be downloaded."""
     from flare_core.models.catalogue import public_model
     from flare_core.models.download import Watch
-    from flare_core.models.install import Wish, install_public
+    from flare_core.models.install import InstallOptions, install_public
 
     model = public_model(arguments.model)
     files = tuple(arguments.files or ())
@@ -114,14 +114,14 @@ def _install_public(arguments: argparse.Namespace, home: Home, report: Report) -
     if not files and model.downloadable and not (for_program and arguments.yes):
         _ask(model, arguments, home)
     report.expect(len(model.parts))
-    wish = Wish(
+    options = InstallOptions(
         files,
         arguments.mirror,
         arguments.exact,
         Watch(report.bytes, on_file=report.file),
         lambda name: report.stage(CONVERTING, name),
     )
-    return install_public(model, home=home, wish=wish)
+    return install_public(model, home=home, options=options)
 
 
 def import_folder(arguments: argparse.Namespace, home: Home) -> int:

@@ -36,7 +36,7 @@ SCRATCH = "import-"
 
 
 @dataclass(frozen=True)
-class Wish:
+class InstallOptions:
     """How a public model is to be installed."""
 
     files: tuple[Path, ...] = ()
@@ -52,7 +52,9 @@ class Wish:
     """Told the name of every file before it is converted."""
 
 
-def install_public(model: PublicModel, *, home: Home, wish: Wish | None = None) -> Package:
+def install_public(
+    model: PublicModel, *, home: Home, options: InstallOptions | None = None
+) -> Package:
     """Install a model of the catalogue under ``models/KEY/VERSION``.
 
     Raises
@@ -63,18 +65,18 @@ def install_public(model: PublicModel, *, home: Home, wish: Wish | None = None) 
     Cancelled
         If the watch says so.
     """
-    wish = wish or Wish()
+    options = options or InstallOptions()
     target = home.model(model.key, model.version)
     if target.exists():
         raise exists_already(target)
-    files = _given(model, wish.files) if wish.files else _fetched(model, home, wish)
+    files = _given(model, options.files) if options.files else _fetched(model, home, options)
     ensure_folder(home.cache)
     sweep_models(home.models)
     with scratch(home.cache, SCRATCH) as place:
         parts = []
         for part, file in zip(model.parts, files, strict=True):
-            wish.on_part(file.name)
-            about = _about(model, part, wish.exact)
+            options.on_part(file.name)
+            about = _about(model, part, options.exact)
             parts.append(import_nnunet(file, home=Home(place), name=part.stage, about=about))
         chosen = [Chosen(each, part.stage) for each, part in zip(parts, model.parts, strict=True)]
         facts = Facts(f"{model.title}. {model.summary}", licence=model.licence)
@@ -94,7 +96,7 @@ def downloads(model: PublicModel, home: Home, mirror: str | None = None) -> list
     return files
 
 
-def _fetched(model: PublicModel, home: Home, wish: Wish) -> list[Path]:
+def _fetched(model: PublicModel, home: Home, options: InstallOptions) -> list[Path]:
     """Download what is not in the cache; return the files in the order of the parts."""
     if not model.downloadable:
         raise InputError(
@@ -103,8 +105,8 @@ def _fetched(model: PublicModel, home: Home, wish: Wish) -> list[Path]:
             f"(flare models install {model.key} --from FILE).",
         )  # fmt: skip
     paths = []
-    for part, file in zip(model.parts, downloads(model, home, wish.mirror), strict=True):
-        path = download(file, home.cache / "downloads" / part.file.name, wish.watch)
+    for part, file in zip(model.parts, downloads(model, home, options.mirror), strict=True):
+        path = download(file, home.cache / "downloads" / part.file.name, options.watch)
         _remember(home, part.file.url, path)
         paths.append(path)
     return paths

@@ -13,7 +13,7 @@ from flare_core.alive import held_folder
 from flare_core.errors import InputError
 from flare_core.home import Home
 from flare_core.models.catalogue import PUBLIC, Part, PublicModel, public_model
-from flare_core.models.install import KNOWN_FILE, Wish, downloads, install_public
+from flare_core.models.install import KNOWN_FILE, InstallOptions, downloads, install_public
 from flare_core.models.package import load_package
 from flare_core.models.remote_file import RemoteFile
 from flare_core.segment.runtime import choose_runtime
@@ -108,7 +108,7 @@ def test_a_mirror_serves_the_same_files(site: Site, home: Home) -> None:
             for part in model(site).parts
         ),
     )
-    install_public(there, home=home, wish=Wish(mirror=f"{site.url}/w"))
+    install_public(there, home=home, options=InstallOptions(mirror=f"{site.url}/w"))
     assert {path for path, _ in site.asked} == set(FILES)
 
 
@@ -117,7 +117,7 @@ def test_offline_from_files(site: Site, home: Home, tmp_path: Path) -> None:
     for path, content in reversed(FILES.items()):
         files.append(tmp_path / Path(path).name)
         files[-1].write_bytes(content)
-    card = install_public(model(site), home=home, wish=Wish(files=tuple(files))).card
+    card = install_public(model(site), home=home, options=InstallOptions(files=tuple(files))).card
     assert site.asked == [] and card.stages[2].organ_channels == ((2, "aorta"),)
 
 
@@ -128,7 +128,9 @@ def test_files_that_do_not_fit_are_named(
     (tmp_path / "Dataset298.zip").write_bytes(FILES["/w/Dataset298.zip"])
     with pytest.raises(InputError, match="3 files or folders: Dataset298.zip"):
         install_public(
-            model(site), home=home, wish=Wish(files=tuple(tmp_path / name for name in names))
+            model(site),
+            home=home,
+            options=InstallOptions(files=tuple(tmp_path / name for name in names)),
         )
 
 
