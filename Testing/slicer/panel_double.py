@@ -28,8 +28,9 @@ from FLARESegLib.scene.results import show_result  # noqa: E402
 from FLARESegLib.scene.volumes import node_volume  # noqa: E402
 
 import slicer  # noqa: E402
-from flare_core.anatomy.organs import ORGANS  # noqa: E402
+from flare_core.anatomy.organs import LESION, ORGANS  # noqa: E402
 from flare_core.home import Home  # noqa: E402
+from flare_core.segment.lesion_list import list_lesions  # noqa: E402
 from flare_core.segment.statistics import organ_statistics, rows_to_json  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +39,7 @@ WITH_3D = (LAYOUTS.SlicerLayoutFourUpView, LAYOUTS.SlicerLayoutConventionalPlotV
 WITH_PLOT = (LAYOUTS.SlicerLayoutFourUpPlotView, LAYOUTS.SlicerLayoutConventionalPlotView)
 
 
-class Manager:
+class LayoutViews:
     """Slicer's layout manager, and its views."""
 
     plotViewCount = threeDViewCount = 1  # noqa: N815 - Qt's names
@@ -132,13 +133,16 @@ class RunDouble:
 
     def finish(self, labels: np.ndarray, notes: tuple[str, ...] = ()) -> Any:
         """Bring labels into the scene, as a worker's answer would."""
-        node = show_result(
-            self.volume, labels, ORGANS, segmentationNode=self.segmentation,
-            facts={"model": "double", "model_version": "1.0.0"},
-        )  # fmt: skip
         image = node_volume(self.volume)
-        rows = organ_statistics(image, image.with_array(labels), ORGANS)
-        self.result = RunResult(tuple(rows_to_json(rows)), notes, {}, {})
+        found = image.with_array(labels)
+        lesions = tuple(each.to_dict() for each in list_lesions(image, found))
+        organs = (*ORGANS, LESION) if lesions else ORGANS
+        node = show_result(
+            self.volume, labels, organs, segmentationNode=self.segmentation,
+            facts={"model": "double", "model_version": "1.0.0"}, lesions=lesions,
+        )  # fmt: skip
+        rows = organ_statistics(image, found, organs)
+        self.result = RunResult(tuple(rows_to_json(rows)), notes, {}, {}, lesions)
         self.told["onFinished"](node)
         return node
 
@@ -171,7 +175,7 @@ class Bench:
 
     def __init__(self, scene: Any, folder: Path, held: ExitStack) -> None:
         self.scene, self.folder, self._held = scene, folder, held
-        self.manager = Manager()
+        self.manager = LayoutViews()
         self.parameters = Parameters()
         self._stand_in()
         from FLARESegLib.models.installer import ModelTools

@@ -76,7 +76,7 @@ def test_nothing_comes_after_it_was_stopped():
     assert done == []
 
 
-class Base:
+class SlicersWidget:
     """ScriptedLoadableModuleWidget, as far as it is asked."""
 
     def __init__(self, parent=None):
@@ -112,7 +112,7 @@ def widget(request, monkeypatch, scene):
     modules = ModuleType("slicer.ScriptedLoadableModule")
     for name in ("Module", "ModuleTest"):
         setattr(modules, f"ScriptedLoadable{name}", object)
-    modules.ScriptedLoadableModuleWidget = Base
+    modules.ScriptedLoadableModuleWidget = SlicersWidget
     words = ModuleType("slicer.i18n")
     words.tr, words.translate = (lambda text: text), (lambda context, text: text)
     monkeypatch.setitem(sys.modules, "slicer.ScriptedLoadableModule", modules)
