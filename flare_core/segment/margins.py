@@ -9,8 +9,9 @@ from flare_core.imaging.geometry import Box, Geometry
 from flare_core.models.stage_card import StageCard
 from flare_core.segment.nnunet import patch_here, spacing_here
 
-LEAST_MARGIN = 0.5
-"""Share of the card's margin that is kept where less of it saves a row of tiles."""
+LEAST_MARGIN = 0.9
+"""Share of the card's margin that is kept where less of it saves a row of tiles. Half of it saved
+half of a scan's tiles, and lost .016 of mean DSC; this is the 161st voxel and one or two more."""
 
 MOST_TILES = 64
 """Along an axis for which the box is fitted; that is metres."""
@@ -24,7 +25,7 @@ def with_margin(box: Box, geometry: Geometry, card: StageCard, step: float | Non
 
     A network sees a tile of its patch's size anyway: filled with the scan it knows where it is,
     filled with air it loses a spleen that was asked for alone. So a box smaller than a tile gets as
-    large as one. One that needs another row of tiles for the outer half of its margin, or because a
+    large as one. One that needs another row of tiles for the last tenth of its margin, or because a
     voxel was rounded up, gives that up: at 1.5 mm that row was half of the time of most scans.
 
     Parameters
