@@ -22,14 +22,14 @@ from flare_core.models.stage_card import NnunetGrids, StageCard
 
 TOWARDS = {"S": (0, False), "I": (0, True), "P": (1, False), "A": (1, True), "L": (2, False),
            "R": (2, True)}  # fmt: skip
-"""Canonical axis of a letter of an orientation, and whether it points the other way."""
+"""Canonical axis of a letter of an orientation, and whether it points the other resampling."""
 
 PEAK = 10.0
 """Weight of a tile's middle voxel; nnU-Net keeps its weights in float16 and needs the range."""
 
 
 @dataclass(frozen=True)
-class Way:
+class ResamplingPlan:
     """From one scan's voxels onto the network's grid and back."""
 
     box: Box
@@ -72,7 +72,9 @@ def patch_here(card: StageCard) -> Index:
     return z, y, x
 
 
-def nnunet_way(image: Volume, region: Box, card: StageCard, grids: NnunetGrids) -> Way:
+def resampling_plan(
+    image: Volume, region: Box, card: StageCard, grids: NnunetGrids
+) -> ResamplingPlan:
     """Return how nnU-Net would bring `region` of a scan onto its grid.
 
     Parameters
@@ -91,22 +93,24 @@ def nnunet_way(image: Volume, region: Box, card: StageCard, grids: NnunetGrids) 
     flat = flat_axis(network, scan, grids)
     orders = _orders(flat, grids.scores_order, grids.scores_order_flat)
     z, y, x = map(resize_weights, geometry.shape, box.shape, orders)
-    return Way(box, geometry, (z, y, x), image.geometry)
+    return ResamplingPlan(box, geometry, (z, y, x), image.geometry)
 
 
-def network_input(image: Volume, way: Way, card: StageCard, grids: NnunetGrids) -> Volume:
+def network_input(
+    image: Volume, resampling: ResamplingPlan, card: StageCard, grids: NnunetGrids
+) -> Volume:
     """Return a scan's part resampled and normalised, float32 on the network's grid."""
     n = card.normalisation
     window = (n.lower_hu, n.upper_hu)
     flat = flat_axis(image.geometry.spacing_mm, spacing_here(card), grids)
     resized = resize_image(
-        image.array[way.box.slices],
-        way.geometry.shape,
+        image.array[resampling.box.slices],
+        resampling.geometry.shape,
         _orders(flat, grids.image_order, grids.image_order_flat),
         clip=window if grids.clip_first else None,
         flat_axis=flat,
     )
-    return Volume(normalise(resized, window, n.mean, n.std), way.geometry)
+    return Volume(normalise(resized, window, n.mean, n.std), resampling.geometry)
 
 
 def flat_axis(source: Sequence[float], target: Sequence[float], grids: NnunetGrids) -> int | None:

@@ -24,10 +24,10 @@ from flare_core.models.stage_card import StageCard
 from flare_core.networks import build_network
 from flare_core.segment.memory import require_memory, tiles_at_once
 from flare_core.segment.nnunet import (
-    Way,
+    ResamplingPlan,
     network_axes,
     network_input,
-    nnunet_way,
+    resampling_plan,
     spacing_here,
 )
 from flare_core.segment.runtime import Runtime
@@ -72,7 +72,7 @@ class Scores:
     """The stage's grid."""
     card: StageCard
     """Which stage."""
-    way: Way | None = None
+    resampling: ResamplingPlan | None = None
     """How the scores come back to the scan in nnU-Net's compatible mode; None: linearly."""
 
     def probabilities(self) -> Tensor:
@@ -118,8 +118,8 @@ class Scores:
             Axes parallel to the stage's own.
         """
         box, weights = covered(self.geometry, target), None
-        if self.way is not None and self.way.scan == target:
-            box, weights = self.way.box, self.way.weights
+        if self.resampling is not None and self.resampling.scan == target:
+            box, weights = self.resampling.box, self.resampling.weights
         labels = np.zeros(target.shape, np.uint8)
         if not box.empty:
             best = streamed_argmax(
@@ -194,7 +194,7 @@ def run_stage(
         If there is too little memory for it.
     """
     card = stage.card
-    pixels, way = _input_of(image, region, stage)
+    pixels, resampling = _input_of(image, region, stage)
     tiling = Tiling(
         network_axes(card),
         nnunet=card.nnunet is not None,
@@ -211,16 +211,18 @@ def run_stage(
         tiling=tiling,
         notify=notify,
     )
-    return Scores(logits, pixels.geometry, card, way)
+    return Scores(logits, pixels.geometry, card, resampling)
 
 
-def _input_of(image: Volume, region: Box, stage: LoadedStage) -> tuple[Volume, Way | None]:
+def _input_of(
+    image: Volume, region: Box, stage: LoadedStage
+) -> tuple[Volume, ResamplingPlan | None]:
     """Return what the network sees of `region`, and in the compatible mode how to come back."""
     card = stage.card
     if card.nnunet is not None:
-        way = nnunet_way(image, region, card, card.nnunet)
-        require_memory(card, way.geometry.shape, stage.runtime)
-        return network_input(image, way, card, card.nnunet), way
+        resampling = resampling_plan(image, region, card, card.nnunet)
+        require_memory(card, resampling.geometry.shape, stage.runtime)
+        return network_input(image, resampling, card, card.nnunet), resampling
     target = image.geometry.crop(region).with_spacing(spacing_here(card))
     require_memory(card, target.shape, stage.runtime)
     part = resample_intensity(image, target)

@@ -15,8 +15,8 @@ from flare_core.segment.nnunet import (
     network_axes,
     network_input,
     nnunet_starts,
-    nnunet_way,
     nnunet_weights,
+    resampling_plan,
     spacing_here,
 )
 from stub_models import stage_card
@@ -46,29 +46,29 @@ def test_only_what_is_not_zero_is_looked_at() -> None:
     image.array[:3] = 0
     image.array[:, 25:] = 0
     region = Box((1, 2, 0), (20, 30, 38))
-    way = nnunet_way(image, region, CARD, GRIDS)
-    assert way.box == Box((3, 2, 0), (20, 25, 38))
-    assert way.geometry.shape == (8, 15, 38)  # 17 * 2 / 4 = 8.5 rounds to even, as in Python
-    assert [w.shape for w in way.weights] == [(17, 8), (23, 15), (38, 38)]
+    resampling = resampling_plan(image, region, CARD, GRIDS)
+    assert resampling.box == Box((3, 2, 0), (20, 25, 38))
+    assert resampling.geometry.shape == (8, 15, 38)  # 17 * 2 / 4 = 8.5 rounds to even, as in Python
+    assert [w.shape for w in resampling.weights] == [(17, 8), (23, 15), (38, 38)]
 
 
 def test_a_region_of_zeros_is_looked_at_whole() -> None:
     image = scan()
     image.array[:] = 0
     region = Box((1, 2, 0), (20, 30, 38))
-    assert nnunet_way(image, region, CARD, GRIDS).box == region
+    assert resampling_plan(image, region, CARD, GRIDS).box == region
 
 
 def test_the_input_is_clipped_then_resampled_then_normalised() -> None:
     image = scan()
-    way = nnunet_way(image, Box.of_shape((20, 30, 40)), CARD, GRIDS)
-    pixels = network_input(image, way, CARD, GRIDS).array
-    assert pixels.shape == way.geometry.shape and pixels.dtype == np.float32
+    resampling = resampling_plan(image, Box.of_shape((20, 30, 40)), CARD, GRIDS)
+    pixels = network_input(image, resampling, CARD, GRIDS).array
+    assert pixels.shape == resampling.geometry.shape and pixels.dtype == np.float32
     assert pixels.min() >= (-100 - 50) / 80 and pixels.max() <= (300 - 50) / 80
     same = replace(CARD, spacing_mm=(2.0, 2.0, 2.0))
-    way = nnunet_way(image, Box.of_shape((20, 30, 40)), same, GRIDS)
+    resampling = resampling_plan(image, Box.of_shape((20, 30, 40)), same, GRIDS)
     expected = (np.clip(image.array, -100, 300) - 50.0) / 80.0
-    assert np.allclose(network_input(image, way, same, GRIDS).array, expected, atol=1e-5)
+    assert np.allclose(network_input(image, resampling, same, GRIDS).array, expected, atol=1e-5)
 
 
 def test_version_1_clips_behind_the_resampling() -> None:
@@ -79,9 +79,9 @@ def test_version_1_clips_behind_the_resampling() -> None:
     for clip_first in (True, False):
         grids = NnunetGrids(image_order=1, clip_first=clip_first)
         card = replace(CARD, spacing_mm=(2.0, 2.0, 2.3), interpolation="linear", nnunet=grids)
-        way = nnunet_way(image, whole, card, grids)
-        values = network_input(image, way, card, grids).array[0, 0] * 80 + 50
-        share = resize_weights(40, way.geometry.shape[2], 1)[:, 20:].sum(axis=1)  # of +1000
+        resampling = resampling_plan(image, whole, card, grids)
+        values = network_input(image, resampling, card, grids).array[0, 0] * 80 + 50
+        share = resize_weights(40, resampling.geometry.shape[2], 1)[:, 20:].sum(axis=1)  # of +1000
         assert np.any((share > 0.2) & (share < 0.8))
         v2, v1 = -100 + 400 * share, np.clip(-1000 + 2000 * share, -100, 300)
         assert np.allclose(values, v2 if clip_first else v1, atol=0.1)

@@ -88,7 +88,7 @@ def test_the_compatible_mode_pads_with_the_mean_and_crops_zeros() -> None:
     image, _ = scene()
     image.array[:10] = 0
     scores = run_stage(loaded(COMPATIBLE), image, Box.of_shape(image.geometry.shape))
-    assert scores.way is not None and scores.way.box.start[0] == 10
+    assert scores.resampling is not None and scores.resampling.box.start[0] == 10
     assert scores.logits.dtype == torch.float16
     labels = scores.labels_on(image.geometry)
     assert not labels.array[:10].any() and labels.array.any()
