@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core.cli.actions import Action, Options, add_actions
-from flare_core.cli.cases_files import FORMATS, Told, add, export, import_folder
+from flare_core.cli.cases_files import FORMATS, TITLE, Told, add, export, import_folder
 from flare_core.cli.cases_text import (
     case_values,
     cases_table,
@@ -35,11 +35,11 @@ from flare_core.cli.cases_text import (
     problems_text,
     versions_text,
 )
-from flare_core.cli.watch import Watch
 from flare_core.errors import InputError
 from flare_core.home import open_home
 from flare_core.jobs.failure import EXIT_INTERNAL
 from flare_core.jobs.outputs import plain
+from flare_core.jobs.progress import reporting
 
 if TYPE_CHECKING:
     from flare_core.cases.store import CaseStore
@@ -99,13 +99,13 @@ def list_cases(store: CaseStore, arguments: argparse.Namespace) -> Told:
 
 def verify(store: CaseStore, arguments: argparse.Namespace) -> Told:
     """Compare files and catalogue; exit code 1 if something is wrong."""
-    with Watch(arguments.progress, "verifying", title="case store") as watch:
-        problems = store.verify(hashes=not arguments.quick, on_done=watch.tell)
+    with reporting(arguments.progress, TITLE) as report:
+        count = report.counter("verifying")
+        problems = store.verify(hashes=not arguments.quick, on_done=count)
     wrong = [problem for problem in problems if problem.wrong]
-    count = len(store.cases())
     end = f"{len(wrong)} problems" if wrong else "No problem"
     lines = [problems_text(problems)] if problems else []
-    text = "\n".join([*lines, f"{end} in {count} cases ({store.folder})"])
+    text = "\n".join([*lines, f"{end} in {len(store.cases())} cases ({store.folder})"])
     return EXIT_INTERNAL if wrong else 0, text, [plain(each) for each in problems]
 
 

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flare_core.anatomy.organs import parse_organs
-from flare_core.cli.watch import Watch
 from flare_core.errors import InputError
 from flare_core.jobs.failure import EXIT_INTERNAL
 from flare_core.jobs.outputs import plain
+from flare_core.jobs.progress import OnCount, reporting
 
 if TYPE_CHECKING:
     from flare_core.cases.store import CaseRecord, CaseStore
     from flare_core.datasets.case import Case
     from flare_core.datasets.exchange.exporting import Exported
     from flare_core.datasets.exchange.importing import Imported
+
+TITLE = "case store"
+"""What the bar is about."""
 
 FORMATS = ("nnunet", "flare22", "list")
 """What can be exported."""
@@ -59,8 +62,9 @@ def import_folder(store: CaseStore, arguments: argparse.Namespace) -> Told:
         model=arguments.model,
         workers=available_cores(),
     )
-    with Watch(arguments.progress, "importing", title="case store") as watch:
-        found = import_dataset(store, arguments.folder, settings, watch.tell)
+    with reporting(arguments.progress, TITLE) as report:
+        count = report.counter("importing")
+        found = import_dataset(store, arguments.folder, settings, count)
     wrong = any(finding.wrong for finding in found.findings)
     return EXIT_INTERNAL if wrong else 0, _imported_text(found), plain(found)
 
@@ -78,8 +82,8 @@ def export(store: CaseStore, arguments: argparse.Namespace) -> Told:
         save_cases(target, cases)
         names = [case.name for case in cases]
         return 0, f"{len(cases)} cases: {target}", {"list": str(target), "names": names}
-    with Watch(arguments.progress, "writing", title="case store") as watch:
-        done = _Counter(watch, len(training) + len(testing))
+    with reporting(arguments.progress, TITLE) as report:
+        done = _OneMore(report.counter("writing"), len(training) + len(testing))
         if arguments.format == "nnunet":
             organs = (
                 [each.key for each in parse_organs(arguments.organs)] if arguments.organs else []
@@ -90,17 +94,17 @@ def export(store: CaseStore, arguments: argparse.Namespace) -> Told:
     return 0, _exported_text(found), plain(found)
 
 
-class _Counter:
-    """Tells a watch of one more case each time it is called."""
+class _OneMore:
+    """Counts one case more each time it is called."""
 
-    def __init__(self, watch: Watch, count: int) -> None:
-        self._watch = watch
-        self._count = count
+    def __init__(self, on_count: OnCount, of: int) -> None:
+        self._on_count = on_count
+        self._of = of
         self._done = 0
 
     def __call__(self) -> None:
-        self._done = min(self._count, self._done + 1)
-        self._watch.tell(self._done, self._count)
+        self._done = min(self._of, self._done + 1)
+        self._on_count(self._done, self._of)
 
 
 def _chosen(store: CaseStore, arguments: argparse.Namespace, *, held_out: bool) -> tuple[Case, ...]:

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core import atomic
-from flare_core.cli.watch import Watch
 from flare_core.errors import InputError
 from flare_core.jobs.failure import EXIT_INTERNAL
 from flare_core.jobs.outputs import make_folder
+from flare_core.jobs.progress import reporting
 
 if TYPE_CHECKING:
     from flare_core.datasets.flare.dataset import FlareCase, FlareDataset
@@ -40,7 +40,8 @@ HELP = "list, check or summarise the scans of a FLARE data set"
 PARTS = "parts_of_an_unfinished_run"
 """Folder beside a summary that is being made; gone when it is done."""
 
-OnDone = Callable[[int, int], None]
+TITLE = "data set"
+"""What the bar is about."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,8 +83,9 @@ def list_cases(arguments: argparse.Namespace) -> int:
         raise InputError(
             "--labels", str(arguments.labels), "together with -o cases.json", "Add -o cases.json."
         )
-    with Watch(arguments.progress, "reading labels") as watch:
-        dataset = look_into_labels(dataset, workers=_workers(arguments), on_done=watch.tell)
+    with reporting(arguments.progress, TITLE) as report:
+        count = report.counter("reading labels")
+        dataset = look_into_labels(dataset, workers=_workers(arguments), on_done=count)
     _print_parts(dataset)
     for finding in dataset.findings:
         print(f"{finding.kind}: {finding.where}: {finding.what}")
@@ -97,8 +99,9 @@ def check(arguments: argparse.Namespace) -> int:
     from flare_core.datasets.flare.check import check_dataset
 
     dataset = _dataset(arguments)
-    with Watch(arguments.progress, "checking") as watch:
-        findings = check_dataset(dataset, workers=_workers(arguments), on_done=watch.tell)
+    with reporting(arguments.progress, TITLE) as report:
+        count = report.counter("checking")
+        findings = check_dataset(dataset, workers=_workers(arguments), on_done=count)
     for finding in findings:
         print(f"{finding.kind}: {finding.where}: {finding.what}")
     if arguments.output is not None:
@@ -119,8 +122,9 @@ def summary(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         make_folder(arguments.output)
         parts = arguments.output / PARTS
-    with Watch(arguments.progress, "measuring") as watch:
-        found = summarise(dataset, workers=_workers(arguments), keep_in=parts, on_done=watch.tell)
+    with reporting(arguments.progress, TITLE) as report:
+        count = report.counter("measuring")
+        found = summarise(dataset, workers=_workers(arguments), keep_in=parts, on_done=count)
     tables = tables_of(found)
     print(to_markdown(found.title, tables), end="")
     for finding in found.left_out:
@@ -205,13 +209,14 @@ def _converted(cases: Sequence[FlareCase], arguments: argparse.Namespace) -> dic
 
     make_folder(arguments.labels)
     done = {}
-    with Watch(arguments.progress, "converting labels") as watch:
+    with reporting(arguments.progress, TITLE) as report:
+        count = report.counter("converting labels")
         for number, case in enumerate(cases, 1):
             path = arguments.labels / f"{case.name}.nii.gz"
             write_organ_labels(case, path)
             annotated = ("lesion",) if case.lesion_free else case.annotated
             done[case.name] = replace(case, labels=path, annotated=annotated, scheme="flare22")
-            watch.tell(number, len(cases))
+            count(number, len(cases))
     return done
 
 

@@ -18,21 +18,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any
 
 from flare_core.anatomy.label_schemes import SCHEMES
 from flare_core.errors import InputError
-from flare_core.jobs.failure import json_line
 from flare_core.jobs.outputs import make_folder, written_together
-from flare_core.jobs.progress import Display, Nothing, Step, Throttle, display_for
-from flare_core.jobs.streams import protected_stdout
+from flare_core.jobs.progress import PROGRESS, Reporter, Step, reporting
 
 if TYPE_CHECKING:
-    from flare_core.evaluate.evaluate import Evaluation, Files, OnCase
+    from flare_core.evaluate.evaluate import Evaluation, Files
     from flare_core.evaluate.scoring import ScoringRules
 
 NAME = "evaluate"
@@ -57,68 +54,12 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--any-place", {"action": "store_true",
                      "help": "compare only sizes, not origin and spacing, as FLARE's scripts do"}),
     ("--workers", {"type": int, "default": 0, "metavar": "N", "help": "processes; 0: automatic"}),
-    ("--progress", {"choices": ("bar", "json", "none"), "default": "bar",
+    ("--progress", {"choices": PROGRESS, "default": "bar",
                     "help": "for people, programs, nobody"}),
 )  # fmt: skip
 
 FILES = ("scores.csv", "per_case.csv", "per_organ.csv", "evaluation.html", "summary.json")
 """What is written; the last one is the sign that all are there."""
-
-
-class Report(Protocol):
-    """Gets told how far the run is, and what came of it."""
-
-    def case(self, done: int, of: int, name: str) -> None:
-        """Tell that a case is done."""
-
-    def finish(self, evaluation: Evaluation, files: list[Path]) -> None:
-        """Tell the result."""
-
-
-class ForPeople:
-    """Progress and problems on standard error, the table on standard output."""
-
-    def __init__(self, display: Display, out: TextIO, err: TextIO) -> None:
-        self._display, self._out, self._err = display, out, err
-        display.start("evaluate")
-
-    def case(self, done: int, of: int, name: str) -> None:
-        """Draw how many cases are done."""
-        self._display.show(Step(f"{done} of {of} cases", done / of, None, name))
-
-    def finish(self, evaluation: Evaluation, files: list[Path]) -> None:
-        """Print the table, name the problems, list the files."""
-        from flare_core.evaluate.tables import problems_text, summary_text
-
-        self._display.clear()
-        print(summary_text(evaluation), file=self._out)
-        for line in problems_text(evaluation):
-            print(line, file=self._err)
-        if files:
-            print("\n".join(["Written:", *(f"  {path}" for path in files)]), file=self._out)
-
-
-class ForPrograms:
-    """JSON lines on standard output: ``progress`` events, then one ``result``."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._throttle = stream, Throttle()
-
-    def case(self, done: int, of: int, name: str) -> None:
-        """Send how many cases are done."""
-        if self._throttle.lets_through(Step("score", done / of)):
-            self._send({"event": "progress", "case": name, "fraction": round(done / of, 4)})
-
-    def finish(self, evaluation: Evaluation, files: list[Path]) -> None:
-        """Send the summary."""
-        from flare_core.evaluate.tables import summary_record
-
-        paths = [str(path.absolute()) for path in files]
-        self._send({"event": "result", "files": paths, "summary": summary_record(evaluation)})
-
-    def _send(self, event: dict[str, Any]) -> None:
-        self._stream.write(json_line(event))
-        self._stream.flush()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,19 +78,19 @@ def run(arguments: argparse.Namespace) -> int:
     InputError
         If the arguments or a reference cannot be used, or the results cannot be written.
     """
-    if arguments.progress == "json":
-        with protected_stdout() as stream:
-            return _run(arguments, ForPrograms(stream))
-    display = Nothing() if arguments.progress == "none" else display_for(sys.stderr)
-    return _run(arguments, ForPeople(display, sys.stdout, sys.stderr))
+    with reporting(arguments.progress, NAME) as reporter:
+        return _run(arguments, reporter)
 
 
-def _run(arguments: argparse.Namespace, report: Report) -> int:
+def _run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from flare_core.evaluate.evaluate import evaluate_folders
+
+    def on_case(done: int, of: int, name: str) -> None:
+        event = {"event": "progress", "case": name, "fraction": round(done / of, 4)}
+        reporter.step(Step(f"{done} of {of} cases", done / of, None, name), event)
 
     rules, files = rules_from(arguments), files_from(arguments)
     _check_paths(arguments)
-    on_case: OnCase = report.case
     with _folder(arguments.output):
         evaluation = evaluate_folders(
             arguments.prediction,
@@ -160,8 +101,21 @@ def _run(arguments: argparse.Namespace, report: Report) -> int:
             on_case=on_case,
         )
         written = _write(arguments, evaluation, files) if arguments.output else []
-    report.finish(evaluation, written)
+    _tell(evaluation, written, reporter)
     return 0
+
+
+def _tell(evaluation: Evaluation, files: Sequence[Path], reporter: Reporter) -> None:
+    """Tell the table, name the problems, list the files."""
+    from flare_core.evaluate.tables import problems_text, summary_record, summary_text
+
+    paths = [str(path.absolute()) for path in files]
+    event = {"event": "result", "files": paths, "summary": summary_record(evaluation)}
+    reporter.tell(summary_text(evaluation), event)
+    for line in problems_text(evaluation):
+        reporter.warn(line)
+    if files:
+        reporter.tell("\n".join(["Written:", *(f"  {path}" for path in files)]))
 
 
 def rules_from(arguments: argparse.Namespace) -> ScoringRules:

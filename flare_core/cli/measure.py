@@ -21,16 +21,15 @@ import math
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from flare_core.errors import InputError
-from flare_core.jobs.failure import EXIT_INTERNAL, json_line
-from flare_core.jobs.progress import Display, Nothing, Step, display_for
+from flare_core.jobs.failure import EXIT_INTERNAL
+from flare_core.jobs.progress import PROGRESS, Reporter, Step, reporting
 
 if TYPE_CHECKING:
     from flare_core.cli.measure_case import CaseRecord, MeasureCase, MeasurePlan
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 NAME = "measure"
 HELP = "measure run time, GPU memory, CPU and RAM of a command"
 
-PROGRESS = ("bar", "json", "none")
 LAST_LINES = 8
 """So much of a failed command's output is shown; all of it is in its file."""
 NOT_ENOUGH_MEMORY = (-9, 137)
@@ -73,14 +71,15 @@ def run(arguments: argparse.Namespace) -> int:
     waiting = [c for c in plan.cases if arguments.overwrite or not _is_done(records.get(c.name))]
     if not arguments.overwrite:
         _refuse_mixture(plan, records)
-    report = MeasureReport(arguments.progress, plan)
-    report.skipped(len(plan.cases) - len(waiting))
-    for number, case in enumerate(waiting, 1):
-        report.start(case, number, len(waiting))
-        records[case.name] = measure_case(plan, case)
-        write_tables(plan, _of_this_command(plan, records))
-        report.result(records[case.name])
-    report.finish()
+    with reporting(arguments.progress) as reporter:
+        report = MeasureReport(reporter, plan)
+        report.skipped(len(plan.cases) - len(waiting))
+        for number, case in enumerate(waiting, 1):
+            report.start(case, number, len(waiting))
+            records[case.name] = measure_case(plan, case)
+            write_tables(plan, _of_this_command(plan, records))
+            report.result(records[case.name])
+        report.finish()
     ours = _of_this_command(plan, records)
     return EXIT_INTERNAL if any(record.row.status != "ok" for record in ours) else 0
 
@@ -177,42 +176,35 @@ def _refuse_mixture(plan: MeasurePlan, records: dict[str, CaseRecord]) -> None:
 
 
 class MeasureReport:
-    """Tells how the run goes: text for people, JSON lines for programs."""
+    """Tells how each case goes, through the one `Reporter`."""
 
-    def __init__(self, progress: str, plan: MeasurePlan) -> None:
-        self._plan = plan
-        self._json: TextIO | None = sys.stdout if progress == "json" else None
-        quiet = progress != "bar"
-        self._display: Display = Nothing() if quiet else display_for(sys.stderr)
+    def __init__(self, reporter: Reporter, plan: MeasurePlan) -> None:
+        self._reporter, self._plan = reporter, plan
         self._began_s = time.monotonic()
         self._failed: list[str] = []
         self._count = 0
 
     def skipped(self, count: int) -> None:
         """Say how many cases were measured before."""
-        self._send({"event": "skipped", "cases": count})
-        if count and self._json is None:
-            print(f"{count} cases measured before (--overwrite measures them again)")
+        text = f"{count} cases measured before (--overwrite measures them again)"
+        self._reporter.tell(text if count else "", {"event": "skipped", "cases": count})
 
     def start(self, case: MeasureCase, number: int, of: int) -> None:
         """Begin a case."""
-        self._send({"event": "start", "case": case.name, "number": number, "of": of})
         past_s = time.monotonic() - self._began_s
         left_s = past_s / (number - 1) * (of - number + 1) if number > 1 else None
-        self._display.start(f"[{number}/{of}] {case.name}")
-        self._display.show(Step("running the command", (number - 1) / of, left_s))
+        event = {"event": "start", "case": case.name, "number": number, "of": of}
+        self._reporter.begin(f"[{number}/{of}] {case.name}", event)
+        if not self._reporter.for_programs:
+            self._reporter.step(Step("running the command", (number - 1) / of, left_s))
 
     def result(self, record: CaseRecord) -> None:
         """Tell what came of a case."""
-        self._display.clear()
         self._count += 1
+        self._reporter.tell(case_line(record), self._fields(record))
         if record.row.status != "ok":
             self._failed.append(record.row.case)
-        self._send(self._fields(record))
-        if self._json is None:
-            print(case_line(record), flush=True)
-            if record.row.status != "ok":
-                print(self._why(record), file=sys.stderr, flush=True)
+            self._reporter.warn(self._why(record))
 
     def finish(self) -> None:
         """Tell how the whole run went."""
@@ -220,16 +212,9 @@ class MeasureReport:
 
         table = self._plan.folder / TABLE
         done = {"cases": self._count, "failed": self._failed, "table": str(table)}
-        self._send({"event": "done", **done})
-        if self._json is None and self._count:
-            print(f"Written: {table}")
-        if self._json is None and self._failed:
-            print("Failed: " + ", ".join(self._failed), file=sys.stderr)
-
-    def _send(self, event: dict[str, Any]) -> None:
-        if self._json is not None:
-            self._json.write(json_line(event))
-            self._json.flush()
+        self._reporter.tell(f"Written: {table}" if self._count else "", {"event": "done", **done})
+        if self._failed:
+            self._reporter.warn("Failed: " + ", ".join(self._failed))
 
     def _fields(self, record: CaseRecord) -> dict[str, Any]:
         from flare_core.cli.measure_case import case_files

@@ -27,11 +27,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flare_core.cli.actions import Action, Options, add_actions
-from flare_core.cli.models_report import CONVERTING, REMOVING, UNPACKING, Report, reporting
+from flare_core.cli.models_report import (
+    CONVERTING,
+    REMOVING,
+    UNPACKING,
+    ModelReport,
+    model_reporting,
+)
 from flare_core.cli.models_text import card_text, mib, table, wish_text
 from flare_core.errors import Cancelled, InputError
 from flare_core.home import Home, open_home
 from flare_core.jobs.failure import EXIT_INTERNAL, json_line
+from flare_core.jobs.progress import PROGRESS
 
 if TYPE_CHECKING:
     from flare_core.models.catalogue import PublicModel
@@ -91,7 +98,7 @@ def show(arguments: argparse.Namespace, home: Home) -> int:
 def install(arguments: argparse.Namespace, home: Home) -> int:
     """Install a package file, or a model of the catalogue after asking."""
     given = Path(arguments.model)
-    with reporting(arguments.progress) as report:
+    with model_reporting(arguments.progress) as report:
         if given.suffix == ".zip" or given.is_file():
             from flare_core.models.archive import install as unpack
 
@@ -102,7 +109,7 @@ def install(arguments: argparse.Namespace, home: Home) -> int:
     return 0
 
 
-def _install_public(arguments: argparse.Namespace, home: Home, report: Report) -> Package:
+def _install_public(arguments: argparse.Namespace, home: Home, report: ModelReport) -> Package:
     """Install a model of the catalogue, after asking if something is to be downloaded."""
     from flare_core.models.catalogue import public_model
     from flare_core.models.download import Watch
@@ -135,7 +142,7 @@ def import_folder(arguments: argparse.Namespace, home: Home) -> int:
         exact=not arguments.quick,
         source=str(arguments.source.absolute()),
     )
-    with reporting(arguments.progress) as report:
+    with model_reporting(arguments.progress) as report:
         report.stage(CONVERTING, arguments.source.name)
         package = import_nnunet(
             arguments.source,
@@ -165,7 +172,7 @@ def combine_models(arguments: argparse.Namespace, home: Home) -> int:
     facts = Facts(f"Combined: {parts}.")
     version = arguments.version
     package = combine(chosen, home=home, name=arguments.name, version=version, facts=facts)
-    with reporting("none") as report:
+    with model_reporting("none") as report:
         report.installed(package)
     return 0
 
@@ -210,7 +217,7 @@ def remove(arguments: argparse.Namespace, home: Home) -> int:
     """
     from flare_core.models.listing import installed_folder
 
-    with reporting(arguments.progress) as report:
+    with model_reporting(arguments.progress) as report:
         folder = installed_folder(home, arguments.model)
         _confirm(f"Remove {folder}?", arguments.yes)
         report.stage(REMOVING, arguments.model)
@@ -268,7 +275,7 @@ EVERYWHERE: Options = (("--home", {"metavar": "FOLDER", "help": "where installed
 _MODEL = ("model", {"metavar": "MODEL", "help": "name, or name@version"})
 _YES = ("--yes", {"action": "store_true", "help": "do not ask"})
 _JSON = ("--json", {"action": "store_true", "help": "for programs"})
-_PROGRESS = ("--progress", {"choices": ("bar", "json", "none"), "default": "bar",
+_PROGRESS = ("--progress", {"choices": PROGRESS, "default": "bar",
                             "help": "show it or not; json: for programs"})  # fmt: skip
 
 ACTIONS: tuple[Action, ...] = (

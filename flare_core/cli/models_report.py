@@ -16,14 +16,13 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING
 
 from flare_core.cli.models_text import card_text, mib
-from flare_core.jobs.failure import json_line
-from flare_core.jobs.progress import Display, Nothing, Step, Throttle, display_for
-from flare_core.jobs.streams import lines_of, protected_stdout
+from flare_core.jobs.progress import Reporter, Step, reporting
+from flare_core.jobs.streams import lines_of
 
 if TYPE_CHECKING:
     from flare_core.models.package import Package
@@ -35,135 +34,84 @@ DOWNLOAD_SHARE = 0.9
 """Part of the whole that is downloading, where something is downloaded."""
 
 
-class Report(Protocol):
-    """Gets told how far it is."""
-
-    def expect(self, files: int) -> None:
-        """So many files will be downloaded, converted or both."""
-
-    def file(self, name: str) -> None:
-        """The next file is about to be downloaded, unless it is here already."""
-
-    def bytes(self, done: int, total: int | None) -> None:
-        """So much of the file is here."""
-
-    def stage(self, stage: str, name: str) -> None:
-        """Something else than downloading begins, with this file or model."""
-
-    def installed(self, package: Package) -> None:
-        """It is done."""
-
-    def removed(self, name: str, version: str, folder: Path) -> None:
-        """It is gone."""
-
-
 def notes_of(package: Package) -> list[str]:
     """Return what an import left out: unfinished folds, labels that are no organs of ours."""
     notes = package.card.provenance.get("notes")
     return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
-class ReportForPeople:
-    """A bar on standard error while something is downloaded, the card on standard output."""
+class ModelReport:
+    """Tells how far it is: a bar while something is downloaded, then the card; or JSON lines.
 
-    def __init__(self, display: Display) -> None:
-        self._display = display
+    Parameters
+    ----------
+    reporter : Reporter
+        Speaks to a person or a program.
+    """
 
-    def expect(self, files: int) -> None:
-        """Show the bar."""
-        self._display.start("download")
-
-    def file(self, name: str) -> None:
-        """Say nothing: the bar starts anew by itself."""
-
-    def bytes(self, done: int, total: int | None) -> None:
-        """Move the bar."""
-        share = done / total if total else 0.0
-        self._display.show(Step(f"download, {mib(done)}", min(share, 1.0)))
-
-    def stage(self, stage: str, name: str) -> None:
-        """Say nothing: it takes seconds."""
-
-    def installed(self, package: Package) -> None:
-        """Print the card."""
-        self._display.clear()
-        print(f"Installed: {package.card.name}@{package.card.version} in {package.folder}")
-        print(card_text(package))
-        for note in notes_of(package):
-            print(f"Note: {note}", file=sys.stderr)
-
-    def removed(self, name: str, version: str, folder: Path) -> None:
-        """Print where it was."""
-        print(f"Removed: {folder}")
-
-
-class ReportForPrograms:
-    """One JSON object per line."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._throttle = Throttle()
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
         self._files, self._file, self._name = 1, -1, ""
         self._converted = 0
-        self._send({"event": "start", "pid": os.getpid()})
+        reporter.send({"event": "start", "pid": os.getpid()})
 
     def expect(self, files: int) -> None:
-        """Share the way out among so many files."""
+        """So many files will be downloaded, converted or both."""
         self._files = max(1, files)
+        self._reporter.begin("download")
 
     def file(self, name: str) -> None:
-        """Begin the next file."""
+        """The next file is about to be downloaded, unless it is here already."""
         self._file, self._name = self._file + 1, name
         self._tell(DOWNLOADING, self._file / self._files * DOWNLOAD_SHARE)
 
     def bytes(self, done: int, total: int | None) -> None:
-        """Send how far this file, and with it the whole, is."""
+        """So much of the file is here."""
         share = min(1.0, done / total) if total else 0.0
-        fraction = (max(0, self._file) + share) / self._files * DOWNLOAD_SHARE
-        self._tell(DOWNLOADING, fraction, done, total)
+        if self._reporter.for_programs:
+            fraction = (max(0, self._file) + share) / self._files * DOWNLOAD_SHARE
+            self._tell(DOWNLOADING, fraction, done, total)
+        else:
+            self._reporter.step(Step(f"download, {mib(done)}", share))
 
     def stage(self, stage: str, name: str) -> None:
-        """Send what begins."""
+        """Something else than downloading begins, with this file or model."""
         self._name = name
         start = DOWNLOAD_SHARE if self._file >= 0 else 0.0
         self._tell(stage, start + (1 - start) * min(1.0, self._converted / self._files))
         self._converted += 1
 
     def installed(self, package: Package) -> None:
-        """Send what is there now, and what a person should know of it."""
-        card = package.card
+        """Tell what is there now, and what a person should know of it."""
+        card, notes = package.card, notes_of(package)
         where = {"name": card.name, "version": card.version, "folder": str(package.folder)}
-        notes = notes_of(package)
-        self._send({"event": "result", **where} | ({"notes": notes} if notes else {}))
+        event = {"event": "result", **where} | ({"notes": notes} if notes else {})
+        title = f"Installed: {card.name}@{card.version} in {package.folder}"
+        self._reporter.tell(f"{title}\n{card_text(package)}", event)
+        for note in notes:
+            self._reporter.warn(f"Note: {note}")
 
     def removed(self, name: str, version: str, folder: Path) -> None:
-        """Send what it was about; whoever asked knows what was done."""
-        self._send({"event": "result", "name": name, "version": version, "folder": str(folder)})
+        """Tell what it was about and where it was."""
+        event = {"event": "result", "name": name, "version": version, "folder": str(folder)}
+        self._reporter.tell(f"Removed: {folder}", event)
 
     def _tell(
         self, stage: str, fraction: float, done: int | None = None, total: int | None = None
     ) -> None:
-        if self._throttle.lets_through(Step(f"{stage} {self._name}", fraction)):
+        """Send where it is; to people only the bytes are worth a bar, the rest takes seconds."""
+        if self._reporter.for_programs:
             where = {"stage": stage, "file": self._name, "fraction": round(fraction, 4)}
-            self._send({"event": "progress", **where, "done": done, "total": total})
-
-    def _send(self, event: dict[str, object]) -> None:
-        self._stream.write(json_line(event))
-        self._stream.flush()
+            event = {"event": "progress", **where, "done": done, "total": total}
+            self._reporter.step(Step(f"{stage} {self._name}", fraction), event)
 
 
 @contextmanager
-def reporting(progress: str) -> Iterator[Report]:
-    """Yield the report for ``--progress bar|json|none``."""
-    if progress == "json":
-        with protected_stdout() as stream, stopped_by_input():
-            yield ReportForPrograms(stream)
-        return
-    display = Nothing() if progress == "none" else display_for(sys.stderr)
-    try:
-        yield ReportForPeople(display)
-    finally:
-        display.clear()
+def model_reporting(progress: str) -> Iterator[ModelReport]:
+    """Yield the report for ``--progress bar|json|none``; a program stops it by its input."""
+    stopping = stopped_by_input() if progress == "json" else nullcontext()
+    with reporting(progress) as reporter, stopping:
+        yield ModelReport(reporter)
 
 
 @contextmanager

@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core.errors import InputError
-from flare_core.jobs.failure import json_line
-from flare_core.jobs.progress import Display, Nothing, Step, display_for
+from flare_core.jobs.progress import PROGRESS, Reporter, Step, reporting
 
 if TYPE_CHECKING:
     from flare_core.evaluate.ranking.rank import Ranking
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 NAME = "rank"
 HELP = "rank teams from their results, with bootstrap and tests"
 
-PROGRESS = ("bar", "json", "none")
 TABLES = ("standings.csv", "ranks.csv", "kendall.csv", "pairs.csv", "ranking.json")
 PAGE = "ranking.html"
 """Written last: it stands for the others."""
@@ -83,18 +80,18 @@ def run(arguments: argparse.Namespace) -> int:
     from flare_core.evaluate.ranking.table import read_results
     from flare_core.jobs.outputs import make_folder
 
-    report = RankReport(arguments.progress)
-    report.step("reading the results", 0.0)
-    table = read_results(arguments.results, find_scheme(arguments.scheme))
-    voters = _ensembles(arguments, table.teams)
-    report.step("ranking", 0.2)
-    ranking = rank_teams(table, bootstraps=arguments.bootstraps, seed=arguments.seed)
-    report.step("writing", 0.6)
-    make_folder(arguments.output)
-    write_ranking(ranking, arguments.output)
-    for count in voters:
-        vote(ranking, count, arguments, report)
-    report.result(ranking, arguments.output)
+    with reporting(arguments.progress, "ranking") as reporter:
+        reporter.step(Step("reading the results", 0.0))
+        table = read_results(arguments.results, find_scheme(arguments.scheme))
+        voters = _ensembles(arguments, table.teams)
+        reporter.step(Step("ranking", 0.2))
+        ranking = rank_teams(table, bootstraps=arguments.bootstraps, seed=arguments.seed)
+        reporter.step(Step("writing", 0.6))
+        make_folder(arguments.output)
+        write_ranking(ranking, arguments.output)
+        for count in voters:
+            vote(ranking, count, arguments, reporter)
+        _tell(ranking, arguments.output, reporter)
     return 0
 
 
@@ -163,7 +160,7 @@ def write_ranking(ranking: Ranking, folder: Path) -> None:
             part.write_bytes(text.encode("utf-8"))
 
 
-def vote(ranking: Ranking, count: int, arguments: argparse.Namespace, report: RankReport) -> None:
+def vote(ranking: Ranking, count: int, arguments: argparse.Namespace, reporter: Reporter) -> None:
     """Combine the label maps of the best `count` teams by majority vote."""
     from flare_core.evaluate.ranking.ensemble import ensemble_folders
 
@@ -172,9 +169,14 @@ def vote(ranking: Ranking, count: int, arguments: argparse.Namespace, report: Ra
     cases = ensemble_folders(
         [arguments.predictions / team for team in best],
         target,
-        on_case=lambda done, of, case: report.step(f"majority vote of {count}: {case}", done / of),
+        on_case=lambda done, of, case: reporter.step(
+            Step(f"majority vote of {count}: {case}", done / of)
+        ),
     )
-    report.ensemble(count, best, target, {each.case: each.absent for each in cases if each.absent})
+    absent = {each.case: each.absent for each in cases if each.absent}
+    notes = [f"  note: {case} without {', '.join(names)}" for case, names in absent.items()]
+    event = {"event": "ensemble", "teams": best, "folder": str(target), "absent": absent}
+    reporter.tell("\n".join([f"Majority vote of {', '.join(best)}: {target}", *notes]), event)
 
 
 def _provenance() -> dict[str, Any]:
@@ -184,49 +186,16 @@ def _provenance() -> dict[str, Any]:
     return {"made_by": f"flare {__version__}", "intended_use": RESEARCH_USE}
 
 
-class RankReport:
-    """Tells how it goes: text for people, JSON lines for programs."""
-
-    def __init__(self, progress: str) -> None:
-        self._json = progress == "json"
-        quiet = progress != "bar"
-        self._display: Display = Nothing() if quiet else display_for(sys.stderr)
-        self._display.start("ranking")
-
-    def step(self, stage: str, fraction: float) -> None:
-        """Tell what is being done."""
-        self._display.show(Step(stage, fraction))
-        self._send({"event": "progress", "stage": stage, "fraction": round(fraction, 4)})
-
-    def ensemble(
-        self, count: int, teams: list[str], folder: Path, absent: dict[str, tuple[str, ...]]
-    ) -> None:
-        """Tell where an ensemble is, and whose label maps it lacks."""
-        self._display.clear()
-        event = {"event": "ensemble", "teams": teams, "folder": str(folder), "absent": absent}
-        self._send(event)
-        if not self._json:
-            print(f"Majority vote of {', '.join(teams)}: {folder}")
-            for case, names in absent.items():
-                print(f"  note: {case} without {', '.join(names)}")
-
-    def result(self, ranking: Ranking, folder: Path) -> None:
-        """Print the best teams and where everything is."""
-        self._display.clear()
-        files = [str(folder / name) for name in (PAGE, *TABLES)]
-        names = [ranking.table.teams[t] for t in ranking.order]
-        self._send({"event": "result", "order": names, "notes": ranking.table.notes})
-        self._send({"event": "done", "files": files})
-        if not self._json:
-            print(standings_text(ranking))
-            for note in ranking.table.notes:
-                print(f"note: {note}")
-            print(f"Written: {files[0]} and {len(files) - 1} tables")
-
-    def _send(self, event: dict[str, Any]) -> None:
-        if self._json:
-            sys.stdout.write(json_line(event))
-            sys.stdout.flush()
+def _tell(ranking: Ranking, folder: Path, reporter: Reporter) -> None:
+    """Tell the best teams and where everything is."""
+    files = [str(folder / name) for name in (PAGE, *TABLES)]
+    names = [ranking.table.teams[t] for t in ranking.order]
+    event = {"event": "result", "order": names, "notes": ranking.table.notes}
+    notes = [f"note: {note}" for note in ranking.table.notes]
+    reporter.tell("\n".join([standings_text(ranking), *notes]), event)
+    reporter.tell(
+        f"Written: {files[0]} and {len(files) - 1} tables", {"event": "done", "files": files}
+    )
 
 
 def standings_text(ranking: Ranking) -> str:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from typing import Any
 from flare_core.cli.train import progress_line
 from flare_core.errors import InputError
 from flare_core.jobs.ending import end_at_once, on_stop_signal
-from flare_core.jobs.failure import json_line
+from flare_core.jobs.progress import PROGRESS, reporting
 
 NAME = "rounds"
 HELP = "self-training: predict, select, train, compare, promote"
@@ -44,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for each in (start, resume):
         each.add_argument(
             "--progress",
-            choices=("bar", "json", "none"),
+            choices=PROGRESS,
             default="bar",
             help="lines for people, JSON lines for programs, or nothing",
         )
@@ -84,13 +83,13 @@ def go_on(arguments: argparse.Namespace) -> int:
     from flare_core.train.rounds.run import run_rounds
     from flare_core.train.rounds.state import RunFolder
 
-    reports = {"bar": _print_line, "json": _print_json, "none": _print_nothing}
-    with on_stop_signal(RunFolder(arguments.run).ask_to_stop):
-        state = run_rounds(arguments.run, report=reports[arguments.progress])
-    if arguments.progress == "json":
-        _print_json({"event": "done", "status": state.status, "message": state.message})
-    else:
-        print(state.message)
+    with reporting(arguments.progress) as reporter:
+        with on_stop_signal(RunFolder(arguments.run).ask_to_stop):
+            state = run_rounds(
+                arguments.run, report=lambda facts: reporter.log(round_line(facts), facts)
+            )
+        done = {"event": "done", "status": state.status, "message": state.message}
+        reporter.tell(state.message, done)
     if leave():
         end_at_once()  # see `flare_core.train.processes.leave`
     return 0
@@ -229,16 +228,3 @@ def _action(
     )
     one.set_defaults(do=do)
     return one
-
-
-def _print_json(facts: dict[str, Any]) -> None:
-    sys.stdout.write(json_line(facts))
-    sys.stdout.flush()
-
-
-def _print_line(facts: dict[str, Any]) -> None:
-    print(round_line(facts), file=sys.stderr, flush=True)
-
-
-def _print_nothing(facts: dict[str, Any]) -> None:
-    del facts

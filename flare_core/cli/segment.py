@@ -16,14 +16,12 @@ from flare_core.errors import InputError
 from flare_core.jobs import batch, worker
 from flare_core.jobs.engine import REAL, Engine
 from flare_core.jobs.outputs import OUR_SCHEME, USUAL, check_outputs, is_file_name, make_folder
-from flare_core.jobs.reports import Report, ReportForPrograms, report_for_people
-from flare_core.jobs.streams import protected_stdout
+from flare_core.jobs.progress import PROGRESS, reporting
+from flare_core.jobs.reports import CaseReport
 from flare_core.segment.settings import DEVICES, PRECISIONS, Settings
 
 NAME = "segment"
 HELP = "segment the abdominal organs of CT scans"
-
-PROGRESS = ("bar", "json", "none")
 
 OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--model", {"default": Settings.model, "metavar": "NAME", "help": "name or package folder"}),
@@ -91,15 +89,10 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
     """
     if arguments.worker:
         return worker.serve(settings_of(arguments), engine, scheme=arguments.scheme)
-    if arguments.progress != "json":
-        return _run(arguments, engine, report_for_people(arguments.progress))
-    with protected_stdout() as stream:  # a library's print must not come between the JSON lines
-        return _run(arguments, engine, ReportForPrograms(stream))
-
-
-def _run(arguments: argparse.Namespace, engine: Engine, report: Report) -> int:
-    plan = make_plan(arguments)
-    return batch.exit_code(batch.run_plan(plan, engine, report, debug=arguments.debug))
+    with reporting(arguments.progress) as reporter:
+        report = CaseReport(reporter)
+        tally = batch.run_plan(make_plan(arguments), engine, report, debug=arguments.debug)
+    return batch.exit_code(tally)
 
 
 def make_plan(arguments: argparse.Namespace) -> batch.Plan:

@@ -11,13 +11,13 @@ OUT and the cache in folders that all of them see; batch_size is dealt out among
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 from flare_core.jobs.ending import end_at_once, on_stop_signal
+from flare_core.jobs.outputs import plain
+from flare_core.jobs.progress import PROGRESS, reporting
 
 NAME = "train"
 HELP = "train a network from a configuration file"
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, help="folder of resampled scans (default: OUT/cache)")
     parser.add_argument(
         "--progress",
-        choices=("bar", "json", "none"),
+        choices=PROGRESS,
         default="bar",
         help="a line for people every 20 steps, JSON lines for programs, or nothing",
     )
@@ -43,24 +43,21 @@ def run(arguments: argparse.Namespace) -> int:
     from flare_core.train.processes import leave
 
     stop = threading.Event()
-    reports = {"bar": _print_line, "json": _print_json, "none": _print_nothing}
-    trainer = Trainer(
-        load_config(arguments.config),
-        arguments.output,
-        arguments.cache or arguments.output / "cache",
-        report=reports[arguments.progress],
-        asked=stop.is_set,
-    )
-    with on_stop_signal(stop.set):
-        scores = trainer.run()
-    shared = leave()
-    weights = arguments.output / WEIGHTS
-    if not trainer.processes.first:
-        pass
-    elif arguments.progress == "json":
-        _print_json({"event": "done", "weights": str(weights), "dsc": scores})
-    else:
-        print(f"weights: {weights}")
+    with reporting(arguments.progress) as reporter:
+        trainer = Trainer(
+            load_config(arguments.config),
+            arguments.output,
+            arguments.cache or arguments.output / "cache",
+            report=lambda facts: reporter.log(progress_line(facts), facts),
+            asked=stop.is_set,
+        )
+        with on_stop_signal(stop.set):
+            scores = trainer.run()
+        shared = leave()
+        weights = str(arguments.output / WEIGHTS)
+        if trainer.processes.first:
+            done = {"event": "done", "weights": weights, "dsc": plain(scores)}
+            reporter.tell(f"weights: {weights}", done)
     if shared:
         end_at_once()  # see `flare_core.train.processes.leave`
     return 0
@@ -100,15 +97,3 @@ def _time_left(facts: dict[str, Any]) -> str:
     whole = facts["run_seconds_left"]
     seconds, what = (facts["seconds_left"], " in phase") if whole is None else (whole, "")
     return f"{seconds / 60:.0f} min left{what}"
-
-
-def _print_json(facts: dict[str, Any]) -> None:
-    print(json.dumps(facts), flush=True)
-
-
-def _print_line(facts: dict[str, Any]) -> None:
-    print(progress_line(facts), file=sys.stderr, flush=True)
-
-
-def _print_nothing(facts: dict[str, Any]) -> None:
-    del facts

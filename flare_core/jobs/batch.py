@@ -1,5 +1,8 @@
 """Cases one after another: skip what is done, go on after a failure, add everything up.
 
+`work_through` is the loop, whatever the cases are (Slicer's batch has its own); `run_plan` does the
+cases of `flare segment` with it.
+
 Invariant: a case has either all of its outputs or none, and every failed case is named.
 """
 
@@ -7,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os.path import dirname, realpath
 from pathlib import Path
@@ -27,7 +30,7 @@ from flare_core.jobs.outputs import (
     output_paths,
     table_csv,
 )
-from flare_core.jobs.reports import Report, Tally
+from flare_core.jobs.reports import BatchReport, Tally
 from flare_core.paths import usable_path
 from flare_core.segment.settings import Settings
 
@@ -36,6 +39,24 @@ if TYPE_CHECKING:
 
 SUMMARY_FILE = "all_cases.csv"
 """Rows of all cases of a batch; no case's own file can have this name."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One case of a batch."""
+
+    case: str
+    """Its name."""
+    number: int
+    """Its place, from 1."""
+    of: int
+    """How many there are."""
+    files: Mapping[str, Path]
+    """What it writes, by key."""
+    is_done: Callable[[], bool]
+    """Whether it was done before."""
+    do: Callable[[], Any]
+    """Does it and returns what the report is told."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,7 @@ def find_cases(inputs: Sequence[Path], series: str | None) -> list[CaseInput]:
     from flare_core.imaging.inputs import existing
 
     found = [case for path in inputs for case in _cases_in(existing(path), series)]
-    return _with_own_names(found)
+    return with_own_names(found)
 
 
 def _cases_in(path: Path, series: str | None) -> list[CaseInput]:
@@ -82,12 +103,18 @@ def _cases_in(path: Path, series: str | None) -> list[CaseInput]:
         return [CaseInput(case_name(place), place) for place in places]
 
 
-def _with_own_names(cases: list[CaseInput]) -> list[CaseInput]:
-    """Put the folder's name before names that occur twice, as with PATIENT/ct.nii.gz."""
-    names = Counter(case.name for case in cases)
+def with_own_names(cases: Sequence[CaseInput]) -> list[CaseInput]:
+    """Put the folder's name before names that occur twice, as with PATIENT/ct.nii.gz.
+
+    Raises
+    ------
+    InputError
+        If names stay equal all the same; capitals do not count, as on some disks.
+    """
+    names = Counter(case.name.casefold() for case in cases)
     named = [
         replace(case, name=f"{case.path.absolute().parent.name}_{case.name}")
-        if names[case.name] > 1
+        if names[case.name.casefold()] > 1
         else case
         for case in cases
     ]
@@ -127,27 +154,32 @@ def plan_jobs(
         for case in cases
     ]
     usable_path(output, "output")
-    for job in jobs:
-        check_names(job.paths.files(job.outputs).values())
-    _spare_inputs(jobs)
+    files = [path for job in jobs for path in job.paths.files(job.outputs).values()]
+    check_names(files)
+    spare_inputs([job.input for job in jobs], files)
     return tuple(jobs)
 
 
-def _spare_inputs(jobs: Sequence[Job]) -> None:
-    """Refuse to write over a scan, or into a DICOM folder."""
-    inputs = {realpath(job.input) for job in jobs}
-    for job in jobs:
-        for path in job.paths.files(job.outputs).values():
-            if {realpath(path), dirname(realpath(path))} & inputs:
-                raise InputError(
-                    "output",
-                    f"{path} would replace an input or be written among a series' files",
-                    "a folder that holds none of the inputs",
-                    "Choose another output folder.",
-                )
+def spare_inputs(inputs: Iterable[Path], files: Iterable[Path]) -> None:
+    """Refuse to write over a scan, or into a DICOM folder.
+
+    Raises
+    ------
+    InputError
+        If one of the files is an input, or lies in a folder that is one.
+    """
+    taken = {realpath(path) for path in inputs}
+    for path in files:
+        if {realpath(path), dirname(realpath(path))} & taken:
+            raise InputError(
+                "output",
+                f"{path} would replace an input or be written among a series' files",
+                "a folder that holds none of the inputs",
+                "Choose another output folder.",
+            )
 
 
-def run_plan(plan: Plan, engine: Engine, report: Report, debug: bool = False) -> Tally:
+def run_plan(plan: Plan, engine: Engine, report: BatchReport, debug: bool = False) -> Tally:
     """Do every job; a failed one is told and the next one is done.
 
     Raises
@@ -155,27 +187,54 @@ def run_plan(plan: Plan, engine: Engine, report: Report, debug: bool = False) ->
     Exception
         With `debug`, what went wrong inside, as it is.
     """
-    tally = Tally()
     atomic.restore_all([*job.paths.files(OUTPUTS).values()] for job in plan.jobs)
-    for number, job in enumerate(plan.jobs, start=1):
-        report.start(job.case, number, len(plan.jobs))
+    watch = Watch(report.step)
+
+    def work(number: int, job: Job) -> Work:
         files = job.paths.files(job.outputs)
-        if [*files.values()][-1].exists() and not plan.overwrite:
-            tally.skipped.append(job.case)
-            report.skipped(job.case, files)
+        return Work(
+            job.case,
+            number,
+            len(plan.jobs),
+            files,
+            [*files.values()][-1].exists,
+            lambda: run_case(job, plan.settings, engine, watch),
+        )
+
+    works = (work(number, job) for number, job in enumerate(plan.jobs, start=1))
+    tally = work_through(works, report, overwrite=plan.overwrite, debug=debug)
+    report.finish(tally, _write_summary(plan, tally))
+    return tally
+
+
+def work_through(
+    works: Iterable[Work], report: BatchReport, *, overwrite: bool = False, debug: bool = False
+) -> Tally:
+    """Do every case that is not done yet; a failed one is told and the next one is done.
+
+    Raises
+    ------
+    Exception
+        With `debug`, what went wrong inside, as it is.
+    """
+    tally = Tally()
+    for work in works:
+        report.start(work.case, work.number, work.of)
+        if work.is_done() and not overwrite:
+            tally.skipped.append(work.case)
+            report.skipped(work.case, work.files)
             continue
         try:
-            result = run_case(job, plan.settings, engine, Watch(report.step))
+            result = work.do()
         except BrokenPipeError:  # nobody listens any more
             raise
-        except Exception as error:  # the command line's edge: one bad case must not stop the rest
+        except Exception as error:  # a batch's edge: one bad case must not stop the rest
             if debug and failure_of(error).kind == "internal":
                 raise
-            _tell(error, job, report, tally)
+            _tell(error, work.case, report, tally)
         else:
-            tally.done.append(job.case)
+            tally.done.append(work.case)
             report.result(result)
-    report.finish(tally, _write_summary(plan, tally))
     return tally
 
 
@@ -188,11 +247,11 @@ def exit_code(tally: Tally) -> int:
     return EXIT_INTERNAL
 
 
-def _tell(error: Exception, job: Job, report: Report, tally: Tally) -> None:
+def _tell(error: Exception, case: str, report: BatchReport, tally: Tally) -> None:
     failure = failure_of(error)
     log = log_traceback(error) if failure.kind == "internal" else ""
-    tally.failed[job.case] = failure
-    report.error(job.case, failure, log)
+    tally.failed[case] = failure
+    report.error(case, failure, log)
 
 
 def _write_summary(plan: Plan, tally: Tally) -> Path | None:

@@ -11,7 +11,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -22,8 +22,13 @@ from flare_core.atomic import check_names as check_names
 from flare_core.atomic import written_together as written_together
 from flare_core.errors import InputError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what computes and draws is imported where it is used
+    import numpy as np
+    import numpy.typing as npt
+
+    from flare_core.anatomy.organs import Organ
     from flare_core.imaging.volume import Volume
+    from flare_core.report.case.overlay import Pixels
     from flare_core.segment.pipeline import Segmentation
 
 USUAL = ("labels", "statistics", "png")
@@ -172,14 +177,88 @@ def write_outputs(
     InputError
         If a file cannot be written; none of them is left then.
     """
-    from flare_core.jobs.output_writers import writers
-
-    tasks = writers(image, segmentation, source)
+    tasks = _writers(image, segmentation, source)
     targets = list(paths.values())
     with written_together(targets) as parts, ThreadPoolExecutor(len(tasks)) as pool:
         jobs = [pool.submit(tasks[key], part) for key, part in zip(paths, parts, strict=True)]
         for job in jobs:
             job.result()
+
+
+def _writers(
+    image: Volume, found: Segmentation, source: Source
+) -> dict[str, Callable[[Path], object]]:
+    """Return a function for each output that writes it to the path it is given."""
+    return {
+        "labels": lambda part: _write_labels(part, found.labels, source),
+        "statistics_csv": lambda part: part.write_bytes(_table(found).encode("utf-8")),
+        "statistics_json": lambda part: part.write_bytes(
+            atomic.json_text(record(found, source)).encode("utf-8", "backslashreplace")
+        ),
+        "png": lambda part: _write_png(part, image, found, source),
+        "page": lambda part: _write_page(part, image, found, source),
+    }
+
+
+def _table(found: Segmentation) -> str:
+    """Return organs and behind them lesions as CSV text."""
+    from flare_core.segment.lesion_list import lesion_rows
+    from flare_core.segment.statistics import rows_to_csv
+
+    return rows_to_csv((*found.rows, *lesion_rows(found.lesions or ())))
+
+
+def _write_labels(path: Path, labels: Volume, source: Source) -> None:
+    from flare_core.imaging.files import write_labels, write_volume
+
+    if source.scheme != OUR_SCHEME:
+        labels = labels.with_array(_renumbered(labels.array, source.scheme))
+    if path.name.lower().endswith((".nii.gz", ".nii")):
+        write_labels(path, labels, like=source.path)
+    else:
+        write_volume(path, labels, compressed=False)
+
+
+def _renumbered(labels: npt.NDArray[Any], key: str) -> npt.NDArray[np.uint8]:
+    """Return our organ ids, any shape, as the numbers of a scheme; organs it lacks become 0."""
+    import numpy as np
+
+    from flare_core.anatomy.label_schemes import scheme
+
+    numbers = scheme(key).from_organ_ids()
+    return np.array([numbers[number] for number in range(len(numbers))], np.uint8)[labels]
+
+
+def _write_png(path: Path, image: Volume, found: Segmentation, source: Source) -> None:
+    from flare_core.report.case.overlay import write_png
+
+    write_png(path, _picture(image, found, source))
+
+
+def _write_page(path: Path, image: Volume, found: Segmentation, source: Source) -> None:
+    from flare_core.report.case.page import case_page
+
+    html = case_page(source.case, found, _picture(image, found, source), _looked_for(found))
+    path.write_bytes(html.encode("utf-8", "backslashreplace"))
+
+
+def _picture(image: Volume, found: Segmentation, source: Source) -> Pixels:
+    from flare_core.report.case.overlay import overlay_montage
+
+    return overlay_montage(
+        image,
+        found.labels,
+        _looked_for(found),
+        case=source.case,
+        notes=found.notes,
+        lesions=found.lesions or (),
+    )
+
+
+def _looked_for(found: Segmentation) -> list[Organ]:
+    from flare_core.anatomy.organs import organ
+
+    return [organ(key) for key in dict.fromkeys(row.organ for row in found.rows)]
 
 
 def record(segmentation: Segmentation, source: Source) -> dict[str, Any]:

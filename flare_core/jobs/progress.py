@@ -1,16 +1,25 @@
-"""How far a run is: a bar for a terminal, a few plain lines for a log file, or nothing.
+"""How a command tells where it is and what came of it: the one way behind every ``--progress``.
 
-A display gets steps (stage, overall fraction, seconds left) and draws them; it never decides
-anything. The form for programs (JSON lines) is in `flare_core.jobs.reports`.
+A `Reporter` speaks to people (``bar``, or ``none`` without the steps) or to programs (``json``). To
+people steps are drawn by a display: a bar in a terminal, a few plain lines in a log file. Displays
+get steps (stage, overall fraction, seconds left) and never decide anything.
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
+
+from flare_core.jobs.failure import json_line
+from flare_core.jobs.streams import protected_stdout
+
+PROGRESS = ("bar", "json", "none")
+"""For people, for programs, for people who want to see only the end."""
 
 SMALLEST_PAUSE_S = 0.1
 """A bar is redrawn, and a JSON line sent, at most ten times a second: more only costs time."""
@@ -37,6 +46,10 @@ class StepLike(Protocol):
 
 
 OnStep = Callable[[StepLike], None]
+OnCount = Callable[[int, int], None]
+"""Told how many are done, and of how many."""
+Event = Mapping[str, Any]
+"""What a program is told: plain values, one of them under ``event``."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +196,114 @@ class Lines:
 
     def clear(self) -> None:
         """Lines stay."""
+
+
+class Reporter:
+    """Tells how a command goes, in words or in JSON lines.
+
+    Parameters
+    ----------
+    progress : str
+        One of `PROGRESS`.
+    out : file
+        Gets the results; by default standard output.
+    err : file
+        Gets steps and complaints, in words; by default standard error.
+    """
+
+    def __init__(
+        self, progress: str, *, out: TextIO | None = None, err: TextIO | None = None
+    ) -> None:
+        self.progress = progress
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+        self._display = display_for(self._err) if progress == "bar" else Nothing()
+        self._throttle = Throttle()
+
+    @property
+    def for_programs(self) -> bool:
+        """Whether a program reads this, and nobody reads words."""
+        return self.progress == "json"
+
+    def begin(self, title: str, event: Event | None = None) -> None:
+        """Begin what the next steps are about."""
+        self._throttle = Throttle()
+        self._display.start(title)
+        if event is not None:
+            self.send(event)
+
+    def step(self, step: StepLike, event: Event | None = None) -> None:
+        """Draw a step; a program gets `event`, or the step's fields, but not too often."""
+        if not self.for_programs:
+            self._display.show(step)
+        elif self._throttle.lets_through(step):
+            self.send(event or {"event": "progress", **step_fields(step)})
+
+    def counter(self, stage: str) -> OnCount:
+        """Return a function that is told how many cases are done, and makes steps of it."""
+        started_s = time.monotonic()
+
+        def count(done: int, of: int) -> None:
+            left_s = (time.monotonic() - started_s) * (of - done) / max(1, done)
+            self.step(Step(f"{stage} {of} cases", done / max(1, of), left_s))
+
+        return count
+
+    def tell(self, text: str, event: Event | None = None) -> None:
+        """Tell a result: a text for people, an event for programs."""
+        self._say(text, self._out, event)
+
+    def warn(self, text: str, event: Event | None = None) -> None:
+        """Tell what somebody should look at."""
+        self._say(text, self._err, event)
+
+    def log(self, text: str, event: Event) -> None:
+        """Tell a line of progress that stays; to those who only want the end it is none."""
+        self._say("" if self.progress == "none" else text, self._err, event)
+
+    def clear(self) -> None:
+        """Take away what is drawn, so that others can write."""
+        self._display.clear()
+
+    def send(self, event: Event) -> None:
+        """Write one JSON line, if a program reads this."""
+        if self.for_programs:
+            self._out.write(json_line(dict(event)))
+            self._out.flush()
+
+    def _say(self, text: str, stream: TextIO, event: Event | None) -> None:
+        if self.for_programs:
+            if event is not None:
+                self.send(event)
+        elif text:
+            self._display.clear()
+            print(text, file=stream, flush=True)
+
+
+@contextmanager
+def reporting(progress: str, title: str = "") -> Iterator[Reporter]:
+    """Yield the reporter for ``--progress bar|json|none``; `title` is what it is about.
+
+    For programs nothing but JSON lines gets to standard output, whatever a library prints.
+    """
+    if progress == "json":
+        with protected_stdout() as stream:
+            yield Reporter(progress, out=stream)
+        return
+    reporter = Reporter(progress)
+    if title:
+        reporter.begin(title)
+    try:
+        yield reporter
+    finally:
+        reporter.clear()
+
+
+def step_fields(step: StepLike) -> dict[str, Any]:
+    """Return a step as plain values: fraction 0..1 of the whole, seconds or None."""
+    left = None if step.seconds_left is None else round(step.seconds_left, 1)
+    fields = {"stage": step.stage, "fraction": round(step.fraction, 4), "seconds_left": left}
+    return {**fields, "message": step.message} if step.message else fields
 
 
 def bar_text(title: str, step: StepLike, columns: int) -> str:

@@ -1,4 +1,4 @@
-"""Tell what happens to each case: text for people, JSON lines for programs.
+"""Tell what happens to each case of a batch, through the one `Reporter`.
 
 JSON events of `flare segment --progress json`, one object per line on standard output:
 ``progress`` (case, stage, fraction 0..1, seconds_left), ``skipped`` (case, files),
@@ -8,16 +8,15 @@ action, message), ``done`` (cases, skipped, failed, summary).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
-from flare_core.jobs.failure import Failure, json_line
+from flare_core.jobs.failure import Failure
 from flare_core.jobs.one_case import CaseResult
 from flare_core.jobs.outputs import RESEARCH_USE, plain
-from flare_core.jobs.progress import Display, Nothing, StepLike, Throttle, display_for, time_text
+from flare_core.jobs.progress import Reporter, StepLike, step_fields, time_text
 
 
 @dataclass  # mutable: counts while the run goes on
@@ -36,9 +35,15 @@ class Tally:
         """Number of cases looked at."""
         return len(self.done) + len(self.skipped) + len(self.failed)
 
+    @property
+    def text(self) -> str:
+        """The sum, for people."""
+        counts = f"{len(self.done)} segmented, {len(self.skipped)} skipped"
+        return f"{self.cases} cases: {counts}, {len(self.failed)} failed."
 
-class Report(Protocol):
-    """Gets told of each event of a run."""
+
+class BatchReport(Protocol):
+    """Gets told of each event of a batch."""
 
     def start(self, case: str, number: int, of: int) -> None:
         """Begin case `number` of `of`."""
@@ -49,7 +54,7 @@ class Report(Protocol):
     def skipped(self, case: str, files: Mapping[str, Path]) -> None:
         """Tell that the case was done before."""
 
-    def result(self, result: CaseResult) -> None:
+    def result(self, result: Any) -> None:
         """Tell what came of the case."""
 
     def error(self, case: str, failure: Failure, log: str) -> None:
@@ -59,105 +64,61 @@ class Report(Protocol):
         """Tell how the whole run went; `summary` is the table of all cases."""
 
 
-class ReportForPeople:
-    """Progress and errors on standard error, the results on standard output."""
+class CaseReport:
+    """The report of ``flare segment``: whole tables of a single case, one line each in a batch.
 
-    def __init__(self, display: Display, out: TextIO, err: TextIO) -> None:
-        self._display = display
-        self._out = out
-        self._err = err
+    Parameters
+    ----------
+    reporter : Reporter
+        Speaks to a person or a program.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._case = ""
         self._single = True
 
     def start(self, case: str, number: int, of: int) -> None:
         """Begin a case; its place in the batch becomes a part of the title."""
-        self._single = of == 1
-        self._display.start(case if self._single else f"[{number}/{of}] {case}")
+        self._case, self._single = case, of == 1
+        title = case if self._single else f"[{number}/{of}] {case}"
+        event = {"event": "start", "case": case, "number": number, "of": of}
+        self._reporter.begin(title, event)
 
     def step(self, step: StepLike) -> None:
-        """Draw the step."""
-        self._display.show(step)
+        """Draw or send where the case is."""
+        event = {"event": "progress", "case": self._case, **step_fields(step)}
+        self._reporter.step(step, event)
 
     def skipped(self, case: str, files: Mapping[str, Path]) -> None:
         """Say how to do it again."""
-        self._display.clear()
-        print(f"{case}: done before, skipped (--overwrite does it again)", file=self._out)
+        text = f"{case}: done before, skipped (--overwrite does it again)"
+        self._reporter.tell(text, {"event": "skipped", "case": case, "files": file_names(files)})
 
     def result(self, result: CaseResult) -> None:
-        """Print the table of a single case, or one line in a batch."""
-        self._display.clear()
-        text = _whole_result(result) if self._single else _one_line(result)
-        print(text, file=self._out, flush=True)
+        """Tell everything of a single case, or one line in a batch."""
+        if self._reporter.for_programs:
+            event = {"event": "result", "case": result.job.case, **result_fields(result)}
+            self._reporter.send(event)
+        else:
+            self._reporter.tell(_whole_result(result) if self._single else _one_line(result))
 
     def error(self, case: str, failure: Failure, log: str) -> None:
-        """Print the four parts, and where the traceback is."""
-        self._display.clear()
+        """Tell the four parts, and where the traceback is."""
         details = f"\n  details: {log}" if log else ""
-        print(f"{case}: {failure.message}{details}", file=self._err, flush=True)
+        event = {"event": "error", "case": case, **failure.fields(), "log": log}
+        self._reporter.warn(f"{case}: {failure.message}{details}", event)
 
     def finish(self, tally: Tally, summary: Path | None) -> None:
-        """Print the sum of a batch; name the failed cases."""
-        if tally.cases < 2:
-            return
-        counts = f"{len(tally.done)} segmented, {len(tally.skipped)} skipped"
-        print(f"{tally.cases} cases: {counts}, {len(tally.failed)} failed.", file=self._out)
-        if summary is not None:
-            print(f"All numbers: {summary}", file=self._out, flush=True)
-        if tally.failed:
-            print("Failed: " + ", ".join(tally.failed), file=self._err, flush=True)
-
-
-class ReportForPrograms:
-    """One JSON object per line."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._case = ""
-        self._throttle = Throttle()
-
-    def send(self, event: dict[str, Any]) -> None:
-        """Write one event."""
-        self._stream.write(json_line(event))
-        self._stream.flush()
-
-    def start(self, case: str, number: int, of: int) -> None:
-        """Begin a case."""
-        self._case, self._throttle = case, Throttle()
-        self.send({"event": "start", "case": case, "number": number, "of": of})
-
-    def step(self, step: StepLike) -> None:
-        """Send where the case is."""
-        if self._throttle.lets_through(step):
-            self.send({"event": "progress", "case": self._case, **step_fields(step)})
-
-    def skipped(self, case: str, files: Mapping[str, Path]) -> None:
-        """Send that the case was done before."""
-        self.send({"event": "skipped", "case": case, "files": file_names(files)})
-
-    def result(self, result: CaseResult) -> None:
-        """Send what came of the case."""
-        self.send({"event": "result", "case": result.job.case, **result_fields(result)})
-
-    def error(self, case: str, failure: Failure, log: str) -> None:
-        """Send why the case has no result."""
-        self.send({"event": "error", "case": case, **failure.fields(), "log": log})
-
-    def finish(self, tally: Tally, summary: Path | None) -> None:
-        """Send how the whole run went."""
+        """Tell the sum of a batch; name the failed cases."""
         done = {"cases": tally.cases, "skipped": tally.skipped, "failed": list(tally.failed)}
-        self.send({"event": "done", **done, "summary": summary and str(summary)})
-
-
-def report_for_people(progress: str) -> Report:
-    """Return the report for ``--progress bar|none``."""
-    display = Nothing() if progress == "none" else display_for(sys.stderr)
-    return ReportForPeople(display, sys.stdout, sys.stderr)
-
-
-def step_fields(step: StepLike) -> dict[str, Any]:
-    """Return a step as plain values: fraction 0..1 of the case, seconds or None."""
-    left = None if step.seconds_left is None else round(step.seconds_left, 1)
-    fields = {"stage": step.stage, "fraction": round(step.fraction, 4), "seconds_left": left}
-    return {**fields, "message": step.message} if step.message else fields
+        self._reporter.send({"event": "done", **done, "summary": summary and str(summary)})
+        if tally.cases > 1:
+            self._reporter.tell(tally.text)
+            if summary is not None:
+                self._reporter.tell(f"All numbers: {summary}")
+            if tally.failed:
+                self._reporter.warn("Failed: " + ", ".join(tally.failed))
 
 
 def result_fields(result: CaseResult) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 import tiny_catalogue
 from file_server import Site, serving
 from flare_core.cli import main, models_report
-from flare_core.cli.models_report import ReportForPrograms, reporting, stopped_by_input
+from flare_core.cli.models_report import model_reporting, stopped_by_input
 from flare_core.home import Home
 from nnunet_zips import nnunet_zip
 from stub_models import stub_package
@@ -133,8 +133,7 @@ def test_a_model_that_the_system_holds(
 
 
 def test_several_files_share_the_way(capsys: pytest.CaptureFixture[str]) -> None:
-    with reporting("json") as report:
-        assert isinstance(report, ReportForPrograms)
+    with model_reporting("json") as report:
         report.expect(2)
         for name in ("a.zip", "b.zip"):
             report.file(name)

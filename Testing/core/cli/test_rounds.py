@@ -117,7 +117,7 @@ def test_a_system_that_shuts_down_stops_a_run_as_a_person_would(run, tmp_path, m
     chosen = settings(tmp_path, rounds=1, steps=40)
     (tmp_path / "rounds.json").write_text(chosen.to_json(), encoding="utf-8")
     words = ["rounds", "start", str(tmp_path / "run"), "--settings", str(tmp_path / "rounds.json")]
-    monkeypatch.setattr(rounds, "_print_nothing", end)
+    monkeypatch.setattr(rounds, "round_line", end)
     assert main([*words, "--progress", "none"]) == 130
     folder = RunFolder(tmp_path / "run")
     assert (folder.state.status, folder.state.step) == ("stopped", "train")

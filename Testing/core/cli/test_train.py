@@ -70,7 +70,7 @@ def test_a_system_that_shuts_down_costs_no_step(
             os.kill(os.getpid(), signal.SIGTERM)
 
     words = ["train", str(config), "-o", str(tmp_path / "run"), "--progress", "none"]
-    monkeypatch.setattr(train, "_print_nothing", end)
+    monkeypatch.setattr(train, "progress_line", end)
     assert cli.main(words) == 130
     assert load_checkpoint(tmp_path / "run" / CHECKPOINT)["progress"]["total_steps"] == 7
     monkeypatch.undo()

@@ -110,7 +110,7 @@ def test_a_name_that_is_no_text_costs_one_case(scans, tmp_path, capsys):
     assert four("a") <= set(os.listdir(tmp_path / "out"))
     said = capsys.readouterr().err
     assert "b\\udcff.nii.gz" in said
-    assert "Rename" in said
+    assert "Choose another name" in said
     assert "Traceback" not in said
 
 

@@ -1,8 +1,20 @@
 from __future__ import annotations
 
 import io
+import json
 
-from flare_core.jobs.progress import Bar, Lines, Step, Throttle, bar_text, time_text, within
+from flare_core.jobs.progress import (
+    Bar,
+    Lines,
+    Reporter,
+    Step,
+    Throttle,
+    bar_text,
+    reporting,
+    step_fields,
+    time_text,
+    within,
+)
 
 
 def test_bar_text_says_stage_fraction_and_time_left_and_fits():
@@ -57,7 +69,60 @@ def test_within_never_leaves_its_part_and_never_goes_back():
     assert seen[0] == Step("x", 0.1, 4.0, "m")
 
 
+def test_step_fields_are_short():
+    assert step_fields(Step("x", 1 / 3, 2.345, "m")) == {
+        "stage": "x", "fraction": 0.3333, "seconds_left": 2.3, "message": "m",
+    }  # fmt: skip
+
+
 def test_time_text():
     assert [time_text(s) for s in (-3, 0.4, 59.6, 60, 3599, 3600)] == [
         "0 s", "0 s", "1 min 00 s", "1 min 00 s", "59 min 59 s", "1 h 00 min",
     ]  # fmt: skip
+
+
+def test_a_counter_tells_how_far_many_cases_are(capsys):
+    with reporting("bar", "store") as report:
+        count = report.counter("reading")
+        count(1, 2)
+        count(2, 2)
+    told = capsys.readouterr().err
+    assert "store:  50 % reading 2 cases" in told and "left" in told
+
+
+def test_a_counter_can_be_silent_and_survives_nothing_to_do(capsys):
+    with reporting("none", "data set") as report:
+        report.counter("reading")(0, 0)
+    assert capsys.readouterr().err == ""
+
+
+def test_words_are_for_people_and_events_for_programs(capsys):
+    for progress in ("bar", "none", "json"):
+        out, err = io.StringIO(), io.StringIO()
+        report = Reporter(progress, out=out, err=err)
+        report.begin("case", {"event": "start"})
+        report.step(Step("one", 0.5))
+        report.log("a line", {"event": "line"})
+        report.tell("done", {"event": "result"})
+        report.warn("look at this")
+        if progress == "json":
+            lines = [json.loads(line) for line in out.getvalue().splitlines()]
+            assert [each["event"] for each in lines] == ["start", "progress", "line", "result"]
+            assert lines[1] == {
+                "event": "progress", "stage": "one", "fraction": 0.5, "seconds_left": None,
+            }  # fmt: skip
+            assert err.getvalue() == ""
+        else:
+            assert out.getvalue() == "done\n"
+            drawn = "case:  50 % one\na line\n" if progress == "bar" else ""
+            assert err.getvalue() == drawn + "look at this\n"
+
+
+def test_what_a_library_prints_does_not_come_between_the_json_lines(capsys):
+    with reporting("json") as report:
+        report.send({"event": "start"})
+        print("a library's word")
+        report.send({"event": "done"})
+    said = capsys.readouterr()
+    assert [json.loads(line)["event"] for line in said.out.splitlines()] == ["start", "done"]
+    assert "a library's word" in said.err

@@ -12,14 +12,8 @@ from flare_core.errors import InputError
 from flare_core.jobs.failure import failure_of
 from flare_core.jobs.one_case import Job, Watch, run_case
 from flare_core.jobs.outputs import output_paths
-from flare_core.jobs.progress import Lines, Nothing, Step
-from flare_core.jobs.reports import (
-    ReportForPeople,
-    ReportForPrograms,
-    Tally,
-    result_fields,
-    step_fields,
-)
+from flare_core.jobs.progress import Reporter, Step
+from flare_core.jobs.reports import CaseReport, Tally, result_fields
 from flare_core.segment.lesion_list import EXAMPLE
 from flare_core.segment.settings import Settings
 
@@ -33,10 +27,10 @@ def result(tmp_path):
     return run_case(job, Settings(), FAKE, Watch())
 
 
-def people() -> tuple[ReportForPeople, io.StringIO, io.StringIO]:
+def people(progress: str = "bar") -> tuple[CaseReport, io.StringIO, io.StringIO]:
     """Return a report and what it writes to."""
     out, err = io.StringIO(), io.StringIO()
-    return ReportForPeople(Lines(err), out, err), out, err
+    return CaseReport(Reporter(progress, out=out, err=err)), out, err
 
 
 def test_people_see_a_whole_table_for_one_case(result):
@@ -75,7 +69,7 @@ def test_people_see_a_line_per_case_of_a_batch(result):
 
 def test_programs_get_every_event_as_one_line(result):
     stream = io.StringIO()
-    report = ReportForPrograms(stream)
+    report = CaseReport(Reporter("json", out=stream))
     report.start("a", 1, 3)
     report.step(Step("organs", 0.5, 3))
     report.step(Step("organs", 0.50001, 3))  # too soon
@@ -98,17 +92,10 @@ def test_programs_get_every_event_as_one_line(result):
 
 
 def test_nothing_is_drawn_when_nothing_is_wanted(result):
-    out, err = io.StringIO(), io.StringIO()
-    report = ReportForPeople(Nothing(), out, err)
+    report, out, err = people("none")
     report.start("a", 1, 1)
     report.step(Step("organs", 0.5))
     assert (out.getvalue(), err.getvalue()) == ("", "")
-
-
-def test_step_fields_are_short():
-    assert step_fields(Step("x", 1 / 3, 2.345, "m")) == {
-        "stage": "x", "fraction": 0.3333, "seconds_left": 2.3, "message": "m",
-    }  # fmt: skip
 
 
 def test_lesions_are_told_to_people_and_programs(result):
