@@ -31,8 +31,8 @@ it: what the scan's edge left over, or a few voxels a labeller put where a gallb
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One patch to cut."""
+class PatchLocation:
+    """One patch to augmented."""
 
     sample: Sample
     """From which scan."""
@@ -109,7 +109,7 @@ class PatchSampler:
         self.centred, self.unlabelled_share = centred, unlabelled_share
         self.full_share = full_share
 
-    def draw(self, random: np.random.Generator) -> Draw:
+    def draw(self, random: np.random.Generator) -> PatchLocation:
         """Return a patch; all chance comes from `random`."""
         pool = self._pool(random)
         if pool.holders and random.random() < self.centred:
@@ -121,7 +121,7 @@ class PatchSampler:
             sample = pick(pool.samples, random)
             size = np.asarray(sample.image.shape, float)
             centre = random.uniform(0.0, 1.0, 3) * size - 0.5
-        return Draw(sample, pull_inside(centre, sample.image.shape, self.patch))
+        return PatchLocation(sample, pull_inside(centre, sample.image.shape, self.patch))
 
     def _pool(self, random: np.random.Generator) -> Pool:
         """Return the unlabelled, the fully labelled, the partly labelled or all labelled cases."""

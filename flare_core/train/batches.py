@@ -19,8 +19,8 @@ from torch import Tensor
 
 from flare_core.anatomy.organs import LESION
 from flare_core.datasets.augment.anatomy import grown
-from flare_core.datasets.augment.patch import Cut, Tumours, cut_patch
-from flare_core.datasets.augment.places import looked_up
+from flare_core.datasets.augment.patch import AugmentedPatch, Tumours, augmented_patch
+from flare_core.datasets.augment.sampling_grid import looked_up
 from flare_core.datasets.cache import Sample
 from flare_core.datasets.case import Case
 from flare_core.datasets.lesions.mix import LesionMix
@@ -138,14 +138,16 @@ class PatchSource:
         """Return patch number `index` of the phase."""
         seed = np.random.SeedSequence((self.config.seed, self.number, index))
         random = np.random.default_rng(seed)
-        draw = self.sampler.draw(random)
+        location = self.sampler.draw(random)
         if self.lesions is not None and random.random() < self.config.lesion_mix:
-            draw = self.lesions.paste(draw, random)
-        keys = draw.sample.case.annotated
+            location = self.lesions.paste(location, random)
+        keys = location.sample.case.annotated
         tumours = self.tumours if self._adds_tumours(keys, random) else None
         settings = self.config.augmentation
-        cut = cut_patch(draw, self.phase.patch, settings, random, self.device, tumours=tumours)
-        return self._patch(cut, draw.sample.case)
+        augmented = augmented_patch(
+            location, self.phase.patch, settings, random, self.device, tumours=tumours
+        )
+        return self._patch(augmented, location.sample.case)
 
     def _adds_tumours(self, keys: Sequence[str], random: np.random.Generator) -> bool:
         """Draw whether a patch gets synthetic tumours: only where real ones would be labelled."""
@@ -153,17 +155,17 @@ class PatchSource:
         known = LESION.key in keys or not self.tumours.marked
         return bool(share) and known and random.random() < share
 
-    def _patch(self, cut: Cut, case: Case) -> Patch:
+    def _patch(self, augmented: AugmentedPatch, case: Case) -> Patch:
         """Normalise the image and turn organ ids into channels."""
         known = {k: c for k, c in self.classes.items() if k in case.annotated}
         table = torch.from_numpy(channel_table(known)).to(self.device)
-        second, share = self._soft(cut, table)
+        second, share = self._soft(augmented, table)
         return Patch(
-            self._normalised(cut.image),
-            looked_up(table, cut.labels),
+            self._normalised(augmented.image),
+            looked_up(table, augmented.labels),
             (True, *(key in known for key in self.classes)),
-            self._normalised(cut.plain),
-            self._weights(cut, case),
+            self._normalised(augmented.plain),
+            self._weights(augmented, case),
             second,
             share,
         )
@@ -172,7 +174,7 @@ class PatchSource:
         n = self.config.normalisation
         return image.clamp_(n.lower_hu, n.upper_hu).sub_(n.mean).div_(n.std)
 
-    def _weights(self, cut: Cut, case: Case) -> Tensor | None:
+    def _weights(self, augmented: AugmentedPatch, case: Case) -> Tensor | None:
         """Return what each voxel counts, or None if all count alike.
 
         A lesion lies in an organ: to a network that does not know lesions, its voxels are neither
@@ -180,26 +182,28 @@ class PatchSource:
         from a labelled lesion are left out where others may be unlabelled.
         """
         weights = None
-        if cut.edited is not None and self.config.edited_weight != 1:
-            weights = 1 + (self.config.edited_weight - 1) * cut.edited.float()
+        if augmented.edited is not None and self.config.edited_weight != 1:
+            weights = 1 + (self.config.edited_weight - 1) * augmented.edited.float()
         if LESION.key not in self.classes:
-            lesion = cut.labels == LESION.id
+            lesion = augmented.labels == LESION.id
             if bool(lesion.any()):
-                weights = torch.ones_like(cut.image) if weights is None else weights
+                weights = torch.ones_like(augmented.image) if weights is None else weights
                 weights = weights.masked_fill(lesion, 0.0)
         elif LESION.key in case.partly:
             near = grown(
-                cut.labels == LESION.id, self.config.partial_reach_mm, self.phase.spacing_mm
+                augmented.labels == LESION.id, self.config.partial_reach_mm, self.phase.spacing_mm
             )
-            weights = torch.ones_like(cut.image) if weights is None else weights
+            weights = torch.ones_like(augmented.image) if weights is None else weights
             weights = weights.masked_fill(~near, 0.0)
         return weights
 
-    def _soft(self, cut: Cut, table: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def _soft(
+        self, augmented: AugmentedPatch, table: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
         """Return the second most likely channel and the first one's share."""
-        if cut.soft is None:
+        if augmented.soft is None:
             return None, None
-        return table[(cut.soft >> 8).long()], (cut.soft & 255).float() / SURE
+        return table[(augmented.soft >> 8).long()], (augmented.soft & 255).float() / SURE
 
 
 def channels_of(config: TrainConfig) -> dict[str, int]:

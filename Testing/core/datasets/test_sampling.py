@@ -77,8 +77,8 @@ def test_only_annotated_organs_are_centred_on() -> None:
     sampler = PatchSampler(cases, (1, 1, 1), centred=1.0)
     seen = Counter()
     for _ in range(400):
-        draw = sampler.draw(random)
-        seen[draw.sample.case.name, nearest_organ(draw.centre)] += 1
+        location = sampler.draw(random)
+        seen[location.sample.case.name, nearest_organ(location.centre)] += 1
     assert set(seen) == {("a", LIVER), ("b", SPLEEN)}
 
 

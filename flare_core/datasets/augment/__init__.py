@@ -1,5 +1,5 @@
 """Patches for training: cut, turned, bent and altered in one interpolation.
 
-Start at `patch`. `settings` says what may change, `places` where patches are cut, `anatomy` what
-changes inside the body.
+Start at `patch`. `settings` says what may change, `sampling_grid` where patches are cut, `anatomy`
+what changes inside the body.
 """

@@ -17,11 +17,16 @@ import torch
 from torch import Tensor
 
 from flare_core.datasets.augment.anatomy import Scene, change_anatomy
-from flare_core.datasets.augment.places import affine_places, looked_up, resampling, smooth_field
+from flare_core.datasets.augment.sampling_grid import (
+    affine_grid,
+    looked_up,
+    resampling,
+    smooth_field,
+)
 from flare_core.datasets.augment.settings import Augmentation
 from flare_core.datasets.lesions.generate import add_lesions
 from flare_core.datasets.lesions.settings import LesionSettings
-from flare_core.datasets.sampling import Draw
+from flare_core.datasets.sampling import PatchLocation
 from flare_core.datasets.soft_map import SURE
 
 AIR_HU = -1024
@@ -34,7 +39,7 @@ BEND_REACH = 4.0
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class AugmentedPatch:
     """One augmented patch; outside the scan the image is air and the label 0."""
 
     image: Tensor
@@ -60,41 +65,41 @@ class Tumours:
     """Whether they become lesions in the labels; if not, they are part of their organ."""
 
 
-def cut_patch(
-    draw: Draw,
+def augmented_patch(
+    location: PatchLocation,
     patch: tuple[int, int, int],
     settings: Augmentation,
     random: np.random.Generator,
     device: torch.device,
     *,
     tumours: Tumours | None = None,
-) -> Cut:
+) -> AugmentedPatch:
     """Return an augmented patch, made on `device`; with synthetic tumours if they are wanted."""
-    sample = draw.sample
+    sample = location.sample
     matrix = _draw_matrix(settings, random, sample.spacing_mm)
     reach_mm = BEND_REACH * settings.bend_mm if settings.bend_probability else 0.0
-    low, high = _source_box(draw, patch, matrix, reach_mm)
+    low, high = _source_box(location, patch, matrix, reach_mm)
     block = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     shape = sample.image[block].shape
     bend = None
     if random.random() < settings.bend_probability:
         bend = _bend(patch, sample.spacing_mm, settings, random).to(device)
-    places = affine_places(draw.centre - low, patch, matrix, shape, device, bend=bend)
-    plain = places.linear(sample.image[block], AIR_HU)
-    labels = places.nearest(sample.labels[block])
-    edited = None if sample.edited is None else places.nearest(sample.edited[block].view(np.uint8))
-    soft = None if sample.soft is None else places.nearest(sample.soft[block], SURE)
+    grid = affine_grid(location.centre - low, patch, matrix, shape, device, bend=bend)
+    plain = grid.linear(sample.image[block], AIR_HU)
+    labels = grid.nearest(sample.labels[block])
+    edited = None if sample.edited is None else grid.nearest(sample.edited[block].view(np.uint8))
+    soft = None if sample.soft is None else grid.nearest(sample.soft[block], SURE)
     before = None if soft is None else labels.clone()
     change_anatomy(Scene(plain, labels, sample.spacing_mm), settings, random)
     if tumours is not None:
         _paint_tumours(plain, labels, sample.spacing_mm, tumours, random)
     if soft is not None and before is not None:
         soft[labels != before] = SURE
-    changed = _change_intensity(plain, labels, draw, settings, random)
+    changed = _change_intensity(plain, labels, location, settings, random)
     if random.random() < settings.window_probability:
         least = settings.window_mm / sample.spacing_mm[0]
         _shorten((changed, plain), (labels, edited, soft), least, random)
-    return Cut(changed, labels, plain, edited, soft)
+    return AugmentedPatch(changed, labels, plain, edited, soft)
 
 
 def _paint_tumours(
@@ -156,16 +161,16 @@ def _draw_matrix(
 
 
 def _source_box(
-    draw: Draw, patch: tuple[int, int, int], matrix: np.ndarray, reach_mm: float
+    location: PatchLocation, patch: tuple[int, int, int], matrix: np.ndarray, reach_mm: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (first, behind the last) voxel that the patch can touch: no whole scan is converted.
 
     `reach_mm` is how far a bend may move a voxel.
     """
-    bend = reach_mm / np.asarray(draw.sample.spacing_mm)
+    bend = reach_mm / np.asarray(location.sample.spacing_mm)
     reach = np.abs(matrix) @ (np.asarray(patch) / 2.0) + bend + 2.0
-    low = np.maximum(0, np.floor(draw.centre - reach)).astype(int)
-    high = np.minimum(draw.sample.image.shape, np.ceil(draw.centre + reach) + 1).astype(int)
+    low = np.maximum(0, np.floor(location.centre - reach)).astype(int)
+    high = np.minimum(location.sample.image.shape, np.ceil(location.centre + reach) + 1).astype(int)
     return low, high
 
 
@@ -185,7 +190,11 @@ def _bend(
 
 
 def _change_intensity(
-    image: Tensor, labels: Tensor, draw: Draw, settings: Augmentation, random: np.random.Generator
+    image: Tensor,
+    labels: Tensor,
+    location: PatchLocation,
+    settings: Augmentation,
+    random: np.random.Generator,
 ) -> Tensor:
     """Return the patch as another scanner, contrast phase or dose might show it, HU."""
     if random.random() < settings.organ_probability:
@@ -206,7 +215,7 @@ def _change_intensity(
         changed.add_(noise, alpha=random.uniform(0.0, settings.noise_hu))
     if random.random() < settings.thick_probability:
         thick_mm = random.uniform(2.0, settings.thick_mm)
-        changed = _thicken(changed, thick_mm / draw.sample.spacing_mm[0])
+        changed = _thicken(changed, thick_mm / location.sample.spacing_mm[0])
     return changed
 
 

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from flare_core.anatomy.organs import LESION, ORGANS, organ
 from flare_core.datasets.cache import Sample
-from flare_core.datasets.sampling import Draw, pick, pull_inside
+from flare_core.datasets.sampling import PatchLocation, pick, pull_inside
 
 MARGIN_MM = 10.0
 """Tissue copied around a lesion."""
@@ -55,15 +55,15 @@ class LesionMix:
         drawable = [sample for sample in samples if sample.case.weight > 0]
         self.lesions = [each for sample in drawable for each in lesions_of(sample, patch)]
 
-    def paste(self, draw: Draw, random: np.random.Generator) -> Draw:
-        """Return the draw with a lesion pasted into its scan, and the patch moved to show it.
+    def paste(self, location: PatchLocation, random: np.random.Generator) -> PatchLocation:
+        """Return the location with a lesion pasted into its scan, and the patch moved to show it.
 
         A scan with lesions of its own, or without an organ to put one in, stays as it is.
         """
-        host = draw.sample
+        host = location.sample
         places = [key for key in host.places if key != LESION.id]
         if not self.lesions or LESION.id in host.places or not places:
-            return draw
+            return location
         donors = list(dict.fromkeys(each.sample for each in self.lesions))
         donor = pick(donors, random)
         mine = [each for each in self.lesions if each.sample is donor]
@@ -73,7 +73,9 @@ class LesionMix:
         mixed = _mixed(host, lesion, target)
         centre = np.array([(s.start + s.stop - 1) / 2 for s in target])
         centre += random.uniform(-0.25, 0.25, 3) * self.patch
-        return Draw(mixed, pull_inside(centre, host.image.shape, np.asarray(self.patch, float)))
+        return PatchLocation(
+            mixed, pull_inside(centre, host.image.shape, np.asarray(self.patch, float))
+        )
 
 
 def lesions_of(sample: Sample, patch: tuple[int, int, int]) -> list[Lesion]:

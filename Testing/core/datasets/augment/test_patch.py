@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from core.datasets.augment.unchanged import NO_AUGMENTATION
 from flare_core.datasets.augment import patch as augment
-from flare_core.datasets.augment.patch import AIR_HU, Augmentation, cut_patch
+from flare_core.datasets.augment.patch import AIR_HU, Augmentation, augmented_patch
 from flare_core.datasets.cache import Sample
 from flare_core.datasets.case import Case
-from flare_core.datasets.sampling import Draw
+from flare_core.datasets.sampling import PatchLocation
 from sample_arrays import sample_of_arrays
 
 CPU = torch.device("cpu")
@@ -65,7 +65,7 @@ def cut(
 ) -> tuple[np.ndarray, np.ndarray]:
     centre = np.array(start) + (np.array(patch) - 1) / 2
     random = np.random.default_rng(seed)
-    made = cut_patch(Draw(which, centre), patch, settings, random, device)
+    made = augmented_patch(PatchLocation(which, centre), patch, settings, random, device)
     image, labels = made.image, made.labels
     assert image.shape == labels.shape == (1, 1, *patch)
     assert image.dtype == torch.float32 and labels.dtype == torch.uint8
@@ -268,8 +268,10 @@ def test_none_means_none() -> None:
     values = {field.name: getattr(NO_AUGMENTATION, field.name) for field in fields(Augmentation)}
     assert not any(np.any(v) for name, v in values.items() if name != "window_mm")
     random = np.random.default_rng(0)
-    draw = Draw(noise(), np.array([14.5, 29.5, 39.5]))
-    patches = [cut_patch(draw, PATCH, NO_AUGMENTATION, random, CPU).image for _ in range(3)]
+    location = PatchLocation(noise(), np.array([14.5, 29.5, 39.5]))
+    patches = [
+        augmented_patch(location, PATCH, NO_AUGMENTATION, random, CPU).image for _ in range(3)
+    ]
     assert torch.equal(patches[0], patches[1]) and torch.equal(patches[0], patches[2])
 
 
@@ -285,7 +287,9 @@ def test_edits_and_soft_labels_move_with_the_labels(what: str) -> None:
     centre = np.array((15.0, 29.5, 39.5))
     for seed in range(4):
         random = np.random.default_rng(seed)
-        made = cut_patch(Draw(with_maps(), centre), (34, 48, 64), MOVING[what], random, CPU)
+        made = augmented_patch(
+            PatchLocation(with_maps(), centre), (34, 48, 64), MOVING[what], random, CPU
+        )
         assert made.edited is not None and made.soft is not None
         organ = made.labels == 6
         assert bool(organ.any()) and torch.equal(made.edited == 1, organ)
@@ -298,7 +302,9 @@ def test_the_plain_view_is_moved_but_keeps_its_intensities() -> None:
     which, changed = organ_block(), 0
     for seed in range(5):
         random = np.random.default_rng(seed)
-        made = cut_patch(Draw(which, np.array((14.5, 29.5, 42.5))), PATCH, settings, random, CPU)
+        made = augmented_patch(
+            PatchLocation(which, np.array((14.5, 29.5, 42.5))), PATCH, settings, random, CPU
+        )
         organ = made.labels == 6
         edged = torch.nn.functional.pad(organ.float(), (2,) * 6)
         deep = -torch.nn.functional.max_pool3d(-edged, 5, 1) == 1  # away from the organ's edge
@@ -312,8 +318,8 @@ def test_a_short_scan_is_short_in_every_view() -> None:
     blank = 0
     for seed in range(6):
         random = np.random.default_rng(seed)
-        made = cut_patch(
-            Draw(with_maps(), np.array((14.5, 29.5, 39.5))), PATCH, settings, random, CPU
+        made = augmented_patch(
+            PatchLocation(with_maps(), np.array((14.5, 29.5, 39.5))), PATCH, settings, random, CPU
         )
         assert made.edited is not None and made.soft is not None
         air = [(view == AIR_HU).all(-1).all(-1) for view in (made.image, made.plain)]
@@ -327,8 +333,8 @@ def test_a_short_scan_is_short_in_every_view() -> None:
 
 def test_without_edits_or_soft_labels_there_are_none() -> None:
     random = np.random.default_rng(0)
-    made = cut_patch(
-        Draw(noise(), np.array((15.0, 29.5, 39.5))), PATCH, NO_AUGMENTATION, random, CPU
+    made = augmented_patch(
+        PatchLocation(noise(), np.array((15.0, 29.5, 39.5))), PATCH, NO_AUGMENTATION, random, CPU
     )
     assert made.edited is None and made.soft is None
     assert torch.allclose(made.image, made.plain, atol=0.01)

@@ -10,7 +10,7 @@ import pytest
 from flare_core.datasets.cache import Sample
 from flare_core.datasets.case import Case
 from flare_core.datasets.lesions.mix import LesionMix, lesions_of
-from flare_core.datasets.sampling import Draw
+from flare_core.datasets.sampling import PatchLocation
 from sample_arrays import sample_of_arrays
 
 SHAPE = (24, 40, 44)
@@ -41,16 +41,16 @@ def scan(
     return sample_of_arrays(Case(name, Path(name), annotated=annotated), image, labels, SPACING)
 
 
-def pasted(donor: Sample, host: Sample, seed: int = 0) -> Draw:
-    draw = Draw(host, np.zeros(3))
-    return LesionMix([donor, host], PATCH).paste(draw, np.random.default_rng(seed))
+def pasted(donor: Sample, host: Sample, seed: int = 0) -> PatchLocation:
+    location = PatchLocation(host, np.zeros(3))
+    return LesionMix([donor, host], PATCH).paste(location, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_lesion_and_its_margin_are_pasted_into_the_same_organ(seed: int) -> None:
     donor, host = scan("donor", 100, lesion=True), scan("host", 140)
-    draw = pasted(donor, host, seed)
-    mixed = draw.sample
+    location = pasted(donor, host, seed)
+    mixed = location.sample
     z, y, x = np.nonzero(mixed.labels == LESION)
     assert len(z) == 3 * 4 * 4 and np.all(mixed.image[z, y, x] == -70)
     box = [slice(int(c.min()), int(c.max()) + 1) for c in (z, y, x)]
@@ -59,7 +59,7 @@ def test_the_lesion_and_its_margin_are_pasted_into_the_same_organ(seed: int) -> 
     assert np.all(np.isin(ring, (100, 0, 140)))
     middle = tuple((s.start + s.stop) // 2 for s in box)
     assert host.labels[middle] == LIVER
-    start = draw.centre - (np.array(PATCH) - 1) / 2
+    start = location.centre - (np.array(PATCH) - 1) / 2
     assert all(a <= s.start and s.stop <= a + n for a, s, n in zip(start, box, PATCH, strict=True))
 
 
@@ -96,9 +96,9 @@ def test_scans_with_lesions_or_without_organs_stay_as_they_are() -> None:
     own = scan("own", 140, lesion=True)
     empty = scan("empty", 140, annotated=())
     for host in (own, empty):
-        draw = Draw(host, np.zeros(3))
+        location = PatchLocation(host, np.zeros(3))
         mix = LesionMix([donor, host], PATCH)
-        assert mix.paste(draw, np.random.default_rng(0)) is draw
+        assert mix.paste(location, np.random.default_rng(0)) is location
     assert LesionMix([scan("none", 100)], PATCH).lesions == []
 
 

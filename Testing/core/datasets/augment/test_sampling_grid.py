@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flare_core.datasets.augment import places as augment_places
-from flare_core.datasets.augment.places import (
-    Places,
-    affine_places,
+from flare_core.datasets.augment import sampling_grid
+from flare_core.datasets.augment.sampling_grid import (
+    SamplingGrid,
+    affine_grid,
     looked_up,
     resampling,
     smooth_field,
@@ -29,10 +29,10 @@ def grid_of(bend: Tensor | None) -> Tensor:
     """The coordinates that grid_sample wants, x first, -1 to 1 over the block's cells."""
     steps = [np.arange(n) - (n - 1) / 2 for n in PATCH]
     offsets = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
-    places = torch.from_numpy(CENTRE + offsets @ MATRIX.T)
+    grid = torch.from_numpy(CENTRE + offsets @ MATRIX.T)
     if bend is not None:
-        places += bend.permute(1, 2, 3, 0)
-    return ((places + 0.5) * 2 / torch.tensor(SHAPE) - 1).flip(-1).float()[None]
+        grid += bend.permute(1, 2, 3, 0)
+    return ((grid + 0.5) * 2 / torch.tensor(SHAPE) - 1).flip(-1).float()[None]
 
 
 def expected(block: np.ndarray, bend: Tensor | None, mode: str, outside: int) -> Tensor:
@@ -50,14 +50,14 @@ def bend(request: pytest.FixtureRequest) -> Tensor | None:
 
 
 @pytest.fixture
-def places(bend: Tensor | None, monkeypatch: pytest.MonkeyPatch) -> Places:
-    monkeypatch.setattr(augment_places, "CHUNK", 100)  # no divisor of the patch's size
-    return affine_places(CENTRE, PATCH, MATRIX, SHAPE, CPU, bend=bend)
+def grid(bend: Tensor | None, monkeypatch: pytest.MonkeyPatch) -> SamplingGrid:
+    monkeypatch.setattr(sampling_grid, "CHUNK", 100)  # no divisor of the patch's size
+    return affine_grid(CENTRE, PATCH, MATRIX, SHAPE, CPU, bend=bend)
 
 
-def test_between_voxels_it_is_grid_sample(places: Places, bend: Tensor | None) -> None:
+def test_between_voxels_it_is_grid_sample(grid: SamplingGrid, bend: Tensor | None) -> None:
     block = np.random.default_rng(0).integers(-1000, 1500, SHAPE).astype(np.int16)
-    found = places.linear(block, -1024)
+    found = grid.linear(block, -1024)
     wanted = expected(block, bend, "bilinear", -1024)
     assert found.dtype == torch.float32 and found.shape == (1, 1, *PATCH)
     assert torch.allclose(found, wanted, atol=0.02)
@@ -66,17 +66,17 @@ def test_between_voxels_it_is_grid_sample(places: Places, bend: Tensor | None) -
 
 @pytest.mark.parametrize(("kind", "outside"), [(np.uint8, 0), (np.int16, 255)])
 def test_the_nearest_voxel_is_grid_samples(
-    places: Places, bend: Tensor | None, kind: type, outside: int
+    grid: SamplingGrid, bend: Tensor | None, kind: type, outside: int
 ) -> None:
     block = np.random.default_rng(0).integers(1, 200, SHAPE).astype(kind)
-    found = places.nearest(block, outside)
+    found = grid.nearest(block, outside)
     assert found.numpy().dtype == kind
     assert torch.equal(found.float(), expected(block, bend, "nearest", outside))
     assert (found == outside).any() and (found != outside).any()
 
 
 def test_far_outside_there_is_nothing() -> None:
-    far = affine_places(CENTRE + 500, PATCH, MATRIX, SHAPE, CPU)
+    far = affine_grid(CENTRE + 500, PATCH, MATRIX, SHAPE, CPU)
     block = np.ones(SHAPE, np.int16)
     assert bool((far.linear(block, -1024) == -1024).all())
     assert bool((far.nearest(block, 7) == 7).all())

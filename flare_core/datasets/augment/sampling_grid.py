@@ -21,7 +21,7 @@ Block = npt.NDArray[np.generic]
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class SamplingGrid:
     """Where the voxels of a patch lie in a block of a scan."""
 
     axes: tuple[Tensor, Tensor, Tensor]
@@ -31,7 +31,7 @@ class Places:
     """Voxels of the block, z, y, x."""
 
     def linear(self, block: Block, outside: int) -> Tensor:
-        """Return the values at the places, float32 (1, 1, Z, Y, X), between voxels linearly."""
+        """Return the values at the grid, float32 (1, 1, Z, Y, X), between voxels linearly."""
         flat, steps = self._padded(block, outside)
         found = torch.empty(self.axes[0].shape, device=flat.device)
         target = found.view(-1)
@@ -68,7 +68,7 @@ class Places:
         return torch.from_numpy(whole).to(self.axes[0].device).view(-1), (y * x, x, 1)
 
 
-def affine_places(
+def affine_grid(
     centre: npt.NDArray[np.float64],
     patch: tuple[int, int, int],
     matrix: npt.NDArray[np.float64],
@@ -76,7 +76,7 @@ def affine_places(
     device: torch.device,
     *,
     bend: Tensor | None = None,
-) -> Places:
+) -> SamplingGrid:
     """Return where a patch lies that is turned, scaled and perhaps bent about its centre.
 
     Parameters
@@ -101,7 +101,7 @@ def affine_places(
         if bend is not None:
             place += bend[source]
         axes.append(place.clamp_(-1.0, float(size)))
-    return Places((axes[0], axes[1], axes[2]), shape)
+    return SamplingGrid((axes[0], axes[1], axes[2]), shape)
 
 
 def smooth_field(coarse: Tensor, size: tuple[int, int, int]) -> Tensor:
