@@ -32,7 +32,7 @@ it: what the scan's edge left over, or a few voxels a labeller put where a gallb
 
 @dataclass(frozen=True)
 class PatchLocation:
-    """One patch to augmented."""
+    """Where one patch is cut."""
 
     sample: Sample
     """From which scan."""
