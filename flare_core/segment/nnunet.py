@@ -22,7 +22,7 @@ from flare_core.models.stage_card import NnunetGrids, StageCard
 
 TOWARDS = {"S": (0, False), "I": (0, True), "P": (1, False), "A": (1, True), "L": (2, False),
            "R": (2, True)}  # fmt: skip
-"""Canonical axis of a letter of an orientation, and whether it points the other resampling."""
+"""Canonical axis of a letter of an orientation, and whether it points the other way."""
 
 PEAK = 10.0
 """Weight of a tile's middle voxel; nnU-Net keeps its weights in float16 and needs the range."""

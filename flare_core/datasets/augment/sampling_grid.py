@@ -31,7 +31,7 @@ class SamplingGrid:
     """Voxels of the block, z, y, x."""
 
     def linear(self, block: Block, outside: int) -> Tensor:
-        """Return the values at the grid, float32 (1, 1, Z, Y, X), between voxels linearly."""
+        """Return the values at its points, float32 (1, 1, Z, Y, X), between voxels linearly."""
         flat, steps = self._padded(block, outside)
         found = torch.empty(self.axes[0].shape, device=flat.device)
         target = found.view(-1)
