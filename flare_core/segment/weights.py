@@ -12,6 +12,9 @@ from flare_core.models.nnunet.shapes import KINDS, has_more_numbers
 from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import build_network
 
+SLACK_BLOCKS = 16
+"""Blocks that cost nothing to build."""
+
 SLACK = 1_000_000
 """Numbers that cost nothing worth a refusal; what does not fit is then named tensor by tensor."""
 
@@ -65,7 +68,7 @@ def _others_have_more(spec: NetworkSpec, most: int, tensors: int) -> bool:
     if spec.kind in KINDS:
         return False
     blocks = sum(spec.convolutions_per_stage_encoder) + sum(spec.convolutions_per_stage_decoder)
-    if blocks > tensors:  # a block has a tensor or more: don't even count them
+    if blocks > 2 * tensors + SLACK_BLOCKS:  # a block has a tensor or so: don't even count them
         return True
     with torch.device("meta"):
         return sum(p.numel() for p in build_network(spec).parameters()) > most
