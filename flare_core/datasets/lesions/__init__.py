@@ -6,7 +6,7 @@ Start in `generate`: `add_lesions(image, labels, spacing_mm, random, settings)`.
     phase      contrast phase of a scan, told from its organs
     kinds      ★ ADD A KIND OF TUMOUR OR DECOY: one row (HU by phase, shape, rim, necrosis, ...)
     place      where: in which organ or tissue without a label, how deep, off the vessels
-    look       the appearance of one of them, drawn from its kind's row
+    appearance how one of them looks, drawn from its kind's row
     shape      its form, the push on what surrounds it, and the noise that both are drawn with
     paint      its inside, and all of that into the lesion's own box
     mix        lesions of real scans, pasted into scans without one

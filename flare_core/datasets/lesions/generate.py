@@ -1,7 +1,7 @@
 """START HERE: a scan and its organs in, the same scan with synthetic lesions and their truth out.
 
 Steps (`add_lesions`): look at the organs (`place`), draw decoys, then lesions: organ, kind, size,
-look, place; paint each in its own box (`look`, `paint`); measure each.
+appearance, place; paint each in its own box (`appearance`, `paint`); measure each.
 
 Invariant: the same scan, settings and state of the generator give the same voxels; outside the
 boxes nothing changes; decoys leave the lesion mask empty.
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from flare_core.anatomy.organs import LESION
+from flare_core.datasets.lesions.appearance import Appearance, Host, draw_appearance
 from flare_core.datasets.lesions.kinds import (
     BOWEL,
     DOME,
@@ -27,9 +28,8 @@ from flare_core.datasets.lesions.kinds import (
     SMALLEST_MM,
     TISSUES,
 )
-from flare_core.datasets.lesions.look import Host, Look, draw_look
 from flare_core.datasets.lesions.paint import Canvas, Painted, paint, paint_dome
-from flare_core.datasets.lesions.place import Index, Places, Site, find_place, largest_mm
+from flare_core.datasets.lesions.place import Index, OrganSites, Site, find_place, largest_mm
 from flare_core.datasets.lesions.settings import SIZES_MM, LesionSettings, can_have
 from flare_core.errors import InputError
 
@@ -110,7 +110,7 @@ class Work:
 
     canvas: Canvas
     """The scan being changed."""
-    places: Places
+    sites: OrganSites
     """Its organs, as they were."""
     settings: LesionSettings
     """What is wanted."""
@@ -165,12 +165,12 @@ def add_lesions(
     spacing = _checked(image, labels, spacing_mm)
     organs = labels.astype(np.uint8)
     canvas = Canvas(image.copy(), organs, np.zeros(image.shape, np.uint16), spacing)
-    places = Places(image, organs.copy(), spacing, settings.phase)
-    work = Work(canvas, places, settings, random)
+    sites = OrganSites(image, organs.copy(), spacing, settings.phase)
+    work = Work(canvas, sites, settings, random)
     decoys = _repeat(_decoy, work, settings.decoys)
     records = _repeat(_lesion, work, settings.lesions)
     return LesionScan(
-        canvas.image, canvas.labels, canvas.instances, tuple(records), tuple(decoys), places.phase
+        canvas.image, canvas.labels, canvas.instances, tuple(records), tuple(decoys), sites.phase
     )
 
 
@@ -196,34 +196,34 @@ def _lesion(work: Work, number: int) -> LesionRecord | None:
     size = _draw_size(site, kind, settings, random)
     if size is None:
         return None
-    look = draw_look(kind, size, site.host, settings, random)
-    done, centre = _painted(work, site, look)
+    appearance = draw_appearance(kind, size, site.host, settings, random)
+    done, centre = _painted(work, site, appearance)
     if done is None:
         return None
     work.canvas.instances[done.window.slices][done.mask] = number
-    work.taken.append((centre, size / 2 * max(look.axes) + settings.gap_mm))
-    return _record(work.canvas, done, look, site.host, number)
+    work.taken.append((centre, size / 2 * max(appearance.axes) + settings.gap_mm))
+    return _record(work.canvas, done, appearance, site.host, number)
 
 
 def _draw_site(work: Work) -> Site | None:
     """Draw an organ that is in view: the liver by its share, else any other."""
-    places, settings = work.places, work.settings
+    sites, settings = work.sites, work.settings
     usable = [key for key in settings.organs if any(can_have(key, k) for k in settings.kinds)]
-    there = [key for key in usable if _in_view(places, key)]
+    there = [key for key in usable if _in_view(sites, key)]
     others = [key for key in there if key != "liver"]
     liver = "liver" in there and (not others or work.random.random() < settings.liver_share)
     if liver:
-        return places.site("liver")
+        return sites.site("liver")
     if not others:
         return None
     weights = np.array([OFTEN[key] for key in others])
-    return places.site(str(work.random.choice(others, p=weights / weights.sum())))
+    return sites.site(str(work.random.choice(others, p=weights / weights.sum())))
 
 
-def _in_view(places: Places, key: str) -> bool:
+def _in_view(sites: OrganSites, key: str) -> bool:
     """Tell whether an organ, or a host without a label, is in view."""
     hidden = key == BOWEL or key in TISSUES
-    return places.site(key) is not None if hidden else key in places.organ_hu
+    return sites.site(key) is not None if hidden else key in sites.organ_hu
 
 
 def _draw_kind(organ: str, kinds: Sequence[str], random: Random) -> str:
@@ -242,15 +242,17 @@ def _draw_size(site: Site, kind: str, settings: LesionSettings, random: Random) 
     return float(random.uniform(low, high)) if low <= high else None
 
 
-def _painted(work: Work, site: Site, look: Look) -> tuple[Painted | None, Index]:
+def _painted(work: Work, site: Site, appearance: Appearance) -> tuple[Painted | None, Index]:
     """Find a place for a lesion or decoy and paint it."""
-    centre = find_place(work.places, site, look, work.taken, work.random)
+    centre = find_place(work.sites, site, appearance, work.taken, work.random)
     if centre is None:
         return None, (0, 0, 0)
-    return paint(work.canvas, look, site.host, centre, work.random), centre
+    return paint(work.canvas, appearance, site.host, centre, work.random), centre
 
 
-def _record(canvas: Canvas, done: Painted, look: Look, host: Host, number: int) -> LesionRecord:
+def _record(
+    canvas: Canvas, done: Painted, appearance: Appearance, host: Host, number: int
+) -> LesionRecord:
     """Measure a lesion that was painted."""
     voxel_ml = float(np.prod(canvas.spacing_mm)) / 1000
     volume = float(done.mask.sum()) * voxel_ml
@@ -259,14 +261,14 @@ def _record(canvas: Canvas, done: Painted, look: Look, host: Host, number: int) 
     return LesionRecord(
         id=number,
         organ=host.organ,
-        kind=look.kind,
-        asked_mm=round(look.diameter_mm, 1),
+        kind=appearance.kind,
+        asked_mm=round(appearance.diameter_mm, 1),
         diameter_mm=round(float(np.cbrt(volume * 6000 / np.pi)), 1),
         volume_ml=round(volume, 3),
         centre=(z, y, x),
         hu=round(float(canvas.image[done.window.slices][done.mask].mean()), 1),
         organ_hu=round(host.hu, 1),
-        features=look.features,
+        features=appearance.features,
     )
 
 
@@ -276,28 +278,28 @@ def _decoy(work: Work, number: int) -> DecoyRecord | None:
     if kind == DOME:
         return _dome(work)
     row = KINDS[kind]
-    there = [key for key in row.organs if key in work.places.organ_hu]
-    site = work.places.site(str(work.random.choice(there))) if there else None
+    there = [key for key in row.organs if key in work.sites.organ_hu]
+    site = work.sites.site(str(work.random.choice(there))) if there else None
     if site is None or row.size_mm is None:
         return None
     low, high = row.size_mm
     size = float(work.random.uniform(low, max(low, min(high, 1.6 * site.deepest_mm))))
-    look = draw_look(kind, size, site.host, work.settings, work.random)
-    done, centre = _painted(work, site, look)
+    appearance = draw_appearance(kind, size, site.host, work.settings, work.random)
+    done, centre = _painted(work, site, appearance)
     if done is None:
         return None
-    work.taken.append((centre, size / 2 * max(look.axes) + work.settings.gap_mm))
+    work.taken.append((centre, size / 2 * max(appearance.axes) + work.settings.gap_mm))
     return DecoyRecord(site.host.organ, kind, round(size, 1), centre)
 
 
 def _dome(work: Work) -> DecoyRecord | None:
     """Mix slices at the liver's or spleen's upper or lower end."""
-    there = [key for key in ("liver", "spleen") if key in work.places.organ_hu]
-    site = work.places.site(str(work.random.choice(there))) if there else None
+    there = [key for key in ("liver", "spleen") if key in work.sites.organ_hu]
+    site = work.sites.site(str(work.random.choice(there))) if there else None
     if site is None:
         return None
     height = site.voxels[:, 0]
-    near = DOME_SLICES * work.places.step[0]
+    near = DOME_SLICES * work.sites.step[0]
     ends = (height < height.min() + near) | (height > height.max() - near)
     fit = np.flatnonzero(ends & (site.depth_mm < 8))
     z, y, x = (int(v) for v in site.voxels[int(work.random.choice(fit))])

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.ndimage import gaussian_filter1d
 
+from flare_core.datasets.lesions.appearance import Appearance, Host
 from flare_core.datasets.lesions.kinds import BOWEL, HOLLOW, KINDS
-from flare_core.datasets.lesions.look import Host, Look
 from flare_core.datasets.lesions.shape import (
     Floats,
     Form,
@@ -84,36 +84,36 @@ class Painted:
 
 
 def paint(
-    canvas: Canvas, look: Look, host: Host, centre: tuple[int, int, int], random: Random
+    canvas: Canvas, appearance: Appearance, host: Host, centre: tuple[int, int, int], random: Random
 ) -> Painted | None:
     """Paint one lesion or decoy; None, and nothing changed, if it has no room there.
 
     The caller gives a lesion its id by `Painted.mask`.
     """
-    window = Window.around(centre, reach_of(look), canvas.image.shape, canvas.spacing_mm)
+    window = Window.around(centre, reach_of(appearance), canvas.image.shape, canvas.spacing_mm)
     image = still = canvas.image[window.slices].astype(np.float32)
     labels = canvas.labels[window.slices]
     others = canvas.instances[window.slices] > 0
     turn = turned(random)
-    if look.push > 0 and not others.any():
+    if appearance.push > 0 and not others.any():
         stiff = bool(((image > BONE_HU) & (labels == 0)).mean() > BONE_SHARE)
-        softer = replace(look, push=look.push * STIFF) if stiff else look
+        softer = replace(appearance, push=appearance.push * STIFF) if stiff else appearance
         image, labels = pushed(image, labels, softer, window, turn)
-    form = draw_form(look, window, turn, random)
+    form = draw_form(appearance, window, turn, random)
     smooth = blurred(image, canvas.spacing_mm, DETAIL_MM)
-    room = _room(look, host, labels, smooth, form) & ~others
+    room = _room(appearance, host, labels, smooth, form) & ~others
     mask = _connected(_core(form) & room, window)
     least = LEAST_SHARE_HOLLOW if host.organ in HOLLOW else LEAST_SHARE
     if not mask.any() or mask.sum() < least * (form.member >= 0.5).sum():
         return None
     share = form.member * _softened(room, canvas.spacing_mm)
-    inside = tissue_hu(look, form, window, random) + _scan_noise(still, host, window, random)
-    if not look.bulging and host.organ not in HOLLOW:
+    inside = tissue_hu(appearance, form, window, random) + _scan_noise(still, host, window, random)
+    if not appearance.bulging and host.organ not in HOLLOW:
         inside = _kept_edge(inside, image, labels == host.id, host, window)
     image += share * (inside - image)
     canvas.image[window.slices] = as_type(image, canvas.image.dtype)
     canvas.labels[window.slices] = labels
-    if host.id and KINDS[look.kind].lesion or look.kind == "cyst":
+    if host.id and KINDS[appearance.kind].lesion or appearance.kind == "cyst":
         canvas.labels[window.slices][mask] = host.id
     return Painted(window, mask)
 
@@ -124,14 +124,14 @@ def _core(form: Form) -> Mask:
 
 
 def _room(
-    look: Look, host: Host, labels: npt.NDArray[np.uint8], smooth: Floats, form: Form
+    appearance: Appearance, host: Host, labels: npt.NDArray[np.uint8], smooth: Floats, form: Form
 ) -> Mask:
     """Return where this lesion may be (Z, Y, X)."""
     if host.organ in ROOM_HU:
         low, high = ROOM_HU[host.organ]
         return np.asarray((labels == 0) & (smooth > low) & (smooth < high))
     room = labels == host.id
-    if not look.bulging:
+    if not appearance.bulging:
         return room
     fat = (labels == 0) & (smooth > FAT_HU[0]) & (smooth < FAT_HU[1]) & (form.member > 0)
     # Between organ and fat lies a voxel that looks like neither.
@@ -192,22 +192,24 @@ FINE_GRAIN_MM = 3.0
 """Of the mosaic's fine part."""
 
 
-def tissue_hu(look: Look, form: Form, window: Window, random: Random) -> Floats:
+def tissue_hu(appearance: Appearance, form: Form, window: Window, random: Random) -> Floats:
     """Return the HU (Z, Y, X) of a lesion's tissue, without the scan's noise.
 
     Values far outside the form mean nothing.
     """
-    hu = np.full(window.shape, look.level_hu, np.float32)
-    hu += _mosaic(look, window, random)
-    if look.rim_hu:
-        hu += np.float32(look.rim_hu) * _rim(look, form, window, random)
-    if look.necrosis:
-        dead = _dead(look, form, window, random)
-        hu += dead * (np.float32(look.necrosis_hu) - hu)
-    if look.calcified:
-        hu += np.float32(look.dense_hu) * _spots(look.calcified, CALCIUM_GRAIN_MM, window, random)
-    if look.lipiodol:
-        hu += _oil(look, form, window, random)
+    hu = np.full(window.shape, appearance.level_hu, np.float32)
+    hu += _mosaic(appearance, window, random)
+    if appearance.rim_hu:
+        hu += np.float32(appearance.rim_hu) * _rim(appearance, form, window, random)
+    if appearance.necrosis:
+        dead = _dead(appearance, form, window, random)
+        hu += dead * (np.float32(appearance.necrosis_hu) - hu)
+    if appearance.calcified:
+        hu += np.float32(appearance.dense_hu) * _spots(
+            appearance.calcified, CALCIUM_GRAIN_MM, window, random
+        )
+    if appearance.lipiodol:
+        hu += _oil(appearance, form, window, random)
     return hu
 
 
@@ -215,29 +217,29 @@ def _field(window: Window, grain_mm: float, random: Random) -> Floats:
     return smooth_noise(random, window.shape, window.spacing_mm, grain_mm)
 
 
-def _mosaic(look: Look, window: Window, random: Random) -> Floats:
+def _mosaic(appearance: Appearance, window: Window, random: Random) -> Floats:
     """Return nodules and strands: a broad field squeezed to two levels, and a fine one."""
-    if not look.mosaic_hu:
+    if not appearance.mosaic_hu:
         return np.zeros(window.shape, np.float32)
-    broad = np.tanh(1.5 * _field(window, max(4.0, 0.45 * look.radius_mm), random))
+    broad = np.tanh(1.5 * _field(window, max(4.0, 0.45 * appearance.radius_mm), random))
     fine = _field(window, FINE_GRAIN_MM, random)
-    return np.float32(look.mosaic_hu) * (np.float32(0.8) * broad + np.float32(0.6) * fine)
+    return np.float32(appearance.mosaic_hu) * (np.float32(0.8) * broad + np.float32(0.6) * fine)
 
 
-def _rim(look: Look, form: Form, window: Window, random: Random) -> Floats:
+def _rim(appearance: Appearance, form: Form, window: Window, random: Random) -> Floats:
     """Return the rim's share: a bell below the surface, missing in places."""
-    middle = look.rim_mm * (0.3 if look.capsule else 0.5)
-    width = max(0.5 * look.rim_mm, 0.5 * min(window.spacing_mm))
+    middle = appearance.rim_mm * (0.3 if appearance.capsule else 0.5)
+    width = max(0.5 * appearance.rim_mm, 0.5 * min(window.spacing_mm))
     bell = np.exp(-0.5 * np.square((form.depth_mm - middle) / width))
-    gaps = _field(window, max(5.0, look.radius_mm), random)
+    gaps = _field(window, max(5.0, appearance.radius_mm), random)
     return np.asarray(bell * np.clip(0.75 + 0.45 * gaps, 0, 1.2), np.float32)
 
 
-def _dead(look: Look, form: Form, window: Window, random: Random) -> Floats:
+def _dead(appearance: Appearance, form: Form, window: Window, random: Random) -> Floats:
     """Return the dead core's share: what lies deep, with a ragged, soft border."""
-    ragged = _field(window, max(4.0, 0.35 * look.radius_mm), random)
-    deep = form.depth_mm / look.radius_mm - look.necrosis + np.float32(0.16) * ragged
-    return np.asarray(np.clip(0.5 + deep * look.radius_mm / 3.5, 0, 1), np.float32)
+    ragged = _field(window, max(4.0, 0.35 * appearance.radius_mm), random)
+    deep = form.depth_mm / appearance.radius_mm - appearance.necrosis + np.float32(0.16) * ragged
+    return np.asarray(np.clip(0.5 + deep * appearance.radius_mm / 3.5, 0, 1), np.float32)
 
 
 def _spots(share: float, grain_mm: float, window: Window, random: Random) -> Floats:
@@ -247,19 +249,22 @@ def _spots(share: float, grain_mm: float, window: Window, random: Random) -> Flo
     return np.clip((spots - least) / 0.6, 0, 1.5).astype(np.float32)
 
 
-def _oil(look: Look, form: Form, window: Window, random: Random) -> Floats:
+def _oil(appearance: Appearance, form: Form, window: Window, random: Random) -> Floats:
     """Return the HU of oil: spots that gather at one side, or nearly all of a small tumour."""
     side = random.normal(size=3)
     side /= np.linalg.norm(side)
     slope = sum(
-        np.float32(c / look.radius_mm) * o for c, o in zip(side, window.offsets_mm(), strict=True)
+        np.float32(c / appearance.radius_mm) * o
+        for c, o in zip(side, window.offsets_mm(), strict=True)
     )
     spots = 0.75 * _field(window, OIL_GRAIN_MM, random) + 0.35 * _field(window, 8.0, random)
-    spots = spots + np.float32(0.9) * slope * (1 - look.lipiodol)
+    spots = spots + np.float32(0.9) * slope * (1 - appearance.lipiodol)
     spots = spots + np.float32(0.6) * np.clip(form.radial, 0, 1) - np.float32(0.3)
-    least = np.float32(_normal_quantile(1 - look.lipiodol))
+    least = np.float32(_normal_quantile(1 - appearance.lipiodol))
     # Dense where it pools, thin at the pool's edge.
-    return np.asarray(look.dense_hu * np.clip((spots - least) / 1.6, 0, 1.5) ** 1.3, np.float32)
+    return np.asarray(
+        appearance.dense_hu * np.clip((spots - least) / 1.6, 0, 1.5) ** 1.3, np.float32
+    )
 
 
 def _normal_quantile(share: float) -> float:

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from flare_core.anatomy.organs import ORGANS, organ
+from flare_core.datasets.lesions.appearance import Appearance, Host
 from flare_core.datasets.lesions.kinds import BOWEL, HOLLOW, KINDS, TISSUES
-from flare_core.datasets.lesions.look import Host, Look
 from flare_core.datasets.lesions.phase import phase_of
 from flare_core.datasets.lesions.shape import Triple, Window, spread_hu
 
@@ -118,7 +118,7 @@ class Site:
         return float(self.depth_mm.max())
 
 
-class Places:
+class OrganSites:
     """The organs of one scan, each looked at when it is first asked for."""
 
     def __init__(
@@ -258,15 +258,19 @@ def _depth(mask: npt.NDArray[np.bool_], spacing_mm: Sequence[float]) -> npt.NDAr
 
 
 def find_place(
-    places: Places, site: Site, look: Look, taken: Sequence[tuple[Index, float]], random: Random
+    sites: OrganSites,
+    site: Site,
+    appearance: Appearance,
+    taken: Sequence[tuple[Index, float]],
+    random: Random,
 ) -> Index | None:
     """Draw where a lesion goes.
 
     Parameters
     ----------
-    places, site : Places, Site
+    sites, site : OrganSites, Site
         The scan and the organ.
-    look : Look
+    appearance : Appearance
         Its size, and whether it sits at the surface.
     taken : sequence of ((int, int, int), float)
         Centres (voxels z, y, x) of what is there already, and the distance to keep, mm.
@@ -278,47 +282,47 @@ def find_place(
     (int, int, int) or None
         Voxel z, y, x; None if several tries found only vessels or what is taken.
     """
-    low, high = _depths(site, look, random)
+    low, high = _depths(site, appearance, random)
     fit = np.flatnonzero((site.depth_mm >= low) & (site.depth_mm <= high))
     if not fit.size:
         return None
     for number in random.choice(fit, TRIES):
         z, y, x = (int(v) for v in site.voxels[number])
-        if _is_free((z, y, x), look, taken, places.spacing_mm) and _is_even(
-            places, site.host, (z, y, x)
+        if _is_free((z, y, x), appearance, taken, sites.spacing_mm) and _is_even(
+            sites, site.host, (z, y, x)
         ):
             return z, y, x
     return None
 
 
-def _depths(site: Site, look: Look, random: Random) -> tuple[float, float]:
+def _depths(site: Site, appearance: Appearance, random: Random) -> tuple[float, float]:
     """Return the least and greatest depth of the centre, mm."""
-    deepest, half = site.deepest_mm, look.radius_mm * min(look.axes)
+    deepest, half = site.deepest_mm, appearance.radius_mm * min(appearance.axes)
     if site.host.organ in HOLLOW:
         return 0.0, max(5.0, 0.4 * half)
-    if look.shallow:
+    if appearance.shallow:
         return min(0.1 * half, 0.5 * deepest), max(0.65 * half, min(2.5, deepest))
     return min(0.6 * deepest, random.uniform(0.35, 1.15) * half), np.inf
 
 
 def _is_free(
-    place: Index, look: Look, taken: Sequence[tuple[Index, float]], spacing_mm: Triple
+    place: Index, appearance: Appearance, taken: Sequence[tuple[Index, float]], spacing_mm: Triple
 ) -> bool:
     """Tell whether a lesion there keeps its distance from all others."""
     for other, reach in taken:
         away = (np.array(place) - other) * spacing_mm
-        if np.linalg.norm(away) < reach + look.radius_mm * max(look.axes):
+        if np.linalg.norm(away) < reach + appearance.radius_mm * max(appearance.axes):
             return False
     return True
 
 
-def _is_even(places: Places, host: Host, place: Index) -> bool:
+def _is_even(sites: OrganSites, host: Host, place: Index) -> bool:
     """Tell whether a place looks like its organ, not like a vessel (asked in even organs only)."""
     if host.organ not in EVEN:
         return True
-    window = Window.around(place, PROBE_MM, places.image.shape, places.spacing_mm)
-    own = places.labels[window.slices] == host.id
-    mean = float(places.image[window.slices][own].mean())
+    window = Window.around(place, PROBE_MM, sites.image.shape, sites.spacing_mm)
+    own = sites.labels[window.slices] == host.id
+    mean = float(sites.image[window.slices][own].mean())
     return abs(mean - host.hu) < max(12.0, 0.9 * host.noise_hu)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 
-from flare_core.datasets.lesions.look import Look
+from flare_core.datasets.lesions.appearance import Appearance
 
 Floats = npt.NDArray[np.float32]
 
@@ -141,32 +141,35 @@ def turned(random: np.random.Generator) -> npt.NDArray[np.float64]:
     return np.asarray(turn)
 
 
-def reach_of(look: Look) -> float:
+def reach_of(appearance: Appearance) -> float:
     """Return how far a lesion changes a scan, mm from its centre."""
-    half = look.radius_mm * max(look.axes)
-    push = half * push_reach(look) if look.push > 0 else 0.0
-    return max(half * LOBE_REACH + look.edge_mm + 1.0, push)
+    half = appearance.radius_mm * max(appearance.axes)
+    push = half * push_reach(appearance) if appearance.push > 0 else 0.0
+    return max(half * LOBE_REACH + appearance.edge_mm + 1.0, push)
 
 
-def push_reach(look: Look) -> float:
+def push_reach(appearance: Appearance) -> float:
     """Return how far its push reaches, in half axes."""
-    return PUSH_REACH if look.radius_mm < LARGE_MM else 1.55
+    return PUSH_REACH if appearance.radius_mm < LARGE_MM else 1.55
 
 
 def draw_form(
-    look: Look, window: Window, turn: npt.NDArray[np.float64], random: np.random.Generator
+    appearance: Appearance,
+    window: Window,
+    turn: npt.NDArray[np.float64],
+    random: np.random.Generator,
 ) -> Form:
     """Draw a lesion's outline."""
-    radial, slope = _ellipsoid(look, turn, window.offsets_mm())
-    lobes = _lobes(look, window, random)
+    radial, slope = _ellipsoid(appearance, turn, window.offsets_mm())
+    lobes = _lobes(appearance, window, random)
     level = _level(radial, radial + lobes)
     depth = (level - radial - lobes) / slope
-    width = look.edge_mm + 0.7 * float(min(window.spacing_mm))
+    width = appearance.edge_mm + 0.7 * float(min(window.spacing_mm))
     member: Floats = np.zeros(window.shape, np.float32)
     places = 0
     for shift in _places(window.spacing_mm):
         if any(shift):
-            moved, slope = _ellipsoid(look, turn, window.offsets_mm(shift))
+            moved, slope = _ellipsoid(appearance, turn, window.offsets_mm(shift))
             below = (level - moved - lobes) / slope
         else:
             below = depth
@@ -176,14 +179,14 @@ def draw_form(
 
 
 def _ellipsoid(
-    look: Look, turn: npt.NDArray[np.float64], offsets: Sequence[Floats]
+    appearance: Appearance, turn: npt.NDArray[np.float64], offsets: Sequence[Floats]
 ) -> tuple[Floats, Floats]:
     """Return the radial coordinate (1 on the surface), and its slope per mm."""
     square: Floats = np.zeros((1, 1, 1), np.float32)
     slope = square
-    for row, axis in zip(turn, look.axes, strict=True):
+    for row, axis in zip(turn, appearance.axes, strict=True):
         z, y, x = (np.float32(f) * o for f, o in zip(row, offsets, strict=True))
-        half = np.float32(look.radius_mm * axis)
+        half = np.float32(appearance.radius_mm * axis)
         part = np.square((z + y + x) / half)
         square = square + part
         slope = slope + part / (half * half)
@@ -191,12 +194,15 @@ def _ellipsoid(
     return radial, (np.sqrt(slope) / radial + np.float32(1e-4)).astype(np.float32)
 
 
-def _lobes(look: Look, window: Window, random: np.random.Generator) -> Floats:
+def _lobes(appearance: Appearance, window: Window, random: np.random.Generator) -> Floats:
     """Return the shift of the level set (Z, Y, X): broad lobes, then finer ones."""
-    size = look.radius_mm * min(1.0, min(look.axes) * 1.5)
+    size = appearance.radius_mm * min(1.0, min(appearance.axes) * 1.5)
     broad = smooth_noise(random, window.shape, window.spacing_mm, 0.75 * size)
     fine = smooth_noise(random, window.shape, window.spacing_mm, 0.3 * size)
-    lobes = np.float32(0.1 * look.irregular) * broad + np.float32(0.04 * look.irregular) * fine
+    lobes = (
+        np.float32(0.1 * appearance.irregular) * broad
+        + np.float32(0.04 * appearance.irregular) * fine
+    )
     return np.float32(0.3) * np.tanh(lobes / np.float32(0.3))
 
 
@@ -214,7 +220,7 @@ def _places(spacing_mm: Triple) -> Iterator[tuple[float, ...]]:
 
 
 def sources(
-    look: Look, window: Window, turn: npt.NDArray[np.float64]
+    appearance: Appearance, window: Window, turn: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.bool_], Floats]:
     """Return which voxels (Z, Y, X) a push moves, and where each of them (3, N) came from.
 
@@ -223,10 +229,10 @@ def sources(
     scale locally as well.
     """
     offsets = window.offsets_mm()
-    radial, _ = _ellipsoid(look, turn, offsets)
-    t = radial / np.float32(push_reach(look))
+    radial, _ = _ellipsoid(appearance, turn, offsets)
+    t = radial / np.float32(push_reach(appearance))
     moved = t < 1
-    scale = 1 - np.float32(look.push) * np.square(1 - np.square(t[moved]))
+    scale = 1 - np.float32(appearance.push) * np.square(1 - np.square(t[moved]))
     places = np.stack(
         [
             np.float32(c) + np.broadcast_to(o, moved.shape)[moved] * scale / np.float32(s)
@@ -237,10 +243,14 @@ def sources(
 
 
 def pushed(
-    image: Floats, labels: npt.NDArray[np.uint8], look: Look, window: Window, turn: npt.NDArray
+    image: Floats,
+    labels: npt.NDArray[np.uint8],
+    appearance: Appearance,
+    window: Window,
+    turn: npt.NDArray,
 ) -> tuple[Floats, npt.NDArray[np.uint8]]:
     """Return image (HU) and labels of a window after the push."""
-    moved, places = sources(look, window, turn)
+    moved, places = sources(appearance, window, turn)
     image, labels = image.copy(), labels.copy()
     # Cubic: linear interpolation would smooth the scan's noise, and that is easily learned.
     image[moved] = map_coordinates(image, places, order=3, mode="nearest")

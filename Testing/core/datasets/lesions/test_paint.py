@@ -9,12 +9,12 @@ import pytest
 from scipy import ndimage
 
 from core.datasets.lesions.made_organs import SPACING, made_scan
-from flare_core.datasets.lesions.look import Host, Look
+from flare_core.datasets.lesions.appearance import Appearance, Host
 from flare_core.datasets.lesions.paint import Canvas, paint, paint_dome, tissue_hu
 from flare_core.datasets.lesions.shape import Form, Window, draw_form, turned
 
 HOST = Host("liver", 1, 105.0, 8.0, "portal")
-LOOK = Look("metastasis", 24.0, 50.0, (1.0, 1.0, 1.0), 0.6, 0.8, 3.0)
+LOOK = Appearance("metastasis", 24.0, 50.0, (1.0, 1.0, 1.0), 0.6, 0.8, 3.0)
 
 
 def canvas() -> Canvas:
@@ -42,8 +42,8 @@ def test_without_room_nothing_changes() -> None:
 def test_a_bulging_lesion_grows_into_fat_and_its_organ_with_it() -> None:
     one = canvas()
     before = one.labels.copy()
-    look = replace(LOOK, bulging=True, shallow=True)
-    done = paint(one, look, HOST, (20, 36, 36 - 27), np.random.default_rng(0))
+    appearance = replace(LOOK, bulging=True, shallow=True)
+    done = paint(one, appearance, HOST, (20, 36, 36 - 27), np.random.default_rng(0))
     assert done is not None
     grown = done.mask & (before[done.window.slices] == 0)
     assert grown.sum() > 0.2 * done.mask.sum()
@@ -64,8 +64,8 @@ def test_other_lesions_stay() -> None:
     one = canvas()
     one.instances[16:22, 30:36, 30:36] = 1
     before = one.image.copy()
-    look = replace(LOOK, push=0.6)
-    done = paint(one, look, HOST, (20, 38, 38), np.random.default_rng(0))
+    appearance = replace(LOOK, push=0.6)
+    done = paint(one, appearance, HOST, (20, 38, 38), np.random.default_rng(0))
     assert done is not None
     old = one.instances == 1
     assert not (done.mask & old[done.window.slices]).any()
@@ -81,8 +81,8 @@ def test_bone_around_holds_against_a_push() -> None:
             one.image[:, 36 + 18 : 36 + 20][one.labels[:, 36 + 18 : 36 + 20] == 1] = 600
             one.labels[:, 36 + 18 : 36 + 20] = 0
         before = one.image.copy()
-        look = replace(LOOK, push=0.7, axes=(1.0, 1.0, 1.0))
-        done = paint(one, look, HOST, (20, 42, 36), np.random.default_rng(0))
+        appearance = replace(LOOK, push=0.7, axes=(1.0, 1.0, 1.0))
+        done = paint(one, appearance, HOST, (20, 42, 36), np.random.default_rng(0))
         assert done is not None
         ring = ndimage.binary_dilation(done.mask, iterations=4)
         ring &= ~ndimage.binary_dilation(done.mask, iterations=2)
@@ -91,15 +91,15 @@ def test_bone_around_holds_against_a_push() -> None:
     assert moved[1] < moved[0]
 
 
-PLAIN = Look("metastasis", 40.0, 60.0, (1.0, 1.0, 1.0), 0.0, 0.8, 0.0)
+PLAIN = Appearance("metastasis", 40.0, 60.0, (1.0, 1.0, 1.0), 0.0, 0.8, 0.0)
 WINDOW = Window.around((32, 32, 32), 30.0, (64, 64, 64), (1.0, 1.0, 1.0))
 
 
-def drawn(look: Look) -> tuple[np.ndarray, Form]:
+def drawn(appearance: Appearance) -> tuple[np.ndarray, Form]:
     """Return tissue and form."""
     random = np.random.default_rng(0)
-    form = draw_form(look, WINDOW, turned(random), random)
-    return tissue_hu(look, form, WINDOW, random), form
+    form = draw_form(appearance, WINDOW, turned(random), random)
+    return tissue_hu(appearance, form, WINDOW, random), form
 
 
 def test_plain_tissue_is_even() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flare_core.datasets.lesions.look import Look
+from flare_core.datasets.lesions.appearance import Appearance
 from flare_core.datasets.lesions.shape import (
     Window,
     blurred,
@@ -19,20 +19,20 @@ from flare_core.datasets.lesions.shape import (
     turned,
 )
 
-LOOK = Look("metastasis", 24.0, 60.0, (1.1, 1.0, 1 / 1.1), 1.0, 0.8, 5.0)
+LOOK = Appearance("metastasis", 24.0, 60.0, (1.1, 1.0, 1 / 1.1), 1.0, 0.8, 5.0)
 
 
 @pytest.mark.parametrize("spacing", [(1.5, 1.5, 1.5), (5.0, 0.8, 0.8)])
 @pytest.mark.parametrize("irregular", [0.0, 1.8])
 def test_volume_is_the_ellipsoids(spacing: tuple[float, float, float], irregular: float) -> None:
-    look = replace(LOOK, irregular=irregular)
+    appearance = replace(LOOK, irregular=irregular)
     for seed in range(3):
         random = np.random.default_rng(seed)
         shape = tuple(round(70 / s) for s in spacing)
         middle = [35.2 / s for s in spacing]
-        window = Window.around(middle, reach_of(look), shape, spacing)
-        form = draw_form(look, window, turned(random), random)
-        ball = np.pi / 6 * look.diameter_mm**3
+        window = Window.around(middle, reach_of(appearance), shape, spacing)
+        form = draw_form(appearance, window, turned(random), random)
+        ball = np.pi / 6 * appearance.diameter_mm**3
         assert form.member.sum() * np.prod(spacing) == pytest.approx(ball, rel=0.08)
         assert form.depth_mm.max() == pytest.approx(12, abs=4)
 
@@ -52,9 +52,9 @@ def test_a_window_is_cut_by_the_scan() -> None:
 
 
 def test_a_push_comes_from_nearer_the_centre_and_keeps_order() -> None:
-    look = replace(LOOK, push=0.8, axes=(1.0, 1.0, 1.0))
-    window = Window.around((40, 40, 40), reach_of(look), (80, 80, 80), (1.0, 1.0, 1.0))
-    moved, places = sources(look, window, np.eye(3))
+    appearance = replace(LOOK, push=0.8, axes=(1.0, 1.0, 1.0))
+    window = Window.around((40, 40, 40), reach_of(appearance), (80, 80, 80), (1.0, 1.0, 1.0))
+    moved, places = sources(appearance, window, np.eye(3))
     voxels = np.argwhere(moved) - window.centre
     origin = places.T - window.centre
     now, then = (np.linalg.norm(v, axis=1) for v in (voxels, origin))

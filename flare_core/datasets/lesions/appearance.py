@@ -38,7 +38,7 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """How one lesion looks."""
 
     kind: str
@@ -99,9 +99,9 @@ class Look:
         return tuple(name for name, there in facts.items() if there)
 
 
-def draw_look(
+def draw_appearance(
     name: str, diameter_mm: float, host: Host, settings: LesionSettings, random: Random
-) -> Look:
+) -> Appearance:
     """Draw the appearance of a lesion or decoy of kind `name` in an organ."""
     kind = KINDS[name]
     soft = random.random() < kind.infiltrating
@@ -119,7 +119,7 @@ def draw_look(
     if kind.lesion and host.organ not in HOLLOW:
         mosaic = min(mosaic, MOSAIC_SHARE * abs(level - host.hu) + 2.0)
     rim = _rim(kind, diameter_mm, host, random)
-    return Look(
+    return Appearance(
         kind=name,
         diameter_mm=diameter_mm,
         level_hu=level,
