@@ -46,9 +46,12 @@ def read(path: Path, series: str | None) -> Volume:
 def preload(settings: Settings) -> None:
     """Load the model, so that it is warm when the scan has been read."""
     from flare_core.imaging import apart
-    from flare_core.segment import pipeline
+    from flare_core.segment.runtime import check_room
 
     apart.warm()
+    check_room()
+    from flare_core.segment import pipeline
+
     with _LOADING:  # a cancelled run may still be loading what the next one wants
         pipeline.preload(settings)
 

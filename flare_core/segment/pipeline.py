@@ -170,7 +170,7 @@ def segment_ct(
         rows,
         clock.timings,
         _provenance(ready, settings),
-        (*notes, *found.notes, *_doubts(rows)),
+        (*notes, *ready.runtime.notes, *found.notes, *_doubts(rows)),
         lesions,
     )
 

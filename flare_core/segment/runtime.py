@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -25,6 +25,11 @@ TORCH_GIB = 0.25
 TORCH_ADDRESSES_GIB = 0.7
 """Addresses that it takes, of which a limit counts even those without memory: measured, 0.55."""
 
+NO_BF16 = (
+    "This processor has no bf16 instructions; emulating them takes many times longer, so float32 "
+    "was used instead."
+)
+
 _NO_MEMORY = re.compile(r"allocate memory|map segment|out of memory", re.IGNORECASE)
 
 
@@ -38,6 +43,8 @@ class Runtime:
     """``float32``, ``bf16`` or ``fp16``."""
     threads: int
     """CPU threads."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What was chosen otherwise than asked for, and why; for a person."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -61,22 +68,35 @@ class Runtime:
         return placed.to(memory_format=self.layout).eval()  # type: ignore[call-overload]
 
 
+def check_room() -> None:
+    """Refuse to load libraries for which there is too little memory.
+
+    What scipy rests on would try again and again, without end; torch's libraries end the process.
+
+    Raises
+    ------
+    InputError
+        If torch is not loaded yet and there is too little memory for it.
+    """
+    if "torch" in sys.modules:
+        return
+    free, room = free_memory_gib(), _address_space_gib()
+    if free is not None and free < TORCH_GIB:
+        raise _too_little(f"{free:.2f} GiB free", TORCH_GIB)
+    if room is not None and room < TORCH_ADDRESSES_GIB:
+        came = f"{room:.2f} GiB left of this process's limit (ulimit -v)"
+        raise _too_little(came, TORCH_ADDRESSES_GIB)
+
+
 def load_torch() -> ModuleType:
     """Import torch, which needs more memory than some machines or job limits leave.
 
     Raises
     ------
     InputError
-        If there is too little memory. torch's own libraries end the process in that case, so it is
-        asked beforehand.
+        If there is too little memory.
     """
-    if "torch" not in sys.modules:
-        free, room = free_memory_gib(), _address_space_gib()
-        if free is not None and free < TORCH_GIB:
-            raise _too_little(f"{free:.2f} GiB free", TORCH_GIB)
-        if room is not None and room < TORCH_ADDRESSES_GIB:
-            came = f"{room:.2f} GiB left of this process's limit (ulimit -v)"
-            raise _too_little(came, TORCH_ADDRESSES_GIB)
+    check_room()
     try:
         import torch
     except MemoryError as error:
@@ -145,9 +165,12 @@ def choose_runtime(device: str = "auto", precision: str = "auto", threads: int =
             ", ".join(name for name, there in usable.items() if there),
             "Use --device auto, or install a PyTorch build for that device.",
         )
+    notes: tuple[str, ...] = ()
     if precision == "auto":
         precision = _best_precision(chosen)
-    return Runtime(chosen, precision, threads or available_cores())
+    elif precision == "bf16" and chosen == "cpu" and not cpu_has_bf16():
+        precision, notes = "float32", (NO_BF16,)
+    return Runtime(chosen, precision, threads or available_cores(), notes)
 
 
 def available_cores() -> int:

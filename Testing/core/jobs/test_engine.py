@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -53,3 +55,21 @@ def test_stop_if():
     stop_if(lambda: False)
     with pytest.raises(Cancelled):
         stop_if(lambda: True)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of addresses as on Linux")
+def test_too_little_room_is_told_before_any_library_asks_for_it() -> None:
+    """What scipy rests on asks again and again, without end: `ulimit -v 700000` was silent."""
+    script = (
+        "import resource\nfrom flare_core.jobs.engine import preload\n"
+        "from flare_core.segment.settings import Settings\n"
+        "import flare_core.imaging.apart, flare_core.segment.runtime\n"
+        "flare_core.imaging.apart.warm = lambda: None\n"
+        "pages = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (pages + 300 * 2**20,) * 2)\n"
+        "try:\n    preload(Settings())\nexcept ValueError as error:\n    print(error.parts[0])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "memory\n"), done.stderr

@@ -37,6 +37,17 @@ def test_auto_never_takes_mps_but_it_can_be_asked_for(monkeypatch: pytest.Monkey
     assert choose_runtime("mps", threads=1) == Runtime("mps", "float32", 1)
 
 
+def test_bf16_that_would_be_emulated_becomes_float32_with_a_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for has, precision in ((True, "bf16"), (False, "float32")):
+        monkeypatch.setattr(runtime, "cpu_has_bf16", lambda has=has: has)
+        chosen = choose_runtime("cpu", "bf16")
+        assert chosen.precision == precision
+        assert bool(chosen.notes) is not has
+    assert "no bf16 instructions" in chosen.notes[0]
+
+
 @pytest.mark.parametrize(("has", "precision"), [(True, "bf16"), (False, "float32")])
 def test_bf16_only_where_the_cpu_has_it(
     monkeypatch: pytest.MonkeyPatch, has: bool, precision: str
