@@ -136,10 +136,10 @@ def _whole_hu(like: Volume, hu: npt.NDArray[Any]) -> Volume:
     return like.with_array(np.round(hu).astype(np.int16))
 
 
-def measured(scan: Scan, stages: Stages, step: float | None) -> dict[str, dict[str, float]]:
+def measured(scan: Scan, stages: Stages, tile_step: float | None) -> dict[str, dict[str, float]]:
     """Return organ key -> overlap that the scores let expect, true DSC, volume in mL."""
     assert stages.organs is not None
-    plan = Plan(step=step)
+    plan = Plan(tile_step=tile_step)
     quiet = lambda *_: None  # noqa: E731
     region = organ_region(scan.image, stages.localiser, stages.organs.card, plan, quiet)
     scores, rough = run_organs(scan.image, stages.organs, region, plan, quiet)

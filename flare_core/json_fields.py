@@ -23,6 +23,9 @@ T = TypeVar("T")
 DEEPEST = 100
 """Lists and objects within each other; a card has six levels."""
 
+IN_FILES = "in files"
+"""Key in a field's metadata: what it is called in JSON, where that is not its name."""
+
 WORDS: dict[Any, str] = {
     str: "text", int: "a whole number", float: "a finite number", bool: "true or false",
     dict: "an object", type(None): "null",
@@ -132,11 +135,11 @@ def decode(cls: type[T], value: Any, where: str, *, note: str = "") -> T:
     """
     if not isinstance(value, dict):
         raise _mistyped(where, value, "an object")
-    known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    known = {_name_in_files(field): field for field in fields(cls)}  # type: ignore[arg-type]
     _check_names(known, value, where, note)
     hints = _field_types(cls)
     values = {
-        name: _decode_value(hints[name], item, f"{where}: {name}", note)
+        known[name].name: _decode_value(hints[known[name].name], item, f"{where}: {name}", note)
         for name, item in value.items()
     }
     return cls(**values)
@@ -151,12 +154,17 @@ def encode(value: Any) -> Any:
     {'a': None, 'b': [1, 2]}
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+        return {_name_in_files(each): encode(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, dict):
         return {str(key): encode(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
     return value
+
+
+def _name_in_files(field: Field[Any]) -> str:
+    """Return a field's name in JSON: its own, or the one that files had before it was renamed."""
+    return str(field.metadata.get(IN_FILES, field.name))
 
 
 def to_text(value: Any, where: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flare_core.errors import InputError
-from flare_core.json_fields import decode, read_json, to_text
+from flare_core.json_fields import IN_FILES, decode, read_json, to_text
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,21 @@ def test_everything_comes_back_with_its_types() -> None:
     back = decode(Outer, read_json(to_text(value, "x"), "x"), "x")
     assert back == value
     assert type(back.size) is float and type(back.pair[1]) is float and type(back.pair[0]) is int
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """One field was called otherwise when the first files were written."""
+
+    tile_step: float = field(default=0.5, metadata={IN_FILES: "step"})
+    """A real number."""
+
+
+def test_a_renamed_field_keeps_its_name_in_files() -> None:
+    assert read_json(to_text(Renamed(0.75), "x"), "x") == {"step": 0.75}
+    assert decode(Renamed, {"step": 0.25}, "x") == Renamed(0.25)
+    with pytest.raises(InputError, match="tile_step"):
+        decode(Renamed, {"tile_step": 0.25}, "x")
 
 
 def test_same_values_give_same_text_whatever_the_order_or_number_type() -> None:

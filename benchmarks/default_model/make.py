@@ -183,7 +183,7 @@ def stage_cards() -> tuple[StageCard, StageCard]:
         patch=WHOLE.patch,
         normalisation=ABDOMEN,
         labels=labels,
-        step=0.75,
+        tile_step=0.75,
         use="Finds the organs roughly on the whole scan and draws the box for the next stage.",
     )
     organs = StageCard(
@@ -194,7 +194,7 @@ def stage_cards() -> tuple[StageCard, StageCard]:
         patch=PATCH,
         normalisation=NORMALISATION,
         labels=labels,
-        step=0.5,
+        tile_step=0.5,
         margin_mm=((25.0, 25.0), (20.0, 20.0), (20.0, 20.0)),
         use="Segments the 13 organs inside the box.",
     )

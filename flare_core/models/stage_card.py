@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
+from flare_core.json_fields import IN_FILES
 
 BACKGROUND = "background"
 """Label of channel 0 where the channels exclude one another (soft-max)."""
@@ -227,7 +228,7 @@ class StageCard:
     labels: tuple[str, ...]
     """Organ key of each output channel. Channel 0 is ``background``, except with `regions`, where
     there is no background channel. ``other`` or ``other:name`` is a structure not reported."""
-    step: float = 0.8
+    tile_step: float = field(default=0.8, metadata={IN_FILES: "step"})
     """Distance between tiles as a fraction of the patch."""
     regions: bool = False
     """True: each channel is a sigmoid of its own, and a later channel paints over an earlier."""
@@ -280,7 +281,8 @@ class StageCard:
         fits = all(0 < n <= 4096 and n % d == 0 for n, d in zip(self.patch, divisor, strict=True))
         legal = f"positive multiples of {divisor}, up to 4096"
         require(fits, f"{where}: patch", self.patch, legal)
-        require(LEAST_STEP <= self.step <= 1, f"{where}: step", self.step, f"{LEAST_STEP} to 1")
+        legal = f"{LEAST_STEP} to 1"
+        require(LEAST_STEP <= self.tile_step <= 1, f"{where}: step", self.tile_step, legal)
         fits = all(0 <= mm <= 1000 for mm in _flat(self.margin_mm))
         require(fits, f"{where}: margin_mm", self.margin_mm, "0 to 1000 mm")
         legal = "above 0 and below 1"

@@ -117,7 +117,7 @@ class Plan:
 
     organs: tuple[Organ, ...] = ORGANS
     """What is wanted; the box is drawn around these."""
-    step: float | None = None
+    tile_step: float | None = None
     """Tile step of the organ and lesion stages; None takes the card's."""
     lesion_sensitivity: float | None = None
     """How readily a voxel is a lesion, 0 to 1 (`lesions.threshold_for`); None is the card's way."""
@@ -323,7 +323,8 @@ def _fold_scores(
     region = box_of_world(Box.of_shape(found.geometry.shape), found.geometry, image.geometry)
     told = _share_of(stage.card.name, notify)
     return tuple(
-        run_stage(one, image, region, step=plan.step, notify=told) for one in (first, *others)
+        run_stage(one, image, region, tile_step=plan.tile_step, notify=told)
+        for one in (first, *others)
     )
 
 
@@ -341,7 +342,7 @@ def run_organs(
     """
     told = _share_of(stage.card.name, notify)
     for growths in range(MOST_GROWTHS + 1):
-        scores = run_stage(stage, image, region, step=plan.step, notify=told)
+        scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=told)
         labels = scores.labels()
         wider = _grown_where_cut(labels, ids_in_box(plan.organs), region, image.geometry)
         if wider == region or growths == MOST_GROWTHS:
@@ -364,7 +365,7 @@ def add_lesions(
     organs = Box.of_mask(found.organs.array) or Box.of_shape(image.geometry.shape)
     region = with_margin(organs, image.geometry, stage.card)
     told = _share_of("lesions", notify)
-    scores = run_stage(stage, image, region, step=plan.step, notify=told)
+    scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=told)
     threshold = threshold_for(stage.card, plan.lesion_sensitivity)
     lesions, probability = lesions_above(scores, threshold, image.geometry)
     return replace(found, lesions=lesions, lesion_probability=(probability,))
@@ -440,7 +441,7 @@ def whole_body_lesions(image: Volume, stages: Stages, plan: Plan, notify: Notify
 
     for number, (core, seen) in enumerate(slabs):
         tell = partial(told, before=number)
-        scores = run_stage(stages.lesions, image, seen, step=plan.step, notify=tell)
+        scores = run_stage(stages.lesions, image, seen, tile_step=plan.tile_step, notify=tell)
         part, probability = lesions_above(scores, threshold, image.geometry.crop(core))
         mask[core.slices] = part.array
         probabilities.append(probability)

@@ -20,7 +20,9 @@ Span = tuple[int, int]
 """First voxel along an axis, and the one after the last."""
 
 
-def with_margin(box: Box, geometry: Geometry, card: StageCard, step: float | None = None) -> Box:
+def with_margin(
+    box: Box, geometry: Geometry, card: StageCard, tile_step: float | None = None
+) -> Box:
     """Widen a box by the card's margins, inside the scan, so that tiles are used up.
 
     A network sees a tile of its patch's size anyway: filled with the scan it knows where it is,
@@ -32,7 +34,7 @@ def with_margin(box: Box, geometry: Geometry, card: StageCard, step: float | Non
     ----------
     box : Box
         What must be inside, voxels of `geometry`.
-    step : float, optional
+    tile_step : float, optional
         Distance of tiles as a fraction of the patch; the card's if None.
     """
     patch, voxel_mm = patch_here(card), spacing_here(card)
@@ -41,7 +43,7 @@ def with_margin(box: Box, geometry: Geometry, card: StageCard, step: float | Non
         size, count = geometry.spacing_mm[a], geometry.shape[a]
         inner = (box.start[a], box.stop[a])
         low, high = (mm / size for mm in margin)
-        lengths = _covered(patch[a], step or card.step, voxel_mm[a] / size)
+        lengths = _covered(patch[a], tile_step or card.tile_step, voxel_mm[a] / size)
         wanted = _at_least(_widened(inner, low, high, count), lengths[0], count)
         needed = _widened(inner, LEAST_MARGIN * low, LEAST_MARGIN * high, count)
         spans.append(of_few_tiles(wanted, needed, lengths))
@@ -72,7 +74,7 @@ def of_few_tiles(wanted: Span, needed: Span, lengths: Sequence[int]) -> Span:
     return first, first + length
 
 
-def _covered(patch: int, step: float, voxels: float) -> list[int]:
+def _covered(patch: int, tile_step: float, voxels: float) -> list[int]:
     """Return how many of the scan's voxels one tile covers, two, and so on.
 
     Parameters
@@ -80,7 +82,7 @@ def _covered(patch: int, step: float, voxels: float) -> list[int]:
     voxels : float
         Of the scan, in one voxel of the stage's grid.
     """
-    apart = max(1, int(patch * step))
+    apart = max(1, int(patch * tile_step))
     return [max(1, math.floor((patch + i * apart) * voxels)) for i in range(MOST_TILES)]
 
 

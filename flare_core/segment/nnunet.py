@@ -136,7 +136,7 @@ def flat_axis(source: Sequence[float], target: Sequence[float], grids: NnunetGri
     return None
 
 
-def nnunet_starts(size: int, patch: int, step: float) -> list[int]:
+def nnunet_starts(size: int, patch: int, tile_step: float) -> list[int]:
     """Return where tiles begin along one axis of at least `patch` voxels.
 
     Examples
@@ -144,7 +144,7 @@ def nnunet_starts(size: int, patch: int, step: float) -> list[int]:
     >>> nnunet_starts(110, 64, 0.5)
     [0, 23, 46]
     """
-    count = math.ceil((size - patch) / (patch * step)) + 1
+    count = math.ceil((size - patch) / (patch * tile_step)) + 1
     between = (size - patch) / max(1, count - 1)
     return [round(between * i) for i in range(count)]
 

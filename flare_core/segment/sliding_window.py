@@ -57,11 +57,11 @@ class Tiling:
         """Whether the network sees an axis of the image backwards."""
         return self.axes.flips[self.axes.permutation.index(axis)]
 
-    def starts(self, shape: Sequence[int], patch: Index, step: float) -> list[list[int]]:
+    def starts(self, shape: Sequence[int], patch: Index, tile_step: float) -> list[list[int]]:
         """Return where tiles begin along each axis of an image."""
         found = []
         for axis, (size, n) in enumerate(zip(shape, patch, strict=True)):
-            starts = (nnunet_starts if self.nnunet else tile_starts)(size, n, step)
+            starts = (nnunet_starts if self.nnunet else tile_starts)(size, n, tile_step)
             mirrored = self.nnunet and self.is_flipped(axis)
             found.append([size - n - a for a in reversed(starts)] if mirrored else starts)
         return found
@@ -101,8 +101,8 @@ OWN = Tiling()
 """This project's way, axes as they are."""
 
 
-def tile_starts(size: int, patch: int, step: float) -> list[int]:
-    """Return where tiles begin along one axis: evenly spread, at most ``step * patch`` apart.
+def tile_starts(size: int, patch: int, tile_step: float) -> list[int]:
+    """Return where tiles begin along one axis: evenly spread, at most ``tile_step * patch`` apart.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def tile_starts(size: int, patch: int, step: float) -> list[int]:
     """
     if size <= patch:
         return [0]
-    count = -(-(size - patch) // max(1, int(patch * step))) + 1
+    count = -(-(size - patch) // max(1, int(patch * tile_step))) + 1
     return [round(i * (size - patch) / (count - 1)) for i in range(count)]
 
 
@@ -134,7 +134,7 @@ def predict_scores(
     networks: Sequence[nn.Module],
     image: Tensor,
     patch: Index,
-    step: float,
+    tile_step: float,
     runtime: Runtime,
     *,
     tiling: Tiling = OWN,
@@ -151,7 +151,7 @@ def predict_scores(
         Smaller volumes are padded with their lowest value, which is air (nnU-Net: with 0).
     patch : (int, int, int)
         Tile, voxels along the network's axes.
-    step : float
+    tile_step : float
         Distance of tiles as a fraction of the patch.
     runtime : Runtime
         Where the networks were placed.
@@ -171,13 +171,13 @@ def predict_scores(
         If there would be more than `MOST_TILES`.
     """
     if tiling.sum_type == torch.float16 and len(networks) > 1:
-        return _fold_by_fold(networks, image, patch, step, runtime, tiling, notify=notify)
+        return _fold_by_fold(networks, image, patch, tile_step, runtime, tiling, notify=notify)
     here = tiling.patch(patch)
     padded, inner = _pad(image, here, tiling)
-    z, y, x = tiling.starts(padded.shape, here, step)
+    z, y, x = tiling.starts(padded.shape, here, tile_step)
     count = len(z) * len(y) * len(x)
     if count > MOST_TILES:
-        came = f"{patch} at a step of {step:g}: {count} tiles for {tuple(padded.shape)} voxels"
+        came = f"{patch} at a step of {tile_step:g}: {count} tiles for {tuple(padded.shape)} voxels"
         action = "Choose another model: this one would take days."
         raise InputError("patch", came, f"at most {MOST_TILES} tiles", action)
     tiles = tiling.in_order(list(product(z, y, x)))
@@ -195,7 +195,7 @@ def _fold_by_fold(
     networks: Sequence[nn.Module],
     image: Tensor,
     patch: Index,
-    step: float,
+    tile_step: float,
     runtime: Runtime,
     tiling: Tiling,
     *,
@@ -205,7 +205,9 @@ def _fold_by_fold(
     total: Tensor | None = None
     for i, network in enumerate(networks):
         share = None if notify is None else partial(_tell_part, notify, i, len(networks))
-        one = predict_scores([network], image, patch, step, runtime, tiling=tiling, notify=share)
+        one = predict_scores(
+            [network], image, patch, tile_step, runtime, tiling=tiling, notify=share
+        )
         total = one if total is None else total.add_(one)
     if total is None:
         raise ValueError("no network")

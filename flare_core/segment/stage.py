@@ -172,7 +172,7 @@ def run_stage(
     image: Volume,
     region: Box,
     *,
-    step: float | None = None,
+    tile_step: float | None = None,
     notify: Callable[[float], None] | None = None,
 ) -> Scores:
     """Return the stage's scores inside `region`.
@@ -183,7 +183,7 @@ def run_stage(
         Canonical axes.
     region : Box
         Voxels of `image` to look at.
-    step : float, optional
+    tile_step : float, optional
         Distance of tiles as a fraction of the patch; the card's if None.
     notify : callable, optional
         Told the share done, 0 to 1; may raise to stop.
@@ -206,7 +206,7 @@ def run_stage(
         stage.networks,
         torch.from_numpy(pixels.array),
         card.patch,
-        step or card.step,
+        tile_step or card.tile_step,
         stage.runtime,
         tiling=tiling,
         notify=notify,

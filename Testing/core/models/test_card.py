@@ -42,7 +42,7 @@ def test_an_nnunet_stage_fits(card: ModelCard) -> None:
         "organs", network=network, weights="fold_0.safetensors",
         folds=(WeightsFile("fold_1.safetensors", "0" * 64, 5),), spacing_mm=(1.5, 1.5, 1.5),
         patch=(64, 128, 96), normalisation=Normalisation("ct", -1004.0, 1588.0, -50.4, 503.4),
-        labels=("background", "spleen", "other:lung_left", "other"), step=0.5,
+        labels=("background", "spleen", "other:lung_left", "other"), tile_step=0.5,
         transpose=(1, 0, 2), orientation="SAR", interpolation="cubic", mirror_axes=(0, 1, 2),
     )  # fmt: skip
     nnunet = replace(card, stages=(stage,))

@@ -30,11 +30,11 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
         image: Volume,
         region: Box,
         *,
-        step: float | None = None,
+        tile_step: float | None = None,
         notify: Callable[[float], None] | None = None,
     ) -> Scores:
-        seen.append((stage.card.name, region, step))
-        return run_stage(stage, image, region, step=step, notify=notify)
+        seen.append((stage.card.name, region, tile_step))
+        return run_stage(stage, image, region, tile_step=tile_step, notify=notify)
 
     monkeypatch.setattr(cascade, "run_stage", watched)
     return seen

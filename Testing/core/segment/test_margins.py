@@ -12,7 +12,7 @@ from stub_models import stage_card
 
 CARD = stage_card(
     "organs", ("background", "liver"), patch=(96, 160, 160), spacing_mm=(1.9736, 1.538, 1.538),
-    margin_mm=((25.0, 25.0), (20.0, 20.0), (20.0, 20.0)), step=0.5,
+    margin_mm=((25.0, 25.0), (20.0, 20.0), (20.0, 20.0)), tile_step=0.5,
 )  # fmt: skip
 SCAN = Geometry((300, 400, 400), (2.5, 1.5, 1.5))
 
@@ -20,7 +20,7 @@ SCAN = Geometry((300, 400, 400), (2.5, 1.5, 1.5))
 def tiles(box: Box, card=CARD, geometry: Geometry = SCAN) -> list[int]:
     """Return how many tiles a box takes along each axis."""
     grid = geometry.crop(box).with_spacing(card.spacing_mm).shape
-    return [len(tile_starts(n, p, card.step)) for n, p in zip(grid, card.patch, strict=True)]
+    return [len(tile_starts(n, p, card.tile_step)) for n, p in zip(grid, card.patch, strict=True)]
 
 
 def box(*lengths: int) -> Box:

@@ -278,7 +278,7 @@ def test_a_model_is_prepared_once_for_a_run(model: Path, monkeypatch: pytest.Mon
 
 
 def test_fast_takes_fewer_tiles(tmp_path: Path) -> None:
-    dense = stub_package(tmp_path / "dense", (LOCALISER, replace(ORGAN_CARD, step=0.5))).folder
+    dense = stub_package(tmp_path / "dense", (LOCALISER, replace(ORGAN_CARD, tile_step=0.5))).folder
 
     def tiles(fast: bool) -> int:
         told: list[Progress] = []
@@ -330,6 +330,15 @@ def test_what_is_no_ct_is_refused_before_a_model_is_loaded(tmp_path: Path) -> No
     grey = Volume((image.array // 4 + 100).astype(np.int16), image.geometry)
     with pytest.raises(InputError, match="no voxel is below zero|grey levels"):
         segment_ct(grey, settings(tmp_path / "no model"))
+
+
+def test_whoever_has_the_option_to_say_hu_is_told_of_it(
+    model: Path, phantom: PhantomCase
+) -> None:
+    shifted = Volume(phantom.image.array + np.int16(1024), phantom.image.geometry)
+    with pytest.raises(InputError, match="not HU") as caught:
+        segment_ct(shifted, settings(model))
+    assert caught.value.parts[3].endswith("--assume-hu (in Python Settings(assume_hu=True)).")
 
 
 def test_unknown_models_and_devices_are_refused(model: Path, tmp_path: Path) -> None:

@@ -118,7 +118,11 @@ def test_steps_and_progress_reach_the_tiles() -> None:
     for step in (None, 1.0, 0.4):
         told: list[float] = []
         run_stage(
-            loaded(ORGANS), image, Box.of_shape(image.geometry.shape), step=step, notify=told.append
+            loaded(ORGANS),
+            image,
+            Box.of_shape(image.geometry.shape),
+            tile_step=step,
+            notify=told.append,
         )
         assert told == sorted(told) and told[-1] == 1.0
         counts.append(len(told))

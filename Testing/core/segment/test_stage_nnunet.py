@@ -19,7 +19,7 @@ from flare_core.segment.stage import LoadedStage, Scores, first_region, run_stag
 from stub_models import HU, ORGANS, RUNTIME, Levels, dsc, level_weights, loaded, model_card, scene
 from stub_models import settings as stub_settings
 
-COMPATIBLE = replace(ORGANS, interpolation="cubic", nnunet=NnunetGrids(), step=0.5)
+COMPATIBLE = replace(ORGANS, interpolation="cubic", nnunet=NnunetGrids(), tile_step=0.5)
 LIVER, SPLEEN = organ("liver").id, organ("spleen").id
 
 

@@ -234,7 +234,7 @@ def stage_card(model: NnunetModel, about: About) -> StageCard:
         patch=plan.patch,
         normalisation=plan.normalisation,
         labels=model.channels.labels,
-        step=EXACT_STEP if about.exact else QUICK_STEP,
+        tile_step=EXACT_STEP if about.exact else QUICK_STEP,
         regions=model.channels.regions,
         transpose=plan.transpose,
         orientation=about.orientation or plan.orientation or "SPL",

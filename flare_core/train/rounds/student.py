@@ -254,7 +254,9 @@ def _stage_card(config: TrainConfig, old: StageCard | None, folds: int) -> Stage
         normalisation=config.normalisation,
         labels=("background", *config.organs),
     )
-    return replace(card, step=old.step, margin_mm=old.margin_mm, use=old.use) if old else card
+    if old is None:
+        return card
+    return replace(card, tile_step=old.tile_step, margin_mm=old.margin_mm, use=old.use)
 
 
 def source_of(labelled: Sequence[Case], store: Path) -> TrainingSource:

@@ -34,7 +34,7 @@ def test_a_folder_becomes_an_installed_package(tmp_path: Path, home: Home) -> No
     assert load_package("dataset001_tiny-3d_fullres", home=home).card == package.card
     (stage,) = package.card.stages
     assert stage.labels == ("background", "liver", "right_kidney")
-    assert (stage.step, stage.interpolation, stage.orientation) == (0.5, "cubic", "SPL")
+    assert (stage.tile_step, stage.interpolation, stage.orientation) == (0.5, "cubic", "SPL")
     assert stage.nnunet is not None and stage.mirror_axes == (0, 1, 2)
     network = build_network(stage.network)
     network.load_state_dict(read_weights(package.weights_path(stage)))
@@ -53,7 +53,7 @@ def test_what_the_folder_does_not_say(tmp_path: Path, home: Home) -> None:
     assert package.folder == home.model("mine", "2.1.0")
     (stage,) = package.card.stages
     assert (stage.name, stage.orientation, stage.nnunet) == ("localiser", "SAR", None)
-    assert (stage.interpolation, stage.step) == ("linear", 0.75)
+    assert (stage.interpolation, stage.tile_step) == ("linear", 0.75)
     assert package.card.licence == "CC-BY-4.0" and package.card.training_data[0].cases == 10
 
 
