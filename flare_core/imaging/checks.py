@@ -47,7 +47,10 @@ SOFT_TISSUE_FRACTION = 1e-3
 
 
 HU = "a CT in Hounsfield units: air near -1000, water 0, soft tissue 0 to 100"
-SAY_HU = " If they are HU all the same, say so: --assume-hu (in Python Settings(assume_hu=True))."
+
+
+class NotHU(InputError):
+    """Values that do not look like HU; whoever gave them may know better."""
 
 
 def check_kind(argument: str, size: Sequence[int], components: int) -> Index:
@@ -264,7 +267,7 @@ def _check_hu(argument: str, sample: Array, low: float, high: float) -> None:
     _check_tissue(argument, sample, found)
     if found is not None:
         came = f"values that are not HU: {found.measured}"
-        raise InputError(argument, came, HU, found.remedy + SAY_HU)
+        raise NotHU(argument, came, HU, found.remedy)
 
 
 def _check_size(argument: str, shape: Index, free_gib: float | None, stored: int) -> None:
@@ -318,10 +321,10 @@ def _check_range(argument: str, sample: Array, low: float, high: float) -> None:
         action = "Give the CT before its intensities were normalised."
         raise InputError(argument, f"{came}: normalised intensities", legal, action)
     if low >= 0:
-        raise InputError(argument, f"{came}: no voxel is below zero", legal, REMEDY[kind] + SAY_HU)
+        raise NotHU(argument, f"{came}: no voxel is below zero", legal, REMEDY[kind])
     if high < SOFT_TISSUE_HU[0]:
         action = "Give the scan of a body; if 1024 was subtracted twice, add it back."
-        raise InputError(argument, f"{came}: nothing as dense as tissue", legal, action + SAY_HU)
+        raise NotHU(argument, f"{came}: nothing as dense as tissue", legal, action)
 
 
 def _check_tissue(argument: str, sample: Array, found: Doubt | None) -> None:
@@ -332,11 +335,11 @@ def _check_tissue(argument: str, sample: Array, found: Doubt | None) -> None:
         action = "Check rescale slope and intercept of the file; give a CT, not MR or a mask."
         if found is not None and found.remedy.startswith("These look like"):
             action = found.remedy
-        raise InputError(
+        raise NotHU(
             argument,
             f"only {share:.2%} of the voxels between {low:.0f} and {high:.0f}, where tissue lies",
             "a CT of a body in Hounsfield units (air near -1000, water 0)",
-            action + SAY_HU,
+            action,
         )
 
 

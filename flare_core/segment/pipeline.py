@@ -21,7 +21,7 @@ import numpy as np
 from flare_core.anatomy.organs import ALL_TARGETS, LESION, Organ, organ, parse_organs
 from flare_core.errors import InputError, NothingFound
 from flare_core.home import open_home
-from flare_core.imaging.checks import check_ct
+from flare_core.imaging.checks import NotHU, check_ct
 from flare_core.imaging.files import read_volume
 from flare_core.imaging.volume import Volume
 from flare_core.models.card import ModelCard
@@ -152,7 +152,7 @@ def segment_ct(
     clock = RunClock(progress, cancelled)
     clock.announce("load image")
     image = _image_of(volume_or_path)
-    notes = check_ct(image, assume_hu=settings.assume_hu)
+    notes = _checked(image, settings)
     clock.mark("load image")
     clock.announce("load model")
     ready = _ready_for(settings)
@@ -174,6 +174,17 @@ def segment_ct(
         lesions,
     )
 
+
+def _checked(image: Volume, settings: Settings) -> tuple[str, ...]:
+    """Return what is unusual about a scan; where it is refused, say what settings could do."""
+    try:
+        return check_ct(image, assume_hu=settings.assume_hu)
+    except NotHU as error:
+        argument, came, legal, action = error.parts
+        raise InputError(argument, came, legal, action + SAY_HU) from error
+
+
+SAY_HU = " If they are HU all the same, say so: --assume-hu (in Python Settings(assume_hu=True))."
 
 _PREPARED: list[tuple[Settings, _Ready]] = []
 """The model that `preload` got ready for the next run; that run takes it away."""

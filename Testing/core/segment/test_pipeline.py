@@ -336,7 +336,7 @@ def test_whoever_has_the_option_to_say_hu_is_told_of_it(
     model: Path, phantom: PhantomCase
 ) -> None:
     shifted = Volume(phantom.image.array + np.int16(1024), phantom.image.geometry)
-    with pytest.raises(InputError, match="not HU") as caught:
+    with pytest.raises(InputError, match="no voxel is below zero") as caught:
         segment_ct(shifted, settings(model))
     assert caught.value.parts[3].endswith("--assume-hu (in Python Settings(assume_hu=True)).")
 
