@@ -176,7 +176,10 @@ class Panel:
 
     def _run_finished(self, volume: Any, segmentation: Any, result: RunResult) -> None:
         """Show a result; if the person has gone on to another volume, leave the view alone."""
-        self.measures.remember(segmentation, rows_of(result.rows))
+        from flare_core.segment.lesion_list import Lesion  # scipy; a panel opens without it
+
+        lesions = tuple(Lesion.from_dict(row) for row in result.lesions or ())
+        self.measures.remember(segmentation, rows_of(result.rows), lesions)
         if self._volume is not volume and self._volume is not None:
             show_alone(segmentation.GetScene(), self._segmentation)
             return
@@ -211,7 +214,7 @@ class Panel:
         if measured.problem:
             self.statistics.clear(measured.problem)
         else:
-            yield from self.statistics.show_steps(segmentation, measured.rows)
+            yield from self.statistics.show_steps(segmentation, measured.rows, measured.lesions)
         yield 0.9
         self.correction.show_measured(measured)
 

@@ -48,6 +48,8 @@ class RunResult:
     """Model, version, hash, settings, device."""
     timings_s: dict[str, float]
     """Seconds per step; `export` and `import` are this module's, the rest is the worker's."""
+    lesions: tuple[dict[str, Any], ...] | None = None
+    """Every lesion from head to foot (`Lesion.to_dict`); None if nobody looked for any."""
 
 
 @dataclass(frozen=True)

@@ -209,6 +209,7 @@ class Run:
                 **answer["timings_s"],
                 "export": self._clock["asked"] - self._clock["start"],
             },
+            lesions=None if answer.get("lesions") is None else tuple(answer["lesions"]),
         )
         path, shape = self._folder / LABELS_FILE, self._volume.geometry.shape
         self._in_thread(lambda: read_raw_labels(path, shape), self._show)

@@ -12,8 +12,9 @@ import numpy as np
 import vtk
 
 import slicer
-from flare_core.anatomy.organs import Organ
+from flare_core.anatomy.organs import LESION, Organ
 from flare_core.errors import InputError
+from FLARESegLib.scene.lesion_segments import Lesions, lesion_changes, made_by_us
 from FLARESegLib.scene.organ_colours import use_organ_colours
 from FLARESegLib.scene.segment_identity import organ_segment_ids, segment_ids, write_identity
 from FLARESegLib.scene.subject_place import place_beside
@@ -34,7 +35,7 @@ def segment_changes(
     volumeNode: CtVolume,
     organs: Sequence[Organ],
     found: Collection[int],
-    layer: Layer,
+    lesions: Lesions,
 ) -> list[Callable[[], object]]:
     """Return what is to be done to a segmentation, one short piece for each organ.
 
@@ -48,13 +49,17 @@ def segment_changes(
         What was looked for; segments of other organs stay as they are.
     found : collection of int
         The ids of those that are there.
-    layer : vtkOrientedImageData
-        All of them, ids as values.
+    lesions : Lesions
+        The lesions, and the layer with all organs, ids as values.
     """
-    there = organ_segment_ids(node)
-    old = _old_layers(node, [there[o.key] for o in organs if o.key in there])
+    there, layer = organ_segment_ids(node), lesions.whole_organs()
+    if LESION in organs:
+        there.pop(LESION.key, None)
+    gone = [there[o.key] for o in organs if o.key in there]
+    gone += made_by_us(node).values() if LESION in organs else ()
+    old = _old_layers(node, gone)
     changes: list[Callable[[], object]] = [lambda: _prepare(node, volumeNode)]
-    for target in organs:
+    for target in (each for each in organs if each != LESION):
         number = there.get(target.key)
         if target.id in found and number:
             changes.append(lambda t=target, n=number: _replace(node, n, t, layer))
@@ -62,6 +67,8 @@ def segment_changes(
             changes.append(lambda t=target: add_segment(node, t, layer))
         elif number:
             changes.append(lambda n=number: _remove(node, n))
+    if LESION in organs:
+        changes += lesion_changes(node, lesions, add_segment)
     return [*changes, *(lambda i=i, v=v, p=p: _erase(i, v, p) for i, v, p in old)]
 
 

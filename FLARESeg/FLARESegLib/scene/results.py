@@ -25,12 +25,13 @@ from flare_core.anatomy.organs import ALL_TARGETS, Organ
 from flare_core.errors import Cancelled
 from flare_core.imaging.geometry import Box, Index
 from FLARESegLib.scene.kept_output import KEPT_ROLE, forget_output, keep_steps
+from FLARESegLib.scene.lesion_segments import Lesions
 from FLARESegLib.scene.organ_colours import drop_unused_colours
 from FLARESegLib.scene.organ_layer import Labels, check_labels, find_steps, layer_steps
 from FLARESegLib.scene.result_segments import BINARY as BINARY
 from FLARESegLib.scene.result_segments import SURFACE, check_editable, segment_changes
 from FLARESegLib.scene.surfaces import surface_steps
-from FLARESegLib.scene.volumes import check_ct_node, finish, grid_shape, ijk_to_ras
+from FLARESegLib.scene.volumes import check_ct_node, finish, grid_shape, ijk_to_ras, node_geometry
 
 FACT = "FLARESeg."
 """Start of the names of the node attributes that say where a result came from."""
@@ -64,6 +65,8 @@ class _Import:
     """All organs, ids as values."""
     facts: Mapping[str, Any]
     """Where the labels came from."""
+    lesions: Sequence[Mapping[str, Any]] = ()
+    """The list of lesions, from head to foot."""
 
 
 def import_steps(
@@ -73,6 +76,7 @@ def import_steps(
     *,
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
     facts: Mapping[str, Any] | None = None,
+    lesions: Sequence[Mapping[str, Any]] = (),
 ) -> Done:
     """Bring labels into the scene in short steps; yield the share done, return the segmentation.
 
@@ -88,6 +92,8 @@ def import_steps(
         An earlier result, to be updated; a new one is made without it.
     facts : mapping, optional
         Where the labels came from (`Segmentation.provenance`); becomes node attributes.
+    lesions : sequence of mapping, optional
+        The worker's list (`Lesion.to_dict`): which organ contains which lesion.
 
     Raises
     ------
@@ -106,7 +112,7 @@ def import_steps(
     _check_scene(volumeNode, segmentationNode)
     node = segmentationNode or _new_node(volumeNode)
     had_surfaces = node.GetSegmentation().ContainsRepresentation(SURFACE)
-    what = _Import(volumeNode, tuple(organs), boxes, layer, facts or {})
+    what = _Import(volumeNode, tuple(organs), boxes, layer, facts or {}, lesions)
     work = _commit_steps(node, what, shape)
     complete = False
     try:
@@ -134,10 +140,18 @@ def show_result(
     *,
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
     facts: Mapping[str, Any] | None = None,
+    lesions: Sequence[Mapping[str, Any]] = (),
 ) -> slicer.vtkMRMLSegmentationNode:
     """Bring labels into the scene at once; see `import_steps`."""
     return finish(
-        import_steps(volumeNode, labels, organs, segmentationNode=segmentationNode, facts=facts)
+        import_steps(
+            volumeNode,
+            labels,
+            organs,
+            segmentationNode=segmentationNode,
+            facts=facts,
+            lesions=lesions,
+        )
     )
 
 
@@ -228,7 +242,8 @@ def _commit_steps(
     node: slicer.vtkMRMLSegmentationNode, what: _Import, shape: Index
 ) -> Generator[float, None, None]:
     """Change the segmentation, keep the model's output, write the facts; yield the share done."""
-    changes = segment_changes(node, what.volume, what.organs, what.boxes, what.layer)
+    lesions = Lesions(what.layer, node_geometry(what.volume), what.lesions)
+    changes = segment_changes(node, what.volume, what.organs, what.boxes, lesions)
     for number, change in enumerate(changes, 1):
         change()
         yield 0.6 + 0.3 * number / len(changes)

@@ -35,5 +35,6 @@ def show_steps(run: Run, labels: npt.NDArray[np.uint8]) -> Generator[float, None
             [organ(key) for key in keys],
             segmentationNode=run.segmentationNode,
             facts={**run.result.provenance, "notes": list(run.result.notes)},
+            lesions=run.result.lesions or (),
         )
     )

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 NUMBERS = (
     "volume", "hu_mean", "hu_median", "hu_sd", "hu_p5", "hu_p95", "surface", "components",
+    "volume_without_lesions", "confidence",
 )  # fmt: skip
 """Measures that are columns; the two judgements become the remark."""
 
 FEW = 5
 """How many columns, from the left, fit into a dock; the others are for those who ask."""
 
-DECIMALS = {"volume": 1, "surface": 1, "components": 0}
+DECIMALS = {
+    "volume": 1, "surface": 1, "components": 0, "volume_without_lesions": 1, "confidence": 2,
+}  # fmt: skip
 """Digits behind the point on the screen; HU have none. Files have more."""
 
 
@@ -40,14 +43,15 @@ class Line:
     remark: str
     """What to look at, in words."""
     mark: str
-    """``high``, ``low``, ``cut``, ``absent`` or nothing; decides the colour."""
+    """``wrong``, ``high``, ``low``, ``cut``, ``absent`` or nothing; decides the colour."""
 
 
 def column_titles() -> tuple[str, ...]:
     """Return the titles of the columns, with units; the first `FEW` are short: a dock is narrow."""
     return (
         _("Organ"), _("mL"), _("usual mL"), _("HU"), _("Remark"), _("median HU"), _("SD HU"),
-        _("5 % HU"), _("95 % HU"), _("surface cm2"), _("pieces"),
+        _("5 % HU"), _("95 % HU"), _("surface cm2"), _("pieces"), _("mL without lesions"),
+        _("confidence"),
     )  # fmt: skip
 
 
@@ -58,6 +62,8 @@ def column_tips() -> tuple[str, ...]:
         _("Mean density, HU"), _("What to look at"), _("Median density"), _("Standard deviation"),
         _("5 % of the voxels are less dense"), _("5 % of the voxels are denser"),
         _("Area of the surface"), _("Pieces that do not touch each other"),
+        _("Volume without the lesions that are part of it"),
+        _("Overlap with the truth (DSC) that the model's scores let expect, 0 to 1"),
     )  # fmt: skip
 
 
@@ -120,9 +126,13 @@ def _yes(values: dict[str, float], measure: str) -> bool:
 
 
 def _mark(target: Organ, values: dict[str, float]) -> str:
+    from flare_core.segment.confidence import LOW
+
     volume = values.get("volume", 0.0)
     if volume == 0:
         return "absent"
+    if values.get("confidence", math.nan) < LOW:
+        return "wrong"
     if _yes(values, "outside_range") and target.volume_range_ml:
         return "high" if volume > target.volume_range_ml[1] else "low"
     return "cut" if _yes(values, "touches_border") else ""
@@ -131,12 +141,13 @@ def _mark(target: Organ, values: dict[str, float]) -> str:
 def _remark(mark: str, *, cut: bool) -> str:
     words = {
         "absent": _("not found"),
+        "wrong": _("probably wrong"),
         "high": _("larger than usual"),
         "low": _("smaller than usual"),
         "cut": _("cut by scan edge"),
     }
     said = words.get(mark, "")
-    if cut and mark in ("high", "low"):
+    if cut and mark in ("high", "low", "wrong"):
         return f"{said}, {words['cut']}"
     return said
 

@@ -26,6 +26,7 @@ from FLARESegLib.scene.volumes import copy_steps
 if TYPE_CHECKING:
     from flare_core.anatomy.organs import Organ
     from flare_core.imaging.volume import Volume
+    from flare_core.segment.lesion_list import Lesion
     from flare_core.segment.statistics import StatisticsRow
     from FLARESegLib.correction.corrections import OrganChange
 
@@ -51,6 +52,8 @@ class Measured:
     """What a person changed; None where no model's output was kept."""
     problem: str = ""
     """Why it cannot be measured, in words; empty if it was."""
+    lesions: tuple[Lesion, ...] = ()
+    """The lesions, from head to foot."""
 
 
 class ResultMeasures:
@@ -70,10 +73,15 @@ class ResultMeasures:
         self._edits = 0
         self._telling = False
 
-    def remember(self, segmentation: Any, rows: tuple[StatisticsRow, ...]) -> None:
-        """Take the rows of a run for those of its segmentation, which nobody has changed yet."""
+    def remember(
+        self,
+        segmentation: Any,
+        rows: tuple[StatisticsRow, ...],
+        lesions: tuple[Lesion, ...] = (),
+    ) -> None:
+        """Take the numbers of a run for those of its segmentation, which nobody has changed yet."""
         self._edits += 1  # the edits so far were the run's
-        self._keep(segmentation, Measured(rows, ()))
+        self._keep(segmentation, Measured(rows, (), lesions=lesions))
 
     def forget(self) -> None:
         """Forget all numbers: the scene is closed, and its IDs will be used again."""
@@ -183,12 +191,15 @@ def _read_steps(segmentation: Any, volume: Any) -> Generator[float, None, Callab
 
 def measure(image: Volume, labels: Volume, organs: tuple[Organ, ...], kept: Any) -> Measured:
     """Measure organs, and compare with a kept label map; touches no node."""
+    from flare_core.segment.lesion_list import list_lesions
     from flare_core.segment.statistics import organ_statistics
 
     rows = organ_statistics(image, labels, organs)
+    lesions = list_lesions(image, labels)
     if kept is None:
-        return Measured(rows, None)
-    return Measured(rows, count_changes(kept, labels.array, labels.geometry.voxel_ml))
+        return Measured(rows, None, lesions=lesions)
+    changes = count_changes(kept, labels.array, labels.geometry.voxel_ml)
+    return Measured(rows, changes, lesions=lesions)
 
 
 def state_of(segmentation: Any) -> State:

@@ -13,13 +13,17 @@ from FLARESegLib.qt.translation import _
 from FLARESegLib.run.messages import error_text
 from FLARESegLib.scene import views
 from FLARESegLib.scene.highlight import Highlight
+from FLARESegLib.scene.lesion_segments import made_by_us
 from FLARESegLib.scene.segment_identity import organ_segment_ids
+from FLARESegLib.scene.volumes import to_world
 from FLARESegLib.statistics.chart import chart_steps
 from FLARESegLib.statistics.lines import lines_of, tab_separated
+from FLARESegLib.statistics.lesion_table import LesionTable, ras_of
 from FLARESegLib.statistics.nodes import organ_centre, statistics_table
 from FLARESegLib.statistics.table import StatisticsTable
 
 if TYPE_CHECKING:
+    from flare_core.segment.lesion_list import Lesion
     from flare_core.segment.statistics import StatisticsRow
 
 
@@ -47,22 +51,28 @@ class StatisticsPanel:
         ui.saveCsvButton.connect("clicked(bool)", self.save_csv)
         ui.showAllButton.connect("clicked(bool)", self.show_all)
         ui.allMeasuresButton.connect("toggled(bool)", self._table.show_all_columns)
+        self._lesions = LesionTable(ui.lesionTable)
+        ui.lesionTable.connect("cellClicked(int,int)", self._lesion_clicked)
         self._table.clear()
 
     def show_steps(
-        self, segmentation: Any, rows: Sequence[StatisticsRow]
+        self,
+        segmentation: Any,
+        rows: Sequence[StatisticsRow],
+        lesions: Sequence[Lesion] = (),
     ) -> Generator[float, None, None]:
-        """Show the numbers of a segmentation, in short steps."""
+        """Show the numbers of a segmentation and its lesions, in short steps."""
         if segmentation is not self.segmentation:
             self.show_all()
         self.segmentation, self.rows = segmentation, tuple(rows)
         statistics_table(segmentation, self.rows)
         yield 0.5
         yield from self._table.fill_steps(lines_of(self.rows))
+        self._lesions.show(lesions)
         self.say(
             _(
-                "Orange: outside the usual range of adults. Blue: cut by the edge of the scan, so "
-                "the numbers are of the part inside."
+                "Red: probably wrong, look there first. Orange: outside the usual range of adults. "
+                "Blue: cut by the edge of the scan, so the numbers are of the part inside."
             )
         )
         self._offer(bool(self.rows))
@@ -72,6 +82,7 @@ class StatisticsPanel:
         self.show_all()
         self.segmentation, self.rows = None, ()
         self._table.clear()
+        self._lesions.show(())
         self._ui.statisticsNote.setText(note or _("The table fills after a segmentation."))
         self._offer(False)
 
@@ -92,6 +103,18 @@ class StatisticsPanel:
         self._highlight.show(node, segment_id)
         self._ui.showAllButton.setEnabled(True)
         views.jump_slices(centre)
+
+    def select_lesion(self, lesion: Lesion) -> None:
+        """Jump to the slice in which a lesion is longest, and let its segment stand out."""
+        node = self.segmentation
+        if node is None or node.GetScene() is None:
+            return
+        segment_id = made_by_us(node).get(lesion.number)
+        if segment_id:
+            self._highlight.show(node, segment_id)
+            self._ui.showAllButton.setEnabled(True)
+        x, y, z, _one = (float(v) for v in to_world(node) @ (*ras_of(lesion), 1.0))
+        views.jump_slices((x, y, z))
 
     def show_all(self, checked: bool = False) -> None:
         """End the highlight."""
@@ -136,6 +159,11 @@ class StatisticsPanel:
 
     def _clicked(self, row: int, column: int) -> None:
         self.select(self._table.key_at(row))
+
+    def _lesion_clicked(self, row: int, column: int) -> None:
+        lesion = self._lesions.at(row)
+        if lesion is not None:
+            self.select_lesion(lesion)
 
     def _offer(self, there: bool) -> None:
         for button in (self._ui.chartButton, self._ui.copyButton, self._ui.saveCsvButton):

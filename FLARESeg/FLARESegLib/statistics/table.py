@@ -11,6 +11,7 @@ from FLARESegLib.qt.table_style import fit, set_titles
 from FLARESegLib.statistics.lines import FEW, Line, cells_of, column_tips, column_titles
 
 COLOURS = {
+    "wrong": (255, 180, 170),
     "high": (255, 214, 153),
     "low": (255, 214, 153),
     "cut": (204, 224, 255),
