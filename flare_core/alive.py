@@ -274,6 +274,17 @@ def sweep_folders(target: Path) -> None:
     sweep(target.parent, f".????????.part.{glob.escape(target.name)}")
 
 
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Own a folder while its files are written: what killed owners left half-written goes at once.
+
+    Several may write there at the same time; whoever comes second sweeps by age alone.
+    """
+    with locked(folder) as alone:
+        sweep(folder, ".????????.part.*", files_s=0.0 if alone else STALE_S)
+        yield
+
+
 def remove_abandoned(path: Path, *, files_s: float | None = STALE_S) -> bool:
     """Remove a folder, or a file, that no living process holds; return whether it went.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -108,10 +109,32 @@ def python_words(code: str, *words: str, python: str = "") -> list[str]:
         Python statements; ``sys.argv[1:]`` are the `words`.
     python : str
         Which Python; by default this one.
+
+    Raises
+    ------
+    OSError
+        If this process is another program, and no Python of its own is found.
     """
     utf8 = ["-X", "utf8"] if sys.flags.utf8_mode else []
     path = "\n".join(safe_path())
-    return [python or sys.executable, *utf8, "-c", START + code, *words, path]
+    return [python or own_python(), *utf8, "-c", START + code, *words, path]
+
+
+def own_python() -> str:
+    """Return the Python that we are in; in the program Slicer, the one that comes with it.
+
+    Raises
+    ------
+    OSError
+        If there is none: another program, started with our words, would do something else.
+    """
+    program = sys.executable or ""
+    if "python" in os.path.basename(program).lower():
+        return program
+    found = shutil.which("PythonSlicer")
+    if found is None:
+        raise OSError(f"no Python beside {program or 'this program'}")
+    return found
 
 
 class Sidecar:

@@ -16,6 +16,7 @@ from flare_core.alive import (
     held_folder,
     locked,
     new_folder,
+    owned,
     remove_abandoned,
     scratch,
     sweep,
@@ -139,3 +140,15 @@ def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
             pytest.fail("must not get here")
         assert ".part." not in str(caught.value)
     assert os.listdir(target) == ["whole"]
+
+
+def test_whoever_owns_a_folder_sweeps_it_and_the_second_leaves_the_firsts_alone(
+    tmp_path: Path,
+) -> None:
+    left = tmp_path / ".0123abcd.part.a"
+    left.write_text("half")
+    with owned(tmp_path):
+        assert not left.exists()
+        left.write_text("half")  # the first one's
+        with owned(tmp_path):
+            assert left.exists()

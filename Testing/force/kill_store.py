@@ -33,7 +33,7 @@ from flare_core.imaging import label_map  # noqa: F401 - loaded before anything 
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.volume import Volume
 from force.counts import Counts, one
-from force.killing import apart, temporary
+from force.killing import apart, read_here, temporary
 
 WRITERS = 8
 LONGEST_S = 2.0
@@ -100,6 +100,7 @@ def _prepare(world: World) -> None:
     """Make an empty store, and a data set to import."""
     world.folder.mkdir(parents=True)
     temporary(world.folder)
+    read_here()
     open_store(world.store, create=True).close()
     labels(world.folder / "truth.nii.gz", {LIVER: 20, SPLEEN: 5})
     (world.folder / "out").mkdir()
@@ -194,6 +195,7 @@ def _child(work: Work, world: World, name: str, pipe: Connection) -> None:
     for descriptor in (0, 1, 2):
         os.dup2(quiet, descriptor)
     temporary(world.folder)
+    read_here()
     try:
         work(world, name, pipe.send)
     except Exception as error:  # noqa: BLE001 - told to the parent
@@ -259,6 +261,7 @@ def _judged(world: World) -> tuple[str, str]:
 def _lost(world: World) -> str:
     """Open the store, which settles it; compare it with what was promised, and with its files."""
     temporary(world.folder)
+    read_here()
     with open_store(world.store) as store:
         if wrong := [problem for problem in store.verify() if problem.wrong]:
             return f"{len(wrong)} problems: {wrong[0]}"
@@ -303,6 +306,7 @@ def _missing(store: CaseStore, promised: list[Promise]) -> list[Promise]:
 def _left(world: World) -> str:
     """Import and export once more; then nothing unfinished may lie about."""
     temporary(world.folder)
+    read_here()
     with open_store(world.store) as store:
         import_dataset(store, world.folder / "Dataset005_X", ImportSettings())
         versions = [len(store.versions(f"nn{number}")) for number in range(IMPORTED)]

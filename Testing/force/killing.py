@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flare_core.processes import Sidecar
 from force.budget import Budget
 from force.counts import Counts, one
 
@@ -140,6 +141,15 @@ def temporary(folder: Path) -> None:
     place.mkdir(exist_ok=True)
     os.environ["TMPDIR"] = tempfile.tempdir = str(place)
     os.environ["HOME"] = str(folder / "person")
+
+
+def read_here() -> None:
+    """Read scans in this process: to start a second one would be most of a writer's short life."""
+
+    def none(self: Sidecar) -> None:
+        raise OSError("no second process")
+
+    Sidecar.warm = none  # type: ignore[method-assign]
 
 
 def kill(name: str, scene: Scene, budget: Budget, folder: Path) -> Counts:

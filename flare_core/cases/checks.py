@@ -31,7 +31,8 @@ def scan_file(image: Path, scratch: Path) -> Iterator[tuple[Path, str, str]]:
     InputError
         If it is no scan that can be read.
     """
-    from flare_core.imaging.files import read_volume, write_volume
+    from flare_core.imaging.apart import read_volume
+    from flare_core.imaging.files import write_volume
     from flare_core.imaging.inputs import suffix_of
 
     if not os.path.isdir(image):  # False for a name that is too long
@@ -44,7 +45,7 @@ def scan_file(image: Path, scratch: Path) -> Iterator[tuple[Path, str, str]]:
 
 def grid_of(image: Path) -> str:
     """Return shape and spacing (z, y, x; mm) of a scan, from its header, as six numbers."""
-    from flare_core.imaging.files import read_geometry
+    from flare_core.imaging.apart import read_geometry
 
     grid = read_geometry(image)
     return " ".join(f"{n:g}" for n in (*grid.shape, *grid.spacing_mm))
@@ -64,7 +65,8 @@ def label_file(labels: Path, image: Path, scratch: Path) -> Iterator[Path]:
     InputError
         If it cannot be read.
     """
-    from flare_core.imaging.files import read_geometry, read_labels, write_labels
+    from flare_core.imaging.apart import read_geometry, read_labels
+    from flare_core.imaging.files import write_labels
     from flare_core.imaging.volume import Volume
 
     if labels.name.endswith(COMPRESSED):

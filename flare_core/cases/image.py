@@ -44,6 +44,14 @@ def voxels_of(image: Path) -> str:
     InputError
         If it cannot be read whole.
     """
+    from flare_core.imaging.apart import call
+
+    digest: str = call("flare_core.cases.image:_hash_of", image)
+    return digest
+
+
+def _hash_of(image: Path) -> str:
+    """Do so in this process."""
     from flare_core.imaging.files import read_volume
     from flare_core.imaging.itk import compact
 

@@ -1,4 +1,7 @@
-"""Label maps: how many voxels each value has, whether they lie on the scan, what two differ in."""
+"""Label maps: how many voxels each value has, whether they lie on the scan, what two differ in.
+
+Files are read in a second process, as they may be anybody's (`apart`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.errors import InputError
-from flare_core.imaging.files import read_geometry, read_labels
+from flare_core.imaging.apart import read_geometry, read_labels
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
 

@@ -27,6 +27,7 @@ from flare_core.cases.rebuild import rebuild
 from flare_core.cases.store import CaseStore, LabelFacts, open_store
 from flare_core.errors import InputError
 from flare_core.imaging import label_map  # noqa: F401 - loaded before the writers are forked
+from force.killing import read_here
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="os.fork")
 
@@ -41,9 +42,15 @@ DEADLY = {
 
 
 def _forked(work: Callable[..., Any], *arguments: object) -> multiprocessing.Process:
-    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_reading_here, args=(work, *arguments))
     process.start()
     return process  # type: ignore[return-value]
+
+
+def _reading_here(work: Callable[..., Any], *arguments: object) -> None:
+    read_here()
+    work(*arguments)
 
 
 def _write_until_killed(folder: Path, images: list[Path], truth: Path, pipe: Connection) -> None:

@@ -21,7 +21,8 @@ from flare_core.anatomy.organs import ORGANS, organ
 from flare_core.datasets.case import Case
 from flare_core.datasets.flare.folders import Finding
 from flare_core.errors import InputError
-from flare_core.imaging.files import read_labels, read_volume, write_labels, write_volume
+from flare_core.imaging.apart import read_labels, read_volume
+from flare_core.imaging.files import write_labels, write_volume
 
 OnDone = Callable[[], None]
 

@@ -28,7 +28,8 @@ from flare_core.datasets.flare.dataset import find_dataset, look_into_labels
 from flare_core.datasets.flare.folders import Finding
 from flare_core.datasets.flare.labels import check_same_grid, convert
 from flare_core.errors import InputError
-from flare_core.imaging.files import read_geometry, read_labels, write_labels
+from flare_core.imaging.apart import read_geometry, read_labels
+from flare_core.imaging.files import write_labels
 from flare_core.imaging.volume import Volume
 
 PSEUDO = "pseudo: "

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from flare_core.alive import owned
 from flare_core.errors import InputError
-from flare_core.imaging.files import read_labels, write_labels
+from flare_core.imaging.apart import read_labels
+from flare_core.imaging.files import write_labels
 from flare_core.imaging.geometry import Box
 from flare_core.imaging.inputs import case_name, suffix_of
 
@@ -69,14 +71,16 @@ def ensemble_folders(
     target = Path(output)
     target.mkdir(parents=True, exist_ok=True)
     done = []
-    for number, case in enumerate(cases, 1):
-        voters = [each[case] for each in found if case in each]
-        absent = [Path(f).name for f, each in zip(folders, found, strict=True) if case not in each]
-        path = target / f"{case}.nii.gz"
-        _write_vote(voters, path)
-        done.append(EnsembleCase(case, path, tuple(absent)))
-        if on_case is not None:
-            on_case(number, len(cases), case)
+    with owned(target):
+        for number, case in enumerate(cases, 1):
+            voters = [each[case] for each in found if case in each]
+            teams = zip(folders, found, strict=True)
+            absent = [Path(folder).name for folder, each in teams if case not in each]
+            path = target / f"{case}.nii.gz"
+            _write_vote(voters, path)
+            done.append(EnsembleCase(case, path, tuple(absent)))
+            if on_case is not None:
+                on_case(number, len(cases), case)
     return tuple(done)
 
 

@@ -14,7 +14,7 @@ from flare_core.evaluate.metrics.dsc import overlap
 from flare_core.evaluate.metrics.nsd import nsd
 from flare_core.evaluate.metrics.pair import OrganPair
 from flare_core.home import ensure_folder
-from flare_core.imaging.files import read_labels
+from flare_core.imaging.apart import read_labels
 from flare_core.imaging.volume import Volume
 from flare_core.json_fields import decode
 from flare_core.models.package import Package

@@ -160,7 +160,8 @@ def predict_one(
     labels = found.labels
     if soft and found.folds:
         labels, doubt = soft_maps(found)
-        ensure_folder(folder.cleaned_of(job.case).parent)
+        for path in (folder.cleaned_of(job.case), folder.soft_of(job.case)):
+            ensure_folder(path.parent)
         write_labels(folder.cleaned_of(job.case), found.labels, like=job.image)
         write_volume(folder.soft_of(job.case), doubt)
     write_labels(folder.labels_of(job.case), labels, like=job.image)

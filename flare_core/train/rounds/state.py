@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import atomic
+from flare_core.alive import remove_abandoned
 from flare_core.errors import Cancelled, InputError
 from flare_core.home import ensure_folder
 from flare_core.json_fields import decode, encode, read_json_file
@@ -97,7 +98,7 @@ class RoundFolder:
 
     def soft_of(self, case: str) -> Path:
         """Return the soft map of a case, where the strategy learns from soft labels."""
-        return self.predictions / f"{case}-soft.nii.gz"
+        return self.predictions / "soft" / f"{case}.nii.gz"
 
     def cleaned_of(self, case: str) -> Path:
         """Return the cleaned label map of a case that has a soft map, to compare rounds by."""
@@ -272,10 +273,10 @@ class RunFolder:
             yield
 
     def _sweep(self) -> None:
-        """Remove the half-written files that a killed owner left; `stop` may be another's."""
+        """Remove what a killed owner left half-written; `stop` and the page may be another's."""
         for left in self.path.rglob(".????????.part.*"):
-            if left.is_file() and not left.name.endswith((".part.stop", ".part.report.html")):
-                left.unlink(missing_ok=True)
+            if not left.name.endswith((".part.stop", ".part.report.html")):
+                remove_abandoned(left, files_s=0.0)
 
     def is_running(self) -> bool:
         """Whether a process owns the run; looking takes nothing from one that is just starting."""

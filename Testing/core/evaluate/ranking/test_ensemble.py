@@ -99,3 +99,12 @@ def test_other_grids_and_bad_folders_are_refused(tmp_path):
     (tmp_path / "y" / "a_0000.nii").write_text("")
     with pytest.raises(InputError, match="both of case a"):
         ensemble_folders([tmp_path / "x", tmp_path / "y"], out)
+
+
+def test_what_a_killed_vote_left_goes(tmp_path):
+    for team in "ab":
+        save(tmp_path / team, "x", np.ones(GRID.shape, np.uint8))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".0123abcd.part.y.nii.gz").write_bytes(b"half")
+    ensemble_folders([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x.nii.gz"]

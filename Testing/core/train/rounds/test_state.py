@@ -37,8 +37,11 @@ def test_a_state_that_cannot_be_is_refused(run: RunFolder, field: str, value: ob
 def test_whoever_owns_a_run_sweeps_what_a_kill_left(run: RunFolder) -> None:
     left = run.round(1).predictions / ".0123abcd.part.una.nii.gz"
     left.write_bytes(b"half")
+    package = run.round(1).path / ".0123abcd.part.package"
+    package.mkdir()
+    (package / "organs.safetensors").write_bytes(b"half")
     with run.owned():
-        assert not left.exists()
+        assert not left.exists() and not package.exists()
 
 
 @pytest.mark.parametrize(
@@ -55,6 +58,14 @@ def test_lists_of_a_round_are_checked(run: RunFolder, name: str, text: str) -> N
 def test_what_an_earlier_step_wrote_must_be_there(run: RunFolder) -> None:
     with pytest.raises(InputError, match="no such file"):
         run.round(1).need("candidates")
+
+
+def test_no_file_of_a_case_is_another_cases(run: RunFolder) -> None:
+    """Not even of cases whose names are made to meet."""
+    folder, names = run.round(1), ("x", "x-soft", "soft", "cleaned", "x.json", "soft-x")
+    kinds = (folder.labels_of, folder.soft_of, folder.cleaned_of, folder.evidence_of)
+    paths = [kind(name) for kind in kinds for name in names]
+    assert len(set(paths)) == len(paths)
 
 
 @pytest.mark.parametrize("done", [{"1": {"sleep": "x"}}, {"1": {"predict": 5}}, {"1": []}])
