@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -157,15 +158,26 @@ def bootstrap_interval(
         return math.nan, math.nan
     known = np.isfinite(table)
     filled = np.where(known, table, 0.0)
-    draws = np.random.default_rng(seed).multinomial(
-        len(table), np.full(len(table), 1 / len(table)), size=resamples
-    )
+    draws = _draws(len(table), resamples, seed)
     counts = draws @ known  # (resamples, K)
     with np.errstate(invalid="ignore"):
         means = (draws @ filled) / np.where(counts == 0, np.nan, counts)
-    centres = np.array([_mean(row) for row in means])
+        there = ~np.isnan(means)
+        centres = np.where(there, means, 0.0).sum(axis=1) / there.sum(axis=1)  # 0 / 0 is NaN
     low, high = np.nanpercentile(centres, LEVEL)
     return float(low), float(high)
+
+
+@lru_cache(maxsize=2)
+def _draws(cases: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return how often each sample draws each case (resamples, cases).
+
+    One evaluation asks for hundreds of intervals over the same number of cases.
+    """
+    share = np.full(cases, 1 / cases)
+    draws = np.random.default_rng(seed).multinomial(cases, share, size=resamples)
+    draws.flags.writeable = False
+    return draws
 
 
 def _statistic(organ: str, metric: str, values: Numbers, *, spreads: bool) -> Statistic:

@@ -10,6 +10,7 @@ from core.evaluate.label_folders import GRID, labels, scored, value, write_case
 from flare_core.anatomy.label_schemes import FLARE22
 from flare_core.errors import Cancelled, InputError
 from flare_core.evaluate.evaluate import Evaluation, Files, evaluate_folders, helpful_workers
+from flare_core.evaluate.pairing import CasePair
 from flare_core.evaluate.protocols import edition
 from flare_core.evaluate.scoring import ScoringRules
 from flare_core.imaging.files import read_labels, write_labels, write_volume
@@ -165,8 +166,19 @@ def test_it_can_be_stopped(tmp_path: Path) -> None:
     assert done == ["a", "b"]
 
 
-def test_workers() -> None:
-    assert helpful_workers(1, 8) == 1 and helpful_workers(1000, 2) == 2
+def test_processes_are_started_for_much_work_alone(tmp_path: Path) -> None:
+    def cases(count: int, size: int) -> list[CasePair]:
+        path = tmp_path / f"{size}.nii.gz"
+        path.write_bytes(bytes(size))
+        return [CasePair(str(i), path) for i in range(count)]
+
+    assert helpful_workers(cases(6, 20_000), 8) == 1  # half a second of work
+    assert helpful_workers(cases(50, 20_000), 8) == 2
+    assert (
+        helpful_workers(cases(400, 70_000), 64) == 8 and helpful_workers(cases(400, 70_000), 2) == 2
+    )
+    assert helpful_workers(cases(1, 50_000_000), 8) == 1
+    assert helpful_workers([CasePair("gone", tmp_path / "gone.nii.gz")] * 9, 8) == 1
 
 
 def test_real_labels_against_themselves_and_a_shifted_copy(tmp_path: Path, real_data: Path) -> None:

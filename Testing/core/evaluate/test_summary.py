@@ -130,6 +130,18 @@ def test_bootstrap_of_known_spread() -> None:
     assert bootstrap_interval(values) == (low, high) != bootstrap_interval(values, seed=1)
 
 
+def test_bootstrap_leaves_out_what_a_sample_lacks() -> None:
+    """By hand: each sample's mean over the structures that one of its cases has."""
+    table = np.array([[0.1, np.nan, np.nan], [0.4, 0.9, np.nan], [0.3, np.nan, np.nan]])
+    draws = np.random.default_rng(7).multinomial(3, [1 / 3] * 3, size=50)
+    centres = []
+    for a, b, c in draws:
+        means = [(0.1 * a + 0.4 * b + 0.3 * c) / 3] + ([0.9] if b else [])
+        centres.append(sum(means) / len(means))
+    expected = tuple(np.percentile(centres, (2.5, 97.5)))
+    assert bootstrap_interval(table, 50, 7) == pytest.approx(expected, rel=1e-12)
+
+
 def test_bootstrap_keeps_a_case_together() -> None:
     """Two organs that fail in the same cases: the mean spreads as one of them does."""
     column = np.repeat([0.0, 1.0], 50)
