@@ -63,6 +63,10 @@ class SeriesInfo:
     """Why it cannot be segmented as a CT volume; empty if it may be one."""
 
 
+MULTI_FRAME = "multi-frame (enhanced) DICOM: all slices in one file"
+"""Their values and places lie in sequences for each frame, which this reader does not follow."""
+
+
 def list_series(folder: str | Path) -> tuple[SeriesInfo, ...]:
     """Return the series in a folder and its sub-folders, in the order of their series number.
 
@@ -136,7 +140,7 @@ def _problem(images: Sequence[SliceHeader], first: SliceHeader, positions: int) 
     if any(
         s.sop_class in ENHANCED_CLASSES or first_number(s.tags["frames"], 1.0) > 1 for s in images
     ):
-        return "multi-frame (enhanced) DICOM; convert it with dcm2niix"
+        return MULTI_FRAME
     if positions == 0:
         return "images without a place in space (screenshots, dose report)"
     if positions == 1:
@@ -182,14 +186,16 @@ def _choice_error(argument: str, came: str, infos: Sequence[SeriesInfo]) -> Inpu
             f"    {number}  {info.modality or '??'}  {info.count} images{spacing}  "
             f"{info.description or '(no description)'}  {info.uid}{problem}"
         )
-    return InputError(
-        argument,
-        "\n".join(rows),
-        "one CT series of at least two slices",
-        "Choose with --series: its number, its UID or the start of its UID."
-        if any(not info.problem for info in infos)
-        else "Give the folder of the CT series.",
-    )
+    legal = "one CT series of at least two slices, each slice a file of its own"
+    action = "Give the folder of the CT series."
+    if any(not info.problem for info in infos):
+        action = "Choose with --series: its number, its UID or the start of its UID."
+    elif any(info.problem == MULTI_FRAME for info in infos):
+        action = (
+            "Multi-frame files are not read: make a NIfTI of them (dcm2niix -z y -o OUT FOLDER) and"
+            " give that, or export the scan as ordinary CT slices."
+        )
+    return InputError(argument, "\n".join(rows), legal, action)
 
 
 def _ordered(folder: Path, slices: Sequence[SliceHeader]) -> tuple[list[SliceHeader], Geometry]:

@@ -184,7 +184,8 @@ def test_asking_for_what_is_no_volume(tmp_path: Path, number: str, words: str) -
 
 def test_enhanced_dicom_is_named(tmp_path: Path) -> None:
     write_slice(tmp_path / "enhanced", STACK[0], place(0), Series(frames=4))
-    assert "multi-frame" in refused(tmp_path).parts[1]
+    error = refused(tmp_path)
+    assert "multi-frame" in error.parts[1] and "dcm2niix -z y" in error.parts[3]
 
 
 def test_no_ct_at_all(tmp_path: Path) -> None:
