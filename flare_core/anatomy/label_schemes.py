@@ -143,11 +143,43 @@ def scheme(key: str) -> LabelScheme:
     >>> scheme("flare23").highest
     14
     """
-    if key not in SCHEMES:
+    found = as_listed(key, SCHEMES)
+    if found not in SCHEMES:
         raise InputError(
             "label scheme", repr(key), f"one of {', '.join(SCHEMES)}", "Choose one of these."
         )
-    return SCHEMES[key]
+    return SCHEMES[found]
+
+
+def as_listed(text: str, keys: Iterable[str]) -> str:
+    """Return the key that a person means, who writes it with capitals or other dashes.
+
+    Label schemes, editions and layouts name the same competitions, but not in the same letters.
+
+    Parameters
+    ----------
+    text : str
+        What was typed.
+    keys : iterable of str
+        What there is.
+
+    Returns
+    -------
+    str
+        One of the keys, or `text` if none is meant.
+
+    Examples
+    --------
+    >>> as_listed("FLARE24-Task1", SCHEMES), as_listed("flare24_task1", ["flare24-task1"])
+    ('flare24_task1', 'flare24-task1')
+    >>> as_listed("flare20", SCHEMES)
+    'flare20'
+    """
+    return next((key for key in keys if _plain(key) == _plain(text)), text)
+
+
+def _plain(text: str) -> str:
+    return text.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def _single(numbers: dict[int, str]) -> tuple[tuple[int, tuple[str, ...]], ...]:

@@ -20,10 +20,11 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flare_core.anatomy.label_schemes import SCHEMES
+from flare_core.anatomy.label_schemes import SCHEMES, as_listed
 from flare_core.errors import InputError
 from flare_core.jobs.outputs import make_folder, written_together
 from flare_core.jobs.progress import PROGRESS, Reporter, Step, reporting
@@ -40,14 +41,17 @@ MODES = ("official", "fixed")
 """As in `flare_core.evaluate.protocols`, which is not imported for every `flare --help`."""
 
 OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("--edition", {"choices": EDITIONS, "default": "flare22", "help": "whose rules"}),
+    ("--edition", {"type": partial(as_listed, keys=EDITIONS), "choices": EDITIONS,
+                   "default": "flare22", "help": "whose rules"}),
     ("--mode", {"choices": MODES, "default": "official",
                 "help": "the organisers' numbers, or without their two slips"}),
     ("-o,--output", {"type": Path, "metavar": "OUT", "help": "folder for tables and the page"}),
     ("--images", {"type": Path, "metavar": "DIR", "help": "scans, for the page's pictures"}),
     ("--scheme", {"type": Path, "metavar": "FILE.json", "help": "own label values and names"}),
-    ("--prediction-scheme", {"choices": tuple(SCHEMES), "help": "PRED's values, if not EDITION's"}),
-    ("--reference-scheme", {"choices": tuple(SCHEMES), "help": "REF's values, if not EDITION's"}),
+    ("--prediction-scheme", {"type": partial(as_listed, keys=SCHEMES), "choices": tuple(SCHEMES),
+                             "help": "PRED's values, if not EDITION's"}),
+    ("--reference-scheme", {"type": partial(as_listed, keys=SCHEMES), "choices": tuple(SCHEMES),
+                            "help": "REF's values, if not EDITION's"}),
     ("--metrics", {"metavar": "A,B", "help": "only these, as in dsc,nsd (default: all)"}),
     ("--lesion-iou", {"type": float, "default": 0.5, "metavar": "SHARE",
                       "help": "overlap above which a lesion is found (default: 0.5)"}),

@@ -8,10 +8,11 @@ standard error; with ``--progress json`` everything is JSON lines on standard ou
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flare_core.anatomy.label_schemes import SCHEMES
+from flare_core.anatomy.label_schemes import SCHEMES, as_listed
 from flare_core.errors import InputError
 from flare_core.jobs import batch, worker
 from flare_core.jobs.engine import REAL, Engine
@@ -54,6 +55,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     (
         "--scheme",
         {
+            "type": partial(as_listed, keys=SCHEMES),
             "choices": tuple(SCHEMES),
             "default": OUR_SCHEME,
             "metavar": "EDITION",

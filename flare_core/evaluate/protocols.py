@@ -26,6 +26,7 @@ from flare_core.anatomy.label_schemes import (
     FLARE23,
     FLARE24_TASK1,
     LabelScheme,
+    as_listed,
 )
 from flare_core.anatomy.organs import LESION, organ
 from flare_core.errors import InputError
@@ -143,9 +144,10 @@ def edition(key: str) -> Edition:
     >>> edition("flare23").targets[11].tolerance_mm
     7.0
     """
-    if key not in EDITIONS:
+    found = as_listed(key, EDITIONS)
+    if found not in EDITIONS:
         raise InputError("--edition", repr(key), f"one of {', '.join(EDITIONS)}", "Choose one.")
-    return EDITIONS[key]
+    return EDITIONS[found]
 
 
 def target_of(

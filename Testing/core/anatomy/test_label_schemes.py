@@ -97,6 +97,13 @@ def test_unknown_values_are_refused(name, value):
     assert str(value) in caught.value.parts[1]
 
 
+@pytest.mark.parametrize(
+    "text", ["flare24_task1", "flare24-task1", "FLARE24-Task1", " flare24 task1"]
+)
+def test_a_scheme_is_known_however_its_name_is_written(text):
+    assert scheme(text) is scheme("flare24_task1")
+
+
 def test_unknown_scheme():
     with pytest.raises(InputError, match="flare22"):
         scheme("flare99")

@@ -73,7 +73,7 @@ def test_scans_are_drawn_where_they_fit(folders: Path) -> None:
 
 
 def test_json_lines(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(folders, "--edition", "flare23", "--progress", "json") == 0
+    assert call(folders, "--edition", "FLARE23", "--progress", "json") == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["event"] for event in events].count("result") == 1
     assert events[-2]["fraction"] == 1.0 and events[-1]["files"] == []

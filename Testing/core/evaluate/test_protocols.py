@@ -56,6 +56,11 @@ def test_gate_and_limits() -> None:
     assert not edition("flare24-task2").limits.gpu
 
 
+@pytest.mark.parametrize("key", ["FLARE24-task1", "flare24_task1"])
+def test_an_edition_is_known_however_its_name_is_written(key: str) -> None:
+    assert edition(key) is EDITIONS["flare24-task1"]
+
+
 def test_unknown_edition() -> None:
     with pytest.raises(InputError, match="flare24-task2"):
         edition("flare20")

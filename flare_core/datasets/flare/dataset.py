@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flare_core.anatomy.label_schemes import LabelScheme
+from flare_core.anatomy.label_schemes import LabelScheme, as_listed
 from flare_core.anatomy.label_schemes import scheme as scheme_of
 from flare_core.datasets.case import table_of_cases
 from flare_core.datasets.flare.cases import FlareCase as FlareCase
@@ -143,6 +143,7 @@ def _annotated(case: FlareCase) -> tuple[str, ...]:
 
 def _layout_of(folder: Path, edition: str | None) -> tuple[Layout, Path]:
     """Return the layout that fits best and the folder it starts from, the shallowest one."""
+    edition = edition and as_listed(edition, LAYOUTS)
     if edition is not None and edition not in LAYOUTS:
         raise InputError(
             "edition", repr(edition), f"one of {', '.join(LAYOUTS)}", "Leave it out to find out."

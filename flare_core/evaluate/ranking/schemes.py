@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from flare_core.anatomy.label_schemes import as_listed
 from flare_core.errors import InputError
 from flare_core.evaluate.protocols import edition
 from flare_core.json_fields import read_json_file
@@ -124,8 +125,8 @@ def find_scheme(name: str) -> Scheme:
     >>> [rule.key for rule in find_scheme("flare22").metrics]
     ['organ_dsc', 'organ_nsd', 'runtime', 'auc_gpu', 'auc_cpu']
     """
-    if name in SCHEMES:
-        return SCHEMES[name]
+    if (known := as_listed(name, SCHEMES)) in SCHEMES:
+        return SCHEMES[known]
     path = Path(name)
     if not path.is_file():
         legal = f"{', '.join(SCHEMES)}, or a JSON file"

@@ -40,6 +40,10 @@ def test_resource_columns_are_those_that_measure_writes():
                 assert rule.tolerance_column in ("", *CASE_COLUMNS)
 
 
+def test_capitals_do_not_matter():
+    assert find_scheme("FLARE23") is SCHEMES["flare23"]
+
+
 def test_a_scheme_survives_json(tmp_path):
     for scheme in SCHEMES.values():
         path = tmp_path / f"{scheme.key}.json"
