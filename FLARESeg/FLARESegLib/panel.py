@@ -69,6 +69,7 @@ class Panel:
         self.models.installer.removed.connect(self.choices.forget_model)
         self.choices.changed.connect(self._choices_changed)
         self.run.finished.connect(self._run_finished)
+        self.run.all_times_finished.connect(self.statistics.show_over_time)
         self.measures.measured.connect(self._measured)
         self.measures.edited.connect(self.correction.refresh)
         ui.messageLabel.connect("linkActivated(QString)", self._follow_link)

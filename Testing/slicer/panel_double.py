@@ -125,7 +125,7 @@ class RunDouble:
         self.result: RunResult | None = None
         self.too_late = False
 
-    def cancel(self) -> bool:
+    def cancel(self, reason: str = "cancelled") -> bool:
         if self.too_late:
             return False
         self.fail(SimpleNamespace())

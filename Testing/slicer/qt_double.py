@@ -406,7 +406,7 @@ class Ui:
     """The widgets of a .ui file by name; made as its classes say when they are first asked for."""
 
     KINDS = {
-        "QPushButton": Button, "QTableWidget": Table, "QComboBox": Combo,
+        "QPushButton": Button, "QCheckBox": Widget, "QTableWidget": Table, "QComboBox": Combo,
         "ctkCheckableComboBox": Combo, "qMRMLNodeComboBox": NodeBox, "QPlainTextEdit": TextView,
     }  # fmt: skip
 

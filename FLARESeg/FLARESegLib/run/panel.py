@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from FLARESegLib.qt import dialogs
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.qt.translation import _
+from FLARESegLib.run.all_times import AllTimes, Listeners
 from FLARESegLib.run.messages import error_text
 from FLARESegLib.run.view import RunView
+from FLARESegLib.scene.time_points import time_points_of
 
 if TYPE_CHECKING:
     from FLARESegLib.run.run import Run, RunProgress, RunResult
@@ -32,11 +34,13 @@ class RunPanel:
     def __init__(self, ui: Any, logic: Any, chosen: SettingsBox) -> None:
         self.finished = Signal()
         """Called with volume node, segmentation node and `RunResult`."""
+        self.all_times_finished = Signal()
+        """Called after it with segmentation node, `TimePoints` and the rows of each time point."""
         self.view = RunView(ui)
         self._ui = ui
         self._logic = logic
         self._chosen = chosen
-        self._run: Run | None = None
+        self._run: Run | AllTimes | None = None
         self._began = 0.0
         self._closed = False
         ui.applyButton.connect("clicked(bool)", self.apply_or_cancel)
@@ -59,6 +63,12 @@ class RunPanel:
 
     def update(self) -> None:
         """Offer what can be done now."""
+        parameters = self._chosen.parameters
+        times = time_points_of(parameters.inputVolume) if parameters is not None else None
+        self._ui.allTimesBox.setVisible(times is not None)
+        if times is not None:
+            text = _("all {count} time points, not the shown one alone")
+            self._ui.allTimesBox.setText(text.format(count=len(times.values)))
         if not self.busy:
             self.view.show_ready(self.why_not)
 
@@ -78,17 +88,22 @@ class RunPanel:
             self.view.say(self.why_not, "bad")
             return
         volume = parameters.inputVolume
+        times = time_points_of(volume) if self._ui.allTimesBox.checked else None
+        told = Listeners(self._progress, lambda node: self._end(volume, node), self._fail)
         self.view.show_started()
         self._began = time.monotonic()
         try:
             self._logic.installDependencies(dialogs.agree)
+            if times is not None:
+                self._run = AllTimes(self._logic, volume, times, self._chosen.settings, told)
+                return
             self._run = self._logic.segmentAsync(
                 volume,
                 parameters.outputSegmentation,
                 self._chosen.settings,
-                onProgress=self._progress,
-                onFinished=lambda node: self._end(volume, node),
-                onFailed=self._fail,
+                onProgress=told.onProgress,
+                onFinished=told.onFinished,
+                onFailed=told.onFailed,
             )
         except Exception as error:  # noqa: BLE001 - the panel's edge: a person must get words
             self._fail(error)
@@ -114,12 +129,15 @@ class RunPanel:
         for note in run.result.notes:
             self.view.log(note)
         # Later, as Qt's thread has just been busy with the last step of the run
-        result = run.result
-        self._logic.workplace.loop.call_later(0, lambda: self._tell(volume, segmentation, result))
+        self._logic.workplace.loop.call_later(0, lambda: self._tell(volume, segmentation, run))
 
-    def _tell(self, volume: Any, segmentation: Any, result: RunResult) -> None:
-        if not self._closed and segmentation.GetScene() is not None:
-            self.finished.emit(volume, segmentation, result)
+    def _tell(self, volume: Any, segmentation: Any, run: Run | AllTimes) -> None:
+        if self._closed or segmentation.GetScene() is None:
+            return
+        self.finished.emit(volume, segmentation, run.result)
+        if isinstance(run, AllTimes):
+            rows = [each.rows for each in run.results]
+            self.all_times_finished.emit(segmentation, run.times, rows)
 
     def _fail(self, error: BaseException) -> None:
         self._run = None

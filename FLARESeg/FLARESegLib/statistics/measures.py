@@ -68,8 +68,7 @@ class ResultMeasures:
         self._known: dict[str, tuple[State, Measured]] = {}
         self._segmentation: Any = None
         self._volume: Any = None
-        self._observed: Any = None
-        self._tags: list[int] = []
+        self._observed: list[tuple[Any, int]] = []
         self._edits = 0
         self._telling = False
 
@@ -95,7 +94,7 @@ class ResultMeasures:
         self._segmentation, self._volume = segmentation, volume
         if segmentation is None:
             return
-        self._observe(segmentation.GetSegmentation())
+        self._observe(segmentation)
         known = self._known_of(segmentation)
         if known is not None:
             self.measured.emit(segmentation, known)
@@ -117,20 +116,28 @@ class ResultMeasures:
         return known if state == state_of(segmentation) else None
 
     def _observe(self, segmentation: Any) -> None:
-        kind = slicer.vtkSegmentation
+        kind, source = slicer.vtkSegmentation, segmentation.GetSegmentation()
         events = (
             kind.SourceRepresentationModified,
             kind.SegmentAdded,
             kind.SegmentRemoved,
             kind.SegmentModified,  # a new name or code
         )
-        self._observed = segmentation
-        self._tags = [segmentation.AddObserver(event, self._edited) for event in events]
+        changed = segmentation.SegmentationChangedEvent  # another time point is on display
+        self._observed = [(source, source.AddObserver(event, self._edited)) for event in events]
+        self._observed.append((segmentation, segmentation.AddObserver(changed, self._replaced)))
 
     def _unobserve(self) -> None:
-        for tag in self._tags:
-            self._observed.RemoveObserver(tag)
-        self._tags, self._observed = [], None
+        for observed, tag in self._observed:
+            observed.RemoveObserver(tag)
+        self._observed = []
+
+    def _replaced(self, *_: Any) -> None:
+        """Watch the segments that a node has got instead of others."""
+        if self._segmentation is not None:
+            self._unobserve()
+            self._observe(self._segmentation)
+            self._edited()
 
     def _edited(self, *_: Any) -> None:
         self._edits += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,16 @@ from FLARESegLib.scene.lesion_segments import made_by_us
 from FLARESegLib.scene.segment_identity import organ_segment_ids
 from FLARESegLib.scene.volumes import to_world
 from FLARESegLib.statistics.chart import chart_steps
-from FLARESegLib.statistics.lines import lines_of, tab_separated
 from FLARESegLib.statistics.lesion_table import LesionTable, ras_of
+from FLARESegLib.statistics.lines import lines_of, tab_separated
 from FLARESegLib.statistics.nodes import organ_centre, statistics_table
+from FLARESegLib.statistics.over_time import chart_over_time, show_over_time
 from FLARESegLib.statistics.table import StatisticsTable
 
 if TYPE_CHECKING:
     from flare_core.segment.lesion_list import Lesion
     from flare_core.segment.statistics import StatisticsRow
+    from FLARESegLib.scene.time_points import TimePoints
 
 
 class StatisticsPanel:
@@ -47,6 +49,7 @@ class StatisticsPanel:
         self._highlight = Highlight()
         ui.statisticsTable.connect("cellClicked(int,int)", self._clicked)
         ui.chartButton.connect("clicked(bool)", self.show_chart)
+        ui.timeChartButton.connect("clicked(bool)", self.show_time_chart)
         ui.copyButton.connect("clicked(bool)", self.copy)
         ui.saveCsvButton.connect("clicked(bool)", self.save_csv)
         ui.showAllButton.connect("clicked(bool)", self.show_all)
@@ -132,6 +135,19 @@ class StatisticsPanel:
                 lambda: node.GetScene() is not None,
             )
 
+    def show_over_time(
+        self, segmentation: Any, times: TimePoints, rows: Sequence[Sequence[Mapping[str, Any]]]
+    ) -> None:
+        """Write and show the numbers of all time points."""
+        views.show_chart(show_over_time(segmentation, times, rows))
+        self._ui.timeChartButton.setVisible(True)
+
+    def show_time_chart(self, checked: bool = False) -> None:
+        """Show the volumes over time."""
+        chart = chart_over_time(self.segmentation)
+        if chart is not None and chart.GetScene() is not None:
+            views.show_chart(chart)
+
     def copy(self, checked: bool = False) -> None:
         """Copy the table, or the selected lines of it, as a person has sorted it."""
         views.copy_text(tab_separated(self._table.shown_lines()))
@@ -166,5 +182,6 @@ class StatisticsPanel:
             self.select_lesion(lesion)
 
     def _offer(self, there: bool) -> None:
+        self._ui.timeChartButton.setVisible(chart_over_time(self.segmentation) is not None)
         for button in (self._ui.chartButton, self._ui.copyButton, self._ui.saveCsvButton):
             button.setEnabled(there)
