@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -34,12 +34,16 @@ from flare_core.errors import FlareError, InputError  # noqa: E402 - is importab
 
 if TYPE_CHECKING:
     from FLARESegLib.logic import FLARESegLogic
-    from FLARESegLib.run.batch_cases import BatchCase, Scan
+    from FLARESegLib.run.batch_cases import Scan
     from FLARESegLib.run.batch_outputs import BatchOutputs
 
+    from flare_core.imaging.inputs import CaseInput
+    from flare_core.jobs.batch import Work
+    from flare_core.jobs.failure import Failure
+    from flare_core.jobs.reports import Tally
     from flare_core.segment.settings import Settings
 
-OK, FAILED, UNUSABLE = 0, 1, 2
+FAILED, UNUSABLE = 1, 2
 """Exit codes."""
 
 
@@ -57,20 +61,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Turn a complaint about the arguments into an `InputError`."""
         raise InputError("arguments", message, "INPUT [INPUT ...] OUT [options]", "See --help.")
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What has come of the cases so far."""
-
-    done: list[BatchOutputs] = field(default_factory=list)
-    """Outputs that are there, from now or before."""
-    skipped: list[str] = field(default_factory=list)
-    """Names of those from before."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Why a case has no result, by its name."""
-    refused: list[str] = field(default_factory=list)
-    """Names of those that failed because of their input."""
 
 
 def parser() -> Parser:
@@ -133,71 +123,119 @@ def run(arguments: argparse.Namespace, logic: FLARESegLogic | None = None) -> in
     from FLARESegLib.run.batch_cases import find_cases
     from FLARESegLib.run.batch_outputs import BatchOutputs, write_summary
 
+    from flare_core.jobs.batch import exit_code, work_through
+    from flare_core.jobs.outputs import make_folder
+
     cases = find_cases(arguments.inputs)
-    _make_folder(arguments.output)
+    make_folder(arguments.output)
     for case in cases:
         BatchOutputs(arguments.output, case.name).tidy()
     own = logic is None
     logic = logic or FLARESegLogic()
-    tally = Tally()
     _check_packages(arguments, logic)
+    report = ConsoleReport(arguments.output)
     try:
-        for number, case in enumerate(cases, start=1):
-            print(f"[{number}/{len(cases)}] {case.name}: {case.path}", flush=True)
-            _do_case(case, [each.path for each in cases], (arguments, logic), tally)
+        works = _works(cases, arguments, logic)
+        tally = work_through(works, report, overwrite=arguments.overwrite)
     finally:
-        summary = write_summary(arguments.output, tally.done)
+        summary = write_summary(arguments.output, report.there)
         if own:
             logic.shutdown()
-    _tell(tally, summary)
-    if not tally.failed:
-        return OK
-    return UNUSABLE if len(cases) == 1 and tally.refused and not tally.done else FAILED
+    report.finish(tally, summary)
+    return exit_code(tally)
 
 
-def _do_case(
-    case: BatchCase,
-    inputs: Sequence[Path],
-    tools: tuple[argparse.Namespace, FLARESegLogic],
-    tally: Tally,
-) -> None:
-    """Do the CTs of a case in a scene of their own; whatever goes wrong, the next case is done."""
+class ConsoleReport:
+    """Tells what happens to each CT in plain lines, which Slicer's log keeps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.there: list[BatchOutputs] = []
+        """Outputs that are there, from now or before."""
+        self._folder = folder
+
+    def start(self, case: str, number: int, of: int) -> None:
+        """Say nothing: the case was announced, and may have several CTs."""
+
+    def step(self, step: Any) -> None:
+        """Say nothing: the run prints where it is."""
+
+    def skipped(self, case: str, files: Any) -> None:
+        """Say how to do it again."""
+        from FLARESegLib.run.batch_outputs import BatchOutputs
+
+        print(f"  {case}: done before, skipped (--overwrite does it again)", flush=True)
+        self.there.append(BatchOutputs(self._folder, case))
+
+    def result(self, outputs: BatchOutputs) -> None:
+        """Remember it: the run has printed that it is done."""
+        self.there.append(outputs)
+
+    def error(self, case: str, failure: Failure, log: str) -> None:
+        """Say why, and where the traceback is."""
+        details = f"\n  details: {log}" if log else ""
+        print(f"  {case}: failed: {failure.message}{details}", file=sys.stderr, flush=True)
+
+    def finish(self, tally: Tally, summary: Path | None) -> None:
+        """Say how it went."""
+        print(tally.text)
+        if summary is not None:
+            print(f"All numbers: {summary}")
+        if tally.failed:
+            print("Failed: " + ", ".join(tally.failed), file=sys.stderr)
+        print(end="", flush=True)
+
+
+def _works(
+    cases: Sequence[CaseInput], arguments: argparse.Namespace, logic: FLARESegLogic
+) -> Iterator[Work]:
+    """Announce each case and yield the CTs in it, in a scene of their own."""
     from FLARESegLib.run.batch_cases import load_scans, own_scene
     from FLARESegLib.run.batch_outputs import BatchOutputs
 
-    arguments, _ = tools
-    outputs = BatchOutputs(arguments.output, case.name)
-    if outputs.done and not arguments.overwrite:
-        _skip(outputs, tally)
-        return
-    with own_scene() as scene:
-        try:
-            scans = load_scans(case, scene)
-        except (FlareError, OSError) as error:
-            _fail(case.name, error, tally)
-            return
-        for scan in scans:
-            outputs = BatchOutputs(arguments.output, scan.name)
-            if outputs.done and not arguments.overwrite:
-                _skip(outputs, tally)
-                continue
+    inputs = [each.path for each in cases]
+    for number, case in enumerate(cases, start=1):
+        print(f"[{number}/{len(cases)}] {case.name}: {case.path}", flush=True)
+        outputs, place = BatchOutputs(arguments.output, case.name), (number, len(cases))
+        if outputs.done and not arguments.overwrite:
+            yield _work(outputs, place, lambda: None)
+            continue
+        with own_scene() as scene:
             try:
-                outputs.spare(inputs)
-                _do_scan(scan, outputs, tools)
-            except Exception as error:  # noqa: BLE001 - the edge: one bad case must not stop the rest
-                _fail(scan.name, error, tally)
-            else:
-                tally.done.append(outputs)
+                scans = load_scans(case, scene)
+            except (FlareError, OSError) as error:
+                yield _work(outputs, place, partial(_raise, error))
+                continue
+            for scan in scans:
+                outputs = BatchOutputs(arguments.output, scan.name)
+                do = partial(_do_scan, scan, outputs, inputs, (arguments, logic))
+                yield _work(outputs, place, do)
+
+
+def _work(outputs: BatchOutputs, place: tuple[int, int], do: Callable[[], Any]) -> Work:
+    """Return one CT as a case of the batch; `place` is its number and how many there are."""
+    from flare_core.jobs.batch import Work
+
+    return Work(outputs.name, *place, outputs.files, lambda: outputs.done, do)
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _do_scan(
-    scan: Scan, outputs: BatchOutputs, tools: tuple[argparse.Namespace, FLARESegLogic]
-) -> None:
+    scan: Scan,
+    outputs: BatchOutputs,
+    inputs: Sequence[Path],
+    tools: tuple[argparse.Namespace, FLARESegLogic],
+) -> BatchOutputs:
     """Segment one CT and write its results."""
     from FLARESegLib.run.batch_outputs import write_results
     from FLARESegLib.run.console import ConsoleProgress
 
+    from flare_core.jobs.batch import spare_inputs
+
     arguments, logic = tools
+    spare_inputs(inputs, outputs.files.values())
     run = logic.segmentAsync(
         scan.node,
         settings=_settings(arguments),
@@ -210,6 +248,7 @@ def _do_scan(
     for note in run.result.notes:
         print(f"  {scan.name}: note: {note}", flush=True)
     write_results(outputs, (scan.node, run.segmentationNode), run.result.rows, scan.like)
+    return outputs
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -238,42 +277,6 @@ def _check_packages(arguments: argparse.Namespace, logic: FLARESegLogic) -> None
             "a Slicer in which FLARESeg has been set up",
             "Run this again with --install, or press Apply in the module FLARESeg once.",
         )
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            "output",
-            f"{folder}: {error.strerror or error}",
-            "a folder that can be created and written",
-            "Choose another output folder.",
-        ) from error
-
-
-def _skip(outputs: BatchOutputs, tally: Tally) -> None:
-    print(f"  {outputs.name}: done before, skipped (--overwrite does it again)", flush=True)
-    tally.done.append(outputs)
-    tally.skipped.append(outputs.name)
-
-
-def _fail(name: str, error: BaseException, tally: Tally) -> None:
-    tally.failed[name] = str(error)
-    if isinstance(error, InputError):
-        tally.refused.append(name)
-    print(f"  {name}: failed: {error}", file=sys.stderr, flush=True)
-
-
-def _tell(tally: Tally, summary: Path | None) -> None:
-    """Say how it went."""
-    new = len(tally.done) - len(tally.skipped)
-    print(f"{new} segmented, {len(tally.skipped)} skipped, {len(tally.failed)} failed.")
-    if summary is not None:
-        print(f"All numbers: {summary}")
-    if tally.failed:
-        print("Failed: " + ", ".join(tally.failed), file=sys.stderr)
-    print(end="", flush=True)
 
 
 def leave(code: int) -> None:

@@ -14,7 +14,7 @@ import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flare_core.errors import Cancelled, InputError, NothingFound
+from flare_core.errors import Cancelled, FlareError, InputError, NothingFound
 
 EXIT_INTERNAL = 1
 EXIT_INPUT = 2
@@ -86,6 +86,8 @@ def failure_of(error: BaseException) -> Failure:
         return _nothing_found(error)
     if _wants_memory(error):
         return _out_of_memory(error)
+    if isinstance(error, FlareError):  # raised on purpose, by Slicer's side for example
+        return Failure("internal", "", str(error), "", "", message=str(error))
     text = f"{type(error).__name__}: {_words(error)}"
     return Failure("internal", "", text, "", ISSUE_ADVICE, message=f"Something failed: {text}")
 

@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import slicer
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_volume
 from flare_core.imaging.checks import check_ct
-from flare_core.imaging.inputs import existing, find_inputs
+from flare_core.imaging.inputs import CaseInput, existing, find_inputs
 from flare_core.imaging.volume import Volume
+from flare_core.jobs.batch import with_own_names
 from FLARESegLib.qt.event_loop import in_slicer
 from FLARESegLib.run.workplace import python_program
 from FLARESegLib.scene.results import nodes_of
@@ -26,23 +27,6 @@ from FLARESegLib.scene.results import nodes_of
 SCENE_SUFFIX = ".mrb"
 OWN_RESULT = ".seg.nrrd"
 """Files of this ending are results, never inputs."""
-
-
-@dataclass(frozen=True)
-class BatchCase:
-    """One input of a batch."""
-
-    name: str
-    """What its results are called."""
-    path: Path
-    """Image file, DICOM folder or scene file."""
-    series: str | None = None
-    """Which series of a DICOM folder; None if there is only one."""
-
-    @property
-    def is_scene(self) -> bool:
-        """Whether it is a Slicer scene."""
-        return self.path.name.lower().endswith(SCENE_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -57,46 +41,34 @@ class Scan:
     """The NIfTI file whose header the label map takes over, if there is one."""
 
 
-def find_cases(inputs: Sequence[Path]) -> list[BatchCase]:
-    """Return the cases of all inputs, each with a name of its own.
+def find_cases(inputs: Sequence[Path]) -> list[CaseInput]:
+    """Return the cases of all inputs, each with a name of its own; a scene counts as one.
 
     Raises
     ------
     InputError
         If an input holds nothing to segment, or two cases cannot be told apart by name.
     """
-    found = [case for path in inputs for case in _cases_of(existing(path))]
-    names = Counter(case.name.casefold() for case in found)
-    named = [
-        replace(case, name=f"{case.path.absolute().parent.name}_{case.name}")
-        if names[case.name.casefold()] > 1
-        else case
-        for case in found
-    ]
-    for name, count in Counter(case.name.casefold() for case in named).items():
-        if count > 1:
-            raise InputError(
-                "input",
-                f"{count} cases would have the name {name!r}",
-                "cases whose names differ, because outputs are named after them",
-                "Rename them, or segment them into separate output folders.",
-            )
-    return named
+    return with_own_names([case for path in inputs for case in _cases_of(existing(path))])
 
 
-def _cases_of(path: Path) -> list[BatchCase]:
+def is_scene(path: Path) -> bool:
+    """Whether a file is a Slicer scene, by its name."""
+    return path.name.lower().endswith(SCENE_SUFFIX)
+
+
+def _cases_of(path: Path) -> list[CaseInput]:
     """Return the cases of a file or folder, scenes among them."""
-    if path.is_file() and path.name.lower().endswith(SCENE_SUFFIX):
-        return [BatchCase(path.stem, path)]
+    if path.is_file() and is_scene(path):
+        return [CaseInput(path.stem, path)]
     scenes = sorted(path.glob(f"*{SCENE_SUFFIX}")) if path.is_dir() else []
     try:
-        images = find_inputs(path)
+        cases = find_inputs(path)
     except InputError:
         if not scenes:
             raise
-        images = []
-    cases = [BatchCase(case.name, case.path, case.series) for case in images]
-    cases += [BatchCase(each.stem, each) for each in scenes if not each.name.startswith(".")]
+        cases = []
+    cases += [CaseInput(each.stem, each) for each in scenes if not each.name.startswith(".")]
     return [case for case in cases if not case.path.name.lower().endswith(OWN_RESULT)]
 
 
@@ -117,7 +89,7 @@ def own_scene() -> Iterator[Any]:
         scene.Clear(0)
 
 
-def load_scans(case: BatchCase, scene: Any) -> list[Scan]:
+def load_scans(case: CaseInput, scene: Any) -> list[Scan]:
     """Load a case into a scene and return the CTs in it.
 
     Raises
@@ -125,14 +97,14 @@ def load_scans(case: BatchCase, scene: Any) -> list[Scan]:
     InputError
         If it cannot be read, or a scene holds no CT.
     """
-    if case.is_scene:
+    if is_scene(case.path):
         return _scans_of_scene(case, scene)
     volume = read_volume(case.path, series=case.series, python=python_program())
     like = case.path if case.path.name.lower().endswith((".nii", ".nii.gz")) else None
     return [Scan(case.name, volume_node(scene, volume, case.name), like)]
 
 
-def _scans_of_scene(case: BatchCase, scene: Any) -> list[Scan]:
+def _scans_of_scene(case: CaseInput, scene: Any) -> list[Scan]:
     from FLARESegLib.scene.volumes import node_volume
 
     _read_scene(case.path.absolute(), scene)
@@ -173,7 +145,7 @@ def _read_scene(path: Path, scene: Any) -> None:
         scene.ReadFromMRB(str(path), False)
 
 
-def _names(case: BatchCase, nodes: Sequence[Any]) -> list[str]:
+def _names(case: CaseInput, nodes: Sequence[Any]) -> list[str]:
     """Return a name for each CT of a scene, without characters that file names cannot have."""
     plain = [re.sub(r"[^\w.-]+", "_", node.GetName()) for node in nodes]
     names = [f"{case.name}_{each}" for each in plain]

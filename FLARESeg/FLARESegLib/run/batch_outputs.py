@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import atomic
-from flare_core.errors import InputError
 from flare_core.imaging.files import write_labels
 from flare_core.segment.statistics import rows_to_csv
 from FLARESegLib.correction.current_labels import current_labels
@@ -48,9 +47,18 @@ class BatchOutputs:
         return self.folder / f"{self.name}_statistics.csv"
 
     @property
+    def files(self) -> dict[str, Path]:
+        """All of them, by key."""
+        return {
+            "statistics": self.statistics,
+            "labels": self.labels,
+            "segmentation": self.segmentation,
+        }
+
+    @property
     def done(self) -> bool:
         """Whether everything is there."""
-        return all(p.is_file() for p in (self.segmentation, self.labels, self.statistics))
+        return all(path.is_file() for path in self.files.values())
 
     def tidy(self) -> None:
         """Remove what killed runs left of these files, and refuse names that are too long.
@@ -60,27 +68,8 @@ class BatchOutputs:
         InputError
             If the file system would not take a name.
         """
-        files = (self.statistics, self.labels, self.segmentation)
-        atomic.check_names(files)
-        atomic.restore(files)
-
-    def spare(self, inputs: Sequence[Path]) -> None:
-        """Refuse to write over an input, or into a DICOM folder.
-
-        Raises
-        ------
-        InputError
-            If a file would replace an input or lie among a series' files.
-        """
-        taken = {path.resolve() for path in inputs}
-        for path in (self.segmentation, self.labels, self.statistics):
-            if path.resolve() in taken or path.resolve().parent in taken:
-                raise InputError(
-                    "output",
-                    f"{path} would replace an input or be written among a series' files",
-                    "a folder that holds none of the inputs",
-                    "Choose another output folder.",
-                )
+        atomic.check_names(self.files.values())
+        atomic.restore([*self.files.values()])
 
 
 def write_results(

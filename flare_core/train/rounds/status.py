@@ -95,7 +95,7 @@ class RunState:
         return min(1.0, total / (self.rounds * sum(WEIGHTS.values())))
 
 
-@dataclass
+@dataclass  # mutable: grows while the training goes on
 class Curve:
     """One network's training, grown line by line of its log."""
 
