@@ -164,7 +164,7 @@ class LabelHistogram:
 
 
 @dataclass(frozen=True, eq=False)
-class CaseRecord:
+class CaseMeasurement:
     """What the summary needs of one case."""
 
     name: str
@@ -183,7 +183,7 @@ class CaseRecord:
     """One for every label value above 0 that occurs."""
 
 
-def measure_case(case: FlareCase) -> CaseRecord:
+def measure_case(case: FlareCase) -> CaseMeasurement:
     """Read one case and count its voxels; of an unlabelled one only the header is read.
 
     HU that are no whole numbers are rounded; those beyond int16 count as its ends.
@@ -196,16 +196,16 @@ def measure_case(case: FlareCase) -> CaseRecord:
     geometry = read_geometry(case.image)
     facts = (case.name, case.subset, geometry.shape, geometry.spacing_mm)
     if case.labels is None:
-        return CaseRecord(*facts, labelled=False)
+        return CaseMeasurement(*facts, labelled=False)
     labels = read_labels(case.labels)
     check_same_grid(case.labels, labels, case.image)
     numbers = scheme_of(case.scheme)
     found = tuple(_histograms(read_volume(case.image).array, labels.array, numbers.highest))
     values = [one.value for one in found]
-    return CaseRecord(*facts, True, case.annotated or annotated_in(numbers, values), found)
+    return CaseMeasurement(*facts, True, case.annotated or annotated_in(numbers, values), found)
 
 
-def save_record(record: CaseRecord, path: Path) -> None:
+def save_record(record: CaseMeasurement, path: Path) -> None:
     """Keep a record, whole or not at all."""
     stream = io.BytesIO()
     np.savez_compressed(
@@ -220,7 +220,7 @@ def save_record(record: CaseRecord, path: Path) -> None:
     atomic.write_bytes(path, stream.getvalue())
 
 
-def load_record(path: Path) -> CaseRecord | None:
+def load_record(path: Path) -> CaseMeasurement | None:
     """Return a kept record; None if there is none or its file is damaged."""
     try:
         with np.load(path, allow_pickle=False) as kept:
@@ -239,7 +239,7 @@ def fingerprint(case: FlareCase) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
-def _record_of(kept: dict[str, npt.NDArray[Any]]) -> CaseRecord:
+def _record_of(kept: dict[str, npt.NDArray[Any]]) -> CaseMeasurement:
     name, subset, *annotated = (str(text) for text in kept["facts"])
     ends = np.cumsum(kept["places"].reshape(-1, 3)[:, 2])
     parts = np.split(kept["counts"], ends)
@@ -250,7 +250,9 @@ def _record_of(kept: dict[str, npt.NDArray[Any]]) -> CaseRecord:
     z, y, x = (int(n) for n in kept["shape"])
     dz, dy, dx = (float(n) for n in kept["spacing"])
     labelled = bool(kept["labelled"])
-    return CaseRecord(name, subset, (z, y, x), (dz, dy, dx), labelled, tuple(annotated), labels)
+    return CaseMeasurement(
+        name, subset, (z, y, x), (dz, dy, dx), labelled, tuple(annotated), labels
+    )
 
 
 def _histograms(
@@ -358,7 +360,7 @@ class SummaryBuilder:
     counts: dict[int, Counts] = field(default_factory=dict)
     """Label value -> voxels of each HU."""
 
-    def add(self, number: int, record: CaseRecord) -> None:
+    def add(self, number: int, record: CaseMeasurement) -> None:
         """Add the record of case `number`."""
         voxels = {one.value: int(one.counts.sum()) for one in record.labels}
         self.lines[number] = CaseLine(

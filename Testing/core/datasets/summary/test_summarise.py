@@ -25,7 +25,7 @@ from core.datasets.made_dataset import (
 )
 from flare_core.datasets.flare.dataset import find_dataset
 from flare_core.datasets.summary.summarise import (
-    CaseRecord,
+    CaseMeasurement,
     LabelHistogram,
     SummaryBuilder,
     hu_statistics,
@@ -220,10 +220,10 @@ def test_a_damaged_record_is_none(tmp_path):
 def test_memory_does_not_grow_with_the_number_of_cases():
     """2000 records of 1500 HU each, made one by one: 14 arrays of 64 Ki counts, and short lines."""
 
-    def record(number: int) -> CaseRecord:
+    def record(number: int) -> CaseMeasurement:
         counts = np.full(1500, 1 + number % 3, np.int64)
         labels = tuple(LabelHistogram(value, -1000, counts.copy()) for value in range(1, 15))
-        return CaseRecord(f"case{number}", "training", (100, 512, 512), (2.5, 0.8, 0.8), True,
+        return CaseMeasurement(f"case{number}", "training", (100, 512, 512), (2.5, 0.8, 0.8), True,
                           ("liver",), labels)  # fmt: skip
 
     builder = SummaryBuilder()
