@@ -32,7 +32,7 @@ from flare_core.jobs.failure import EXIT_INTERNAL
 from flare_core.jobs.progress import PROGRESS, Reporter, Step, reporting
 
 if TYPE_CHECKING:
-    from flare_core.cli.measure_case import CaseRecord, MeasureCase, MeasurePlan
+    from flare_core.cli.measure_case import MeasureCase, MeasuredCase, MeasurePlan
 
 NAME = "measure"
 HELP = "measure run time, GPU memory, CPU and RAM of a command"
@@ -146,7 +146,7 @@ def _cases(scans: Path | None) -> tuple[MeasureCase, ...]:
     return tuple(MeasureCase(each.name, each.path.absolute()) for each in find_inputs(scans))
 
 
-def _records_of(plan: MeasurePlan) -> dict[str, CaseRecord]:
+def _records_of(plan: MeasurePlan) -> dict[str, MeasuredCase]:
     """Return what the output folder holds already, by case."""
     from flare_core.cli.measure_case import CASES, read_record
 
@@ -155,15 +155,15 @@ def _records_of(plan: MeasurePlan) -> dict[str, CaseRecord]:
     return {name: record for name, record in found.items() if record is not None}
 
 
-def _is_done(record: CaseRecord | None) -> bool:
+def _is_done(record: MeasuredCase | None) -> bool:
     return record is not None and record.row.status == "ok"
 
 
-def _of_this_command(plan: MeasurePlan, records: dict[str, CaseRecord]) -> list[CaseRecord]:
+def _of_this_command(plan: MeasurePlan, records: dict[str, MeasuredCase]) -> list[MeasuredCase]:
     return [record for record in records.values() if record.words == plan.words]
 
 
-def _refuse_mixture(plan: MeasurePlan, records: dict[str, CaseRecord]) -> None:
+def _refuse_mixture(plan: MeasurePlan, records: dict[str, MeasuredCase]) -> None:
     """Refuse to put another command's measurements beside those that are there."""
     other = next((record for record in records.values() if record.words != plan.words), None)
     if other is not None:
@@ -198,7 +198,7 @@ class MeasureReport:
         if not self._reporter.for_programs:
             self._reporter.step(Step("running the command", (number - 1) / of, left_s))
 
-    def result(self, record: CaseRecord) -> None:
+    def result(self, record: MeasuredCase) -> None:
         """Tell what came of a case."""
         self._count += 1
         self._reporter.tell(case_line(record), self._fields(record))
@@ -216,7 +216,7 @@ class MeasureReport:
         if self._failed:
             self._reporter.warn("Failed: " + ", ".join(self._failed))
 
-    def _fields(self, record: CaseRecord) -> dict[str, Any]:
+    def _fields(self, record: MeasuredCase) -> dict[str, Any]:
         from flare_core.cli.measure_case import case_files
         from flare_core.jobs.outputs import plain
 
@@ -224,7 +224,7 @@ class MeasureReport:
         row = {**plain(record.row), "notes": list(record.notes), "files": files}
         return {"event": "result", **row}
 
-    def _why(self, record: CaseRecord) -> str:
+    def _why(self, record: MeasuredCase) -> str:
         from flare_core.cli.measure_case import case_files
 
         output = case_files(self._plan.folder, record.row.case)["output"]
@@ -232,7 +232,7 @@ class MeasureReport:
         return f"  {outcome(record, self._plan.timeout_s)}{said}\n  all it printed: {output}"
 
 
-def case_line(record: CaseRecord) -> str:
+def case_line(record: MeasuredCase) -> str:
     """Return one line for a person."""
     numbers = record.row.numbers
     parts = [f"{record.row.case}: {numbers.runtime_s:.2f} s"]
@@ -247,7 +247,7 @@ def case_line(record: CaseRecord) -> str:
     return ", ".join(parts) + status + notes
 
 
-def outcome(record: CaseRecord, timeout_s: float | None) -> str:
+def outcome(record: MeasuredCase, timeout_s: float | None) -> str:
     """Say in words how a run ended that did not succeed."""
     code = record.row.exit_code
     if record.row.status == "timed out":

@@ -71,7 +71,7 @@ class MeasurePlan:
 
 
 @dataclass(frozen=True)
-class CaseRecord:
+class MeasuredCase:
     """One case, measured."""
 
     row: CaseEfficiency
@@ -82,7 +82,7 @@ class CaseRecord:
     """What a reader of the numbers must know."""
 
 
-def measure_case(plan: MeasurePlan, case: MeasureCase) -> CaseRecord:
+def measure_case(plan: MeasurePlan, case: MeasureCase) -> MeasuredCase:
     """Run the command for one case and write its samples, plot, output and record.
 
     Raises
@@ -103,7 +103,7 @@ def measure_case(plan: MeasurePlan, case: MeasureCase) -> CaseRecord:
         plot.write_text(case_plot(case.name, run, numbers), "utf-8")
         facts = {**_record(row, plan, run), "started": started}
         record.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    return CaseRecord(row, plan.words, run.notes)
+    return MeasuredCase(row, plan.words, run.notes)
 
 
 def case_files(folder: Path, case: str) -> dict[str, Path]:
@@ -112,7 +112,7 @@ def case_files(folder: Path, case: str) -> dict[str, Path]:
     return {key: folder / CASES / f"{case}.{ending}" for key, ending in endings.items()}
 
 
-def read_record(folder: Path, case: str) -> CaseRecord | None:
+def read_record(folder: Path, case: str) -> MeasuredCase | None:
     """Return the record of a case that was measured before; None without a readable one."""
     path = case_files(folder, case)["record"]
     try:
@@ -120,12 +120,12 @@ def read_record(folder: Path, case: str) -> CaseRecord | None:
         known = [facts["efficiency"][field.name] for field in fields(Efficiency)]
         values: list[Any] = [math.nan if value is None else value for value in known]
         row = CaseEfficiency(case, facts["status"], facts["exit_code"], Efficiency(*values))
-        return CaseRecord(row, tuple(facts["command_template"]), tuple(facts["notes"]))
+        return MeasuredCase(row, tuple(facts["command_template"]), tuple(facts["notes"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def write_tables(plan: MeasurePlan, records: Sequence[CaseRecord]) -> None:
+def write_tables(plan: MeasurePlan, records: Sequence[MeasuredCase]) -> None:
     """Write the table that ``flare rank`` reads, and a summary; replaced after every case."""
     rows = [record.row for record in records]
     notes = dict.fromkeys(note for record in records for note in record.notes)
