@@ -52,7 +52,7 @@ class CaseReader:
         InputError
             If there is none of that name.
         """
-        with schema.told(self.folder):
+        with schema.explaining_errors(self.folder):
             return rows.record_of(rows.find_case(self._db, name), self.folder)
 
     def cases(
@@ -86,13 +86,13 @@ class CaseReader:
         """
         wanted = rows.conditions_of(status, organ, kind, text, held_out)
         span = (-1 if limit is None else limit, offset)
-        with schema.told(self.folder):
+        with schema.explaining_errors(self.folder):
             found = rows.select_cases(self._db, *wanted, span)
         return tuple(rows.record_of(row, self.folder) for row in found)
 
     def versions(self, case: str) -> tuple[LabelVersion, ...]:
         """Return the label versions of a case, the oldest first."""
-        with schema.told(self.folder):
+        with schema.explaining_errors(self.folder):
             row = rows.find_case(self._db, case)
             query = "SELECT * FROM versions WHERE case_id = ? ORDER BY number"
             found = self._db.execute(query, (row["id"],)).fetchall()
@@ -106,38 +106,38 @@ class CaseReader:
         InputError
             If there is no such case or version.
         """
-        with schema.told(self.folder):
+        with schema.explaining_errors(self.folder):
             row = rows.find_case(self._db, case)
             found = rows.version_row(self._db, row, number)
         return rows.version_record(found, row["name"], self.folder)
 
     def labels_before(self) -> dict[str, Path]:
         """Return, for cases whose chosen labels were corrected, the label map they were made of."""
-        with schema.told(self.folder):
+        with schema.explaining_errors(self.folder):
             found = rows.files_before(self._db)
         return {name: self.folder / file for name, file in found.items()}
 
     def scores(self, case: str) -> dict[str, float]:
         """Return the scores of a case by name."""
-        with schema.told(self.folder):
+        with schema.explaining_errors(self.folder):
             return rows.scores_of(self._db, rows.find_case(self._db, case)["id"])
 
     def score_table(self) -> dict[str, dict[str, float]]:
         """Return the scores of all cases that have some: case -> name -> value."""
         query = "SELECT c.name, s.name, s.value FROM scores s JOIN cases c ON c.id = s.case_id"
         table: dict[str, dict[str, float]] = {}
-        with schema.told(self.folder):
+        with schema.explaining_errors(self.folder):
             for case, name, value in self._db.execute(query):
                 table.setdefault(case, {})[name] = value
         return table
 
     def history(self, case: str | None = None) -> tuple[Event, ...]:
         """Return what happened to a case, or to all, the oldest first."""
-        with schema.told(self.folder):
+        with schema.explaining_errors(self.folder):
             return rows.events_of(self._db, case)
 
     def hold_out(self) -> tuple[str, ...]:
         """Return the patients of the frozen hold-out; empty before it is chosen."""
-        with schema.told(self.folder):
+        with schema.explaining_errors(self.folder):
             found = self._db.execute("SELECT patient FROM hold_out ORDER BY patient_key")
             return tuple(row[0] for row in found)

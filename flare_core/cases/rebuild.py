@@ -49,7 +49,11 @@ def rebuild(folder: Path) -> int:
             "Check the path and its permissions.",
         )
     files.make_folders(folder)
-    with schema.told(folder), _locked(folder) as old, closing(schema.empty(":memory:")) as fresh:
+    with (
+        schema.explaining_errors(folder),
+        _locked(folder) as old,
+        closing(schema.empty(":memory:")) as fresh,
+    ):
         count = _fill(fresh, folder, old)
         _check_sound(fresh)
         if old is None or not _swapped(old, fresh, folder):

@@ -135,7 +135,7 @@ def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
     InputError
         If it is damaged, locked for long, or of a newer version.
     """
-    with told(folder):
+    with explaining_errors(folder):
         db = _for_reading(folder) if read_only else _for_writing(folder)
         db.row_factory = Row
         return db
@@ -150,7 +150,7 @@ def create(folder: Path) -> None:
         If it cannot be written.
     """
     part = part_beside(folder / CATALOGUE)
-    with told(folder):
+    with explaining_errors(folder):
         try:
             with closing(empty(part)):
                 pass
@@ -207,7 +207,7 @@ def now() -> str:
 
 
 @contextmanager
-def told(folder: Path) -> Iterator[None]:
+def explaining_errors(folder: Path) -> Iterator[None]:
     """Turn what SQLite and the system say into errors for people."""
     try:
         yield

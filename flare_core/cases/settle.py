@@ -27,11 +27,11 @@ from flare_core.cases.scores import put_scores, read_scores
 from flare_core.cases.written import case_file, hold_out_file, number_of, version_file
 from flare_core.errors import InputError
 
-Told = list[tuple[str, str, int | None]]
+Events = list[tuple[str, str, int | None]]
 """Case, ``added``, ``labelled`` or ``restored``, and the version: what was taken in."""
 
 
-def settle(db: sqlite3.Connection, folder: Path, case: str, *, keep: bool = False) -> Told:
+def settle(db: sqlite3.Connection, folder: Path, case: str, *, keep: bool = False) -> Events:
     """Take in what is whole of a case and not in the catalogue; remove the rest.
 
     Parameters
@@ -53,23 +53,23 @@ def settle(db: sqlite3.Connection, folder: Path, case: str, *, keep: bool = Fals
     if not case:
         return _settle_hold_out(db, folder)
     place = folder / files.CASES / case
-    told: Told = []
+    events: Events = []
     if _case_id(db, case) is None:
         if not _take_case(db, folder, place):
             if not keep:
                 _clear(place)
-            return told
-        told.append((case, "added", None))
+            return events
+        events.append((case, "added", None))
     case_id = _case_id(db, case)
     assert case_id is not None  # just looked up or put in
     for facts_file in sorted((place / files.LABELS).glob("v*.json")):
-        told += _take_version(db, folder, case_id, facts_file)
+        events += _take_version(db, folder, case_id, facts_file)
     put_scores(db, case_id, read_scores(place / files.SCORES), newer=not keep)
     if not keep:
         for path in place.glob(files.UNFINISHED):
             files.remove(path)
         _clear_labels(db, folder, case_id, place / files.LABELS)
-    return told
+    return events
 
 
 def case_facts(values: Values) -> str:
@@ -92,9 +92,9 @@ def new_case(values: Values) -> Values:
 def version_facts(values: Values, facts: LabelFacts, restores: int | None) -> str:
     """Return what the JSON beside a label map says."""
     known = ("number", "file", "sha256", "size", "created")
-    told = {key: values[key] for key in known} | {"restores": restores}
-    told["facts"] = json.loads(facts_text(facts))
-    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    record = {key: values[key] for key in known} | {"restores": restores}
+    record["facts"] = json.loads(facts_text(facts))
+    return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
 
 
 def version_stem(number: int) -> str:
@@ -136,7 +136,7 @@ def _case_id(db: sqlite3.Connection, case: str) -> int | None:
     return None if row is None else int(row["id"])
 
 
-def _settle_hold_out(db: sqlite3.Connection, folder: Path) -> Told:
+def _settle_hold_out(db: sqlite3.Connection, folder: Path) -> Events:
     if db.execute("SELECT 1 FROM hold_out").fetchone():
         return []
     with suppress(InputError):  # `verify` names a damaged one
@@ -168,7 +168,7 @@ def _take_case(db: sqlite3.Connection, folder: Path, place: Path) -> bool:
     return True
 
 
-def _take_version(db: sqlite3.Connection, folder: Path, case_id: int, path: Path) -> Told:
+def _take_version(db: sqlite3.Connection, folder: Path, case_id: int, path: Path) -> Events:
     found = None
     with suppress(InputError):  # `verify` names a damaged one
         found = version_file(path)
@@ -207,10 +207,10 @@ def _clear_labels(db: sqlite3.Connection, folder: Path, case_id: int, labels: Pa
     """
     rows = db.execute("SELECT file FROM versions WHERE case_id = ?", (case_id,)).fetchall()
     known = {folder / row["file"] for row in rows}
-    told = {number_of(path) for path in labels.glob("v*.json")}
+    described = {number_of(path) for path in labels.glob("v*.json")}
     for path in labels.glob("*"):
         number = number_of(path)
-        bare = path.name.endswith(".nii.gz") and number is not None and number not in told
+        bare = path.name.endswith(".nii.gz") and number is not None and number not in described
         part = path.match(files.UNFINISHED)
         if path not in known and (bare or part) and not path.is_dir():
             files.remove(path)

@@ -72,7 +72,7 @@ def open_store(folder: str | os.PathLike[str], *, create: bool = False) -> CaseS
         If there is no store, its catalogue is lost or damaged, or a newer program made it.
     """
     place = Path(os.path.abspath(os.path.expanduser(usable_path(folder, "case store"))))
-    with schema.told(place):
+    with schema.explaining_errors(place):
         if not (place / schema.CATALOGUE).exists():
             _make(place, create)
     return CaseStore(place)
@@ -190,12 +190,12 @@ class CaseStore(CaseReader):
             If it is no scan that can be read.
         """
         found = image_of(self.folder, Path(image))
-        with schema.told(self.folder):
+        with schema.explaining_errors(self.folder):
             older = unknown_voxels(self._db, self.folder, found.grid)
         if older and not self.read_only:
             with self._writing():
                 put_voxels(self._db, older)
-        with schema.told(self.folder):
+        with schema.explaining_errors(self.folder):
             row = find_image(self._db, found)
         return None if row is None else self.case(row["name"])
 
@@ -331,7 +331,7 @@ class CaseStore(CaseReader):
             Told (cases done, cases in all).
         """
         lock = None if self.read_only else self._writing
-        with schema.told(self.folder):
+        with schema.explaining_errors(self.folder):
             return verify_store(Look(self._db, self.folder, hashes), lock, on_done)
 
     def _completed(self, record: CaseRecord, labels: Path, facts: LabelFacts) -> LabelFacts:
@@ -352,7 +352,7 @@ class CaseStore(CaseReader):
 
     def _voxels(self, file: Path, sha256: str, grid: str) -> tuple[str, dict[int, str]]:
         """Return a scan's voxels, and those of older cases on its grid; none if it is there."""
-        with schema.told(self.folder):
+        with schema.explaining_errors(self.folder):
             if self._db.execute("SELECT 1 FROM cases WHERE sha256 = ?", (sha256,)).fetchone():
                 return "", {}
             return voxels_of(file), unknown_voxels(self._db, self.folder, grid)

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from flare_core.cases import files
 from flare_core.cases.rows import Values, add_event, last_event, next_event
-from flare_core.cases.schema import told
+from flare_core.cases.schema import explaining_errors
 from flare_core.cases.settle import settle
 from flare_core.cases.written import journal_lines
 
@@ -51,7 +51,7 @@ def writing(db: sqlite3.Connection, folder: Path, *, settled: bool = False) -> I
         If the catalogue is locked for long, the disk is full, or files cannot be written. Then
         everything is as before.
     """
-    with told(folder):
+    with explaining_errors(folder):
         db.execute("BEGIN IMMEDIATE")
         write = Writing(db, folder)
         with ExitStack() as on_failure:

@@ -128,7 +128,7 @@ def test_a_busy_store_without_locks_says_so(store: CaseStore, monkeypatch: pytes
 
     monkeypatch.setattr(fcntl, "lockf", refuses)
     assert not offers_locks(store.folder)
-    with pytest.raises(InputError, match="local disk"), schema.told(store.folder):
+    with pytest.raises(InputError, match="local disk"), schema.explaining_errors(store.folder):
         raise sqlite3.OperationalError("database is locked")
     monkeypatch.undo()
     assert offers_locks(store.folder)
