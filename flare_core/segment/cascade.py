@@ -225,15 +225,11 @@ def organ_region(
     """
     if localiser is None:
         return first_region(image, organ_card)
-    return locate(image, localiser, organ_card, plan.organs, notify)
+    return locate(image, localiser, organ_card, plan, notify)
 
 
 def locate(
-    image: Volume,
-    localiser: LoadedStage,
-    organ_card: StageCard,
-    organs: Sequence[Organ],
-    notify: Notify,
+    image: Volume, localiser: LoadedStage, organ_card: StageCard, plan: Plan, notify: Notify
 ) -> Box:
     """Return the box of the wanted organs plus the organ stage's margin, in voxels of `image`.
 
@@ -248,7 +244,7 @@ def locate(
     whole = Box.of_shape(image.geometry.shape)
     scores = run_stage(localiser, image, whole, notify=_share_of("localise", notify))
     rough = believable(scores.labels())
-    ids = ids_in_box(organs)
+    ids = ids_in_box(plan.organs)
     if set(np.unique(rough.array).tolist()).issuperset(ids):
         found = Box.of_mask(np.isin(rough.array, ids))
     else:
@@ -257,7 +253,7 @@ def locate(
     if found is None or _abdominal_ml(rough, certainty) < LEAST_TOTAL_ML:
         raise nothing_found(ORGANS)
     exact = box_of_world(found, rough.geometry, image.geometry)
-    return with_margin(exact, image.geometry, organ_card)
+    return with_margin(exact, image.geometry, organ_card, plan.tile_step)
 
 
 def _abdominal_ml(rough: Volume, certainty: npt.NDArray[np.float32]) -> float:
@@ -321,9 +317,9 @@ def _fold_scores(
     if not others:
         return (found,)
     region = box_of_world(Box.of_shape(found.geometry.shape), found.geometry, image.geometry)
-    told = _share_of(stage.card.name, notify)
+    notify_share = _share_of(stage.card.name, notify)
     return tuple(
-        run_stage(one, image, region, tile_step=plan.tile_step, notify=told)
+        run_stage(one, image, region, tile_step=plan.tile_step, notify=notify_share)
         for one in (first, *others)
     )
 
@@ -340,9 +336,9 @@ def run_organs(
     region : Box
         Where to look first, voxels of `image`.
     """
-    told = _share_of(stage.card.name, notify)
+    notify_share = _share_of(stage.card.name, notify)
     for growths in range(MOST_GROWTHS + 1):
-        scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=told)
+        scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=notify_share)
         labels = scores.labels()
         wider = _grown_where_cut(labels, ids_in_box(plan.organs), region, image.geometry)
         if wider == region or growths == MOST_GROWTHS:
@@ -363,9 +359,9 @@ def add_lesions(
         Organ ids on the grid of `image`.
     """
     organs = Box.of_mask(found.organs.array) or Box.of_shape(image.geometry.shape)
-    region = with_margin(organs, image.geometry, stage.card)
-    told = _share_of("lesions", notify)
-    scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=told)
+    region = with_margin(organs, image.geometry, stage.card, plan.tile_step)
+    notify_share = _share_of("lesions", notify)
+    scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=notify_share)
     threshold = threshold_for(stage.card, plan.lesion_sensitivity)
     lesions, probability = lesions_above(scores, threshold, image.geometry)
     return replace(found, lesions=lesions, lesion_probability=(probability,))
@@ -436,11 +432,11 @@ def whole_body_lesions(image: Volume, stages: Stages, plan: Plan, notify: Notify
     probabilities = []
     slabs = slabs_along_z(body, image.geometry, stages.lesions.card)
 
-    def told(done: float, before: int) -> None:
+    def notify_share(done: float, before: int) -> None:
         notify("lesions", (before + done) / len(slabs))
 
     for number, (core, seen) in enumerate(slabs):
-        tell = partial(told, before=number)
+        tell = partial(notify_share, before=number)
         scores = run_stage(stages.lesions, image, seen, tile_step=plan.tile_step, notify=tell)
         part, probability = lesions_above(scores, threshold, image.geometry.crop(core))
         mask[core.slices] = part.array
