@@ -317,9 +317,9 @@ def _fold_scores(
     if not others:
         return (found,)
     region = box_of_world(Box.of_shape(found.geometry.shape), found.geometry, image.geometry)
-    notify_share = _share_of(stage.card.name, notify)
+    told = _share_of(stage.card.name, notify)
     return tuple(
-        run_stage(one, image, region, tile_step=plan.tile_step, notify=notify_share)
+        run_stage(one, image, region, tile_step=plan.tile_step, notify=told)
         for one in (first, *others)
     )
 
@@ -336,9 +336,9 @@ def run_organs(
     region : Box
         Where to look first, voxels of `image`.
     """
-    notify_share = _share_of(stage.card.name, notify)
+    told = _share_of(stage.card.name, notify)
     for growths in range(MOST_GROWTHS + 1):
-        scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=notify_share)
+        scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=told)
         labels = scores.labels()
         wider = _grown_where_cut(labels, ids_in_box(plan.organs), region, image.geometry)
         if wider == region or growths == MOST_GROWTHS:
@@ -360,8 +360,8 @@ def add_lesions(
     """
     organs = Box.of_mask(found.organs.array) or Box.of_shape(image.geometry.shape)
     region = with_margin(organs, image.geometry, stage.card, plan.tile_step)
-    notify_share = _share_of("lesions", notify)
-    scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=notify_share)
+    told = _share_of("lesions", notify)
+    scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=told)
     threshold = threshold_for(stage.card, plan.lesion_sensitivity)
     lesions, probability = lesions_above(scores, threshold, image.geometry)
     return replace(found, lesions=lesions, lesion_probability=(probability,))
@@ -432,11 +432,11 @@ def whole_body_lesions(image: Volume, stages: Stages, plan: Plan, notify: Notify
     probabilities = []
     slabs = slabs_along_z(body, image.geometry, stages.lesions.card)
 
-    def notify_share(done: float, before: int) -> None:
+    def told(done: float, before: int) -> None:
         notify("lesions", (before + done) / len(slabs))
 
     for number, (core, seen) in enumerate(slabs):
-        tell = partial(notify_share, before=number)
+        tell = partial(told, before=number)
         scores = run_stage(stages.lesions, image, seen, tile_step=plan.tile_step, notify=tell)
         part, probability = lesions_above(scores, threshold, image.geometry.crop(core))
         mask[core.slices] = part.array

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from flare_core.imaging.geometry import Box, Geometry
-from flare_core.segment.margins import LEAST_MARGIN, of_few_tiles, with_margin
+from flare_core.segment.margins import (
+    LEAST_MARGIN,
+    LEAST_MARGIN_FAST,
+    of_few_tiles,
+    with_margin,
+)
 from flare_core.segment.sliding_window import tile_starts
 from stub_models import stage_card
 
@@ -49,14 +54,23 @@ def test_the_margin_is_whole_where_it_costs_nothing() -> None:
     assert found.start[2] == 86 and found.stop[2] == 304  # 20 mm are fourteen columns
 
 
-def test_what_is_found_always_keeps_its_least_margin() -> None:
-    low = [LEAST_MARGIN * mm[0] for mm in CARD.margin_mm]
+@pytest.mark.parametrize(
+    ("step", "share"), [(None, LEAST_MARGIN), (0.7, LEAST_MARGIN), (1.0, LEAST_MARGIN_FAST)]
+)
+def test_what_is_found_always_keeps_its_least_margin(step: float | None, share: float) -> None:
+    low = [share * mm[0] for mm in CARD.margin_mm]
     for length in range(1, 180, 3):
         inner = box(length, length, length)
-        found = with_margin(inner, SCAN, CARD)
+        found = with_margin(inner, SCAN, CARD, step)
         for a in range(3):
             assert (inner.start[a] - found.start[a]) * SCAN.spacing_mm[a] >= low[a]
             assert (found.stop[a] - inner.stop[a]) * SCAN.spacing_mm[a] >= low[a]
+
+
+def test_where_speed_counts_more_margin_goes_for_a_row_of_tiles() -> None:
+    inner = box(20, 145, 20)  # 217 mm of the 246 that a tile covers; with margins 257
+    assert tiles(with_margin(inner, SCAN, CARD)) == [1, 2, 1]
+    assert tiles(with_margin(inner, SCAN, CARD, 1.0)) == [1, 1, 1]
 
 
 def test_a_box_grows_to_the_scans_edges_and_no_further() -> None:
