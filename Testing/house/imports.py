@@ -50,7 +50,7 @@ BELOW: dict[str, set[str]] = {
         "evaluate.metrics",
     },
     "report": {"train", "evaluate", "segment", "datasets", "imaging", "anatomy"},
-    "jobs": {"report", "segment", "models", "imaging", "anatomy"},
+    "jobs": {"report", "evaluate", "segment", "datasets", "models", "imaging", "anatomy"},
 }
 """What each layer may use besides itself. Files that are no layer (`__init__`, `__main__`) and the
 command line may use all of it."""

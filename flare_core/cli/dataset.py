@@ -31,8 +31,6 @@ from flare_core.jobs.progress import reporting
 if TYPE_CHECKING:
     from flare_core.datasets.flare.dataset import FlareCase, FlareDataset
     from flare_core.datasets.flare.folders import Finding
-    from flare_core.datasets.summary.summarise import Summary
-    from flare_core.datasets.summary.tables import Table
 
 NAME = "dataset"
 HELP = "list, check or summarise the scans of a FLARE data set"
@@ -116,6 +114,7 @@ def summary(arguments: argparse.Namespace) -> int:
     """Print the tables of a data set; write them and a page if asked for."""
     from flare_core.datasets.summary.summarise import summarise
     from flare_core.datasets.summary.tables import tables_of, to_markdown
+    from flare_core.jobs.result_files import write_summary
 
     dataset = _dataset(arguments)
     parts = None
@@ -130,7 +129,7 @@ def summary(arguments: argparse.Namespace) -> int:
     for finding in found.left_out:
         print(f"left out: {finding.where}: {finding.what}", file=sys.stderr)
     if parts is not None:
-        _write_summary(found, tables, arguments.output)
+        print(f"written: {write_summary(arguments.output, found, tables)}", file=sys.stderr)
         shutil.rmtree(parts, ignore_errors=True)
     return EXIT_INTERNAL if found.left_out else 0
 
@@ -231,17 +230,3 @@ def _findings_csv(findings: Sequence[Finding]) -> str:
     writer.writerow(("kind", "where", "what"))
     writer.writerows((finding.kind, finding.where, finding.what) for finding in findings)
     return stream.getvalue()
-
-
-def _write_summary(found: Summary, tables: Sequence[Table], folder: Path) -> None:
-    """Write the Markdown, a CSV per table, one with a row per case, and the page."""
-    from flare_core.datasets.summary.tables import case_table, to_csv, to_markdown
-    from flare_core.report.dataset import dataset_page, galleries_of
-
-    notes = [f"Left out: {each.where}: {each.what}" for each in found.left_out]
-    page = dataset_page(found.title, tables, galleries_of(found), notes)
-    atomic.write_text(folder / "summary.md", to_markdown(found.title, tables))
-    for table in (*tables, case_table(found)):
-        atomic.write_text(folder / f"{table.key}.csv", to_csv(table))
-    atomic.write_text(folder / "summary.html", page)
-    print(f"written: {folder / 'summary.html'}", file=sys.stderr)

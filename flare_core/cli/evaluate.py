@@ -17,7 +17,6 @@ Exit codes: 0 scored (look at what was named), 2 the arguments or a reference ca
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from flare_core.anatomy.label_schemes import SCHEMES, as_listed
 from flare_core.errors import InputError
-from flare_core.jobs.outputs import make_folder, written_together
+from flare_core.jobs.outputs import make_folder
 from flare_core.jobs.progress import PROGRESS, Reporter, Step, reporting
 
 if TYPE_CHECKING:
@@ -61,9 +60,6 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--progress", {"choices": PROGRESS, "default": "bar",
                     "help": "for people, programs, nobody"}),
 )  # fmt: skip
-
-FILES = ("scores.csv", "per_case.csv", "per_organ.csv", "evaluation.html", "summary.json")
-"""What is written; the last one is the sign that all are there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -185,22 +181,8 @@ def _folder(out: Path | None) -> Iterator[None]:
 
 
 def _write(arguments: argparse.Namespace, evaluation: Evaluation, files: Files) -> list[Path]:
-    """Write all files, together or none."""
-    from flare_core.evaluate import tables
-    from flare_core.jobs.outputs import plain
+    from flare_core.jobs.result_files import write_evaluation
     from flare_core.report.evaluation.figures import Sources
-    from flare_core.report.evaluation.page import page_of
 
     sources = Sources(arguments.prediction, arguments.reference, arguments.images, files)
-    texts = (
-        tables.scores_csv(evaluation),
-        tables.per_case_csv(evaluation),
-        tables.per_organ_csv(evaluation),
-        page_of(evaluation, sources),
-        json.dumps(plain(tables.summary_record(evaluation)), indent=1, allow_nan=False) + "\n",
-    )
-    targets = [arguments.output / name for name in FILES]
-    with written_together(targets) as parts:
-        for part, content in zip(parts, texts, strict=True):
-            part.write_bytes(content.encode("utf-8"))
-    return targets
+    return write_evaluation(arguments.output, evaluation, sources)

@@ -32,7 +32,7 @@ from flare_core.jobs.failure import EXIT_INTERNAL
 from flare_core.jobs.progress import PROGRESS, Reporter, Step, reporting
 
 if TYPE_CHECKING:
-    from flare_core.cli.measure_case import MeasureCase, MeasuredCase, MeasurePlan
+    from flare_core.jobs.measure import MeasureCase, MeasuredCase, MeasurePlan
 
 NAME = "measure"
 HELP = "measure run time, GPU memory, CPU and RAM of a command"
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     InputError
         If the arguments cannot be used or the command cannot be started.
     """
-    from flare_core.cli.measure_case import measure_case, write_tables
+    from flare_core.jobs.measure import measure_case, write_tables
 
     plan = make_plan(arguments)
     records = _records_of(plan)
@@ -92,7 +92,7 @@ def make_plan(arguments: argparse.Namespace) -> MeasurePlan:
     InputError
         If something is missing, contradicts itself, or cannot be read or written.
     """
-    from flare_core.cli.measure_case import CASES, OUTPUT, PREDICTIONS, MeasurePlan
+    from flare_core.jobs.measure import CASES, OUTPUT, PREDICTIONS, MeasurePlan
     from flare_core.jobs.outputs import make_folder
 
     words = tuple(arguments.words)
@@ -115,7 +115,7 @@ def make_plan(arguments: argparse.Namespace) -> MeasurePlan:
 
 def _check_words(words: Sequence[str], scans: Path | None) -> None:
     """Refuse a command that is missing, unknown, or does not fit what --input says."""
-    from flare_core.cli.measure_case import CASE, INPUT, INPUT_FOLDER
+    from flare_core.jobs.measure import CASE, INPUT, INPUT_FOLDER
 
     if not words:
         action = "For example: flare measure -i SCANS -o OUT -- flare segment {input} -o {output}"
@@ -137,7 +137,7 @@ def _check_words(words: Sequence[str], scans: Path | None) -> None:
 
 
 def _cases(scans: Path | None) -> tuple[MeasureCase, ...]:
-    from flare_core.cli.measure_case import MeasureCase
+    from flare_core.jobs.measure import MeasureCase
 
     if scans is None:
         return (MeasureCase("command", None),)
@@ -148,7 +148,7 @@ def _cases(scans: Path | None) -> tuple[MeasureCase, ...]:
 
 def _records_of(plan: MeasurePlan) -> dict[str, MeasuredCase]:
     """Return what the output folder holds already, by case."""
-    from flare_core.cli.measure_case import CASES, read_record
+    from flare_core.jobs.measure import CASES, read_record
 
     names = sorted(path.stem for path in (plan.folder / CASES).glob("*.json"))
     found = {name: read_record(plan.folder, name) for name in names}
@@ -208,7 +208,7 @@ class MeasureReport:
 
     def finish(self) -> None:
         """Tell how the whole run went."""
-        from flare_core.cli.measure_case import TABLE
+        from flare_core.jobs.measure import TABLE
 
         table = self._plan.folder / TABLE
         done = {"cases": self._count, "failed": self._failed, "table": str(table)}
@@ -217,7 +217,7 @@ class MeasureReport:
             self._reporter.warn("Failed: " + ", ".join(self._failed))
 
     def _fields(self, record: MeasuredCase) -> dict[str, Any]:
-        from flare_core.cli.measure_case import case_files
+        from flare_core.jobs.measure import case_files
         from flare_core.jobs.outputs import plain
 
         files = {key: str(p) for key, p in case_files(self._plan.folder, record.row.case).items()}
@@ -225,7 +225,7 @@ class MeasureReport:
         return {"event": "result", **row}
 
     def _why(self, record: MeasuredCase) -> str:
-        from flare_core.cli.measure_case import case_files
+        from flare_core.jobs.measure import case_files
 
         output = case_files(self._plan.folder, record.row.case)["output"]
         said = "".join(f"\n    {line}" for line in last_lines(output))

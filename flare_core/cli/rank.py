@@ -15,12 +15,13 @@ the label maps of the best teams are combined by majority vote into OUT/ensemble
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flare_core.errors import InputError
 from flare_core.jobs.progress import PROGRESS, Reporter, Step, reporting
+from flare_core.jobs.result_files import RANKING_PAGE
 
 if TYPE_CHECKING:
     from flare_core.evaluate.ranking.rank import Ranking
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 NAME = "rank"
 HELP = "rank teams from their results, with bootstrap and tests"
 
-TABLES = ("standings.csv", "ranks.csv", "kendall.csv", "pairs.csv", "ranking.json")
-PAGE = "ranking.html"
-"""Written last: it stands for the others."""
 MOST_BOOTSTRAPS = 100_000
 DEFAULT_ENSEMBLES = (3, 5)
 SHOWN_TEAMS = 10
@@ -79,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     from flare_core.evaluate.ranking.schemes import find_scheme
     from flare_core.evaluate.ranking.table import read_results
     from flare_core.jobs.outputs import make_folder
+    from flare_core.jobs.result_files import write_ranking
 
     with reporting(arguments.progress, "ranking") as reporter:
         reporter.step(Step("reading the results", 0.0))
@@ -88,10 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
         ranking = rank_teams(table, bootstraps=arguments.bootstraps, seed=arguments.seed)
         reporter.step(Step("writing", 0.6))
         make_folder(arguments.output)
-        write_ranking(ranking, arguments.output)
+        files = write_ranking(arguments.output, ranking)
         for count in voters:
             vote(ranking, count, arguments, reporter)
-        _tell(ranking, arguments.output, reporter)
+        _tell(ranking, files, reporter)
     return 0
 
 
@@ -105,7 +104,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError("--bootstraps", str(arguments.bootstraps), legal, "1000 is usual.")
     if arguments.seed < 0:
         raise InputError("--seed", str(arguments.seed), "0 or more", "Leave it out.")
-    if (arguments.output / PAGE).exists() and not arguments.overwrite:
+    if (arguments.output / RANKING_PAGE).exists() and not arguments.overwrite:
         came = f"{arguments.output}, which holds a ranking"
         legal = "a new folder"
         raise InputError("--output", came, legal, "Choose another, or add --overwrite.")
@@ -133,33 +132,6 @@ def _ensembles(arguments: argparse.Namespace, teams: tuple[str, ...]) -> list[in
     return list(dict.fromkeys(counts))
 
 
-def write_ranking(ranking: Ranking, folder: Path) -> None:
-    """Write all files of a ranking together, or none.
-
-    Raises
-    ------
-    InputError
-        If they cannot be written.
-    """
-    from flare_core.evaluate.ranking import results as ranking_results
-    from flare_core.jobs.outputs import plain, written_together
-    from flare_core.report.ranking import ranking_page, view_of
-
-    facts = plain({**_provenance(), **ranking_results.record(ranking)})
-    texts = (
-        ranking_results.standings_csv(ranking),
-        ranking_results.ranks_csv(ranking),
-        ranking_results.kendall_csv(ranking),
-        ranking_results.pairs_csv(ranking),
-        json.dumps(facts, indent=1, ensure_ascii=False) + "\n",
-        ranking_page(view_of(ranking)),
-    )
-    targets = [folder / name for name in (*TABLES, PAGE)]
-    with written_together(targets) as parts:
-        for part, text in zip(parts, texts, strict=True):
-            part.write_bytes(text.encode("utf-8"))
-
-
 def vote(ranking: Ranking, count: int, arguments: argparse.Namespace, reporter: Reporter) -> None:
     """Combine the label maps of the best `count` teams by majority vote."""
     from flare_core.evaluate.ranking.ensemble import ensemble_folders
@@ -179,23 +151,15 @@ def vote(ranking: Ranking, count: int, arguments: argparse.Namespace, reporter: 
     reporter.tell("\n".join([f"Majority vote of {', '.join(best)}: {target}", *notes]), event)
 
 
-def _provenance() -> dict[str, Any]:
-    from flare_core import __version__
-    from flare_core.jobs.outputs import RESEARCH_USE
-
-    return {"made_by": f"flare {__version__}", "intended_use": RESEARCH_USE}
-
-
-def _tell(ranking: Ranking, folder: Path, reporter: Reporter) -> None:
-    """Tell the best teams and where everything is."""
-    files = [str(folder / name) for name in (PAGE, *TABLES)]
+def _tell(ranking: Ranking, written: Sequence[Path], reporter: Reporter) -> None:
+    """Tell the best teams and where everything is; the page, written last, comes first."""
+    *tables, page = map(str, written)
+    files = [page, *tables]
     names = [ranking.table.teams[t] for t in ranking.order]
     event = {"event": "result", "order": names, "notes": ranking.table.notes}
     notes = [f"note: {note}" for note in ranking.table.notes]
     reporter.tell("\n".join([standings_text(ranking), *notes]), event)
-    reporter.tell(
-        f"Written: {files[0]} and {len(files) - 1} tables", {"event": "done", "files": files}
-    )
+    reporter.tell(f"Written: {page} and {len(tables)} tables", {"event": "done", "files": files})
 
 
 def standings_text(ranking: Ranking) -> str:

@@ -8,13 +8,14 @@ import pytest
 
 from core.evaluate.label_folders import GRID, labels, write_case
 from flare_core.cli import evaluate, main
-from flare_core.cli.evaluate import FILES
 from flare_core.evaluate.evaluate import evaluate_folders
 from flare_core.evaluate.protocols import Target, edition
 from flare_core.evaluate.scoring import ScoringRules
 from flare_core.imaging.files import write_volume
 from flare_core.imaging.volume import Volume
 from flare_core.report.evaluation.figures import SPARE_COLOURS, colour_of, drawn_organs, extremes
+
+FILES = ("scores.csv", "per_case.csv", "per_organ.csv", "evaluation.html", "summary.json")
 
 
 @pytest.fixture

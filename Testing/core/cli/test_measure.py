@@ -10,7 +10,7 @@ import pytest
 
 from flare_core import cli
 from flare_core.cli.measure import last_lines, outcome
-from flare_core.cli.measure_case import filled, read_record
+from flare_core.jobs.measure import read_record
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="runs shell commands")
 
@@ -163,24 +163,16 @@ def test_bad_arguments_have_four_parts_and_write_nothing(
 
 
 def test_ctrl_c_leaves_no_half_of_a_case(tmp_path, monkeypatch, capsys):
-    from flare_core.cli import measure_case
+    from flare_core.jobs import measure as job
 
     def interrupted(words, output, **_):
         Path(output).write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measure_case, "measure", interrupted)
+    monkeypatch.setattr(job, "measure", interrupted)
     out = tmp_path / "out"
     assert measure("-o", out, "--", "sleep", "9") == 130
     assert [p for p in out.rglob("*") if p.is_file()] == []
-
-
-def test_a_damaged_record_counts_as_not_measured(tmp_path):
-    (tmp_path / "cases").mkdir()
-    (tmp_path / "cases/a.json").write_text('{"status": "ok"')
-    assert read_record(tmp_path, "a") is None
-    (tmp_path / "cases/a.json").write_text('{"status": "ok", "efficiency": {}}')
-    assert read_record(tmp_path, "a") is None
 
 
 def test_signals_are_named(tmp_path):
@@ -196,9 +188,3 @@ def test_last_lines_of_a_long_output(tmp_path):
     assert last_lines(path, 2) == ["line 99998", "line 99999"]
     path.write_bytes(b"")
     assert last_lines(path) == []
-
-
-def test_placeholders_may_stand_inside_words():
-    values = {"{input}": "/x/{case}.nii", "{case}": "c"}
-    assert filled(["-v={input}:/in", "{cas}"], values)[1] == "{cas}"
-    assert filled(["-v=A{case}B"], values) == ["-v=AcB"]
