@@ -126,6 +126,7 @@ class FLARESegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 (
                     lambda: library("logic"),
                     self._make_logic,
+                    lambda: library("scene.results"),
                     lambda: library("panel"),
                     self._make_panel,
                     self._observe,

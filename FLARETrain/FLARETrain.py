@@ -126,8 +126,12 @@ class FLARETrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._opening = openings.Opening(
                 loops.default_loop(),
                 (
+                    lambda: shared("scene.results"),
+                    lambda: shared("logic"),
+                    lambda: importlib.import_module("flare_core.cases.store"),
                     lambda: library("logic"),
                     self._make_logic,
+                    lambda: library("cases.panel"),
                     lambda: library("panel"),
                     self._make_panel,
                     self._observe,

@@ -187,7 +187,7 @@ for name, key, value in (("parameterNodeWrapper", "parameterNodeWrapper", lambda
     made = types.ModuleType(name)
     setattr(made, key, value)
     sys.modules["slicer." + name] = made
-import FLARESegLib.logic, FLARESegLib.panel
+import FLARESegLib.logic, FLARESegLib.panel, FLARETrainLib.logic, FLARETrainLib.panel
 print(sorted(n for n in ("scipy", "skimage", "SimpleITK", "torch") if n in sys.modules))
 """
     done = subprocess.run(

@@ -6,12 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from FLARESegLib.correction.corrections import current_labels
-from FLARESegLib.correction.submission import (
-    patient_key,
-    store_submission,
-    submission_steps,
-    submit,
-)
+from FLARESegLib.correction.patient import patient_key
+from FLARESegLib.correction.submission import store_submission, submission_steps, submit
 from FLARESegLib.scene import volumes
 from FLARESegLib.scene.kept_output import forget_output
 from FLARESegLib.scene.results import result_facts, show_result

@@ -13,6 +13,7 @@ from flare_core.anatomy.organs import organ
 from flare_core.errors import FlareError
 from FLARESegLib.correction.editor import Editor
 from FLARESegLib.correction.history_table import HistoryTable
+from FLARESegLib.correction.patient import patient_key
 from FLARESegLib.correction.remembered import Remembered
 from FLARESegLib.correction.review_table import ReviewTable
 from FLARESegLib.qt import dialogs
@@ -213,8 +214,6 @@ class CorrectionPanel:
 
     def _show_patient(self) -> None:
         """Suggest the pseudonym that DICOM gives; a CT without one needs the person's code."""
-        from FLARESegLib.correction.submission import patient_key
-
         known = "" if self._volume is None else patient_key(self._volume)
         self._ui.patientEdit.text = known
 

@@ -12,7 +12,6 @@ hash is a pseudonym, not anonymous: who knows the ID can compute it as well.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
@@ -27,24 +26,19 @@ from flare_core.atomic import sha256_of
 from flare_core.cases.names import key_of, safe_name
 from flare_core.cases.store import CaseRecord, CaseStore, LabelFacts, LabelVersion, open_store
 from flare_core.errors import FlareError, InputError
-from flare_core.imaging.files import READERS, read_geometry, write_labels, write_volume
 from flare_core.imaging.inputs import suffix_of
-from flare_core.imaging.itk import compact
 from flare_core.imaging.volume import Volume
 from FLARESegLib.correction.corrections import count_changes, label_steps, volume_of
+from FLARESegLib.correction.patient import check_patient, hashed, patient_key
 from FLARESegLib.scene.kept_output import KeptOutput, kept_output
 from FLARESegLib.scene.results import ABSENT, FACT, result_facts
 from FLARESegLib.scene.results import CASE as CASE
 from FLARESegLib.scene.results import VERSION as VERSION
-from FLARESegLib.scene.subject_place import ancestor_attribute
 from FLARESegLib.scene.volumes import copy_steps, finish
 
-PATIENT_ID = "DICOM.PatientID"
 SERIES_UIDS = "DICOM.instanceUIDs"
 SOURCE = "corrected in 3D Slicer"
 """What the store says about where such a case comes from."""
-READABLE = (*READERS, ".nii", ".nii.gz")
-"""Files that can go into the store as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +190,8 @@ def store_submission(folder: str | Path, submission: Submission) -> LabelVersion
 
 def _store(store: CaseStore, submission: Submission, scratch: Path) -> LabelVersion:
     """Write a submission into an open store, through files in `scratch`."""
+    from flare_core.imaging.files import write_labels  # SimpleITK; a panel opens without it
+
     record = _known_case(store, submission) or _new_case(store, submission, scratch)
     labels = scratch / "labels.nii.gz"
     write_labels(labels, _only(submission.labels, submission.reviewed), like=record.image)
@@ -209,33 +205,6 @@ def remember_submission(
     facts = {CASE: version.case, VERSION: version.number, ABSENT: list(version.facts.absent)}
     for name, value in facts.items():
         segmentationNode.SetAttribute(FACT + name, json.dumps(value))
-
-
-def patient_key(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> str:
-    """Return a pseudonym made from the DICOM patient ID; empty where there is none."""
-    number = ancestor_attribute(volumeNode, "Patient", PATIENT_ID).strip()
-    number = number or (volumeNode.GetAttribute(PATIENT_ID) or "").strip()
-    return f"patient-{_hashed(number)}" if number else ""
-
-
-def check_patient(patient: str) -> None:
-    """Refuse a new scan of which nobody says whose it is.
-
-    A scan named after itself would be a patient of its own, and a second scan of the same person
-    could be learnt from while the first is kept aside.
-
-    Raises
-    ------
-    InputError
-        If `patient` is empty.
-    """
-    if not patient.strip():
-        raise InputError(
-            "patient",
-            "nothing, and the scan did not come from DICOM",
-            "a code that all scans of one patient share; not the patient's name",
-            "Enter a code for the patient, such as P012.",
-        )
 
 
 def check_presence(labels: Volume, reviewed: tuple[Organ, ...], absent: tuple[Organ, ...]) -> None:
@@ -325,13 +294,17 @@ def _unchanged_file(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Path | None:
     if not name or storage.GetNumberOfFileNames() > 1 or volumeNode.GetModifiedSinceRead():
         return None
     path = Path(name)
-    return path if path.is_file() and suffix_of(path) in READABLE else None
+    return path if path.is_file() else None
 
 
 def _image_file(submission: Submission, scratch: Path) -> tuple[Path, bool]:
     """Return the scan as a file, and whether it is its own one, not a copy made for the store."""
+    from flare_core.imaging.files import READERS, write_volume
+    from flare_core.imaging.itk import compact
+
     file = submission.file
-    if file is not None and _fits(file, submission.image):
+    known = file is not None and suffix_of(file) in (*READERS, ".nii", ".nii.gz")
+    if file is not None and known and _fits(file, submission.image):
         return file, True
     path = scratch / "image.nii.gz"
     write_volume(path, submission.image.with_array(compact(submission.image.array)))
@@ -340,6 +313,8 @@ def _image_file(submission: Submission, scratch: Path) -> tuple[Path, bool]:
 
 def _fits(file: Path, image: Volume) -> bool:
     """Whether a file is on the grid that the volume has in the scene."""
+    from flare_core.imaging.files import read_geometry
+
     try:
         return read_geometry(file).same_grid(image.geometry)
     except FlareError:  # Slicer reads more kinds of files than the library
@@ -381,10 +356,5 @@ def _case_name(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> str:
     """Return a case's name: for DICOM a number, as the volume may be named after the patient."""
     uids = volumeNode.GetAttribute(SERIES_UIDS)
     if uids:
-        return f"ct-{_hashed(' '.join(sorted(uids.split())))}"
+        return f"ct-{hashed(' '.join(sorted(uids.split())))}"
     return volumeNode.GetName()
-
-
-def _hashed(text: str) -> str:
-    """Return 12 hex digits that stand for a text."""
-    return hashlib.sha256(f"FLARESeg {text}".encode()).hexdigest()[:12]

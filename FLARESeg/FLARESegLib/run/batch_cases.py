@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import slicer
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_volume
 from flare_core.imaging.checks import check_ct
 from flare_core.imaging.inputs import CaseInput, existing, find_inputs
-from flare_core.imaging.volume import Volume
 from flare_core.jobs.batch import with_own_names
 from FLARESegLib.qt.event_loop import in_slicer
 from FLARESegLib.run.workplace import python_program
+from FLARESegLib.scene.new_volume import volume_node
 from FLARESegLib.scene.results import nodes_of
 
 SCENE_SUFFIX = ".mrb"
@@ -151,26 +149,3 @@ def _names(case: CaseInput, nodes: Sequence[Any]) -> list[str]:
     names = [f"{case.name}_{each}" for each in plain]
     repeated = {name for name, count in Counter(names).items() if count > 1}
     return [f"{name}_{n}" if name in repeated else name for n, name in enumerate(names, start=1)]
-
-
-def volume_node(scene: Any, volume: Volume, name: str) -> Any:
-    """Put a volume into a scene as a scalar volume node."""
-    import vtk
-    from vtk.util import numpy_support
-
-    image = vtk.vtkImageData()
-    image.SetDimensions(*volume.array.shape[::-1])
-    flat = np.ascontiguousarray(volume.array).ravel()
-    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
-    geometry = volume.geometry
-    steps = (
-        np.asarray(geometry.direction) * np.asarray(geometry.spacing_mm)[:, None]
-    )  # (z y x, LPS)
-    ijk_to_lps = np.eye(4)
-    ijk_to_lps[:3, :3], ijk_to_lps[:3, 3] = steps[::-1].T, geometry.origin_mm
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy((np.diag([-1.0, -1.0, 1.0, 1.0]) @ ijk_to_lps).ravel().tolist())
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    node.SetIJKToRASMatrix(matrix)
-    node.SetAndObserveImageData(image)
-    return node

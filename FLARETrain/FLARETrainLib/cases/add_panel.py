@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from FLARESegLib.correction.submission import patient_key
+from FLARESegLib.correction.patient import patient_key
 from FLARESegLib.qt.background import in_background
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.qt.stepwise import walk

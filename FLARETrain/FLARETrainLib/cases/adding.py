@@ -13,13 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from FLARESegLib.correction.corrections import label_steps
-from FLARESegLib.correction.submission import (
-    Submission,
-    check_patient,
-    patient_key,
-    store_submission,
-    submission_steps,
-)
+from FLARESegLib.correction.patient import check_patient, patient_key
+from FLARESegLib.correction.submission import Submission, store_submission, submission_steps
 from FLARESegLib.scene.results import ABSENT, NOT_FOUND, result_facts
 from FLARESegLib.scene.volumes import copy_steps
 
@@ -28,8 +23,6 @@ from flare_core.anatomy.organs import ALL_TARGETS
 from flare_core.cases.names import safe_name
 from flare_core.cases.store import CaseRecord, CaseStore, LabelFacts, open_store
 from flare_core.errors import InputError
-from flare_core.imaging.files import write_labels, write_volume
-from flare_core.imaging.itk import compact
 from flare_core.imaging.volume import Volume
 
 SOURCE = "added in 3D Slicer"
@@ -139,6 +132,9 @@ def store_addition(folder: Path, addition: Addition | Submission) -> Stored:
 
 def _store(store: CaseStore, addition: Addition, scratch: Path) -> Stored:
     """Write an addition into an open store, through files in `scratch`."""
+    from flare_core.imaging.files import write_labels, write_volume  # SimpleITK; see `submission`
+    from flare_core.imaging.itk import compact
+
     image, labels = scratch / "image.nii.gz", scratch / "labels.nii.gz"
     write_volume(image, addition.image.with_array(compact(addition.image.array)))
     there = store.case_of_image(image)

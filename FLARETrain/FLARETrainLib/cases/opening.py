@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from FLARESegLib.run.batch_cases import volume_node
+from FLARESegLib.scene.new_volume import volume_node
 from FLARESegLib.scene.results import (
     ABSENT,
     CASE,
@@ -32,7 +32,6 @@ import slicer
 from flare_core.anatomy.organs import organ
 from flare_core.cases.store import BY_PEOPLE, CaseRecord, LabelVersion, open_store
 from flare_core.errors import InputError
-from flare_core.imaging.files import read_labels, read_volume
 from flare_core.imaging.volume import Volume
 
 SCAN = "FLARETrain.scan"
@@ -63,6 +62,8 @@ def read_case(folder: Path, name: str) -> ReadCase:
     InputError
         If there is no such case, or a file of it cannot be read.
     """
+    from flare_core.imaging.files import read_labels, read_volume  # SimpleITK; in a thread
+
     with open_store(folder) as store:
         record = store.case(name)
         version = None if record.chosen is None else store.version(name, record.chosen)

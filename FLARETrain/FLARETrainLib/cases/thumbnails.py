@@ -18,7 +18,6 @@ from FLARESegLib.qt.signals import Signal
 
 from flare_core.atomic import atomic_path
 from flare_core.errors import FlareError
-from flare_core.imaging.files import read_volume
 
 SIZE = 112
 """Width and height of one plane's picture, pixels."""
@@ -47,6 +46,8 @@ def make_pictures(image: Path, folder: Path, sha256: str) -> None:
     InputError
         If it cannot be read or the folder cannot be written.
     """
+    from flare_core.imaging.files import read_volume  # SimpleITK; in a thread
+
     volume, _ = read_volume(image).canonical()  # (S, P, L)
     voxels, spacing = volume.array, volume.geometry.spacing_mm
     z, y, x = (n // 2 for n in voxels.shape)
