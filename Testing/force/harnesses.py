@@ -14,7 +14,7 @@ from force.children import Reader, fuzz
 from force.counts import Counts
 from force.killing import Scene, kill
 
-GROUP = 10
+GROUP = 60
 """Processes that are killed over one store."""
 
 
@@ -39,10 +39,10 @@ def _killed(name: str, scene: Scene, budget: Budget, folder: Path) -> Counts:
 
 
 def _store_killed(budget: Budget, folder: Path) -> Counts:
-    """Kill the writers of a store, ten at a time: one group of eight and two beside them."""
-    counts = Counts()
-    for seed in replace(budget, most=max(1, budget.most // GROUP)).seeds():
-        counts += kill_store.run(GROUP, seed, folder / f"store{seed}")
+    """Kill the writers of a store, in groups of eight and two beside them."""
+    counts, group = Counts(), min(GROUP, budget.most)
+    for seed in replace(budget, most=max(1, budget.most // group)).seeds():
+        counts += kill_store.run(group, seed, folder / f"store{seed}")
         shutil.rmtree(folder / f"store{seed}", ignore_errors=True)
     return counts
 
@@ -55,13 +55,13 @@ READERS: dict[str, Reader] = {
 }
 
 HARNESSES: dict[str, Harness] = {
-    **{name: Harness(partial(_fuzzed, name, each)) for name, each in READERS.items()},
+    **{name: Harness(partial(_fuzzed, name, each), 0.5) for name, each in READERS.items()},
     **{
         name: Harness(partial(_killed, name, each), weight=3.0, short=2)
         for name, each in kills.SCENES.items()
     },
-    "kill-store": Harness(_store_killed, weight=6.0, short=10),
-    "traps": Harness(traps.run, weight=2.0, short=1),
+    "kill-store": Harness(_store_killed, weight=20.0, short=10),
+    "traps": Harness(traps.run, weight=3.0, short=1),
 }
 """Every harness by its name: the rows of the table."""
 

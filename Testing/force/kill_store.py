@@ -36,6 +36,8 @@ from force.counts import Counts, one
 from force.killing import apart, read_here, temporary
 
 WRITERS = 8
+WAVES = 3
+"""Groups of processes that are killed, one after the other, before somebody looks."""
 LONGEST_S = 2.0
 """A process that nobody has killed by then is killed."""
 MOST_CASES = 60
@@ -80,7 +82,10 @@ def run(kills: int, seed: int, folder: Path) -> Counts:
         if turn == seed or world.promised and _is_large(world):
             world = World(folder / f"world{turn}")
             _must(apart(lambda world=world: _prepare(world)))
-        died = _killed(world, chance, min(kills - counts.tried, WRITERS + 2), turn)
+        died = 0
+        for wave in range(WAVES):  # each finds what the one before it left
+            most = min(kills - counts.tried - died, WRITERS + 2)
+            died += _killed(world, chance, most, f"t{turn}v{wave}") if most > 0 else 0
         kind, why = _judged(world)
         counts += one(kind, f"kill_store.run({kills}, {turn}, folder)", f"turn {turn}: {why}")
         counts += sum((one("right") for _ in range(died - 1)), Counts())
@@ -205,14 +210,14 @@ def _child(work: Work, world: World, name: str, pipe: Connection) -> None:
         os._exit(0)
 
 
-def _killed(world: World, chance: random.Random, most: int, turn: int) -> int:
+def _killed(world: World, chance: random.Random, most: int, group: str) -> int:
     """Start writers and others, kill them one after the other; return how many were killed."""
     context = multiprocessing.get_context("fork")
     works: list[Work] = [*chance.choice(OTHERS), *[_write] * WRITERS][: max(1, most)]
     running = []
     for number, work in enumerate(works):
         ours, theirs = context.Pipe(duplex=False)
-        name = f"t{turn}w{number}"
+        name = f"{group}w{number}"
         process = context.Process(target=_child, args=(work, world, name, theirs))
         process.start()
         theirs.close()
