@@ -114,6 +114,21 @@ def test_adding_asks_for_the_patient_and_says_what_became_of_it(
     assert added == ["today", "today"]
 
 
+def test_segments_that_are_no_organ_are_told(ui, logic, tmp_path, add_volume, small_ct):
+    from FLARESegLib.scene.results import show_result
+
+    volume = add_volume(small_ct[0], name="today")
+    node = show_result(volume, small_ct[1])
+    node.GetSegmentation().AddEmptySegment("", "Metastasis")
+    AddPanel(ui, logic.loop, lambda: tmp_path / "store")
+    ui.volumeSelector.setCurrentNode(volume)
+    ui.patientEdit.text = "P1"
+    assert ui.segmentationSelector.currentNode() is node
+    ui.addButton.click()
+    until(logic.loop, lambda: "Added" in ui.addMessage.text)
+    assert ui.addMessage.text.endswith("not stored: Metastasis.")
+
+
 def test_a_dicom_scan_brings_its_pseudonym(ui, logic, tmp_path, add_volume, small_ct):
     AddPanel(ui, logic.loop, lambda: tmp_path / "store")
     volume = add_volume(small_ct[0], name="DOE JANE")

@@ -13,6 +13,7 @@ from FLARESegLib.qt.signals import Signal
 from FLARESegLib.qt.stepwise import walk
 from FLARESegLib.qt.translation import _
 from FLARESegLib.scene.results import result_of
+from FLARESegLib.scene.segment_identity import extra_names
 
 from flare_core.errors import FlareError
 from FLARETrainLib.cases.adding import Stored, addition_steps, store_addition
@@ -37,6 +38,7 @@ class AddPanel:
         """Called with the name of a case that was added."""
         self._ui, self._loop, self._folder = ui, loop, folder
         self._busy = self._closed = False
+        self._left_out: tuple[str, ...] = ()  # names of segments that are no organ
         ui.addButton.connect("clicked(bool)", self.add)
         ui.reviewedBox.connect("toggled(bool)", lambda on: self.update())
         ui.authorEdit.connect("textChanged(QString)", lambda text: self.update())
@@ -71,6 +73,8 @@ class AddPanel:
             patient=ui.patientEdit.text,
             reviewed=ui.reviewedBox.checked,
         )
+        node = ui.segmentationSelector.currentNode()
+        self._left_out = tuple(extra_names(node).values()) if node is not None else ()
         self._set_busy(True)
         self._say(_("Writing..."))
         walk(self._loop, steps, lambda future: self._write(folder, future))
@@ -98,7 +102,11 @@ class AddPanel:
             self._end(error_words(error))
             return
         self._ui.nameEdit.text = ""
-        self._end(stored_text(stored))
+        text = stored_text(stored)
+        if self._left_out:
+            left = _("No organ, so not stored: {names}.").format(names=", ".join(self._left_out))
+            text = f"{text} {left}"
+        self._end(text)
         self.added.emit(stored.case)
 
     def _why_not(self) -> str:
