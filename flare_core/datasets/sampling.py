@@ -6,8 +6,8 @@ network also learns what is no organ at all.
 
 Labels may be partial: an organ is only looked for in the cases that annotate it. (FLARE23's second
 team drew batches of one labelled set, for a batch had one loss; here every patch has its own, so
-sets may be mixed.) Cases without any annotation are drawn apart, as often as asked, anywhere in the
-scan.
+sets may be mixed, or not: `PatchSampler.draw`.) Cases without any annotation are drawn apart, as
+often as asked, anywhere in the scan.
 """
 
 from __future__ import annotations
@@ -103,15 +103,25 @@ class PatchSampler:
         holders = _holders(labelled, centres or organs)
         self.labelled = Pool(labelled, holders)
         self.unlabelled = Pool([s for s in drawable if not known[id(s)]], {})
+        self.sets = [
+            _part(self.labelled, lambda sample, keys=keys: known[id(sample)] == keys)  # type: ignore[misc]
+            for keys in sorted({frozenset(known[id(s)]) for s in labelled}, key=sorted)
+        ]
         self.full = _part(self.labelled, lambda sample: id(sample) in full)
         self.partly = _part(self.labelled, lambda sample: id(sample) not in full)
         self.patch = np.asarray(patch, float)
         self.centred, self.unlabelled_share = centred, unlabelled_share
         self.full_share = full_share
 
-    def draw(self, random: np.random.Generator) -> PatchLocation:
-        """Return a patch; all chance comes from `random`."""
-        pool = self._pool(random)
+    def draw(
+        self, random: np.random.Generator, batch: np.random.Generator | None = None
+    ) -> PatchLocation:
+        """Return a patch; all chance comes from `random`, or from it and `batch`.
+
+        `batch` begins alike for all patches of a batch, so that their cases annotate the same
+        organs; such a set of cases is drawn by its size.
+        """
+        pool = self._pool(random) if batch is None else self._set(batch)
         if pool.holders and random.random() < self.centred:
             organ_id = int(random.choice(sorted(pool.holders)))
             sample = pick(pool.holders[organ_id], random)
@@ -132,6 +142,15 @@ class PatchSampler:
         if self.full_share and self.full.samples and self.partly.samples:
             return self.full if random.random() < self.full_share else self.partly
         return self.labelled
+
+    def _set(self, random: np.random.Generator) -> Pool:
+        """Return the unlabelled cases, or those that annotate the same organs."""
+        pool = self._pool(random)
+        if pool not in (self.labelled, self.partly):
+            return pool
+        among = [s for s in self.sets if any(one is s.samples[0] for one in pool.samples)]
+        sizes = np.array([len(each.samples) for each in among], float)
+        return among[int(random.choice(len(among), p=sizes / sizes.sum()))]
 
 
 def _part(pool: Pool, belongs: Callable[[Sample], bool]) -> Pool:

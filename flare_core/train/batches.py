@@ -94,7 +94,7 @@ class PatchSource:
             phase.patch,
             organs=config.organs,
             centres=config.centre_on,
-            centred=config.centred,
+            centred=config.centred if phase.centred is None else phase.centred,
             unlabelled_share=config.unlabelled_share,
             full_share=phase.full_share,
         )
@@ -138,7 +138,7 @@ class PatchSource:
         """Return patch number `index` of the phase."""
         seed = np.random.SeedSequence((self.config.seed, self.number, index))
         random = np.random.default_rng(seed)
-        location = self.sampler.draw(random)
+        location = self.sampler.draw(random, self._of_the_batch(index))
         if self.lesions is not None and random.random() < self.config.lesion_mix:
             location = self.lesions.paste(location, random)
         keys = location.sample.case.annotated
@@ -148,6 +148,15 @@ class PatchSource:
             location, self.phase.patch, settings, random, self.device, tumours=tumours
         )
         return self._patch(augmented, location.sample.case)
+
+    def _of_the_batch(self, index: int) -> np.random.Generator | None:
+        """Return chance that is the same for all patches of a batch, if they have one set."""
+        if not self.config.one_set_batches:
+            return None
+        step = index // self.config.batch_size
+        return np.random.default_rng(
+            np.random.SeedSequence((self.config.seed, self.number, 0, step))
+        )
 
     def _adds_tumours(self, keys: Sequence[str], random: np.random.Generator) -> bool:
         """Draw whether a patch gets synthetic tumours: only where real ones would be labelled."""

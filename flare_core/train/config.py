@@ -18,6 +18,10 @@ LEAST_DEPTH = 3
 convolution over only 2 slices reads memory nobody wrote (seen with torch 2.13, AVX512-BF16); from 3
 on it agrees with float32."""
 
+WORDS = {"unannotated": ("sum", "max"), "optimiser": ("adamw", "sgd"),
+         "rate_decay": ("cosine", "poly")}  # fmt: skip
+"""Fields of a configuration that are one of a few words."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -38,6 +42,9 @@ class Phase:
     """Share of labelled patches from cases that annotate all of `organs`, where there are partly
     labelled ones too: 1 begins with complete labels and .5 goes on with both (FLARE23's second
     team). 0 draws by weight alone."""
+    centred: float | None = None
+    """Share of class-centred patches in this phase; None: that of the configuration. A last phase
+    of 1 is FLARE23's winner's fine-tuning."""
 
     def __post_init__(self) -> None:
         """Refuse a phase that could not run, or never end."""
@@ -46,6 +53,8 @@ class Phase:
         _require(self.minutes >= 0, "phases: minutes", self.minutes, "0 (no limit) or more")
         _require(self.learning_rate > 0, "phases: learning_rate", self.learning_rate, "above 0")
         _require(0 <= self.full_share <= 1, "phases: full_share", self.full_share, "0 to 1")
+        fits = self.centred is None or 0 <= self.centred <= 1
+        _require(fits, "phases: centred", self.centred, "0 to 1, or null")
 
 
 @dataclass(frozen=True)
@@ -115,8 +124,21 @@ class TrainConfig:
     class_balance: float = 0.5
     """Voxels of a class weigh its frequency in the patch to the power of minus this, in the
     point-wise loss; 0 is no weight. Without it a short training never begins with small organs."""
+    unannotated: str = "sum"
+    """What the background of a case takes from classes that it does not annotate: the ``sum`` of
+    their probabilities (the marginal loss), or the ``max`` of their logits and its own (FLARE23's
+    second team)."""
+    one_set_batches: bool = False
+    """Whether all patches of a batch come from cases that annotate the same organs; such a set is
+    drawn by its size (FLARE23's second team). False mixes them, as every patch has its own loss."""
+    optimiser: str = "adamw"
+    """``adamw``, or ``sgd`` with Nesterov's momentum (nnU-Net, and most teams)."""
+    momentum: float = 0.99
+    """Of ``sgd``."""
+    rate_decay: str = "cosine"
+    """How the learning rate falls within a phase: ``cosine``, or ``poly``, (1 - done)^.9."""
     weight_decay: float = 1e-2
-    """Of AdamW."""
+    """Of the optimiser."""
     warm_up_steps: int = 50
     """Steps of each phase in which the learning rate rises."""
     clip_norm: float = 5.0
@@ -172,6 +194,7 @@ class TrainConfig:
             "batch_size": (1, math.inf),
             "centred": (0, 1),
             "weight_decay": (0, math.inf),
+            "momentum": (0, 0.999999),
             "warm_up_steps": (0, math.inf),
             "ema_decay": (0, 0.999999),
             "seed": (0, 2**32 - 1),
@@ -186,6 +209,9 @@ class TrainConfig:
             legal = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
             _require(low <= came <= high, name, came, legal)
         _require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
+        for name, legal_words in WORDS.items():
+            came = getattr(self, name)
+            _require(came in legal_words, name, came, " or ".join(legal_words))
         # Between 0 and 1 the focal loss's slope is infinite where the network is sure and right.
         fits = self.focal_gamma == 0 or self.focal_gamma >= 1
         _require(fits, "focal_gamma", self.focal_gamma, "0 (cross entropy), or 1 or more")

@@ -38,6 +38,7 @@ from flare_core.train.checkpoint import Progress, load_checkpoint, read_start, s
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.config_file import config_text
 from flare_core.train.log import LOG, Facts, Report, RunLog
+from flare_core.train.optimiser import optimiser_of
 from flare_core.train.processes import join
 from flare_core.train.samples import gather_samples
 from flare_core.train.schedule import (
@@ -105,9 +106,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.training_step = TrainingStep(config, strategy, self.runtime)
         self.mean = RunningMean(config.network, config.ema_decay, self.runtime)
-        self.optimiser = torch.optim.AdamW(
-            self.training_step.trained(), lr=1e-3, weight_decay=config.weight_decay
-        )
+        self.optimiser = optimiser_of(config, self.training_step.trained())
         half = self.runtime.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.runtime.device, enabled=half)
         self.progress = Progress()
@@ -146,7 +145,7 @@ class Trainer:
             drawn = time.monotonic()
             batch = source.draw()
             drawn = time.monotonic() - drawn
-            rate = learning_rate(phase, self.progress, self.config.warm_up_steps)
+            rate = self._rate(phase)
             recent.append((self.optimiser_step(batch, rate), drawn))
             now = time.monotonic()
             self.progress.step += 1
@@ -163,6 +162,10 @@ class Trainer:
                 self._save()
                 saved = now
             self._stop_if_asked()
+
+    def _rate(self, phase: Phase) -> float:
+        config = self.config
+        return learning_rate(phase, self.progress, config.warm_up_steps, config.rate_decay)
 
     def _report_due(self, phase: Phase) -> bool:
         """Whether to tell how far we are: also at the end, which a short phase comes to first."""
@@ -320,7 +323,8 @@ class Trainer:
         for each in (was, now):  # its settings may change on the way
             told = each.get("strategy")
             each["strategy"] = told.get("kind") if isinstance(told, dict) else "supervised"
-        for name in ("network", "organs", "normalisation", "strategy"):
+            each.setdefault("optimiser", "adamw")  # there was no other
+        for name in ("network", "organs", "normalisation", "strategy", "optimiser"):
             if was.get(name) != now[name]:
                 raise InputError(
                     str(path),

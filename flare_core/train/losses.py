@@ -22,13 +22,16 @@ BLOCK = 16384
 """Voxels a CPU works on at a time: their (classes, voxels) matrix fits its second-level cache."""
 
 
-def merge_unannotated(logits: Tensor, annotated: Sequence[bool]) -> Tensor:
+def merge_unannotated(logits: Tensor, annotated: Sequence[bool], *, pooled: bool = False) -> Tensor:
     """Fold the classes that a case does not annotate into its background.
 
     Parameters
     ----------
     logits : (B, K, Z, Y, X)
     annotated : K booleans, the background's is ignored
+    pooled : bool
+        Whether the background's logit becomes the largest of its own and the unannotated classes'
+        (FLARE23's second team) instead of what the sum of their probabilities asks for.
 
     Returns
     -------
@@ -39,7 +42,8 @@ def merge_unannotated(logits: Tensor, annotated: Sequence[bool]) -> Tensor:
     hidden = [k for k in range(1, logits.shape[1]) if not annotated[k]]
     if not hidden:
         return logits
-    background = torch.logsumexp(logits[:, [0, *hidden]], dim=1, keepdim=True)
+    among = logits[:, [0, *hidden]]
+    background = among.amax(1, keepdim=True) if pooled else among.logsumexp(1, keepdim=True)
     merged = logits.clone()
     merged[:, hidden] = torch.finfo(logits.dtype).min
     return torch.cat((background, merged[:, 1:]), dim=1)

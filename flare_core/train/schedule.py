@@ -21,6 +21,9 @@ from flare_core.train.config import Phase
 FINAL = 0.01
 """Learning rate at the end of a phase, as a fraction of its peak."""
 
+POWER = 0.9
+"""Of the ``poly`` decay, as in nnU-Net."""
+
 
 def phase_fraction(phase: Phase, progress: Progress) -> float:
     """Return how much of the phase is done; 1 or more at its end.
@@ -35,8 +38,12 @@ def phase_fraction(phase: Phase, progress: Progress) -> float:
     return max(progress.step / phase.steps, by_clock)
 
 
-def learning_rate(phase: Phase, progress: Progress, warm_up_steps: int) -> float:
-    """Return the rate of the next step: a rise, then a cosine from the peak to `FINAL` of it.
+def learning_rate(
+    phase: Phase, progress: Progress, warm_up_steps: int, decay: str = "cosine"
+) -> float:
+    """Return the rate of the next step: a rise, then a fall from the peak.
+
+    `decay` is ``cosine``, which ends at `FINAL` of the peak, or ``poly``, which ends at nothing.
 
     Examples
     --------
@@ -46,6 +53,8 @@ def learning_rate(phase: Phase, progress: Progress, warm_up_steps: int) -> float
     """
     warm = min(1.0, (progress.step + 1) / max(1, warm_up_steps))
     done = min(1.0, phase_fraction(phase, progress))
+    if decay == "poly":
+        return phase.learning_rate * warm * (1 - done) ** POWER
     return phase.learning_rate * warm * (FINAL + (1 - FINAL) * 0.5 * (1 + math.cos(math.pi * done)))
 
 

@@ -12,7 +12,7 @@ from flare_core.networks import build_network
 from flare_core.segment.runtime import Runtime
 from flare_core.train.batches import Patch
 from flare_core.train.config import TrainConfig
-from flare_core.train.losses import deep_supervision_loss, level_targets
+from flare_core.train.losses import deep_supervision_loss, level_targets, merge_unannotated
 from flare_core.train.strategies.candidate import Candidate, Decision
 
 
@@ -109,11 +109,14 @@ class TrainingStep(nn.Module):
 
     def loss(self, levels: Sequence[Tensor], patch: Patch) -> Tensor:
         """Return the loss of logits over all resolutions, over what the patch's case annotates."""
-        spec, weights = self.config.network, patch.weights
+        spec, weights, annotated = self.config.network, patch.weights, patch.annotated
+        if self.config.unannotated == "max" and not patch.fully_labelled:
+            levels = [merge_unannotated(each.float(), annotated, pooled=True) for each in levels]
+            annotated = (True,) * len(annotated)  # what is not annotated has no probability left
         return deep_supervision_loss(
             levels,
             level_targets(patch.classes, spec, len(levels)),
-            patch.annotated,
+            annotated,
             focal_gamma=self.config.focal_gamma,
             balance=self.config.class_balance,
             weights=() if weights is None else level_targets(weights, spec, len(levels)),

@@ -206,3 +206,36 @@ def test_patches_may_be_centred_on_other_organs_than_are_learned() -> None:
     random = np.random.default_rng(0)
     found = {nearest_organ(sampler.draw(random).centre) for _ in range(20)}
     assert found == {SPLEEN}
+
+
+def test_all_patches_of_a_batch_come_from_one_set_drawn_by_its_size() -> None:
+    only_liver = [sample(f"l{i}", BLOCKS, ("liver",)) for i in range(3)]
+    others = [sample("s", BLOCKS, ("liver", "spleen")), sample("all", BLOCKS, ALL_THREE)]
+    bare = sample("bare", {}, ())
+    sampler = PatchSampler(
+        [*only_liver, *others, bare], PATCH, organs=ALL_THREE, unlabelled_share=0.5
+    )
+    seen: Counter[tuple[str, ...]] = Counter()
+    for step in range(600):
+        drawn = [
+            sampler.draw(np.random.default_rng((step, i)), np.random.default_rng(step))
+            for i in range(3)
+        ]
+        (keys,) = {each.sample.case.annotated for each in drawn}
+        seen[keys] += 1
+    assert seen[()] == pytest.approx(300, abs=50)
+    assert seen[("liver",)] == pytest.approx(180, abs=40)
+    assert seen[("liver", "spleen")] == pytest.approx(60, abs=25) and seen[ALL_THREE] > 30
+
+
+def test_one_set_of_the_partly_labelled_where_full_ones_have_their_share() -> None:
+    cases = [sample("l", BLOCKS, ("liver",)), sample("s", BLOCKS, ("spleen",))]
+    sampler = PatchSampler(
+        [*cases, sample("all", BLOCKS, ALL_THREE)], PATCH, organs=ALL_THREE, full_share=0.5
+    )
+    names = Counter(
+        sampler.draw(np.random.default_rng(i), np.random.default_rng(i)).sample.case.name
+        for i in range(400)
+    )
+    assert names["all"] == pytest.approx(200, abs=40)
+    assert names["l"] == pytest.approx(100, abs=35)

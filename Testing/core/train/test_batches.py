@@ -294,3 +294,15 @@ def test_a_patch_without_any_labelled_lesion_of_such_a_scan_teaches_nothing() ->
     loss = segmentation_loss(logits, patch.classes, patch.annotated, weights=patch.weights)
     loss.backward()
     assert loss.item() == 0 and logits.grad is not None and not logits.grad.any()
+
+
+def test_a_batch_of_one_set_and_a_phase_with_its_own_share_of_centred_patches() -> None:
+    liver, spleen = sample(("liver",)), sample(("spleen",))
+    for one_set, kinds in ((True, 1), (False, 2)):
+        config = still(one_set_batches=one_set, batch_size=8, prefetch=0)
+        source = PatchSource(config, PHASE, [liver, spleen], (0, 0), CPU)
+        seen = [{patch.annotated for patch in source.batch(step)} for step in range(6)]
+        assert max(len(each) for each in seen) == kinds
+        assert len(set.union(*seen)) == 2
+    source = PatchSource(still(centred=0.1), replace(PHASE, centred=1.0), [liver], (0, 0), CPU)
+    assert source.sampler.centred == 1.0

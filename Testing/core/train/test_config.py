@@ -111,3 +111,11 @@ def test_a_misspelt_field_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
     with pytest.raises(InputError, match="batchsize"):
         load_config(path)
+
+
+@pytest.mark.parametrize("name", ["unannotated", "optimiser", "rate_decay"])
+def test_words_are_of_a_few(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=name):
+        tiny_config(tmp_path, **{name: "something"})
+    with pytest.raises(InputError, match="centred"):
+        replace(PHASE, centred=1.5)

@@ -323,3 +323,16 @@ def test_soft_labels_say_nothing_of_what_is_not_annotated() -> None:
     loss = soft_loss(logits, zeros, zeros, share, annotated)
     assert float(loss) == pytest.approx(0.0, abs=1e-6)
     assert gradient(loss, logits).abs().max() < 1e-6
+
+
+def test_pooled_background_is_the_largest_logit_of_what_is_not_annotated() -> None:
+    logits, labels = draw()
+    labels[labels == 2] = 0
+    annotated = (True, True, False, False)
+    merged = merge_unannotated(logits, annotated, pooled=True)
+    assert torch.equal(merged[:, 0], logits[:, [0, 2, 3]].amax(1))
+    assert torch.equal(merged[:, 1], logits[:, 1])
+    p = merged.softmax(1)
+    assert float(p[:, 2:].max()) == 0.0
+    summed = merge_unannotated(logits, annotated).softmax(1)
+    assert bool((p[:, 0] < summed[:, 0]).all())  # the sum of three is more than the largest

@@ -53,3 +53,9 @@ def test_time_left() -> None:
     assert run_seconds_left((PHASE, PHASE), replace(progress, phase=1)) == pytest.approx(90.0)
     assert run_seconds_left((PHASE, unlimited), progress) is None
     assert run_seconds_left((PHASE,), Progress()) is None
+
+
+def test_poly_falls_to_nothing_by_a_power_of_nine_tenths() -> None:
+    half = learning_rate(PHASE, Progress(step=100), 20, "poly")
+    assert half == pytest.approx(0.1 * 0.5**0.9)
+    assert learning_rate(PHASE, Progress(step=200), 20, "poly") == 0.0

@@ -53,3 +53,16 @@ def test_weights_reach_the_loss(deep: bool) -> None:
     alike = float(made(replace(patch, weights=torch.ones_like(IMAGE))).detach())
     heavy = float(made(replace(patch, weights=torch.full_like(IMAGE, 3.0))).detach())
     assert alike == pytest.approx(plain, rel=1e-5) and heavy > 1.5 * plain
+
+
+def test_pooled_background_changes_the_loss_of_partly_labelled_patches_alone() -> None:
+    classes = torch.zeros(1, 1, 12, 12, 12, dtype=torch.uint8)
+    classes[..., :5] = 1
+    losses = {}
+    for way in ("sum", "max"):
+        made = training("supervised", unannotated=way)
+        for annotated in ((True, True, True), (True, True, False)):
+            patch = Patch(IMAGE, classes, annotated)
+            losses[way, annotated[2]] = float(made(patch).detach())
+    assert losses["sum", True] == losses["max", True]
+    assert abs(losses["max", False] - losses["sum", False]) > 0.01

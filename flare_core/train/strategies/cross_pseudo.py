@@ -51,10 +51,14 @@ class CrossPseudo(Supervised):
         return tuple(refuse(each, why) for each in candidates)
 
     def networks(self, config: TrainConfig) -> dict[str, nn.Module]:
-        """Return the second decoder; it starts with weights of its own, and so disagrees."""
+        """Return the second decoder; it starts with weights of its own, and so disagrees.
+
+        A network that has two (`dual_decoder_unet`) needs none beside: both are exported then.
+        """
         from flare_core.networks import build_network
 
-        return {"decoder": _core(build_network(config.network)).decoder}
+        core = _core(build_network(config.network))
+        return {} if hasattr(core, "second") else {"decoder": core.decoder}
 
     def patch_loss(self, patch: Patch, training: TrainingStep) -> Tensor:
         """Return the loss of both decoders."""
@@ -77,7 +81,8 @@ class CrossPseudo(Supervised):
         with training.autocast():
             folded = fold(image, block).contiguous(memory_format=layout_of(image))
             features = core.encoder(folded)
-            decoders = (core.decoder, training.extra["decoder"])
+            own = hasattr(core, "second")
+            decoders = (core.decoder, core.second if own else training.extra["decoder"])
             raw = [decoder(list(features)) for decoder in decoders]  # a decoder empties its list
         one, other = (_Answer.of(each, block) for each in raw)
         return one, other

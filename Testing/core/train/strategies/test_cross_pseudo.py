@@ -72,3 +72,15 @@ def test_decoders_that_are_sure_of_nothing_teach_each_other_nothing(
         for parameter in decoder.seg_layers.parameters():
             torch.nn.init.zeros_(parameter)  # a third for each class
     assert (float(made(patch(BARE)).detach()) > 0) == learns
+
+
+def test_a_network_with_two_decoders_teaches_itself_and_needs_none_beside(
+    training: Callable[..., TrainingStep], patch: Callable[..., Patch]
+) -> None:
+    made = training(SETTINGS, network=replace(NETWORK, kind="dual_decoder_unet"))
+    assert len(made.extra) == 0
+    one, other = made.strategy._answers(patch().image, made)
+    assert not torch.allclose(other.levels[0], one.levels[0], atol=1e-3)
+    made(patch(BARE)).backward()
+    for decoder in (made.student.decoder, made.student.second):
+        assert any(bool(p.grad.abs().sum() > 0) for p in decoder.parameters() if p.grad is not None)
