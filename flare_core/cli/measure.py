@@ -141,7 +141,7 @@ def _cases(scans: Path | None) -> tuple[MeasureCase, ...]:
 
     if scans is None:
         return (MeasureCase("command", None),)
-    from flare_core.imaging.inputs import find_inputs
+    from flare_core.imaging.apart import find_inputs
 
     return tuple(MeasureCase(each.name, each.path.absolute()) for each in find_inputs(scans))
 
