@@ -14,7 +14,7 @@ from flare_core.errors import InputError
 from flare_core.train.log import LogTail
 from flare_core.train.rounds.comparison import CaseScores, Change, Verdict
 from flare_core.train.rounds.state import RunFolder, create_run
-from flare_core.train.rounds.status import Curve, view_of_run
+from flare_core.train.rounds.status import Curve, RunReader, run_status, view_of_run
 from flare_core.train.strategies.candidate import (
     CaseEvidence,
     Decision,
@@ -46,6 +46,35 @@ def test_a_line_that_lacks_something_is_no_point(tmp_path: Path, spoilt: str) ->
         "fraction": 0.25,
         "seconds_left": 9.0,
     }
+
+
+def test_phases_count_on_and_a_resume_takes_back() -> None:
+    curve = Curve(1, 0)
+    for phase, at, loss in ((0, 20, 0.7), (0, 40, 0.6), (1, 20, None), (10**9, 60, 0.1)):
+        curve.add(STEP | {"phase": phase, "step": at, "loss": loss})
+    assert curve.loss == [(20, 0.7), (40, 0.6), (60, None)]
+    assert curve.finite_loss == [(20, 0.7), (40, 0.6)]
+    curve.add({"event": "resume", "total_steps": 40})
+    assert curve.loss == [(20, 0.7), (40, 0.6)]
+
+
+def test_looking_writes_nothing(tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", settings(tmp_path), "teacher", {"student": "{}"})
+    run.begin(1, "predict")
+    before = sorted(run.path.rglob("*"))
+    assert RunReader(run.path).look().state.round == 1
+    (only,) = view_of_run(run.path)["details"]
+    assert (only["predicted"], only["accepted"], only["verdict"]) == (0, 0, None)
+    assert sorted(run.path.rglob("*")) == before
+
+
+def test_a_damaged_file_is_told_and_the_rest_still_shown(run: RunFolder) -> None:
+    run.round(1).write("verdict", ["no verdict"])
+    view = RunReader(run.path).look()
+    assert view.verdicts == () and view.state.step == "promote"
+    assert view.damage is not None and "verdict.json" in view.damage.parts[0]
+    with pytest.raises(InputError, match=r"verdict\.json"):
+        run_status(run.path)
 
 
 EVIDENCE = CaseEvidence(
