@@ -20,7 +20,7 @@ from flare_core import atomic
 from flare_core.errors import InputError
 from flare_core.jobs.engine import Engine
 from flare_core.jobs.failure import EXIT_INTERNAL, failure_of, log_traceback
-from flare_core.jobs.one_case import Job, Watch, run_case
+from flare_core.jobs.one_case import Caller, Job, run_case
 from flare_core.jobs.outputs import (
     OUR_SCHEME,
     OUTPUTS,
@@ -188,7 +188,7 @@ def run_plan(plan: Plan, engine: Engine, report: BatchReport, debug: bool = Fals
         With `debug`, what went wrong inside, as it is.
     """
     atomic.restore_all([*job.paths.files(OUTPUTS).values()] for job in plan.jobs)
-    watch = Watch(report.step)
+    caller = Caller(report.step)
 
     def work(number: int, job: Job) -> Work:
         files = job.paths.files(job.outputs)
@@ -198,7 +198,7 @@ def run_plan(plan: Plan, engine: Engine, report: BatchReport, debug: bool = Fals
             len(plan.jobs),
             files,
             [*files.values()][-1].exists,
-            lambda: run_case(job, plan.settings, engine, watch),
+            lambda: run_case(job, plan.settings, engine, caller),
         )
 
     works = (work(number, job) for number, job in enumerate(plan.jobs, start=1))

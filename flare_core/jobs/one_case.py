@@ -68,7 +68,7 @@ class CaseResult:
 
 
 @dataclass(frozen=True)
-class Watch:
+class Caller:
     """Who is told how far a run is, and who may stop it."""
 
     on_step: OnStep = lambda step: None
@@ -79,7 +79,7 @@ class Watch:
     """Called just before writing; raises `Cancelled`, or lets the run end whatever comes."""
 
 
-def run_case(job: Job, settings: Settings, engine: Engine, watch: Watch) -> CaseResult:
+def run_case(job: Job, settings: Settings, engine: Engine, caller: Caller) -> CaseResult:
     """Read, segment and write one case.
 
     Raises
@@ -89,34 +89,34 @@ def run_case(job: Job, settings: Settings, engine: Engine, watch: Watch) -> Case
     NothingFound
         If no abdominal organ is in the scan.
     Cancelled
-        If the watch stopped the run.
+        If the caller stopped the run.
     """
     timings: dict[str, float] = {}
     with _timed(timings, "case"):
         with _timed(timings, "read"):
-            image = _read_while_loading(job, settings, engine, watch)
-        inner = within(READ_SHARE, 1 - WRITE_SHARE, watch.on_step)
-        found = engine.segment(image, settings, inner, watch.cancelled)
-        engines.stop_if(watch.cancelled)
-        watch.commit()
-        watch.on_step(Step("writing", 1 - WRITE_SHARE))
+            image = _read_while_loading(job, settings, engine, caller)
+        inner = within(READ_SHARE, 1 - WRITE_SHARE, caller.on_step)
+        found = engine.segment(image, settings, inner, caller.cancelled)
+        engines.stop_if(caller.cancelled)
+        caller.commit()
+        caller.on_step(Step("writing", 1 - WRITE_SHARE))
         files = job.paths.files(job.outputs)
         timed = replace(found, timings={**found.timings, **timings})
         with _timed(timings, "write"):
             write_outputs(files, image, timed, Source(job.case, job.input, _facts(job), job.scheme))
-    watch.on_step(Step("done", 1.0))
+    caller.on_step(Step("done", 1.0))
     return CaseResult(job, files, replace(found, timings={**found.timings, **timings}))
 
 
-def _read_while_loading(job: Job, settings: Settings, engine: Engine, watch: Watch) -> Volume:
+def _read_while_loading(job: Job, settings: Settings, engine: Engine, caller: Caller) -> Volume:
     """Read the scan in one thread and load the model in another; a bad scan is told first."""
-    watch.on_step(Step("reading the scan", 0.0))
+    caller.on_step(Step("reading the scan", 0.0))
     loading = engines.in_background(lambda: engine.preload(settings))
     reading = engines.in_background(lambda: engine.read(job.input, job.series))
-    image = engines.wait_for(reading, watch.cancelled)
+    image = engines.wait_for(reading, caller.cancelled)
     if not loading.done():
-        watch.on_step(Step("loading the model", READ_SHARE / 2))
-    engines.wait_for(loading, watch.cancelled)
+        caller.on_step(Step("loading the model", READ_SHARE / 2))
+    engines.wait_for(loading, caller.cancelled)
     return image
 
 

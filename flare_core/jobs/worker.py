@@ -71,7 +71,7 @@ from flare_core.jobs import engine as engines
 from flare_core.jobs.ending import end_at_once
 from flare_core.jobs.engine import Engine
 from flare_core.jobs.failure import failure_of, json_line
-from flare_core.jobs.one_case import Job, Watch, run_case
+from flare_core.jobs.one_case import Caller, Job, run_case
 from flare_core.jobs.outputs import (
     OUR_SCHEME,
     OUTPUTS,
@@ -331,8 +331,8 @@ class Worker:
             if throttle.lets_through(step):
                 self._tell(task, step)
 
-        watch = Watch(on_step, task.stop.is_set, lambda: self._commit(task))
-        result = run_case(job, settings, self._engine, watch)
+        caller = Caller(on_step, task.stop.is_set, lambda: self._commit(task))
+        result = run_case(job, settings, self._engine, caller)
         return {"event": "result", **result_fields(result)}
 
     def _send(self, event: dict[str, Any]) -> None:

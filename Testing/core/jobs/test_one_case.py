@@ -9,7 +9,7 @@ import pytest
 
 from fake_engine import FAKE, four
 from flare_core.errors import Cancelled, InputError
-from flare_core.jobs.one_case import Job, Watch, run_case
+from flare_core.jobs.one_case import Caller, Job, run_case
 from flare_core.jobs.outputs import output_paths
 from flare_core.segment.settings import Settings
 
@@ -21,7 +21,7 @@ def job(folder: Path, name: str = "a.nrrd", **changes) -> Job:
 
 def test_steps_and_files(tmp_path):
     steps = []
-    result = run_case(job(tmp_path), Settings(), FAKE, Watch(steps.append))
+    result = run_case(job(tmp_path), Settings(), FAKE, Caller(steps.append))
     assert set(os.listdir(tmp_path)) == four("a")
     fractions = [step.fraction for step in steps]
     assert fractions == sorted(fractions)
@@ -32,7 +32,7 @@ def test_steps_and_files(tmp_path):
 
 
 def test_only_what_is_wanted_is_written(tmp_path):
-    result = run_case(job(tmp_path, outputs=("statistics",)), Settings(), FAKE, Watch())
+    result = run_case(job(tmp_path, outputs=("statistics",)), Settings(), FAKE, Caller())
     assert set(result.files) == {"statistics_csv", "statistics_json"}
     assert set(os.listdir(tmp_path)) == {"a_statistics.csv", "a_statistics.json"}
 
@@ -46,7 +46,7 @@ def test_the_scan_is_read_while_the_model_loads(tmp_path):
         return FAKE.read(path, series)
 
     engine = replace(FAKE, read=read, preload=lambda chosen: together.wait(5))
-    run_case(job(tmp_path), Settings(), engine, Watch())
+    run_case(job(tmp_path), Settings(), engine, Caller())
     assert set(os.listdir(tmp_path)) == four("a")
 
 
@@ -56,17 +56,17 @@ def test_a_bad_scan_is_told_before_a_bad_model(tmp_path):
 
     engine = replace(FAKE, preload=no_model)
     with pytest.raises(InputError, match="truncated"):
-        run_case(job(tmp_path, "bad.nrrd"), Settings(), engine, Watch())
+        run_case(job(tmp_path, "bad.nrrd"), Settings(), engine, Caller())
     with pytest.raises(InputError, match="--model"):
-        run_case(job(tmp_path), Settings(), engine, Watch())
+        run_case(job(tmp_path), Settings(), engine, Caller())
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("stage", ["reading the scan", "localiser", "organs"])
 def test_a_cancellation_at_any_stage_leaves_nothing(tmp_path, stage):
     seen = []
-    watch = Watch(lambda step: seen.append(step.stage), lambda: stage in seen)
+    caller = Caller(lambda step: seen.append(step.stage), lambda: stage in seen)
     with pytest.raises(Cancelled):
-        run_case(job(tmp_path), Settings(), FAKE, watch)
+        run_case(job(tmp_path), Settings(), FAKE, caller)
     assert os.listdir(tmp_path) == []
     assert "writing" not in seen

@@ -10,7 +10,7 @@ import pytest
 from fake_engine import FAKE
 from flare_core.errors import InputError
 from flare_core.jobs.failure import failure_of
-from flare_core.jobs.one_case import Job, Watch, run_case
+from flare_core.jobs.one_case import Caller, Job, run_case
 from flare_core.jobs.outputs import output_paths
 from flare_core.jobs.progress import Reporter, Step
 from flare_core.jobs.reports import CaseReport, Tally, result_fields
@@ -24,7 +24,7 @@ ERROR = failure_of(InputError("input", "came", "legal", "do this"))
 def result(tmp_path):
     """What came of the case `a`."""
     job = Job("a", Path("a.nrrd"), output_paths(tmp_path, "a"))
-    return run_case(job, Settings(), FAKE, Watch())
+    return run_case(job, Settings(), FAKE, Caller())
 
 
 def people(progress: str = "bar") -> tuple[CaseReport, io.StringIO, io.StringIO]:
