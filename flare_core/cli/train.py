@@ -71,6 +71,8 @@ def progress_line(facts: dict[str, Any]) -> str:
     >>> progress_line({"event": "validation", "step": 600, "dsc": {"liver": 0.912, "spleen": 0.8}})
     'held-out DSC after 600 steps: mean 0.86  liver 0.91  spleen 0.80'
     """
+    if facts["event"] == "note":
+        return str(facts["text"])
     if facts["event"] == "resume":
         return f"going on with phase {facts['phase'] + 1} after {facts['step']} of its steps"
     if facts["event"] == "step":

@@ -114,6 +114,8 @@ class Trainer:
         _make_folder(folder)
         self.log = RunLog(folder / LOG, report) if self.processes.first else None
         self._start_or_resume()
+        for note in self.runtime.notes:
+            self._tell({"event": "note", "text": note})
         alone = self.processes.count == 1
         self.parallel = self.training_step if alone else _averaging(self.training_step)
 

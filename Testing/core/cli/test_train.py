@@ -103,7 +103,8 @@ def test_a_line_for_people() -> None:
     assert "loss not finite" in whole and "3 skipped" in whole and whole.endswith("20 min left")
 
 
-def test_lines_about_validation_and_resuming() -> None:
+def test_lines_about_notes_validation_and_resuming() -> None:
+    assert progress_line({"event": "note", "text": "float32 instead"}) == "float32 instead"
     assert "nothing to score" in progress_line({"event": "validation", "step": 5, "dsc": {}})
     line = progress_line({"event": "resume", "phase": 0, "step": 39, "total_steps": 39})
     assert line == "going on with phase 1 after 39 of its steps"

@@ -91,7 +91,7 @@ def test_progress_says_where_the_run_is(trained: Path) -> None:
 
 
 def test_a_run_is_repeatable(cases: Path, cache: Path, tmp_path: Path) -> None:
-    config = short(tiny_config(cases, validate_every=0), 8)
+    config = short(tiny_config(cases, validate_every=0), 4)
     runs = [Trainer(config, tmp_path / name, cache) for name in ("a", "b")]
     other = Trainer(replace(config, seed=1), tmp_path / "c", cache)
     for trainer in (*runs, other):
@@ -121,26 +121,27 @@ def stop_after(step: int) -> Any:
 
 
 def test_a_stopped_run_goes_on_where_its_checkpoint_is(
-    cases: Path, cache: Path, tmp_path: Path
+    cases: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny_config(cases, checkpoint_minutes=0.0)
+    monkeypatch.setattr(loop, "REPORT_EVERY", 4)
+    config = short(tiny_config(cases, checkpoint_minutes=0.0, validate_every=6), 12)
     with pytest.raises(Stop):
-        Trainer(config, tmp_path, cache, report=stop_after(40)).run()
+        Trainer(config, tmp_path, cache, report=stop_after(8)).run()
     saved = load_checkpoint(tmp_path / CHECKPOINT)["progress"]
-    assert saved["step"] == 39 and len(saved["history"]) == 1
+    assert saved["step"] == 7 and len(saved["history"]) == 1
     told: Facts = []
     again = Trainer(config, tmp_path, cache, report=told.append)
-    assert again.progress.total_steps == 39
+    assert again.progress.total_steps == 7
     again.run()
-    assert told[0] == {"event": "resume", "phase": 0, "step": 39, "total_steps": 39}
-    assert [each["step"] for each in steps(told)] == [40, 60]
-    assert load_checkpoint(tmp_path / CHECKPOINT)["progress"]["total_steps"] == 60
+    assert told[0] == {"event": "resume", "phase": 0, "step": 7, "total_steps": 7}
+    assert [each["step"] for each in steps(told)] == [8, 12]
+    assert load_checkpoint(tmp_path / CHECKPOINT)["progress"]["total_steps"] == 12
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
 def test_killed_again_and_again_it_still_arrives(cases: Path, cache: Path, tmp_path: Path) -> None:
     """Killed at any moment, mostly while saving; nothing there is ever half of something."""
-    config = short(tiny_config(cases, checkpoint_minutes=0.0, validate_every=3), 30)
+    config = short(tiny_config(cases, checkpoint_minutes=0.0, validate_every=3), 24)
     out = tmp_path / "run"
     command = [
         sys.executable, "-m", "flare_core", "train", str(write_config(tmp_path / "c.json", config)),
@@ -153,15 +154,15 @@ def test_killed_again_and_again_it_still_arrives(cases: Path, cache: Path, tmp_p
             told = 0
             for line in process.stdout:
                 told += json.loads(line)["event"] == "validation"
-                if told == 3:
+                if told == 2:
                     os.kill(process.pid, signal.SIGKILL)
         saved = load_checkpoint(out / CHECKPOINT)["progress"]
-        assert reached + 6 <= saved["total_steps"] == saved["step"] < 30
+        assert reached + 3 <= saved["total_steps"] == saved["step"] < 24
         reached = saved["total_steps"]
         if (out / WEIGHTS).exists():
             assert set(load_file(out / WEIGHTS)) == set(build_network(NETWORK).state_dict())
     Trainer(config, out, cache).run()
-    assert load_checkpoint(out / CHECKPOINT)["progress"]["total_steps"] == 30
+    assert load_checkpoint(out / CHECKPOINT)["progress"]["total_steps"] == 24
     assert {p.name for p in out.iterdir()} == {CHECKPOINT, WEIGHTS, LOG}
     assert [each["event"] for each in LogTail(out / LOG).read()].count("resume") == 2
 
@@ -321,6 +322,17 @@ def test_bf16_learns_as_float32_does(cases: Path, cache: Path, tmp_path: Path) -
         assert told[-1]["skipped"] == 0 and found[precision][1] < 0.9 * found[precision][0]
         assert {p.dtype for p in trainer.network.parameters()} == {torch.float32}
     assert found["bf16"] == pytest.approx(found["float32"], rel=0.05)
+
+
+def test_bf16_that_would_be_emulated_is_not_and_a_note_says_so(
+    cases: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flare_core.segment.runtime.cpu_has_bf16", lambda: False)
+    told: Facts = []
+    config = tiny_config(cases, precision="bf16", device="cpu")
+    trainer = Trainer(config, tmp_path / "run", cache, report=told.append)
+    assert trainer.runtime.precision == "float32"
+    assert [each["event"] for each in told] == ["note"] and "float32" in told[0]["text"]
 
 
 def test_without_held_out_scans_nothing_is_validated(
