@@ -101,8 +101,8 @@ class Joined:
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return slices (1, C of below + C of skip, ...); those read before are not made again."""
-        if stop > self._to:
-            self._extend(start, stop)
+        if stop > self._to:  # all that comes up from a slice below, so that it comes up once
+            self._extend(start, min(-(-stop // self._stride) * self._stride, self.shape[0]))
         return self._held[:, :, start - self._from : stop - self._from]
 
     def _extend(self, start: int, stop: int) -> None:
