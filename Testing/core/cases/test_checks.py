@@ -16,7 +16,6 @@ from flare_core.cases import checks as cases_checks
 from flare_core.cases.checks import organs_in
 from flare_core.cases.store import CaseStore, LabelFacts, open_store
 from flare_core.errors import InputError
-from unsynced import unsynced as unsynced
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from flare_core.cases.image import voxels_of
 from flare_core.cases.store import CaseStore, open_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_volume, write_volume
-from unsynced import unsynced as unsynced
 
 
 @pytest.fixture

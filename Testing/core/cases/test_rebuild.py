@@ -8,7 +8,6 @@ from core.cases.small_cases import LIVER, SPLEEN, labels, scan
 from flare_core.cases.rebuild import rebuild
 from flare_core.cases.store import LabelFacts, open_store
 from flare_core.errors import InputError
-from unsynced import unsynced as unsynced
 
 ORGANS = ("liver", "spleen")
 

@@ -10,7 +10,6 @@ from flare_core.cases import schema
 from flare_core.cases.place import is_network_system, is_on_network, is_writable, system_of
 from flare_core.cases.store import open_store
 from flare_core.errors import InputError
-from unsynced import unsynced as unsynced
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from flare_core.cases import store as cases
 from flare_core.cases.store import CaseStore, LabelFacts, open_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume
-from unsynced import unsynced as unsynced
 
 ORGANS = ("liver", "spleen")
 

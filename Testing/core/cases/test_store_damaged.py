@@ -18,7 +18,6 @@ from flare_core.cases import rebuild as cases_rebuild
 from flare_core.cases.rebuild import rebuild
 from flare_core.cases.store import LabelFacts, Problem, open_store
 from flare_core.errors import InputError
-from unsynced import unsynced as unsynced
 
 ORGANS = ("liver", "spleen")
 

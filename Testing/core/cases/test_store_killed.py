@@ -30,6 +30,7 @@ from flare_core.imaging import label_map  # noqa: F401 - loaded before the write
 from force.killing import read_here
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="os.fork")
+SYNCED = True
 
 PSEUDO = LabelFacts("pseudo", ("liver", "spleen"))
 KILLS = 12

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="os.fork")
+SYNCED = True
 
 TESTING = Path(__file__).parents[2]
 

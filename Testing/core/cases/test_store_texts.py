@@ -17,7 +17,6 @@ from flare_core.cases.names import check_name, safe_name
 from flare_core.cases.place import offers_locks
 from flare_core.cases.store import CaseStore, LabelFacts, open_store
 from flare_core.errors import InputError
-from unsynced import unsynced as unsynced
 
 NUL, HALF = "a\x00b", "a\udc80b"
 

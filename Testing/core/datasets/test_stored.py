@@ -12,7 +12,6 @@ from flare_core.cases.store import CaseStore, LabelFacts, open_store
 from flare_core.datasets.case import load_cases, save_cases
 from flare_core.datasets.stored import cases_of_store
 from flare_core.errors import InputError
-from unsynced import unsynced as unsynced
 
 ORGANS = ("liver", "spleen")
 

@@ -254,7 +254,7 @@ def test_soft_labels_keep_the_teachers_doubt(fresh, world):
 def test_folds_become_one_model_and_their_agreement_is_measured(fresh):
     start_rounds(
         fresh / "run",
-        settings(fresh, rounds=2, folds=2, steps=20, strategy={"kind": "agreement",
+        settings(fresh, rounds=2, folds=2, steps=10, strategy={"kind": "agreement",
                  "least_mean": 0.0, "least_organ": 0.0}, students_teach=True),
     )  # fmt: skip
     run_rounds(fresh / "run")
@@ -293,7 +293,7 @@ def test_a_stop_is_obeyed_and_the_run_goes_on(fresh, world):
 def test_a_run_killed_in_every_step_ends_as_if_nothing_had_happened(fresh, world):
     """One run, struck at each step in turn; each time it goes on and loses and doubles nothing."""
     teacher = str(rounds(world, 1).package)
-    start_rounds(fresh / "run", settings(fresh, rounds=1, teacher=teacher, steps=20))
+    start_rounds(fresh / "run", settings(fresh, rounds=1, teacher=teacher, steps=4))
     moments = ["inside predict", *(f"after {step}" for step in STEPS)]
     environment = os.environ | {"PYTHONPATH": f"{TESTING.parent}{os.pathsep}{TESTING}"}
     killed = subprocess.run(
