@@ -40,7 +40,7 @@ from flare_core.imaging.resample import resample_labels
 from flare_core.imaging.volume import Volume
 from flare_core.models.package import load_package
 from flare_core.segment.cascade import Plan, Stages, load_stages, organ_region, run_organs
-from flare_core.segment.confidence import LOW, evidence_of
+from flare_core.segment.confidence import LOW, MOST, evidence_of
 from flare_core.segment.postprocess import clean_up
 from flare_core.segment.runtime import choose_runtime
 
@@ -193,7 +193,7 @@ def fitted(overlap: Floats, dsc: Floats) -> tuple[float, float]:
     """Return (top, slope) of DSC = top - slope (1 - overlap), least absolute error on a grid."""
     tops, slopes = np.linspace(0.9, 1.15, 26), np.linspace(1.0, 9.0, 81)
     lines = tops[:, None, None] - slopes[:, None] * (1 - overlap)  # (tops, slopes, N)
-    error = np.abs(np.clip(lines, 0, 1) - dsc).mean(axis=2)
+    error = np.abs(np.clip(lines, 0, MOST) - dsc).mean(axis=2)
     best = np.unravel_index(int(error.argmin()), error.shape)
     return float(tops[best[0]]), float(slopes[best[1]])
 
@@ -206,7 +206,7 @@ def unseen(rows: list[tuple[str, float, float]]) -> Floats:
     for patient in np.unique(patients):
         mine = patients == patient
         top, slope = fitted(x[~mine], y[~mine])
-        guessed[mine] = np.clip(top - slope * (1 - x[mine]), 0, 1)
+        guessed[mine] = np.clip(top - slope * (1 - x[mine]), 0, MOST)
     return guessed
 
 

@@ -317,9 +317,9 @@ def _fold_scores(
     if not others:
         return (found,)
     region = box_of_world(Box.of_shape(found.geometry.shape), found.geometry, image.geometry)
-    told = _share_of(stage.card.name, notify)
+    notify_share = _share_of(stage.card.name, notify)
     return tuple(
-        run_stage(one, image, region, tile_step=plan.tile_step, notify=told)
+        run_stage(one, image, region, tile_step=plan.tile_step, notify=notify_share)
         for one in (first, *others)
     )
 
@@ -336,16 +336,16 @@ def run_organs(
     region : Box
         Where to look first, voxels of `image`.
     """
-    told = _share_of(stage.card.name, notify)
-    for growths in range(MOST_GROWTHS + 1):
-        scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=told)
+    notify_share = _share_of(stage.card.name, notify)
+    left = MOST_GROWTHS
+    while True:
+        scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=notify_share)
         labels = scores.labels()
         wider = _grown_where_cut(labels, ids_in_box(plan.organs), region, image.geometry)
-        if wider == region or growths == MOST_GROWTHS:
-            break
-        region = wider
+        if wider == region or not left:
+            return scores, labels
+        region, left = wider, left - 1
         del scores  # its memory is wanted for the next
-    return scores, labels
 
 
 def add_lesions(
@@ -360,8 +360,8 @@ def add_lesions(
     """
     organs = Box.of_mask(found.organs.array) or Box.of_shape(image.geometry.shape)
     region = with_margin(organs, image.geometry, stage.card, plan.tile_step)
-    told = _share_of("lesions", notify)
-    scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=told)
+    notify_share = _share_of("lesions", notify)
+    scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=notify_share)
     threshold = threshold_for(stage.card, plan.lesion_sensitivity)
     lesions, probability = lesions_above(scores, threshold, image.geometry)
     return replace(found, lesions=lesions, lesion_probability=(probability,))
@@ -432,11 +432,11 @@ def whole_body_lesions(image: Volume, stages: Stages, plan: Plan, notify: Notify
     probabilities = []
     slabs = slabs_along_z(body, image.geometry, stages.lesions.card)
 
-    def told(done: float, before: int) -> None:
+    def notify_share(done: float, before: int) -> None:
         notify("lesions", (before + done) / len(slabs))
 
     for number, (core, seen) in enumerate(slabs):
-        tell = partial(told, before=number)
+        tell = partial(notify_share, before=number)
         scores = run_stage(stages.lesions, image, seen, tile_step=plan.tile_step, notify=tell)
         part, probability = lesions_above(scores, threshold, image.geometry.crop(core))
         mask[core.slices] = part.array

@@ -32,6 +32,10 @@ Labels = npt.NDArray[np.generic]
 TOUCH_MM = 3.0
 """A finding touches an organ that is this near: networks leave a rim between the two."""
 
+LEAST_TOUCH = 0.05
+"""It must touch with this share of itself or its neighbourhood: a spot in the heart above the
+liver's dome had .04, metastases in the liver .7 and more."""
+
 BELONGS = 0.25
 """A finding is part of an organ if at least this share of it lies in the organ, or of its
 neighbourhood is the organ's. A tumour bulging out of a kidney has about a third of it; a mass that
@@ -146,6 +150,8 @@ def _with_host(
         return Piece(piece.box, piece.mask)
     host = best[1]
     share = max(inside[host.id], around[host.id])
+    if share < LEAST_TOUCH:
+        return Piece(piece.box, piece.mask)
     return Piece(piece.box, piece.mask, host, bool(share >= BELONGS and host.key not in VESSELS))
 
 

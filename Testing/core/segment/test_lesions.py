@@ -151,6 +151,13 @@ def test_touching_bridges_a_rim_of_a_voxel_but_no_more(gap: int) -> None:
     assert hosted(only(box((8, 12), (14, 22), (35, 38))), organs(liver=BODY)).organ is None
 
 
+def test_a_spot_that_barely_reaches_an_organ_is_none_of_its_lesions() -> None:
+    """Its lowest corner is beside the liver's dome; the rest lies in the heart."""
+    spot = box((15, 20), (28, 40), (28, 40))
+    assert hosted(only(spot), organs(liver=box((4, 16), (8, 31), (8, 31)))).organ is not None
+    assert hosted(only(spot), organs(liver=box((4, 15), (8, 30), (8, 28)))).organ is None
+
+
 def test_findings_are_numbered_from_head_to_foot_and_from_the_right() -> None:
     high, low = box((16, 18), (0, 2), (30, 32)), box((2, 4), (0, 2), (0, 2))
     left, right = box((8, 10), (0, 2), (30, 32)), box((8, 10), (0, 2), (4, 6))
