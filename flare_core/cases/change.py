@@ -1,14 +1,16 @@
-"""What changes about a case that is there: its status and weight, and the hold-out."""
+"""What changes about a case that is there: its status, weight and scores, and the hold-out."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 
 from flare_core.cases import files
-from flare_core.cases.names import key_of
+from flare_core.cases.names import check_text, key_of
 from flare_core.cases.records import STATUSES
-from flare_core.cases.rows import check_among, find_case, next_event
+from flare_core.cases.rows import check_among, find_case, next_event, scores_of
+from flare_core.cases.scores import LARGEST, Scores, file_of, put_scores, read_scores
 from flare_core.cases.settle import put_hold_out
 from flare_core.cases.write import Writing
 from flare_core.errors import InputError
@@ -92,4 +94,41 @@ def _check_same(frozen: Mapping[str, str], wanted: Mapping[str, str]) -> None:
             f"the {len(frozen)} patients frozen: {', '.join(frozen.values())}",
             "It is chosen once, so that no score is ever measured on what was learnt from."
             " For another one, start another store.",
+        )
+
+
+def change_scores(write: Writing, table: Mapping[str, Scores]) -> None:
+    """Keep scores of cases (name -> scores), in the catalogue and beside the case.
+
+    Raises
+    ------
+    InputError
+        If a case is unknown or a score is no finite number.
+    """
+    for scores in table.values():
+        _check_finite(scores)
+    rows = {name: find_case(write.db, name) for name in table}
+    write.files.announce(*(row["name"] for row in rows.values()))
+    for name, scores in table.items():
+        put_scores(write.db, rows[name]["id"], scores)
+        write_scores(write, rows[name])
+
+
+def write_scores(write: Writing, case: sqlite3.Row) -> bool:
+    """Let the file beside a case say what the catalogue says; return whether it did not before."""
+    scores, path = scores_of(write.db, case["id"]), file_of(write.files.folder, case["name"])
+    if scores == read_scores(path):
+        return False
+    write.files.make_folder(path.parent)
+    write.files.replace(path, json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+    return True
+
+
+def _check_finite(scores: Scores) -> None:
+    for name in scores:
+        check_text("name of a score", name)
+    bad = [name for name, value in scores.items() if not abs(value) < LARGEST]
+    if bad:
+        raise InputError(
+            f"score {bad[0]}", str(scores[bad[0]]), "a finite number", "Leave it out instead."
         )

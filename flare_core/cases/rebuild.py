@@ -14,11 +14,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from flare_core.cases import files, schema
-from flare_core.cases.change import FITS
+from flare_core.cases.change import FITS, write_scores
 from flare_core.cases.names import is_text, key_of
 from flare_core.cases.place import is_writable
 from flare_core.cases.rows import Values, add_event, choose, facts_of
-from flare_core.cases.scores import is_score, put_scores, write_file
+from flare_core.cases.scores import is_score, put_scores
 from flare_core.cases.settle import put_hold_out, settle
 from flare_core.cases.write import Writing, agree, tell_found, writing
 from flare_core.cases.written import hold_out_file, journal_lines
@@ -254,7 +254,7 @@ def _put_back(write: Writing, scores: Table) -> None:
     """Put scores back that are not in the files."""
     for row in write.db.execute("SELECT * FROM cases").fetchall():
         put_scores(write.db, row["id"], scores.get(row["name"], {}), newer=False)
-        write_file(write, row)
+        write_scores(write, row)
 
 
 def _number(event: Values) -> int | None:

@@ -26,7 +26,7 @@ from flare_core.cases.add import (
     same_image,
     stated_absent,
 )
-from flare_core.cases.change import change_hold_out, change_status, change_weight
+from flare_core.cases.change import change_hold_out, change_scores, change_status, change_weight
 from flare_core.cases.image import (
     Image,
     find_image,
@@ -46,7 +46,6 @@ from flare_core.cases.records import Event as Event
 from flare_core.cases.records import LabelFacts as LabelFacts
 from flare_core.cases.records import LabelVersion as LabelVersion
 from flare_core.cases.records import Problem as Problem
-from flare_core.cases.scores import change_scores
 from flare_core.cases.verify import Look, verify_store
 from flare_core.cases.write import Writing, writing
 from flare_core.errors import InputError

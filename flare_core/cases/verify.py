@@ -12,10 +12,11 @@ from pathlib import Path
 
 from flare_core.atomic import sha256_of
 from flare_core.cases import files
+from flare_core.cases.change import write_scores
 from flare_core.cases.names import key_of
 from flare_core.cases.records import Problem
 from flare_core.cases.rows import find_case, is_facts, record_of, scores_of
-from flare_core.cases.scores import file_of, put_scores, read_scores, write_file
+from flare_core.cases.scores import file_of, put_scores, read_scores
 from flare_core.cases.settle import settle
 from flare_core.cases.write import Writing, tell_found
 from flare_core.cases.written import case_file, hold_out_file, mark_file, number_of, version_file
@@ -130,7 +131,7 @@ def _scores_mended(look: Look, lock: Lock) -> list[Problem]:
         for row in astray:
             found = read_scores(file_of(look.folder, row["name"]))
             put_scores(write.db, row["id"], found, newer=False)
-            write_file(write, row)
+            write_scores(write, row)
     what = "its scores were not the same in the catalogue and beside it"
     return [Problem(row["name"], "repaired", what) for row in astray]
 

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from flare_core.imaging.volume import Volume
-    from FLARESegLib.run.run import Run
 
 Steps = Generator[float, None, Any]
 """Work in short steps: yields the share done, returns what it made."""
+
+APPLIES_FROM = 0.6
+"""Share of `results.import_steps` from which a segmentation that was there before is changed; a run
+that updates one can be cancelled before, not after."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class SceneCode:
 
     copy: Callable[[Any], Generator[float, None, Volume]]
     """Copies a volume node's voxels."""
-    show: Callable[[Run, npt.NDArray[np.uint8]], Steps]
-    """Puts labels into the scene and returns the segmentation node."""
+    show: Callable[[Any, npt.NDArray[np.uint8]], Steps]
+    """Puts the labels of a `run.Run` into the scene and returns the segmentation node."""
 
 
 @dataclass(frozen=True)

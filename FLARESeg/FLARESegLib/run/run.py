@@ -24,10 +24,9 @@ from FLARESegLib.qt.event_loop import STEP_S
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.run import temporary_folder
 from FLARESegLib.run.exchange import read_raw_labels, write_raw
-from FLARESegLib.run.facts import RunProgress, RunResult, SceneCode, Steps, Tools
+from FLARESegLib.run.facts import APPLIES_FROM, RunProgress, RunResult, SceneCode, Steps, Tools
 from FLARESegLib.run.failures import RunFailed, Stopped, error_of
 from FLARESegLib.run.worker_process import Answer
-from FLARESegLib.scene.showing import APPLIES_FROM
 from FLARESegLib.scene.watch import SceneWatch
 
 if TYPE_CHECKING:

@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 
     from FLARESegLib.run.run import Run
 
-APPLIES_FROM = 0.6
-"""Share of `results.import_steps` from which a segmentation that was there before is changed; a run
-that updates one can be cancelled before, not after."""
-
 
 def show_steps(run: Run, labels: npt.NDArray[np.uint8]) -> Generator[float, None, Any]:
     """Put a run's labels into the scene in short steps; return the segmentation node.
