@@ -63,6 +63,14 @@ class FLARESegPanelTestCase(PanelTestCase):
         self.assertEqual((chosen.organs, chosen.fast), (("spleen", "aorta"), False))
         self.assertFalse(self.ui.fastBox.checked)
 
+    def test_a_choice_that_is_not_legal_says_so_before_anything_starts(self) -> None:
+        add_ct()
+        self.open_panel()
+        library("parameters").parameter_node().organs = ["livr"]
+        pump(0.05)
+        self.assertFalse(self.ui.applyButton.enabled)
+        self.assertIn("liver", self.ui.applyButton.toolTip)
+
     def test_a_model_shows_its_card(self) -> None:
         self.open_panel()
         tip = self.ui.modelBox.toolTip

@@ -9,7 +9,7 @@ from FLARESegLib.qt import dialogs
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.qt.translation import _
 from FLARESegLib.run.all_times import AllTimes, Listeners
-from FLARESegLib.run.messages import error_text
+from FLARESegLib.run.messages import error_text, four_parts_text
 from FLARESegLib.run.view import RunView
 from FLARESegLib.scene.time_points import time_points_of
 
@@ -57,9 +57,11 @@ class RunPanel:
         parameters = self._chosen.parameters
         if parameters is None or parameters.inputVolume is None:
             return _("Choose a CT volume first.")
-        if not self._chosen.settings.model:
+        settings = self._chosen.settings
+        if not settings.model:
             return _("No model is installed; install FLARESeg again.")
-        return ""
+        problem = settings.problem  # what a program or an older scene has put into the node
+        return "" if problem is None else four_parts_text(*problem.parts)
 
     def update(self) -> None:
         """Offer what can be done now."""
