@@ -23,6 +23,7 @@ from flare_core.datasets.flare.dataset import find_dataset
 from flare_core.evaluate.ranking.schemes import SCHEMES, find_scheme
 from flare_core.evaluate.ranking.table import read_results
 from flare_core.jobs.worker import Worker
+from flare_core.report.rounds import rounds_page
 from flare_core.segment.settings import Settings
 from flare_core.train.config_file import load_config
 from flare_core.train.rounds.comparison import Change, Verdict
@@ -183,7 +184,7 @@ def _run(folder: Path, chance: random.Random) -> Path:
 def _read_run(path: Path) -> None:
     """Do what the panel, the page and the next step do."""
     run_status(path)
-    view_of_run(path)
+    rounds_page(view_of_run(path))
     RunFolder(path).round(1).read("hold_out")
     read_evidence(path / "round-01/predictions/a.json")
 

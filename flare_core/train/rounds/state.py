@@ -179,7 +179,9 @@ class RunFolder:
         if not 0 <= state.round <= self.settings.rounds:
             legal = f"0 to {self.settings.rounds}, the number of rounds"
             raise InputError(f"{file}: round", str(state.round), legal, DAMAGED)
-        if not all(set(steps) <= set(STEPS) for steps in state.done.values()):
+        rounds = {str(number) for number in range(1, self.settings.rounds + 1)}
+        known = all(set(steps) <= set(STEPS) for steps in state.done.values())
+        if not known or not set(state.done) <= rounds:
             came, legal = json.dumps(state.done)[:60], f"round -> {', '.join(STEPS)} -> when done"
             raise InputError(f"{file}: done", came, legal, DAMAGED)
         return state

@@ -8,7 +8,7 @@ here writes, takes the run's lock or loads torch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
@@ -315,12 +315,11 @@ def view_of_run(path: Path) -> dict[str, Any]:
     view = run_status(path)
     for each in view["details"]:
         folder = run.seen_round(each["round"])
-        each["decisions"] = folder.read("decisions") or []
-        each["evidence"] = folder.read("candidates") or []
-        for row in each["decisions"]:  # a page of thousands must not stop at a spoilt one's field
-            Decision.from_json(row)
-        for row in each["evidence"]:
-            CaseEvidence.from_json(row)
+        # Read as what they are: a page of thousands must not stop at a spoilt one's field
+        decisions = [Decision.from_json(row) for row in folder.read("decisions") or []]
+        evidence = [CaseEvidence.from_json(row) for row in folder.read("candidates") or []]
+        each["decisions"] = [asdict(row) for row in decisions]
+        each["evidence"] = [asdict(row) for row in evidence]
     return view
 
 
@@ -374,7 +373,7 @@ def _round_status(run: RunFolder, view: RunView, number: int) -> dict[str, Any]:
     decisions = folder.read("decisions") or []
     verdict = dict(view.verdicts).get(number)
     if verdict is not None:
-        Verdict.from_json(verdict, str(folder.path / "verdict.json"))
+        verdict = asdict(Verdict.from_json(verdict, str(folder.path / "verdict.json")))
     drawn = {curve.fold: curve for curve in view.curves if curve.round == number}
     seen = folder.predictions.iterdir() if folder.predictions.is_dir() else ()
     return {

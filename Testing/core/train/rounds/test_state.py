@@ -68,7 +68,10 @@ def test_no_file_of_a_case_is_another_cases(run: RunFolder) -> None:
     assert len(set(paths)) == len(paths)
 
 
-@pytest.mark.parametrize("done", [{"1": {"sleep": "x"}}, {"1": {"predict": 5}}, {"1": []}])
+@pytest.mark.parametrize(
+    "done",
+    [{"x": {}}, {"0": {}}, {"9": {}}, {"1": {"sleep": "x"}}, {"1": {"predict": 5}}, {"1": []}],
+)
 def test_steps_that_are_none_are_refused(run: RunFolder, done: object) -> None:
     path = run.path / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"done": done}))

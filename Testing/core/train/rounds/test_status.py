@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from flare_core.errors import InputError
+from flare_core.report.rounds import rounds_page
 from flare_core.train.log import LogTail
 from flare_core.train.rounds.comparison import CaseScores, Change, Verdict
 from flare_core.train.rounds.state import RunFolder, create_run
@@ -112,7 +113,7 @@ def test_what_was_written_comes_back(run: RunFolder, tmp_path: Path) -> None:
     assert read_evidence(tmp_path / "a.json") == EVIDENCE
     assert Decision.from_json(plain(DECISION)) == DECISION
     assert Verdict.from_json(plain(VERDICT)) == VERDICT
-    (round_1,) = view_of_run(run.path)["details"]
+    (round_1,) = json.loads(json.dumps(view_of_run(run.path)))["details"]
     assert (round_1["evidence"], round_1["decisions"]) == (ROWS["candidates"], ROWS["decisions"])
 
 
@@ -138,7 +139,7 @@ def test_a_spoilt_field_is_named_or_harmless(run: RunFolder) -> None:
     for name, what, rows in spoilt():
         run.round(1).write(name, rows)
         try:
-            view_of_run(run.path)
+            rounds_page(view_of_run(run.path))
         except InputError as error:  # nothing else may come
             assert error.parts[0].startswith((str(run.path), name, "evidence", "decision")), what
             refused += 1
