@@ -36,3 +36,15 @@ def mask_of(node, organ_key):
     points = np.column_stack([found[:, ::-1], np.ones(len(found))])
     world = points @ (to_world(node) @ as_array(matrix)).T
     return {tuple(point) for point in np.round(world[:, :3], 2) + 0.0}
+
+
+def show_result(volume, labels, organs=None, **options):
+    """Bring labels into the scene at once; see `import_steps`."""
+    from FLARESegLib.scene.results import import_steps
+    from FLARESegLib.scene.volumes import finish
+
+    from flare_core.anatomy.organs import ALL_TARGETS
+
+    return finish(
+        import_steps(volume, labels, ALL_TARGETS if organs is None else organs, **options)
+    )

@@ -24,7 +24,6 @@ import pytest  # noqa: E402
 from FLARESegLib.qt.event_loop import PlainLoop  # noqa: E402
 from FLARESegLib.qt.signals import Signal  # noqa: E402
 from FLARESegLib.run.facts import RunResult  # noqa: E402
-from FLARESegLib.scene.results import show_result  # noqa: E402
 from FLARESegLib.scene.volumes import node_volume  # noqa: E402
 
 import slicer  # noqa: E402
@@ -32,6 +31,7 @@ from flare_core.anatomy.organs import LESION, ORGANS  # noqa: E402
 from flare_core.home import Home  # noqa: E402
 from flare_core.segment.lesion_list import list_lesions  # noqa: E402
 from flare_core.segment.statistics import organ_statistics, rows_to_json  # noqa: E402
+from scene_nodes import show_result  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYOUTS = slicer.vtkMRMLLayoutNode

@@ -8,19 +8,18 @@ from FLARESegLib.correction.corrections import (
     current_labels,
     kept_for,
     label_steps,
-    reset_organ,
     volume_of,
 )
 from FLARESegLib.scene import volumes
 from FLARESegLib.scene.kept_output import KEPT_ROLE, forget_output, kept_output
-from FLARESegLib.scene.results import BINARY, show_result
+from FLARESegLib.scene.results import BINARY
 from FLARESegLib.scene.segment_identity import organ_segment_ids, segment_ids
 
 import slicer
 from flare_core.anatomy.organs import LESION, ORGANS, organ
 from flare_core.errors import InputError
 from flare_core.evaluate.metrics.dsc import dice
-from scene_nodes import fill
+from scene_nodes import fill, show_result
 
 PLACE = np.array(
     [[-0.8, 0, 0, 100], [0, -0.9, 0, 120], [0, 0, 2.5, -40], [0, 0, 0, 1]], dtype=float
@@ -238,24 +237,6 @@ def test_counts_agree_with_the_librarys_dice():
         differs = (before == number) != (after == number)
         assert change.changed_voxels == differs.sum()
         assert change.changed_ml == pytest.approx(2.0 * differs.sum())
-
-
-def test_an_organ_can_be_set_back_to_the_models_output(result, draw):
-    volume, node, labels = result
-    ids = organ_segment_ids(node)
-    draw(node, ids["spleen"], (labels == 1).astype(np.uint8))  # it takes the whole liver
-    assert (current_labels(node, volume).array == 1).sum() == 0
-    reset_organ(node, "liver")
-    reset_organ(node, "spleen")
-    assert np.array_equal(current_labels(node, volume).array, labels)
-    node.GetSegmentation().RemoveSegment(ids["left_kidney"])
-    reset_organ(node, "left_kidney")
-    assert np.array_equal(current_labels(node, volume).array, labels)
-    extra = node.GetSegmentation().AddEmptySegment("", "Stomach")
-    draw(node, extra, (labels == 0).astype(np.uint8))
-    reset_organ(node, "stomach")  # the model found none
-    assert np.array_equal(current_labels(node, volume).array, labels)
-    assert all(change.changed_voxels == 0 for change in changes(node))
 
 
 def test_without_the_models_output_or_with_another_volume_it_is_told(result, add_volume, small_ct):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from FLARESegLib.correction.corrections import current_labels
 from FLARESegLib.scene.lesion_segments import NUMBER_TAG, made_by_us
-from FLARESegLib.scene.results import BINARY, show_result
+from FLARESegLib.scene.results import BINARY
 from FLARESegLib.scene.segment_identity import identify, organ_segment_ids, tag_of
 from FLARESegLib.scene.volumes import image_voxels, node_volume
 
 import slicer
 from flare_core.anatomy.organs import LESION, ORGANS, organ
 from flare_core.segment.lesion_list import list_lesions
-from scene_nodes import mask_of
+from scene_nodes import mask_of, show_result
 
 TARGETS = (*ORGANS, LESION)
 ORDERS = {

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 from FLARESegLib.scene import volumes
-from FLARESegLib.scene.results import nodes_of, remove_result, show_result
+from FLARESegLib.scene.results import nodes_of, remove_result
 from FLARESegLib.scene.segment_identity import organ_segment_ids, segment_ids
 
 import slicer
+from scene_nodes import show_result
 
 PLACE = np.array(
     [[-0.8, 0, 0, 100], [0, -0.9, 0, 120], [0, 0, 2.5, -40], [0, 0, 0, 1]], dtype=float

@@ -9,12 +9,12 @@ import vtk
 slicer = pytest.importorskip("slicer")
 
 from FLARESegLib.qt.event_loop import PlainLoop  # noqa: E402
-from FLARESegLib.scene.results import show_result  # noqa: E402
 from FLARESegLib.scene.segment_identity import organ_segment_ids  # noqa: E402
 from FLARESegLib.statistics import measures as result_measures  # noqa: E402
 from FLARESegLib.statistics.measures import ResultMeasures, measured_organs  # noqa: E402
 
 from flare_core.anatomy.organs import parse_organs  # noqa: E402
+from scene_nodes import show_result  # noqa: E402
 
 ASKED = parse_organs("liver,spleen,pancreas,kidneys")
 

@@ -5,9 +5,10 @@ import pytest
 from FLARESegLib.correction.corrections import current_labels
 from FLARESegLib.scene import volumes
 from FLARESegLib.scene.kept_output import kept_output
-from FLARESegLib.scene.results import import_steps, nodes_of, show_result
+from FLARESegLib.scene.results import import_steps, nodes_of
 
 from flare_core.errors import Cancelled
+from scene_nodes import show_result
 
 PLACE = np.array(
     [[-0.8, 0, 0, 100], [0, -0.9, 0, 120], [0, 0, 2.5, -40], [0, 0, 0, 1]], dtype=float

@@ -5,15 +5,7 @@ import pytest
 from FLARESegLib.correction.corrections import current_labels
 from FLARESegLib.scene import volumes
 from FLARESegLib.scene.kept_output import KEPT_ROLE, kept_output
-from FLARESegLib.scene.results import (
-    BINARY,
-    nodes_of,
-    remove_leftovers,
-    remove_result,
-    result_facts,
-    result_of,
-    show_result,
-)
+from FLARESegLib.scene.results import BINARY, nodes_of, remove_result, result_facts, result_of
 from FLARESegLib.scene.segment_identity import (
     organ_segment_ids,
     segment_ids,
@@ -25,7 +17,7 @@ import slicer
 from flare_core.anatomy.organs import LESION, ORGANS, organ
 from flare_core.anatomy.terminology import terminology_text
 from flare_core.errors import InputError
-from scene_nodes import mask_of
+from scene_nodes import mask_of, show_result
 
 PLACE = np.array(
     [[-0.8, 0, 0, 100], [0, -0.9, 0, 120], [0, 0, 2.5, -40], [0, 0, 0, 1]], dtype=float
@@ -266,16 +258,6 @@ def test_the_kept_output_is_hidden_and_goes_with_the_result(add_volume, small_ct
     assert kept.GetImageData().GetNumberOfPoints() < labels.size
     remove_result(node)
     assert nodes_of(scene, "vtkMRMLLabelMapVolumeNode") == []
-
-
-def test_what_a_deleted_result_leaves_behind_is_found(add_volume, small_ct, scene):
-    array, labels = small_ct
-    volume = add_volume(array, PLACE)
-    stays, goes = show_result(volume, labels), show_result(volume, labels)
-    scene.RemoveNode(goes)
-    assert remove_leftovers(scene) == 1
-    assert remove_leftovers(scene) == 0
-    assert kept_output(stays) is not None
 
 
 def test_an_old_slicer_without_set_terminology_gets_the_tag(add_volume, small_ct, monkeypatch):

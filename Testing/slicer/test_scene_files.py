@@ -8,7 +8,7 @@ from FLARESegLib.correction.corrections import changes, current_labels
 from FLARESegLib.correction.submission import submit
 from FLARESegLib.scene import volumes
 from FLARESegLib.scene.kept_output import KEPT_ROLE, kept_output
-from FLARESegLib.scene.results import nodes_of, result_facts, result_of, show_result
+from FLARESegLib.scene.results import nodes_of, result_facts, result_of
 from FLARESegLib.scene.segment_identity import identify, organ_segment_ids
 from FLARESegLib.scene.volumes import finish
 from FLARESegLib.statistics.chart import chart_steps
@@ -19,6 +19,7 @@ from flare_core.anatomy.organs import ORGANS, organ
 from flare_core.cases.store import open_store
 from flare_core.imaging.files import read_labels, read_volume
 from flare_core.segment.statistics import organ_statistics
+from scene_nodes import show_result
 
 PLACE = np.array(
     [[-0.8, 0, 0, 100], [0, -0.9, 0, 120], [0, 0, 2.5, -40], [0, 0, 0, 1]], dtype=float

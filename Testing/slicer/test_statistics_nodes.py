@@ -6,19 +6,13 @@ import numpy as np
 import pytest
 from FLARESegLib.correction.corrections import current_labels
 from FLARESegLib.scene import volumes
-from FLARESegLib.scene.results import nodes_of, show_result
+from FLARESegLib.scene.results import nodes_of
 from FLARESegLib.scene.segment_identity import organ_segment_ids
-from FLARESegLib.scene.volumes import finish
-from FLARESegLib.statistics.chart import draw_steps
-from FLARESegLib.statistics.nodes import (
-    organ_centre,
-    remove_statistics,
-    statistics_table,
-    table_node,
-)
+from FLARESegLib.statistics.nodes import organ_centre, statistics_table, table_node
 
 from flare_core.anatomy.organs import ORGANS, organ
 from flare_core.segment.statistics import organ_statistics
+from scene_nodes import show_result
 
 PLACE = np.array(
     [[-0.8, 0, 0, 100], [0, -0.9, 0, 120], [0, 0, 2.5, -40], [0, 0, 0, 1]], dtype=float
@@ -86,16 +80,6 @@ def test_measuring_again_updates_the_same_table(result, scene, draw):
     assert volumes_ml["Liver"] == 0
     voxel_ml = 0.8 * 0.9 * 2.5 / 1000
     assert volumes_ml["Spleen"] == pytest.approx((labels == 1).sum() * voxel_ml, abs=1e-3)
-
-
-def test_nothing_is_left_of_removed_statistics(result, scene):
-    volume, node, _ = result
-    statistics_table(node, rows_of(volume, node))
-    finish(draw_steps(node, {"liver": 1400.0}))
-    remove_statistics(node)
-    for kind in ("vtkMRMLTableNode", "vtkMRMLPlotChartNode", "vtkMRMLPlotSeriesNode"):
-        assert nodes_of(scene, kind) == []
-    assert table_node(node) is None
 
 
 def test_the_place_to_jump_to_lies_in_the_organ(result, add_transform, draw):

@@ -10,7 +10,7 @@ from FLARESegLib.correction.patient import patient_key
 from FLARESegLib.correction.submission import store_submission, submission_steps, submit
 from FLARESegLib.scene import volumes
 from FLARESegLib.scene.kept_output import forget_output
-from FLARESegLib.scene.results import result_facts, show_result
+from FLARESegLib.scene.results import result_facts
 from FLARESegLib.scene.segment_identity import extra_names, make_lesion, organ_segment_ids
 from FLARESegLib.scene.volumes import finish, node_volume
 
@@ -19,6 +19,7 @@ from flare_core.cases.store import LabelFacts, open_store
 from flare_core.datasets.stored import cases_of_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume, write_labels, write_volume
+from scene_nodes import show_result
 
 PLACE = np.array(
     [[-0.8, 0, 0, 100], [0, -0.9, 0, 120], [0, 0, 2.5, -40], [0, 0, 0, 1]], dtype=float

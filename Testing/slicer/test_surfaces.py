@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import vtk
 from FLARESegLib.scene.result_segments import SURFACE
-from FLARESegLib.scene.results import show_result
 from FLARESegLib.scene.segment_identity import organ_segment_ids, segment_ids
 from FLARESegLib.scene.surfaces import show_3d, smoothing_of, surface_steps
 
 import slicer
+from scene_nodes import show_result
 
 PLACES = {
     "usual": np.diag([-0.8, -0.9, 2.5, 1.0]),

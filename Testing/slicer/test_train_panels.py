@@ -115,7 +115,7 @@ def test_adding_asks_for_the_patient_and_says_what_became_of_it(
 
 
 def test_segments_that_are_no_organ_are_told(ui, logic, tmp_path, add_volume, small_ct):
-    from FLARESegLib.scene.results import show_result
+    from scene_nodes import show_result
 
     volume = add_volume(small_ct[0], name="today")
     node = show_result(volume, small_ct[1])

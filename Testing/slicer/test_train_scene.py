@@ -11,11 +11,11 @@ import pytest
 import vtk
 from FLARESegLib.correction.corrections import current_labels
 from FLARESegLib.correction.submission import submit
-from FLARESegLib.scene.results import FACT, remove_result, result_facts, result_of, show_result
+from FLARESegLib.scene.results import FACT, remove_result, result_facts, result_of
 from FLARESegLib.scene.segment_identity import organ_segment_ids
 from FLARESegLib.scene.volumes import finish, ijk_to_ras, node_volume
 from FLARETrainLib.cases.adding import addition_steps, store_addition
-from FLARETrainLib.cases.opening import of_case, read_case, scan_node, show_steps
+from FLARETrainLib.cases.opening import read_case, scan_node, show_steps
 from FLARETrainLib.run import curve_nodes
 from FLARETrainLib.run.curve_nodes import chart_of, draw_dsc, draw_loss
 from train_store import ORGANS, make_store
@@ -26,6 +26,7 @@ from flare_core.cases.store import open_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume
 from flare_core.train.rounds.status import Curve, thinned
+from scene_nodes import show_result
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_a_newer_label_version_is_shown_beside_the_old_one(scene, folder):
 
 def test_a_correction_of_an_opened_case_is_a_version_of_that_case(scene, folder, draw):
     volume, segmentation = opened(scene, folder, "paul")
-    assert of_case(segmentation) == "paul"
+    assert result_facts(segmentation)["case"] == "paul"
     before = current_labels(segmentation, volume).array == organ("liver").id
     before[5, 8, 4:9] = False
     draw(segmentation, organ_segment_ids(segmentation)["liver"], before)
@@ -90,7 +91,7 @@ def test_a_correction_of_an_opened_case_is_a_version_of_that_case(scene, folder,
 
 def test_a_case_without_labels_waits_for_a_model_and_keeps_its_name(scene, folder):
     volume, empty = opened(scene, folder, "una")
-    assert organ_segment_ids(empty) == {} and of_case(empty) == "una"
+    assert organ_segment_ids(empty) == {} and result_facts(empty)["case"] == "una"
     assert result_of(volume).GetID() == empty.GetID()
     labels = np.zeros(node_volume(volume).array.shape, np.uint8)
     labels[2:6, 4:9, 4:9] = 1

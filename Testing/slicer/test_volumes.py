@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import vtk
+from FLARESegLib.run.exchange import write_raw
 from FLARESegLib.scene import volumes
 from FLARESegLib.scene.volumes import (
     check_input,
@@ -10,8 +13,6 @@ from FLARESegLib.scene.volumes import (
     finish,
     node_geometry,
     node_volume,
-    write_input,
-    write_volume_node,
 )
 
 import slicer
@@ -19,6 +20,11 @@ from flare_core.errors import Cancelled, InputError
 from flare_core.imaging.files import read_volume
 
 SPACING = np.diag([0.8, 0.9, 2.5, 1.0])
+
+
+def write(path, volume):
+    """As a run does for its worker."""
+    write_raw(path, volume.array, volume.geometry, threading.Event())
 
 
 def turned(degrees, axis="z"):
@@ -64,12 +70,11 @@ def test_every_voxel_is_where_the_matrix_says(add_volume, place):
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("suffix", [".nii", ".nrrd"])
-def test_the_file_for_the_worker_is_the_volume(add_volume, tmp_path, place, suffix):
+def test_the_file_for_the_worker_is_the_volume(add_volume, tmp_path, place):
     array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6) - 60
     node = add_volume(array, PLACES[place])
-    path = tmp_path / f"ct{suffix}"
-    write_volume_node(node, path)
+    path = tmp_path / "ct.nrrd"
+    write(path, node_volume(node))
     read = read_volume(path)
     assert np.array_equal(read.array, array)
     assert read.geometry.same_grid(node_geometry(node), tolerance_mm=1e-3)
@@ -203,21 +208,20 @@ def test_the_view_outlives_its_node(add_volume, scene):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"])
-@pytest.mark.parametrize("suffix", [".nii", ".nrrd"])
-def test_every_voxel_type_reaches_the_worker(add_volume, tmp_path, dtype, suffix):
+def test_every_voxel_type_reaches_the_worker(add_volume, tmp_path, dtype):
     array = np.arange(2 * 3 * 4).reshape(2, 3, 4).astype(dtype)
     node = add_volume(array, SPACING)
-    write_input(tmp_path / f"ct{suffix}", finish(copy_steps(node)))
-    assert np.array_equal(read_volume(tmp_path / f"ct{suffix}").array, array)
+    write(tmp_path / "ct.nrrd", finish(copy_steps(node)))
+    assert np.array_equal(read_volume(tmp_path / "ct.nrrd").array, array)
 
 
 def test_paths_with_blanks_umlauts_and_over_200_characters(add_volume, tmp_path):
     folder = tmp_path / "Bäuche und CT 图像" / ("lang " * 20) / ("sehr " * 20)
     folder.mkdir(parents=True)
-    path = folder / "ct ü.nii"
+    path = folder / "ct ü.nrrd"
     assert len(str(path)) > 200
     node = add_volume(np.full((3, 4, 5), -1000, np.int16), SPACING)
-    write_volume_node(node, path)
+    write(path, node_volume(node))
     assert read_volume(path).array.shape == (3, 4, 5)
 
 

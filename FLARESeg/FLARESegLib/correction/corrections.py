@@ -12,16 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 import slicer
-from flare_core.anatomy.organs import ALL_TARGETS, Organ, organ
+from flare_core.anatomy.organs import ALL_TARGETS, Organ
 from flare_core.errors import InputError
-from flare_core.imaging.geometry import Box
 from FLARESegLib.correction.current_labels import current_labels as current_labels
 from FLARESegLib.correction.current_labels import label_steps as label_steps
 from FLARESegLib.scene.kept_output import KeptOutput, kept_output
-from FLARESegLib.scene.organ_layer import Labels, layer_steps
-from FLARESegLib.scene.result_segments import add_segment
-from FLARESegLib.scene.segment_identity import organ_segment_ids, segment_ids
-from FLARESegLib.scene.volumes import finish, grid_shape, ijk_to_ras, slabs
+from FLARESegLib.scene.organ_layer import Labels
+from FLARESegLib.scene.volumes import slabs
 
 IDS = 16
 """More than the largest organ id; two ids fit into one byte."""
@@ -128,56 +125,6 @@ def kept_for(
             "Segment the volume again, or choose the volume that was segmented.",
         )
     return kept
-
-
-def reset_organ(
-    segmentationNode: slicer.vtkMRMLSegmentationNode,
-    key: str,
-    volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None,
-) -> None:
-    """Give an organ the voxels back that the model found; make the segment anew if it is gone.
-
-    Voxels that lie in other segments now become this organ's, as when painting in the Segment
-    Editor. Where the model found none the segment becomes empty.
-
-    Raises
-    ------
-    InputError
-        If no model's output was kept for this volume.
-    """
-    volume = volumeNode or volume_of(segmentationNode)
-    target = organ(key)
-    shape = grid_shape(volume)
-    kept = kept_for(segmentationNode, shape)
-    mask = (kept.array == target.id).astype(np.uint8)
-    box = Box.of_mask(mask)
-    number = organ_segment_ids(segmentationNode).get(target.key)
-    if number is None:
-        number = add_segment(segmentationNode, target, slicer.vtkOrientedImageData())
-    if box is None:
-        slicer.vtkSlicerSegmentationsModuleLogic.ClearSegment(segmentationNode, number)
-        return
-    here = Box(
-        tuple(a + o for a, o in zip(box.start, kept.box.start, strict=True)),
-        tuple(b + o for b, o in zip(box.stop, kept.box.start, strict=True)),
-    )
-    whole = np.zeros(shape, np.uint8)
-    whole[here.slices] = mask[box.slices]
-    image = finish(layer_steps(whole, {1: here}, ijk_to_ras(volume)))
-    _overwrite(segmentationNode, number, image)
-
-
-def _overwrite(
-    segmentationNode: slicer.vtkMRMLSegmentationNode,
-    number: str,
-    image: slicer.vtkOrientedImageData,
-) -> None:
-    """Give a segment the voxels of `image`, and take these from the segments in its layer."""
-    logic = slicer.vtkSlicerSegmentationsModuleLogic
-    others = [other for other in segment_ids(segmentationNode) if other != number]
-    logic.SetBinaryLabelmapToSegment(
-        image, segmentationNode, number, logic.MODE_REPLACE, None, False, others
-    )
 
 
 def _change(target: Organ, pairs: npt.NDArray[np.int64], voxel_ml: float) -> OrganChange:

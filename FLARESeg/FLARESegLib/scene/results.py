@@ -24,14 +24,14 @@ import slicer
 from flare_core.anatomy.organs import ALL_TARGETS, Organ
 from flare_core.errors import Cancelled
 from flare_core.imaging.geometry import Box, Index
-from FLARESegLib.scene.kept_output import KEPT_ROLE, forget_output, keep_steps
+from FLARESegLib.scene.kept_output import forget_output, keep_steps
 from FLARESegLib.scene.lesion_segments import Lesions
 from FLARESegLib.scene.organ_colours import drop_unused_colours
 from FLARESegLib.scene.organ_layer import Labels, check_labels, find_steps, layer_steps
 from FLARESegLib.scene.result_segments import BINARY as BINARY
 from FLARESegLib.scene.result_segments import SURFACE, check_editable, segment_changes
 from FLARESegLib.scene.surfaces import surface_steps
-from FLARESegLib.scene.volumes import check_ct_node, finish, grid_shape, ijk_to_ras, node_geometry
+from FLARESegLib.scene.volumes import check_ct_node, grid_shape, ijk_to_ras, node_geometry
 
 FACT = "FLARESeg."
 """Start of the names of the node attributes that say where a result came from."""
@@ -133,28 +133,6 @@ def import_steps(
     return node
 
 
-def show_result(
-    volumeNode: slicer.vtkMRMLScalarVolumeNode,
-    labels: Labels,
-    organs: Sequence[Organ] = ALL_TARGETS,
-    *,
-    segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
-    facts: Mapping[str, Any] | None = None,
-    lesions: Sequence[Mapping[str, Any]] = (),
-) -> slicer.vtkMRMLSegmentationNode:
-    """Bring labels into the scene at once; see `import_steps`."""
-    return finish(
-        import_steps(
-            volumeNode,
-            labels,
-            organs,
-            segmentationNode=segmentationNode,
-            facts=facts,
-            lesions=lesions,
-        )
-    )
-
-
 def remove_result(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
     """Remove a result and what was kept for it from the scene."""
     scene = segmentationNode.GetScene()
@@ -166,21 +144,6 @@ def remove_result(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
             scene.RemoveNode(node)
     scene.RemoveNode(segmentationNode)
     drop_unused_colours(scene)
-
-
-def remove_leftovers(scene: slicer.vtkMRMLScene) -> int:
-    """Remove kept outputs whose segmentation the person has deleted; return how many."""
-    wanted = set()
-    for node in nodes_of(scene, "vtkMRMLSegmentationNode"):
-        wanted.add(node.GetNodeReferenceID(KEPT_ROLE))
-    hidden = [
-        node
-        for node in nodes_of(scene, "vtkMRMLLabelMapVolumeNode")
-        if node.GetAttribute("FLARESeg.start") and node.GetID() not in wanted
-    ]
-    for node in hidden:
-        scene.RemoveNode(node)
-    return len(hidden)
 
 
 def nodes_of(scene: slicer.vtkMRMLScene, kind: str) -> list[slicer.vtkMRMLNode]:

@@ -5,13 +5,12 @@ the patient as the views show him. Axes stay as they are: an array that comes ba
 the shape of the node's own.
 
 Taking voxels out of the scene belongs to Qt's thread and comes in short steps (`copy_steps`);
-writing them (`write_input`) needs no scene, so a thread can do it.
+writing them (`run.exchange`) needs no scene, so a thread can do it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -235,34 +234,6 @@ def finish(steps: Generator[object, None, Made]) -> Made:
             next(steps)
         except StopIteration as end:
             return end.value
-
-
-def write_input(path: Path, volume: Volume) -> None:
-    """Write a volume for the worker, uncompressed (``.nii``, ``.nrrd``); touches no node.
-
-    ``.nii`` goes out plane by plane, so a thread that writes it holds no other one up.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written or the disk is full.
-    """
-    from flare_core.imaging.files import write_volume  # SimpleITK; a run does without it
-
-    array = volume.array.astype(nifti_type(volume.array.dtype), copy=False)
-    write_volume(path, volume.with_array(array), compressed=False)
-
-
-def write_volume_node(volumeNode: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
-    """Write a node's voxels in world LPS, at once (`copy_steps` and `write_input` do not block).
-
-    Raises
-    ------
-    InputError
-        As `check_input` and `write_input`.
-    """
-    check_input(volumeNode)
-    write_input(path, node_volume(volumeNode))
 
 
 def nifti_type(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:

@@ -87,17 +87,6 @@ def draw_steps(
     return chart
 
 
-def remove_chart(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
-    """Remove the chart, its series and its table from the scene."""
-    chart = segmentationNode.GetNodeReference(CHART_ROLE)
-    if chart is None or chart.GetScene() is None:
-        return
-    scene = chart.GetScene()
-    _drop_series(chart)
-    scene.RemoveNode(chart.GetNodeReference(DATA_ROLE))
-    scene.RemoveNode(chart)
-
-
 def label_of(target: Organ, *, cut: bool) -> str:
     """Return what stands beside an organ's row."""
     return _("{organ} (cut)").format(organ=target.name) if cut else target.name

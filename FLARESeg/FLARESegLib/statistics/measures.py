@@ -101,12 +101,6 @@ class ResultMeasures:
         elif volume is not None and segmentation.GetSegmentation().GetNumberOfSegments():
             self._measure(self._edits)
 
-    def measure_now(self) -> None:
-        """Do not wait for the quiet moment."""
-        if self._segmentation is not None:
-            self._edits += 1
-            self._measure(self._edits)
-
     def _keep(self, segmentation: Any, measured: Measured) -> None:
         self._known[segmentation.GetID()] = (state_of(segmentation), measured)
 

@@ -127,16 +127,6 @@ def organ_centre(segmentationNode: slicer.vtkMRMLSegmentationNode, key: str) -> 
     return right, anterior, superior
 
 
-def remove_statistics(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
-    """Remove the table and the chart of a segmentation from the scene."""
-    from FLARESegLib.statistics.chart import remove_chart
-
-    remove_chart(segmentationNode)
-    node = table_node(segmentationNode)
-    if node is not None and node.GetScene() is not None:
-        node.GetScene().RemoveNode(node)
-
-
 def _table_of(segmentationNode: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLTableNode:
     """Return the segmentation's table node, a new one if there is none."""
     node = table_node(segmentationNode)

@@ -7,7 +7,6 @@ correction adds a version to that case.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from FLARESegLib.scene.new_volume import volume_node
 from FLARESegLib.scene.results import (
     ABSENT,
     CASE,
-    FACT,
     VERSION,
     import_steps,
     nodes_of,
@@ -149,9 +147,3 @@ def _facts(case: ReadCase) -> dict[str, Any]:
 def _version_of(segmentation: slicer.vtkMRMLSegmentationNode) -> tuple[str, int | None]:
     facts = result_facts(segmentation)
     return facts.get(CASE, ""), facts.get(VERSION)
-
-
-def of_case(segmentation: slicer.vtkMRMLSegmentationNode) -> str:
-    """Return the name of the case that a segmentation is of; empty if it is of none."""
-    value = segmentation.GetAttribute(FACT + CASE)
-    return str(json.loads(value)) if value else ""
