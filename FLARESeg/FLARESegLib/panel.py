@@ -14,23 +14,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flare_core.errors import InputError
 from FLARESegLib.correction.panel import CorrectionPanel
 from FLARESegLib.models.menu import ModelMenu, tools_of
 from FLARESegLib.parameters import parameter_node
 from FLARESegLib.qt.stepwise import Steps, walk
 from FLARESegLib.qt.translation import _
+from FLARESegLib.run.messages import error_text
 from FLARESegLib.run.panel import RunPanel
 from FLARESegLib.run.settings_box import SettingsBox
 from FLARESegLib.scene import views
 from FLARESegLib.scene.results import result_of, show_alone
 from FLARESegLib.scene.show_3d_button import Show3DButton
+from FLARESegLib.scene.volumes import check_modality
 from FLARESegLib.statistics.lines import rows_of
 from FLARESegLib.statistics.measures import Measured, ResultMeasures
 from FLARESegLib.statistics.panel import StatisticsPanel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from FLARESegLib.models.installer import ModelTools
     from FLARESegLib.run.run import RunResult
+    from FLARESegLib.scene.time_points import TimePoints
 
 
 AS_BEFORE = "window-as-before"
@@ -69,7 +75,7 @@ class Panel:
         self.models.installer.removed.connect(self.choices.forget_model)
         self.choices.changed.connect(self._choices_changed)
         self.run.finished.connect(self._run_finished)
-        self.run.all_times_finished.connect(self.statistics.show_over_time)
+        self.run.all_times_finished.connect(self._all_times_finished)
         self.measures.measured.connect(self._measured)
         self.measures.edited.connect(self.correction.refresh)
         ui.messageLabel.connect("linkActivated(QString)", self._follow_link)
@@ -166,6 +172,11 @@ class Panel:
         if known is None or not is_of(known, volume):
             chosen.outputSegmentation = result_of(volume)
         self._bring_to_views(volume)
+        try:
+            check_modality(volume)
+        except InputError as error:
+            self.run.view.say(error_text(error), "bad")
+            return
         if views.set_abdominal_window(volume):
             self.run.view.say(_window_text())
 
@@ -191,6 +202,13 @@ class Panel:
             self.choices.parameters.outputSegmentation = segmentation
         show_alone(segmentation.GetScene(), segmentation)
         self._show_result(segmentation, volume)
+
+    def _all_times_finished(
+        self, segmentation: Any, times: TimePoints, rows: list[Sequence[dict[str, Any]]]
+    ) -> None:
+        """Keep the numbers of all time points; show them to whoever is looking at the panel."""
+        looking = self.choices.parameters is not None
+        self.statistics.keep_over_time(segmentation, times, rows, show=looking)
 
     def _show_result(self, segmentation: Any, volume: Any) -> None:
         """Point every section to a segmentation, or to none."""

@@ -147,6 +147,26 @@ class FLARESegRunTestCase(PanelTestCase):
         self.top.deleteLater()
         self.panel = None
 
+    def test_every_time_point_of_a_sequence_is_segmented(self) -> None:
+        add = slicer.mrmlScene.AddNewNodeByClass
+        sequence = add("vtkMRMLSequenceNode", "CTs")
+        for value in ("0", "35"):
+            frame = add_ct(name="frame")
+            sequence.SetDataNodeAtValue(frame, value)
+            slicer.mrmlScene.RemoveNode(frame)
+        browser = add("vtkMRMLSequenceBrowserNode", "player")
+        browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        self.open_panel()
+        self.ui.inputSelector.setCurrentNode(browser.GetProxyNode(sequence))
+        self.assertIn("2 time points", self.ui.allTimesBox.text)
+        self.ui.allTimesBox.checked = True
+        self.apply()
+        (node,) = self.nodes("vtkMRMLSegmentationNode")
+        self.assertEqual(browser.GetSequenceNode(node).GetNumberOfDataNodes(), 2)
+        self.assertEqual(browser.GetSelectedItemNumber(), 0)
+        self.assertEqual(len(segments_of(node)), 4)
+
     def failure(self, kind: str) -> str:
         """The message after a run that fails like this."""
         add_ct()

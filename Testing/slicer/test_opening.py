@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -141,10 +142,18 @@ def widget(request, monkeypatch, scene):
     return made
 
 
+def let_open(widget):
+    """Let Qt come round until the module is open; libraries may take long on a busy computer."""
+    end = time.monotonic() + 120
+    while not widget._opening.done:
+        assert time.monotonic() < end
+        widget.loop.pump(0.02)
+
+
 def test_a_module_opens_later_and_enters_once(widget):
     widget.enter()  # as Slicer does, right after `setup`
     assert widget._panel is None
-    widget.loop.pump(0.2)
+    let_open(widget)
     assert widget._panel.told == ["enter"] and widget.observed == 3
     widget.exit()
     widget.enter()
@@ -161,7 +170,7 @@ def test_a_module_whose_panel_is_asked_for_is_ready(widget):
 def test_a_module_that_is_left_before_it_opened_does_not_enter(widget):
     widget.enter()
     widget.exit()
-    widget.loop.pump(0.2)
+    let_open(widget)
     assert widget._panel.told == []
     widget.enter()
     assert widget._panel.told == ["enter"]

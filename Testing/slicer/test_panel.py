@@ -187,6 +187,16 @@ def test_what_is_no_ct_keeps_its_window(bench, add_volume):
     assert mr.GetDisplayNode().GetAutoWindowLevel()
 
 
+def test_an_mr_is_called_one_as_soon_as_it_is_chosen(bench, scene, add_volume):
+    mr = add_volume(np.full((6, 6, 6), 300, np.int16), name="T1")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), mr)
+    hierarchy.SetItemAttribute(item, "DICOM.Modality", "MR")
+    bench.panel.enter()
+    assert "an MR, as DICOM says" in bench.ui.messageLabel.text
+    assert "1024" not in bench.ui.messageLabel.text
+
+
 # --- chart and 3D
 
 

@@ -238,3 +238,17 @@ def test_the_table_follows_the_time_point_on_display(bench, volume, frames, monk
     assert spleen()[1] == "0"  # no liver there
     time_points_of(volume).show(0)
     bench.until(lambda: spleen() == first)
+
+
+def test_whoever_is_in_another_module_keeps_their_layout(bench, volume, frames):
+    segment_all(bench, frames, upto=2)
+    bench.until(lambda: len(bench.logic.runs) == 3)
+    bench.panel.exit()
+    bench.logic.runs[2].finish(frames[2][1])
+    bench.until(lambda: not bench.panel.run.busy)
+    bench.settle()
+    assert bench.manager.charts == []
+    bench.panel.enter()
+    bench.settle()
+    assert bench.ui.timeChartButton.visible
+    assert chart_over_time(bench.ui.outputSelector.currentNode()) is not None

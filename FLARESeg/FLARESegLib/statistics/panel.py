@@ -135,12 +135,19 @@ class StatisticsPanel:
                 lambda: node.GetScene() is not None,
             )
 
-    def show_over_time(
-        self, segmentation: Any, times: TimePoints, rows: Sequence[Sequence[Mapping[str, Any]]]
+    def keep_over_time(
+        self,
+        segmentation: Any,
+        times: TimePoints,
+        rows: Sequence[Sequence[Mapping[str, Any]]],
+        *,
+        show: bool,
     ) -> None:
-        """Write and show the numbers of all time points."""
-        views.show_chart(show_over_time(segmentation, times, rows))
+        """Write the numbers of all time points into the scene, and show the chart if wanted."""
+        chart = show_over_time(segmentation, times, rows)
         self._ui.timeChartButton.setVisible(True)
+        if show:
+            views.show_chart(chart)
 
     def show_time_chart(self, checked: bool = False) -> None:
         """Show the volumes over time."""
