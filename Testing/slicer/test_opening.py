@@ -133,6 +133,7 @@ def widget(request, monkeypatch, scene):
     doubles = {
         "logic": SimpleNamespace(**{f"{request.param}Logic": lambda: logic}),
         "panel": SimpleNamespace(Panel=Panel),
+        "cases.panel": SimpleNamespace(),  # needs Qt
     }
     known = module.library
     monkeypatch.setattr(module, "library", lambda name: doubles.get(name) or known(name))
