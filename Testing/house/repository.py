@@ -15,6 +15,7 @@ REGISTRIES = {
     "flare_core/networks": "NETWORKS",
     "flare_core/cli": "COMMANDS",
     "flare_core/train/strategies": "STRATEGIES",
+    "flare_core/train/recipes": "RECIPES",
     "flare_core/evaluate/metrics": "METRICS",
 }
 """Folders in which a new file is found through a dictionary in their `__init__.py`."""

@@ -1,0 +1,1 @@
+"""A recipe run from cases to a model package. Start at `run`."""
