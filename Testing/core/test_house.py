@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from house import RULES, imports
+from house import RULES, imports, uses
 from house import repository as git_rules
 from house.source import Source, python_files
 
@@ -27,6 +27,23 @@ BAD: dict[str, list[dict[str, str]]] = {
         {"flare_core/datasets/x.py": "from flare_core import segment_ct"},
         {"flare_core/errors.py": "from flare_core.models import package"},
         {"flare_core/plumbing/x.py": ""},
+    ],
+    "no module imports itself in a circle": [
+        {
+            "flare_core/imaging/x.py": "from flare_core.imaging.y import f",
+            "flare_core/imaging/y.py": "def f():\n    from flare_core.imaging import x",
+        },
+        {
+            "FLARESeg/FLARESegLib/a.py": "from FLARESegLib.run.b import f",
+            "FLARESeg/FLARESegLib/run/b.py": "if TYPE_CHECKING:\n    from FLARESegLib.a import g",
+        },
+    ],
+    "nothing is there for tests only": [
+        {
+            "flare_core/imaging/x.py": "def f():\n    return f()",
+            "Testing/core/imaging/test_x.py": "from flare_core.imaging.x import f\nf()",
+        },
+        {"FLARESeg/FLARESegLib/x.py": "class A:\n    def b(self): ...\nA()"},
     ],
     "each layer imports only the packages it may": [
         {"flare_core/anatomy/x.py": "import numpy as np"},
@@ -116,6 +133,15 @@ GOOD: dict[str, dict[str, str]] = {
         "flare_core/anatomy/x.py": "import json.decoder\nfrom collections.abc import Sequence",
         "FLARESeg/FLARESeg.py": "import slicer",
     },
+    "no module imports itself in a circle": {
+        "flare_core/imaging/x.py": "from flare_core.imaging.y import f",
+        "flare_core/imaging/y.py": "from flare_core import errors\nimport numpy",
+        "flare_core/imaging/__init__.py": "from flare_core.imaging.x import f",
+    },
+    "nothing is there for tests only": {
+        "flare_core/imaging/x.py": "def f(): ...\ndef g(): f()\nclass A:\n    def forward(): ...",
+        "flare_core/imaging/y.py": "call('flare_core.imaging.x:g')\nuse(A)",
+    },
     "functions are short": {"flare_core/x.py": 'def f():\n    """' + "Doc.\n" * 50 + '    """\n'},
     "files are short": {"flare_core/anatomy/x.py": TABLE + "pass\n" * 340},
     "few parameters": {"flare_core/x.py": "def f(self, a, b, c, d, e, f, *, g, h): ..."},
@@ -196,6 +222,11 @@ def test_exempt_modules_really_lack_a_test(monkeypatch: pytest.MonkeyPatch) -> N
     assert not git_rules.mirrored_tests(source)
     tested = [*source, *written({"Testing/core/imaging/test_x.py": ""})]
     assert "has a test or is gone" in git_rules.mirrored_tests(tested)[0]
+
+
+def test_exempt_names_are_really_unused() -> None:
+    accused = " ".join(uses.unused(SOURCES, exempt={}))
+    assert all(f": {name} is used by tests at most" in accused for name in uses.CALLED_FROM_OUTSIDE)
 
 
 def test_no_torch_where_none_is_needed(repository: Path) -> None:

@@ -3,20 +3,21 @@
 `python -m house` (from Testing/) prints every problem; Testing/core/test_house.py runs the same
 rules and proves on small bad sources that each of them can fail.
 
-★ Add a rule: a function `(sources) -> list[str]` in one of the three files and a line in RULES.
+★ Add a rule: a function `(sources) -> list[str]` in one of these files and a line in RULES.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from house import imports, repository, shape
+from house import circles, imports, repository, shape, uses
 from house.source import Source
 
 Rule = Callable[[Sequence[Source]], list[str]]
 
 RULES: dict[str, Rule] = {
     "dependencies point downwards": imports.direction,
+    "no module imports itself in a circle": circles.no_circles,
     "each layer imports only the packages it may": imports.packages,
     "the core knows no Slicer": imports.no_slicer,
     "functions are short": shape.function_length,
@@ -29,6 +30,7 @@ RULES: dict[str, Rule] = {
     "dataclasses are frozen and explain their fields": shape.dataclasses,
     "no **kwargs": shape.keyword_dictionaries,
     "no settings from the environment": shape.environment,
+    "nothing is there for tests only": uses.unused,
     "registries list every file": repository.registries,
     "every module has its test": repository.mirrored_tests,
 }
