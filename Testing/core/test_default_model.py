@@ -15,6 +15,7 @@ from flare_core.datasets.phantom.make import PhantomCase, PhantomSettings, make_
 from flare_core.evaluate.metrics.dsc import dice
 from flare_core.imaging.geometry import AxisMap, Box
 from flare_core.models.package import load_package
+from flare_core.segment.confidence import LOW
 
 LARGE = ("liver", "spleen", "right_kidney", "left_kidney")
 
@@ -81,6 +82,25 @@ def test_storage_order_changes_nothing(
 def test_a_subset_keeps_only_what_was_asked_for(phantom: PhantomCase) -> None:
     result = segment_ct(phantom.image, Settings(organs=("spleen",)))
     assert set(np.unique(result.labels.array)) == {0, organ("spleen").id}
+
+
+def test_removed_organs_are_not_found_and_the_others_are() -> None:
+    """Of a patient without spleen and left kidney; the table says so, and nothing is guessed.
+
+    A removed gallbladder is the model's limit: it calls a loop of duodenum with fluid in it one.
+    """
+    gone = ("spleen", "left_kidney")
+    settings = PhantomSettings(seed=11, spacing_mm=(5.0, 2.5, 2.0), absent=gone)
+    body = make_phantom(settings)
+    result = segment_ct(body.image)
+    rows = {(row.organ, row.measure): row for row in result.rows}
+    for key in gone:
+        assert rows[key, "volume"].value == 0 and rows[key, "volume"].note == "not found"
+        assert np.isnan(rows[key, "confidence"].value)
+    there = ("liver", "right_kidney", "aorta", "stomach")
+    values = scores(result.labels.array, body.labels.array)
+    assert min(values[key] for key in there) > 0.8
+    assert all(rows[key, "confidence"].value > LOW for key in there)
 
 
 @pytest.mark.parametrize("field", ["chest-only", "pelvis-only"])
