@@ -25,7 +25,7 @@ from flare_core.anatomy.label_schemes import LabelScheme
 from flare_core.datasets.flare.processes import map_cases
 from flare_core.errors import Cancelled, InputError
 from flare_core.evaluate.label_values import value_table
-from flare_core.evaluate.pairing import CasePair, pair_cases
+from flare_core.evaluate.pairing import SAME_PLACE_MM, CasePair, pair_cases
 from flare_core.evaluate.protocols import Target
 from flare_core.evaluate.scoring import (
     Labels,
@@ -46,8 +46,6 @@ S_PER_BYTE = 3e-6
 """Of a compressed reference: reading two maps and scoring 13 organs with all metrics, measured."""
 S_PER_WORKER = 1.4
 """Least work for which a process is started; starting it and its reader takes 1 s of a core."""
-GRID_TOLERANCE_MM = 0.1
-"""How far a corner of the prediction may be from the reference's: rounding of file headers."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +232,7 @@ def _prediction(
     if volume.geometry.shape != geometry.shape:
         sizes = [" x ".join(map(str, each.shape)) for each in (volume.geometry, geometry)]
         return None, "other grid", f"{sizes[0]} voxels (z, y, x), the reference has {sizes[1]}"
-    if files.same_place and not volume.geometry.same_grid(geometry, GRID_TOLERANCE_MM):
+    if files.same_place and not volume.geometry.same_grid(geometry, SAME_PLACE_MM):
         return None, "other grid", "same size, but another origin, spacing or direction"
     illegal = _illegal(volume, files.prediction_scheme or rules.edition.scheme)
     if illegal and rules.edition.strict_labels:

@@ -23,13 +23,13 @@ def run_command(*words: str) -> int:
 
 
 def test_command_writes_one_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("--spacing", "6,4,4", "--seed", "7", "--absent", "gallbladder", "--phase", "late")
+    words = ("--spacing", "10,8,8", "--seed", "7", "--absent", "gallbladder", "--phase", "late")
     assert run_command(str(tmp_path / "demo.nii.gz"), *words) == 0
     image = read_volume(tmp_path / "demo_0000.nii.gz")
     labels = read_volume(tmp_path / "demo_truth.nii.gz")
     facts = json.loads((tmp_path / "demo_truth.json").read_text())
     expected = make_phantom(
-        PhantomSettings(seed=7, spacing_mm=(6.0, 4.0, 4.0), absent=("gallbladder",), phase="late")
+        PhantomSettings(seed=7, spacing_mm=(10.0, 8.0, 8.0), absent=("gallbladder",), phase="late")
     )
     np.testing.assert_array_equal(image.array, expected.image.array)
     np.testing.assert_array_equal(labels.array, expected.labels.array)
@@ -40,7 +40,7 @@ def test_command_writes_one_case(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_command_writes_a_folder_of_cases(tmp_path: Path) -> None:
-    assert run_command(str(tmp_path), "--spacing", "8,6,6", "--count", "2", "--seed", "3") == 0
+    assert run_command(str(tmp_path), "--spacing", "12,10,10", "--count", "2", "--seed", "3") == 0
     names = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.*"))
     assert names == [
         "images/phantom_0003_0000.nii.gz",
