@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from FLARESegLib.statistics import measures as result_measures  # noqa: E402
 from FLARESegLib.statistics.measures import ResultMeasures, measured_organs  # noqa: E402
 
 from flare_core.anatomy.organs import parse_organs  # noqa: E402
+from flare_core.segment.statistics import StatisticsRow  # noqa: E402
 from scene_nodes import show_result  # noqa: E402
 
 ASKED = parse_organs("liver,spleen,pancreas,kidneys")
@@ -122,7 +125,7 @@ def test_numbers_of_a_run_are_told_at_once_and_not_measured_again(watched):
 
 def test_numbers_from_before_an_edit_that_nobody_watched_are_not_told(watched):
     volume, node, measures, told, loop = watched
-    measures.remember(node, ("old",))
+    measures.remember(node, (StatisticsRow("liver", "volume", 4711.0, "mL", None),))
     erase(node, "liver")
     measures.watch(node, volume)
     until(loop, lambda: told)
@@ -182,3 +185,19 @@ def test_measuring_compares_with_what_the_model_said():
     )
     assert [change.added_voxels for change in measured.changes] == [1]
     assert volumes(measured)["liver"] == pytest.approx(0.024)
+
+
+def test_confidence_stays_with_organs_that_nobody_changed(watched):
+    volume, node, measures, told, loop = watched
+    measures.watch(node, volume)
+    until(loop, lambda: told)
+    said = tuple(
+        replace(row, value=0.83) if row.measure == "confidence" else row for row in told[-1].rows
+    )
+    measures.remember(node, said)
+    measures.watch(node, volume)
+    erase(node, "spleen")
+    before = len(told)
+    until(loop, lambda: len(told) > before and volumes(told[-1])["spleen"] == 0)
+    sure = {row.organ: row.value for row in told[-1].rows if row.measure == "confidence"}
+    assert sure["liver"] == 0.83 and math.isnan(sure["spleen"])

@@ -6,9 +6,9 @@ Nothing is done while a person is at work: only after a moment without an edit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 QUIET_S = 1.5
 """How long nothing may be edited before it is measured again."""
 
+
+ROUNDED = 0.01
+"""Differences that come from the worker's rounding: mL and HU."""
 
 SOON_S = 0.1
 """How soon names and rows follow an edit; many events come at once."""
@@ -174,6 +177,10 @@ class ResultMeasures:
     def _tell(self, measured: Measured, edits: int) -> None:
         """Tell the numbers, if they are still those of what is on the screen."""
         if edits == self._edits and self._segmentation is not None:
+            _, before = self._known.get(self._segmentation.GetID(), ((), None))
+            if before is not None:
+                rows = with_confidence(measured.rows, before.rows)
+                measured = replace(measured, rows=rows)
             self._keep(self._segmentation, measured)
             self.measured.emit(self._segmentation, measured)
 
@@ -201,6 +208,28 @@ def measure(image: Volume, labels: Volume, organs: tuple[Organ, ...], kept: Any)
         return Measured(rows, None, lesions=lesions)
     changes = count_changes(kept, labels.array, labels.geometry.voxel_ml)
     return Measured(rows, changes, lesions=lesions)
+
+
+def with_confidence(
+    rows: Sequence[StatisticsRow], before: Sequence[StatisticsRow]
+) -> tuple[StatisticsRow, ...]:
+    """Return rows with the model's confidence in the organs that nobody has changed since.
+
+    What a person has drawn, the model has no opinion of.
+    """
+    old = {(row.organ, row.measure): row for row in before}
+    new = {(row.organ, row.measure): row for row in rows}
+
+    def same(key: str) -> bool:
+        pairs = [(old.get((key, m)), new.get((key, m))) for m in ("volume", "hu_mean")]
+        return all(a and b and abs(a.value - b.value) < ROUNDED for a, b in pairs)
+
+    return tuple(
+        old.get((row.organ, row.measure), row)
+        if row.measure == "confidence" and same(row.organ)
+        else row
+        for row in rows
+    )
 
 
 def state_of(segmentation: Any) -> State:
