@@ -12,7 +12,8 @@ LOG = "log.jsonl"
 """Its name in the folder of a training."""
 
 Facts = dict[str, Any]
-Report = Callable[[Facts], None]
+Listener = Callable[[Facts], None]
+"""Told facts about a run's progress; may raise to stop it."""
 
 
 class RunLog:
@@ -26,7 +27,7 @@ class RunLog:
         Told each dict of facts too.
     """
 
-    def __init__(self, path: Path, report: Report) -> None:
+    def __init__(self, path: Path, report: Listener) -> None:
         self.path, self.report = path, report
         if path.exists() and path.stat().st_size and not _ends_a_line(path):
             self._append("\n")

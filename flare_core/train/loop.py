@@ -37,7 +37,7 @@ from flare_core.train.batches import Patch, PatchSource, channels_of
 from flare_core.train.checkpoint import Progress, load_checkpoint, read_start, save_checkpoint
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.config_file import config_text
-from flare_core.train.log import LOG, Facts, Report, RunLog
+from flare_core.train.log import LOG, Facts, Listener, RunLog
 from flare_core.train.optimiser import optimiser_of
 from flare_core.train.processes import join
 from flare_core.train.samples import gather_samples
@@ -93,7 +93,7 @@ class Trainer:
         folder: Path,
         cache: Path,
         *,
-        report: Report = lambda _: None,
+        report: Listener = lambda _: None,
         asked: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config, self.folder, self.cache, self.asked = config, folder, cache, asked

@@ -23,7 +23,7 @@ from flare_core.home import ensure_folder
 from flare_core.models.package import Package, load_package
 from flare_core.train.config import TrainConfig
 from flare_core.train.config_file import config_text
-from flare_core.train.log import Facts, Report
+from flare_core.train.log import Facts, Listener
 from flare_core.train.loop import WEIGHTS, Trainer
 from flare_core.train.recipe_run.cases import import_data, require_cases, write_lists
 from flare_core.train.recipe_run.models import Trained, finished, model_card, model_name, package_of
@@ -46,7 +46,7 @@ class RecipeRun:
     """Everything of it is in here."""
     options: RecipeOptions
     """What was asked for."""
-    report: Report
+    report: Listener
     """Told a dict of facts now and then."""
     asked: Callable[[], bool]
     """Whether to stop."""
@@ -103,7 +103,7 @@ def run_recipe(
     folder: Path,
     options: RecipeOptions,
     *,
-    report: Report = lambda _: None,
+    report: Listener = lambda _: None,
     asked: Callable[[], bool] = lambda: False,
 ) -> Package:
     """Run a recipe, or go on where it was stopped; return its model.

@@ -18,10 +18,11 @@ from flare_core.imaging.apart import read_labels
 from flare_core.imaging.volume import Volume
 from flare_core.json_fields import decode
 from flare_core.models.package import Package
+from flare_core.train.log import Listener
 from flare_core.train.processes import Processes
 from flare_core.train.rounds.comparison import CaseScores
 from flare_core.train.rounds.predict import Predictor, claim
-from flare_core.train.rounds.state import RunFolder, Tell, read_of_run
+from flare_core.train.rounds.state import RunFolder, read_of_run
 
 LEAST_ML = 1.0
 """A reference smaller than this is a remnant at the scan's edge; the organ is not scored there."""
@@ -37,7 +38,7 @@ def score_model(
     *,
     launch: str,
     processes: Processes,
-    tell: Tell,
+    tell: Listener,
 ) -> None:
     """Score a model on every case that has no score yet and that nobody has claimed."""
     prefix = f"{launch}-{package.fingerprint[:16]}"
@@ -64,7 +65,7 @@ def read_scores(run: RunFolder, package: Package, cases: Sequence[Case]) -> list
     return [decode(CaseScores, read_of_run(path), str(path)) for path in paths]
 
 
-def score_case(predictor: Predictor, case: Case, tell: Tell) -> CaseScores:
+def score_case(predictor: Predictor, case: Case, tell: Listener) -> CaseScores:
     """Return the scores of one case.
 
     An organ that neither the model nor the person found scores 1, one that only one of them found

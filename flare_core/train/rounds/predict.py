@@ -26,11 +26,12 @@ from flare_core.models.package import Package
 from flare_core.segment.cascade import Plan, load_stages
 from flare_core.segment.pipeline import Labelled, label_ct
 from flare_core.segment.runtime import choose_runtime
+from flare_core.train.log import Listener
 from flare_core.train.processes import Processes
 from flare_core.train.rounds.evidence import Labels, case_evidence, compared
 from flare_core.train.rounds.pseudo_labels import soft_maps
 from flare_core.train.rounds.settings import RoundSettings
-from flare_core.train.rounds.state import RoundFolder, Tell
+from flare_core.train.rounds.state import RoundFolder
 from flare_core.train.strategies.candidate import CaseEvidence, write_evidence
 
 MAPS_COMPARED = 3
@@ -75,7 +76,7 @@ class Predictor:
                 "Choose another teacher.",
             )
 
-    def segment(self, image: Path, stop: Tell) -> tuple[Volume, Labelled]:
+    def segment(self, image: Path, stop: Listener) -> tuple[Volume, Labelled]:
         """Read and label one scan; return it with its labels and scores.
 
         A scan without abdominal organs has empty labels and a note.
@@ -94,7 +95,7 @@ class Predictor:
             empty = Volume(np.zeros(volume.geometry.shape, np.uint8), volume.geometry)
             return volume, Labelled(empty, empty, notes=(str(error),))
 
-    def label(self, job: Job, stop: Tell) -> tuple[Labelled, CaseEvidence]:
+    def label(self, job: Job, stop: Listener) -> tuple[Labelled, CaseEvidence]:
         """Label one scan; return its labels and scores, and the evidence for them.
 
         Raises
@@ -114,7 +115,7 @@ def predict_all(
     *,
     launch: str,
     processes: Processes,
-    tell: Tell,
+    tell: Listener,
     soft: bool = False,
 ) -> None:
     """Label every scan that has no result yet and that nobody else has claimed in this launch.
@@ -142,7 +143,7 @@ def predict_one(
     job: Job,
     folder: RoundFolder,
     earlier: Sequence[RoundFolder],
-    tell: Tell,
+    tell: Listener,
     *,
     soft: bool = False,
 ) -> None:

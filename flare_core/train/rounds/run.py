@@ -21,7 +21,7 @@ from flare_core.home import open_home
 from flare_core.models.package import load_package
 from flare_core.segment.runtime import choose_runtime
 from flare_core.train.config_file import config_text, load_config
-from flare_core.train.log import Facts, Report
+from flare_core.train.log import Facts, Listener
 from flare_core.train.processes import Processes, join
 from flare_core.train.rounds.settings import RoundSettings
 from flare_core.train.rounds.state import STEPS, RoundsState, RunFolder, create_run
@@ -54,7 +54,7 @@ def start_rounds(folder: Path, settings: RoundSettings) -> RunFolder:
     return create_run(folder, settings, teacher, texts)
 
 
-def run_rounds(folder: Path, *, report: Report = lambda _: None) -> RoundsState:
+def run_rounds(folder: Path, *, report: Listener = lambda _: None) -> RoundsState:
     """Run all rounds of a run, or go on where it was stopped; return how it ended.
 
     Parameters
@@ -113,7 +113,7 @@ def require_even(settings: RoundSettings, processes: int) -> None:
             )
 
 
-def _all_rounds(run: RunFolder, processes: Processes, launch: str, report: Report) -> str:
+def _all_rounds(run: RunFolder, processes: Processes, launch: str, report: Listener) -> str:
     """Run the rounds that are left; return why it ended."""
 
     def tell(facts: Facts) -> None:

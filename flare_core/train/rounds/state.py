@@ -17,7 +17,7 @@ import os
 import socket
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -396,7 +396,3 @@ def _unlockable(path: Path, came: str) -> InputError:
         "a folder that may be written to, with free space, on a file system with locks",
         "Correct its permissions, free space or move the run; remove the file if it is damaged.",
     )
-
-
-Tell = Callable[[dict[str, Any]], None]
-"""Told facts about the run's progress; may raise to stop."""

@@ -12,6 +12,7 @@ from flare_core.datasets.case import load_cases
 from flare_core.home import Home, ensure_folder, open_home
 from flare_core.models.package import Package, load_package
 from flare_core.train.config import TrainConfig
+from flare_core.train.log import Listener
 from flare_core.train.loop import Trainer
 from flare_core.train.processes import Processes
 from flare_core.train.rounds.comparison import Verdict, first_of_its_name, judge
@@ -20,7 +21,7 @@ from flare_core.train.rounds.next_cases import store_scores
 from flare_core.train.rounds.predict import Job, Predictor, predict_all
 from flare_core.train.rounds.promote import incumbent_of, next_version, put_round_in_use
 from flare_core.train.rounds.pseudo_labels import Origin, add_pseudo_label
-from flare_core.train.rounds.state import RoundFolder, RunFolder, Tell
+from flare_core.train.rounds.state import RoundFolder, RunFolder
 from flare_core.train.rounds.student import (
     hold_out_cases,
     source_of,
@@ -52,7 +53,7 @@ class RoundWork:
     """This process among the others."""
     launch: str
     """Names this launch."""
-    tell: Tell
+    tell: Listener
     """Told about progress; raises to stop."""
 
     @cached_property
@@ -238,7 +239,7 @@ ACTIONS: dict[str, Callable[[RoundWork], None]] = {
 """What each of `rounds_state.STEPS` does."""
 
 
-def _predict(work: RoundWork, model: Package, tell: Tell) -> None:
+def _predict(work: RoundWork, model: Package, tell: Listener) -> None:
     """Let a model label the round's scans, this process its part of them."""
     if jobs := _jobs(work, model):
         predict_all(
