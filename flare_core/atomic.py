@@ -2,12 +2,13 @@
 
 A killed process leaves hidden files at most, never half of a result under its name:
 
-``.MARK.part.NAME``   is becoming NAME
+``.MARK.part.NAME``   is becoming NAME, alone
+``.MARK.new.NAME``    is becoming NAME, together with others
 ``.MARK.old.NAME``    was NAME
 ``.MARK.none.NAME``   there was no NAME
 
 The last two exist while several files that belong together replace older ones. They hold all that
-is needed to put the older ones back, and `restore` does so before the same files are written again.
+is needed to put the older ones back, and `restore` does so before files are written there again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 from flare_core.alive import locked
 from flare_core.errors import InputError
 
-HIDDEN = re.compile(r"\.([0-9a-f]{8})\.(part|old|none)(?=\.|$)")
+HIDDEN = re.compile(r"\.([0-9a-f]{8})\.(part|new|old|none)(?=\.|$)")
 
 LOCK_S = 5.0
 """How long a write waits for somebody who tidies up its folder, which takes milliseconds."""
@@ -85,7 +86,7 @@ def written_together(targets: Sequence[Path]) -> Iterator[list[Path]]:
     """
     restore(targets)
     mark = new_mark()
-    parts = [hidden(target, mark, "part") for target in targets]
+    parts = [hidden(target, mark, "new") for target in targets]
     with locked(targets[-1].parent, shared=True, waiting=_patience()):
         try:
             yield parts
@@ -135,7 +136,10 @@ def check_names(paths: Iterable[Path]) -> None:
 
 
 def restore(targets: Sequence[Path]) -> None:
-    """Tidy up what killed runs left of these files: put old ones back, remove the unfinished.
+    """Tidy up what killed runs left: put old files back, remove the unfinished.
+
+    Of files that are written together all is tidied that lies in the folder: who has its lock alone
+    knows that nobody writes. Of files that are written alone, what bears these names.
 
     Nothing happens while another process writes into the folder, or if that cannot be known.
 
@@ -258,21 +262,45 @@ def _put_back(targets: Sequence[Path], mark: str) -> None:
 
 
 def _tidy(folder: Path, left: Sequence[str], targets: Sequence[Path]) -> None:
-    """Undo the swaps of these targets that did not end, finish those that did, remove the rest."""
+    """Undo the swaps that did not end, finish those that did, remove the rest."""
     for mark in sorted({found[0] for name in left for found in HIDDEN.findall(name)}):
-        parts = tuple(hidden(target, mark, "part").name for target in targets)
-        if any(name in parts for name in left):
-            _put_back(targets, mark)
-        else:
-            _remove(hidden(target, mark, kind) for target in targets for kind in ("old", "none"))
+        parts = tuple(hidden(t, mark, kind).name for t in targets for kind in ("new", "part"))
+        olds = tuple(hidden(t, mark, kind).name for t in targets for kind in ("old", "none"))
+        ours = any(name.endswith((*parts, *olds)) for name in left)
+        group = targets if ours else _group(folder, left, mark)
+        if group is None:
+            continue
         # A writer of ours may itself write beside its part: the name then ends with that part's.
         # A name without an end is what tried whether the folder can be written.
-        _remove(folder / n for n in left if n.endswith(parts) or n == f".{mark}.part")
+        unfinished = [
+            name
+            for name in left
+            if name.endswith(parts) or f".{mark}.new." in name or name == f".{mark}.part"
+        ]
+        if unfinished:
+            _put_back(group, mark)
+        else:
+            _remove(hidden(target, mark, kind) for target in group for kind in ("old", "none"))
+        _remove(folder / name for name in unfinished)
+
+
+def _group(folder: Path, left: Sequence[str], mark: str) -> list[Path] | None:
+    """Return the files that the hidden ones of somebody else's swap stand for.
+
+    Labels come last, as where they are made. None if a name may have been cut (`hidden`): only the
+    next run of these files knows it.
+    """
+    heads = tuple(f".{mark}.{kind}." for kind in ("old", "none"))
+    there = [name for name in left if name.startswith(heads)]
+    if any(len(os.fsencode(name)) >= SHORTEST_LIMIT for name in there):
+        return None
+    names = {n[len(head) :] for n in there for head in heads if n.startswith(head)}
+    return [folder / name for name in sorted(names, key=lambda n: (n.endswith(".nii.gz"), n))]
 
 
 def _is_stale(folder: Path, name: str, left: Sequence[str]) -> bool:
     """Whether the unfinished files of this one's write are old, or there are none."""
-    same = [n for n in left if n[1:9] == name[1:9] and ".part" in n]
+    same = [n for n in left if n[1:9] == name[1:9] and (".part" in n or ".new." in n)]
     return all(time.time() - (folder / n).stat().st_mtime > STALE_S for n in same)
 
 

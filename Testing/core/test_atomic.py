@@ -178,3 +178,48 @@ def test_what_the_system_says_is_never_nothing(tmp_path: Path, error: OSError) -
     with pytest.raises(InputError) as caught, atomic.atomic_path(tmp_path / "a"):
         raise error
     assert caught.value.parts[1].removeprefix("writing failed:").strip()
+
+
+@pytest.mark.parametrize("moves", range(5))
+def test_a_run_of_other_files_tidies_up_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    """The next run is of another scan: it has the folder's lock, so nobody else writes there."""
+    targets = [tmp_path / name for name in ("c.csv", "a.json", "b.nii.gz")]
+    for target in targets[1:]:
+        target.write_text("old")
+    killed_after(moves, targets, monkeypatch)
+    assert len(os.listdir(tmp_path)) > 3
+    (tmp_path / ".0123abcd.part.alone").write_text("somebody else's, who takes no lock")
+    write_new([tmp_path / "x.json", tmp_path / "x.nii.gz"])
+    assert {p.name: p.read_text() for p in tmp_path.iterdir() if p.name[0] != "."} == {
+        "a.json": "old", "b.nii.gz": "old", "x.json": "new", "x.nii.gz": "new",
+    }  # fmt: skip
+    assert [p.name for p in tmp_path.glob(".*")] == [".0123abcd.part.alone"]
+
+
+def test_a_swap_of_others_that_had_ended_stays_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_text("old")
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "_remove", lambda *_: None)
+        write_new([tmp_path / "a", tmp_path / "b"])
+    assert len(os.listdir(tmp_path)) == 4
+    write_new([tmp_path / "x"])
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == dict.fromkeys("abx", "new")
+
+
+def test_names_that_were_cut_are_left_to_their_own_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = [tmp_path / f"{'n' * 200}.{end}" for end in ("json", "nii.gz")]
+    for target in long:
+        target.write_text("old")
+    killed_after(2, long, monkeypatch)
+    write_new([tmp_path / "x"])
+    write_new([tmp_path / "y"])
+    atomic.restore(long)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {
+        long[0].name: "old", long[1].name: "old", "x": "new", "y": "new",
+    }  # fmt: skip

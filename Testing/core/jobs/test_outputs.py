@@ -113,7 +113,7 @@ def test_a_rename_that_fails_puts_everything_back(tmp_path, monkeypatch, broken)
     rename = os.replace
 
     def replace_but(source, target):
-        if Path(target).name == broken and ".part." in str(source):
+        if Path(target).name == broken and ".new." in str(source):
             raise PermissionError(13, "open in another program")
         rename(source, target)
 
