@@ -81,8 +81,14 @@ def checkpoint() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path, one = Path(folder) / "checkpoint.pt", {"weight": torch.ones(3)}
         save_checkpoint(
-            path, network=one, ema=one, strategy={}, optimiser={}, progress=Progress(), config="{}"
-        )  # fmt: skip
+            path,
+            network=one,
+            ema=one,
+            strategy={},
+            optimiser={"state": {}, "param_groups": []},
+            progress=Progress(),
+            config="{}",
+        )
         return path.read_bytes()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from flare_core.errors import InputError
 from flare_core.json_fields import decode, read_json_file, to_text
+from flare_core.paths import usable_path
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.rounds.comparison import Rule
 
@@ -78,16 +79,22 @@ class RoundSettings:
         return to_text(self, "settings of the rounds")
 
     def resolved(self, base: Path) -> RoundSettings:
-        """Return the settings with paths that do not hang on the working folder."""
+        """Return the settings with paths that do not hang on the working folder.
+
+        Raises
+        ------
+        InputError
+            If one is no path that a file may have.
+        """
         found = {
-            key: str((base / value).resolve()) if value else value
+            key: str(usable_path(base / value, key).resolve()) if value else value
             for key, value in (
                 ("store", self.store),
                 ("student", self.student),
                 ("last_student", self.last_student),
             )
         }
-        folder = base / self.teacher
+        folder = usable_path(base / self.teacher, "teacher")
         if self.teacher and (folder / "card.json").is_file():
             found["teacher"] = str(folder.resolve())
         return replace(self, **found)  # type: ignore[arg-type]
