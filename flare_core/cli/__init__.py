@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn, Protocol
 
 from flare_core.cli import (
@@ -31,6 +32,7 @@ from flare_core.jobs.engine import settle
 from flare_core.jobs.failure import EXIT_INTERNAL, failure_of, json_line, log_traceback
 from flare_core.jobs.outputs import RESEARCH_USE
 from flare_core.jobs.streams import forgiving_streams, lost_output
+from flare_core.paths import usable_path
 from flare_core.processes import forget_current_folder
 
 
@@ -102,6 +104,7 @@ def main(argv: Sequence[str] | None = None, commands: Mapping[str, Command] = CO
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments = build_parser(commands).parse_args(words)
+        _check_paths(arguments)
         code = commands[arguments.command].run(arguments)
         return _code_of_output(code, arguments)
     except SystemExit as end:  # --help and --version
@@ -117,6 +120,14 @@ def main(argv: Sequence[str] | None = None, commands: Mapping[str, Command] = CO
     finally:
         with suppress(KeyboardInterrupt):  # people press Ctrl-C twice
             settle()
+
+
+def _check_paths(arguments: argparse.Namespace) -> None:
+    """Refuse, before anything is begun, a path that no file may have."""
+    for name, value in vars(arguments).items():
+        for each in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(each, Path):
+                usable_path(each, name)
 
 
 def _code_of_output(code: int, arguments: argparse.Namespace) -> int:

@@ -39,6 +39,7 @@ from flare_core.errors import Cancelled, InputError
 from flare_core.home import Home, open_home
 from flare_core.jobs.failure import EXIT_INTERNAL, json_line
 from flare_core.jobs.progress import PROGRESS
+from flare_core.paths import usable_path
 
 if TYPE_CHECKING:
     from flare_core.models.catalogue import PublicModel
@@ -97,7 +98,7 @@ def show(arguments: argparse.Namespace, home: Home) -> int:
 
 def install(arguments: argparse.Namespace, home: Home) -> int:
     """Install a package file, or a model of the catalogue after asking."""
-    given = Path(arguments.model)
+    given = usable_path(arguments.model, "model")
     with model_reporting(arguments.progress) as report:
         if given.suffix == ".zip" or given.is_file():
             from flare_core.models.archive import install as unpack

@@ -82,3 +82,28 @@ def test_a_broken_command_ends_with_a_log(capsys):
     log.unlink()
     with pytest.raises(RuntimeError):
         cli.main(["broken", "--debug"], {"broken": Broken()})
+
+
+COMMANDS_WITH_PATHS = (
+    ["evaluate", "@", "."], ["evaluate", ".", "@"], ["rank", "@", "-o", "o"],
+    ["rank", ".", "-o", "o", "--scheme", "@"], ["train", "@", "-o", "o"], ["train", ".", "-o", "@"],
+    ["dataset", "check", "@"], ["dataset", "summary", "@", "-o", "o"], ["phantom", "@"],
+    ["measure", "-i", "@", "-o", "o", "--", "true"], ["cases", "list", "--store", "@"],
+    ["cases", "add", "@", "--store", "s"], ["cases", "import", "@", "--store", "s"],
+    ["rounds", "status", "@"], ["rounds", "start", "r", "--settings", "@"],
+    ["models", "install", "@", "--yes", "--home", "h"], ["models", "list", "--home", "@"],
+    ["models", "import", "@", "--name", "n", "--home", "h"], ["segment", "@", "-o", "o"],
+    ["segment", ".", "-o", "@"], ["segment", ".", "-o", "o", "--model", "@"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", COMMANDS_WITH_PATHS, ids=" ".join)
+def test_a_path_that_no_file_may_have_is_refused_by_every_command(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for odd in ("x" * 300, "a\0b", "a\udcffb", "y/" * 2500):
+        assert cli.main([odd if word == "@" else word for word in words]) == 2
+        told = capsys.readouterr().err
+        assert "to do:" in told and "Something failed" not in told
+    assert not {each.name for each in tmp_path.iterdir()} - {"s", "h"}

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from flare_core.anatomy.label_schemes import as_listed
 from flare_core.errors import InputError
 from flare_core.evaluate.protocols import edition
 from flare_core.json_fields import read_json_file
+from flare_core.paths import usable_path
 
 MIB_PER_GB = 1024
 
@@ -127,7 +127,7 @@ def find_scheme(name: str) -> Scheme:
     """
     if (known := as_listed(name, SCHEMES)) in SCHEMES:
         return SCHEMES[known]
-    path = Path(name)
+    path = usable_path(name, "--scheme")
     if not path.is_file():
         legal = f"{', '.join(SCHEMES)}, or a JSON file"
         raise InputError("--scheme", repr(name), legal, "Choose one, or correct the path.")
