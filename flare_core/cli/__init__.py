@@ -7,6 +7,7 @@ nothing heavy at its top. Exit codes: see `flare_core.jobs.failure`.
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from flare_core.cli import (
     train,
 )
 from flare_core.errors import InputError
+from flare_core.jobs.ending import end_at_once
 from flare_core.jobs.engine import settle
 from flare_core.jobs.failure import EXIT_INTERNAL, failure_of, json_line, log_traceback
 from flare_core.jobs.outputs import RESEARCH_USE
@@ -101,7 +103,21 @@ def main(argv: Sequence[str] | None = None, commands: Mapping[str, Command] = CO
     """Run a command; return the exit code. Errors are told on standard error, never raised."""
     forget_current_folder()
     forgiving_streams()
-    words = list(sys.argv[1:] if argv is None else argv)
+    code = _run(list(sys.argv[1:] if argv is None else argv), commands)
+    with suppress(KeyboardInterrupt):  # people press Ctrl-C twice
+        if not settle():
+            atexit.register(_end_in_time, code)
+    return code
+
+
+def _end_in_time(code: int) -> None:
+    """End a process in which a library is still being loaded: taken apart, it would crash."""
+    if not settle(0.0):
+        end_at_once(code)
+
+
+def _run(words: list[str], commands: Mapping[str, Command]) -> int:
+    """Run a command; return the exit code."""
     try:
         arguments = build_parser(commands).parse_args(words)
         _check_paths(arguments)
@@ -117,9 +133,6 @@ def main(argv: Sequence[str] | None = None, commands: Mapping[str, Command] = CO
         if "--debug" in words and failure_of(error).kind == "internal":
             raise
         return _tell(error, as_json=_wants_json(words))
-    finally:
-        with suppress(KeyboardInterrupt):  # people press Ctrl-C twice
-            settle()
 
 
 def _check_paths(arguments: argparse.Namespace) -> None:

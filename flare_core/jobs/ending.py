@@ -40,7 +40,7 @@ def on_stop_signal(ask: Callable[[], object]) -> Iterator[None]:
     def asked(number: int, frame: FrameType | None) -> None:
         del number, frame
         restore()
-        if HANG_UP in before:
+        if HANG_UP is not None and HANG_UP in before:
             signal.signal(HANG_UP, signal.SIG_IGN)
         ask()
 
@@ -52,11 +52,13 @@ def on_stop_signal(ask: Callable[[], object]) -> Iterator[None]:
         restore()
 
 
-def end_at_once(*, flush: bool = True) -> None:
+def end_at_once(code: int = 0, *, flush: bool = True) -> None:
     """End this process, whatever its other threads do and without taking it apart.
 
     Parameters
     ----------
+    code : int
+        Its exit code.
     flush : bool
         First write out what was printed, which lasts for ever if a reader neither reads nor leaves.
     """
@@ -64,4 +66,4 @@ def end_at_once(*, flush: bool = True) -> None:
         with suppress(OSError, ValueError, AttributeError):  # nobody reads any more, or ever did
             stream.flush()
     end_sidecars()
-    os._exit(0)
+    os._exit(code)

@@ -97,8 +97,8 @@ def in_background(task: Callable[[], Result]) -> Future[Result]:
     return future
 
 
-def settle(timeout_s: float = SETTLE_S) -> None:
-    """Wait for threads whose results nobody wants any more, before the process ends.
+def settle(timeout_s: float = SETTLE_S) -> bool:
+    """Wait for threads whose results nobody wants any more; return whether they have ended.
 
     A scan that cannot be read is told while torch is still being imported in the background, and
     Python cannot end cleanly in the middle of that.
@@ -107,6 +107,7 @@ def settle(timeout_s: float = SETTLE_S) -> None:
     for thread in tuple(_STARTED):
         if thread.is_alive():  # Ctrl-C may have come before its start
             thread.join(max(0.0, end - time.monotonic()))
+    return not any(thread.is_alive() for thread in tuple(_STARTED))
 
 
 def wait_for(future: Future[Result], cancelled: IsCancelled) -> Result:

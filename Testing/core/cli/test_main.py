@@ -107,3 +107,22 @@ def test_a_path_that_no_file_may_have_is_refused_by_every_command(
         told = capsys.readouterr().err
         assert "to do:" in told and "Something failed" not in told
     assert not {each.name for each in tmp_path.iterdir()} - {"s", "h"}
+
+
+def test_a_library_that_is_still_being_loaded_does_not_crash_the_end(tmp_path: Path) -> None:
+    """Taken apart in the middle of it, the process aborts: `terminate called ...`, exit 134."""
+    code = (
+        "import sys, time\n"
+        "from flare_core import cli\n"
+        "from flare_core.jobs import engine\n"
+        "engine.settle.__defaults__ = (0.1,)\n"
+        "engine.in_background(lambda: time.sleep(600))\n"
+        "import atexit; atexit.register(lambda: print('taken apart', file=sys.stderr))\n"
+        "sys.exit(cli.main(['segment', 'absent.nii.gz', '-o', 'out']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and "does not exist" in done.stderr
+    assert "taken apart" not in done.stderr
