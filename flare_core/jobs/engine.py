@@ -65,6 +65,15 @@ def segment(
     return segment_ct(image, settings, progress=on_step, cancelled=cancelled)
 
 
+def segment_keeping(
+    image: Volume, settings: Settings, on_step: OnStep, cancelled: IsCancelled
+) -> Segmentation:
+    """Segment and keep what the network believed: for a worker whose results are corrected."""
+    from flare_core.segment.pipeline import segment_ct
+
+    return segment_ct(image, settings, progress=on_step, cancelled=cancelled, keep_scores=True)
+
+
 @dataclass(frozen=True)
 class Engine:
     """The three calls of a run."""
@@ -79,6 +88,9 @@ class Engine:
 
 REAL = Engine()
 """The engine of the program."""
+
+KEEPING = Engine(segment=segment_keeping)
+"""The engine of a worker."""
 
 
 def in_background(task: Callable[[], Result]) -> Future[Result]:

@@ -124,6 +124,8 @@ class Plan:
     keep_scores: bool = False
     """Whether the organ stage's scores are returned, each fold's apart: where folds differ the
     model is unsure. n folds then cost n + 1 runs."""
+    keep_mean: bool = False
+    """Whether the organ stage's scores are returned as they are decided from, at no cost."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +141,8 @@ class Found:
     evidence: dict[str, Evidence] = field(default_factory=dict)
     """Organ key -> how sure the stage is of it."""
     folds: tuple[Scores, ...] = ()
-    """The organ stage's scores, if they were to be kept: one for each fold, on one grid."""
+    """The organ stage's scores, if they were to be kept: one for each fold or their mean, on one
+    grid."""
 
 
 def load_stages(
@@ -199,7 +202,8 @@ def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Fo
     region = organ_region(image, stages.localiser, stages.organs.card, plan, notify)
     found = _organs_found(image, stages.organs, region, plan, notify)
     for part in stages.parts:
-        more = _organs_found(image, part, region, replace(plan, keep_scores=False), notify)
+        quiet = replace(plan, keep_scores=False, keep_mean=False)
+        more = _organs_found(image, part, region, quiet, notify)
         np.copyto(found.organs.array, more.organs.array, where=more.organs.array != 0)
         found.evidence.update(more.evidence)
     if not found.organs.array.any():
@@ -298,7 +302,7 @@ def _organs_found(
     evidence = evidence_of(scores, rough)
     labels = scores.labels_on(image.geometry)
     notify(step, 1.0)
-    return Found(labels, evidence=evidence, folds=folds)
+    return Found(labels, evidence=evidence, folds=folds or ((scores,) if plan.keep_mean else ()))
 
 
 def mean_scores(folds: Sequence[Scores]) -> Scores:

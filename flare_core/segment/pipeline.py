@@ -34,6 +34,7 @@ from flare_core.segment.settings import Settings
 from flare_core.segment.statistics import PROBABLY_WRONG, StatisticsRow, organ_statistics
 
 if TYPE_CHECKING:  # they import torch
+    from flare_core.segment.belief import ClassScores
     from flare_core.segment.cascade import Found, Notify, Plan, Stages
     from flare_core.segment.confidence import Evidence
     from flare_core.segment.runtime import Runtime
@@ -61,6 +62,8 @@ class Segmentation:
     """What a person should know about this scan."""
     lesions: tuple[Lesion, ...] | None = None
     """Every lesion, from head to foot; None if nobody looked for any."""
+    scores: ClassScores | None = None
+    """What the organ stage believed, if it was to be kept and is not too large."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +121,7 @@ def segment_ct(
     *,
     progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    keep_scores: bool = False,
 ) -> Segmentation:
     """Segment the abdominal organs of one CT.
 
@@ -132,6 +136,8 @@ def segment_ct(
         Told a `Progress` many times a second, in the calling thread.
     cancelled : callable, optional
         Asked between tiles and steps; returning True stops the run.
+    keep_scores : bool
+        Return what the organ stage believed too, for corrections by strokes.
 
     Returns
     -------
@@ -157,7 +163,7 @@ def segment_ct(
     clock.announce("load model")
     ready = _ready_for(settings)
     clock.mark("load model")
-    found = _wanted_labels(image, ready, settings, clock)
+    found = _wanted_labels(image, ready, settings, clock, keep_scores=keep_scores)
     clock.notify("statistics", 0.0)
     lesions = None
     if found.pieces is not None and LESION in ready.organs:
@@ -172,7 +178,15 @@ def segment_ct(
         _provenance(ready, settings),
         (*notes, *ready.runtime.notes, *found.notes, *_doubts(rows)),
         lesions,
+        _kept(found),
     )
+
+
+def _kept(found: Labelled) -> ClassScores | None:
+    """Return the scores of a run that was to keep them."""
+    from flare_core.segment.belief import kept_scores
+
+    return kept_scores(found.mean) if found.folds else None
 
 
 def _checked(image: Volume, settings: Settings) -> tuple[str, ...]:
@@ -202,13 +216,15 @@ def _ready_for(settings: Settings) -> _Ready:
     return next((ready for known, ready in held if known == settings), None) or _prepare(settings)
 
 
-def _wanted_labels(image: Volume, ready: _Ready, settings: Settings, clock: RunClock) -> Labelled:
+def _wanted_labels(
+    image: Volume, ready: _Ready, settings: Settings, clock: RunClock, *, keep_scores: bool
+) -> Labelled:
     """Return what the model says, if anything that is wanted is in it."""
     from flare_core.segment.cascade import Plan, nothing_found
 
     clock.begin((*ready.stages.steps, "statistics"))
     step = FAST_STEP if settings.fast else None
-    plan = Plan(ready.organs, step, settings.lesion_sensitivity)
+    plan = Plan(ready.organs, step, settings.lesion_sensitivity, keep_mean=keep_scores)
     found = label_ct(image, ready.stages, plan, clock.notify)
     clock.mark("clean-up")
     if ready.stages.organs is not None:  # no lesion in the whole body is an answer
