@@ -38,7 +38,11 @@ from flare_core.train.recipes import RECIPES
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("flare22-blackbean", "flare23-citi")
 
-SCORES = ("organ_dsc", "organ_nsd", "lesion_dsc", "lesion_nsd")
+SCORES = {
+    "organ_dsc": "organs_mean_dsc", "organ_nsd": "organs_mean_nsd",
+    "lesion_dsc": "lesion_dsc", "lesion_nsd": "lesion_nsd",
+}  # fmt: skip
+"""Column of the table -> column of per_case.csv."""
 COLUMNS = (
     ("place", "place", "{}"), ("recipe", "recipe", "{}"),
     ("organ_dsc", "organ DSC", "{:.3f}"), ("organ_nsd", "organ NSD", "{:.3f}"),
@@ -128,9 +132,9 @@ def _row(folder: Path, name: str, places: dict[str, str]) -> dict[str, Any]:
     return {
         "place": places.get(name, ""),
         "recipe": name,
-        **{key: _mean(cases, key) for key in SCORES},
+        **{key: _mean(cases, column) for key, column in SCORES.items()},
         "seconds": _mean(runs, "runtime_s"),
-        "ram_mib": max((float(row["ram_max_mib"]) for row in runs), default=float("nan")),
+        "ram_mib": max((float(row["tree_ram_max_mib"]) for row in runs), default=float("nan")),
         "millions": parameters(folder / "runs" / name / "package") / 1e6,
     }
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from flare_core.cli.actions import Action, Options, add_actions
 from flare_core.cli.rounds import round_line
 from flare_core.jobs.ending import end_at_once, on_stop_signal
-from flare_core.jobs.progress import PROGRESS, reporting
+from flare_core.jobs.progress import PROGRESS, Reporter, reporting
 from flare_core.segment.settings import DEVICES, PRECISIONS
 
 if TYPE_CHECKING:
@@ -114,19 +114,21 @@ def train(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     stop = threading.Event()
-    with reporting(arguments.progress) as reporter:
-        with on_stop_signal(stop.set):
-            model = run_recipe(
-                arguments.output,
-                options,
-                report=lambda facts: reporter.log(line_of(facts), facts),
-                asked=stop.is_set,
-            )
-        done = {"event": "done", "model": str(model.folder), "name": model.card.name}
-        reporter.tell(f"model: {model.folder}", done)
+    with reporting(arguments.progress) as reporter, on_stop_signal(stop.set):
+        run_recipe(
+            arguments.output,
+            options,
+            report=lambda facts: say(reporter, facts),
+            asked=stop.is_set,
+        )
     if leave():
         end_at_once()  # see `flare_core.train.processes.leave`
     return 0
+
+
+def say(reporter: Reporter, facts: dict[str, Any]) -> None:
+    """Tell what happened; the model at the end is the result, the rest is progress."""
+    (reporter.tell if facts["event"] == "done" else reporter.log)(line_of(facts), facts)
 
 
 def line_of(facts: dict[str, Any]) -> str:
@@ -139,6 +141,8 @@ def line_of(facts: dict[str, Any]) -> str:
     """
     if facts["event"] == "recipe":
         return f"step {facts['number']} of {facts['of']}: {facts['step']}"
+    if facts["event"] == "done":
+        return f"model: {facts['model']}"
     network = f"{facts['network']}  " if "network" in facts else ""
     return network + round_line(facts)
 

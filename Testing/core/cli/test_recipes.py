@@ -8,7 +8,7 @@ import pytest
 from flare_core.cli import main, recipes
 from flare_core.train.recipe_run.scale import SCALES
 from flare_core.train.recipes import RECIPES
-from recipe_world import KEY, make_store, recipe
+from recipe_world import KEY, make_store, organs_alone
 
 
 def flare(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -48,11 +48,7 @@ def test_an_unknown_name_suggests_the_nearest(capsys: pytest.CaptureFixture[str]
 def test_run_trains_and_says_where_the_model_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = recipe(steps=5)
-    fields = {"region": None, "lesions": None, "student": None, "self_training": None}
-    monkeypatch.setitem(RECIPES, KEY, type(one)(**{
-        name: fields.get(name, getattr(one, name)) for name in one.__dataclass_fields__
-    }))  # fmt: skip
+    monkeypatch.setitem(RECIPES, KEY, organs_alone())
     store = make_store(tmp_path)
     words = ("run", KEY, "--store", str(store), "-o", str(tmp_path / "run"), "--threads", "1")
     code, out, _ = flare(capsys, *words, "--device", "cpu", "--progress", "json")
@@ -60,7 +56,7 @@ def test_run_trains_and_says_where_the_model_is(
     assert code == 0 and rows[-1]["event"] == "done"
     assert rows[-1]["model"] == str((tmp_path / "run" / "package").resolve())
     assert [row["step"] for row in rows if row["event"] == "recipe"] == [
-        "cases", "teacher", "package",
+        "cases", "teacher", "teachers", "package",
     ]  # fmt: skip
     code, _, err = flare(capsys, *words, "--seed", "3")
     assert code == 2 and "seed" in err

@@ -18,16 +18,19 @@ from functools import cached_property
 from pathlib import Path
 
 from flare_core import atomic
+from flare_core.datasets.flare.dataset import find_dataset
 from flare_core.errors import Cancelled
 from flare_core.home import ensure_folder
 from flare_core.models.package import Package, load_package
+from flare_core.segment.runtime import choose_runtime
 from flare_core.train.config import TrainConfig
 from flare_core.train.config_file import config_text
 from flare_core.train.log import Facts, Listener
 from flare_core.train.loop import WEIGHTS, Trainer
+from flare_core.train.processes import Processes, join
 from flare_core.train.recipe_run.cases import import_data, require_cases, write_lists
 from flare_core.train.recipe_run.models import Trained, finished, model_card, model_name, package_of
-from flare_core.train.recipe_run.options import RecipeOptions, keep_options
+from flare_core.train.recipe_run.options import OPTIONS, RecipeOptions, keep_options
 from flare_core.train.recipe_run.room import require_room
 from flare_core.train.recipes.recipe import Recipe
 from flare_core.train.rounds.run import run_rounds, start_rounds
@@ -46,6 +49,8 @@ class RecipeRun:
     """Everything of it is in here."""
     options: RecipeOptions
     """What was asked for."""
+    processes: Processes
+    """This process among the others."""
     report: Listener
     """Told a dict of facts now and then."""
     asked: Callable[[], bool]
@@ -77,10 +82,8 @@ class RecipeRun:
         return self.recipe.self_training.folds if self.recipe.self_training else 1
 
     def tell(self, facts: Facts) -> None:
-        """Report, or stop if somebody asked to."""
-        if self.asked():
-            raise Cancelled(GO_ON)
-        if facts:
+        """Report, if this process is the one that does."""
+        if facts and self.processes.first:
             self.report(facts)
 
     def config(self, template: TrainConfig, name: str, cases: str) -> TrainConfig:
@@ -124,20 +127,46 @@ def run_recipe(
     Cancelled
         If it was asked to stop.
     """
-    keep_options(folder, options)
-    run = RecipeRun(folder.resolve(), options, report, asked)
+    device = choose_runtime(options.device, options.precision, options.threads).device
+    run = RecipeRun(folder.resolve(), options, join(device), report, asked)
+    if not (folder / OPTIONS).exists():
+        _require_source(options)
     for name, config in run.recipe.trainings.items():
         require_room(run.config(config, name, ""), name)
+    if run.processes.first:
+        keep_options(folder, options)
+    run.processes.wait()
     steps = [name for name in STEPS if _is_part(run.recipe, name)]
     for number, name in enumerate(steps, 1):
-        done = run.folder / "done" / f"{name}.json"
-        if done.exists():
-            continue
-        run.tell({"event": "recipe", "step": name, "number": number, "of": len(steps)})
+        _one_step(run, name, {"number": number, "of": len(steps)})
+    model = load_package(run.folder / "package")
+    run.tell({"event": "done", "model": str(model.folder), "name": model.card.name})
+    return model
+
+
+def _require_source(options: RecipeOptions) -> None:
+    """Refuse cases that cannot be used before anything is written."""
+    if options.data:
+        find_dataset(options.data)
+    else:
+        require_cases(Path(options.store), options.scaled)
+
+
+def _one_step(run: RecipeRun, name: str, facts: Facts) -> None:
+    """Do a step that is not done yet; where processes share it, all of them together."""
+    done = run.folder / "done" / f"{name}.json"
+    if run.processes.agree(float(done.exists())):
+        return
+    if run.processes.agree(float(run.asked())):
+        raise Cancelled(GO_ON)
+    run.tell({"event": "recipe", "step": name, **facts})
+    if run.processes.first or name in SHARED:
         STEPS[name](run)
+    run.processes.wait()
+    if run.processes.first:
         ensure_folder(done.parent)
         atomic.write_json(done, {"step": name})
-    return load_package(run.folder / "package")
+    run.processes.wait()
 
 
 def _is_part(recipe: Recipe, step: str) -> bool:
@@ -162,9 +191,13 @@ def region(run: RecipeRun) -> None:
 
 
 def teacher(run: RecipeRun) -> None:
-    """Train the organ network, once for each fold, and make them one model with the region's."""
+    """Train the organ network, once for each fold."""
     for fold in range(run.folds):
         _train(run, run.recipe.teacher, f"teacher-{fold}", f"teacher-{fold}.json")
+
+
+def teachers(run: RecipeRun) -> None:
+    """Make the teachers one model, with the region's network."""
     trained: list[Trained] = []
     if run.recipe.region is not None:
         trained.append((run.recipe.region, (run.folder / "region" / WEIGHTS,)))
@@ -176,8 +209,9 @@ def teacher(run: RecipeRun) -> None:
 def rounds(run: RecipeRun) -> None:
     """Let the teachers label, select, train on it, as often as the recipe says."""
     folder = run.folder / "rounds"
-    if not (folder / "state.json").exists():
+    if run.processes.first and not (folder / "state.json").exists():
         start_rounds(folder, _round_settings(run))
+    run.processes.wait()
 
     def tell(facts: Facts) -> None:
         if run.asked():  # whoever trains looks at the folder after every step
@@ -236,11 +270,15 @@ STEPS: dict[str, Callable[[RecipeRun], None]] = {
     "cases": cases,
     "region": region,
     "teacher": teacher,
+    "teachers": teachers,
     "rounds": rounds,
     "lesions": lesions,
     "package": package,
 }
 """In order; a recipe leaves out those that it has no use for."""
+
+SHARED = ("region", "teacher", "rounds", "lesions")
+"""Steps that all processes do together (``torchrun``); the first one alone does the others."""
 
 
 def _train(run: RecipeRun, template: TrainConfig, name: str, cases: str) -> None:

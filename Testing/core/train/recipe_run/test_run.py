@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from flare_core.train.recipes import RECIPES
 from flare_core.train.rounds.state import RunFolder
 from recipe_world import KEY, make_store, recipe
 from rounds_world import UNLABELLED
+
+TESTING = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,7 @@ def test_every_step_is_done_once_and_in_order(world: Path) -> None:
     told = json.loads((world / "told.json").read_text("utf-8"))
     begun = [facts["step"] for facts in told if facts["event"] == "recipe"]
     assert begun == ["cases", "region", "teacher", "teacher", *list(STEPS)[3:]]
+    assert list(STEPS)[:3] == ["cases", "region", "teacher"]
     assert {p.stem for p in (world / "run" / "done").iterdir()} == set(STEPS)
 
 
@@ -100,7 +106,38 @@ def test_a_run_that_is_done_stays_done(world: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(RECIPES, KEY, recipe())
     told: list[dict[str, Any]] = []
     again = run_recipe(world / "run", options(world), report=told.append)
-    assert not told and again.folder == (world / "run" / "package").resolve()
+    assert [facts["event"] for facts in told] == ["done"]
+    assert again.folder == (world / "run" / "package").resolve()
+
+
+def test_cases_that_cannot_be_used_leave_no_folder_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECIPES, KEY, recipe())
+    make_store(tmp_path, lesions=False)
+    for one in (options(tmp_path), options(tmp_path, store="", data=str(tmp_path / "nothing"))):
+        with pytest.raises(InputError):
+            run_recipe(tmp_path / "run", one)
+        assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_share_a_run(tmp_path: Path) -> None:
+    """Under torchrun both train, one does the rest, and there is one model."""
+    make_store(tmp_path)
+    words = [
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "recipe_world",
+        "recipes", "run", KEY, "--store", str(tmp_path / "store"), "-o", str(tmp_path / "run"),
+        "--device", "cpu", "--threads", "1", "--progress", "json",
+    ]  # fmt: skip
+    paths = os.pathsep.join((str(TESTING), str(TESTING.parent)))
+    done = subprocess.run(
+        [sys.executable, *words], env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True, text=True, check=False, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"event": "done"') == 1
+    assert load_package(tmp_path / "run" / "package").card.provenance["recipe"] == KEY
 
 
 def test_another_recipe_or_scale_in_the_same_folder_is_refused(
