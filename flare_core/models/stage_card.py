@@ -247,6 +247,9 @@ class StageCard:
     """Added around the box that the stage before found: (low, high) along volume z, y, x."""
     threshold: float = 0.5
     """Lesion stage: the probability above which a voxel is a lesion; chosen on the folds."""
+    peak: float = 0.0
+    """Lesion stage: a finding must reach this probability somewhere; 0 asks for nothing. It keeps
+    the border where `threshold` draws it, and leaves out what the network only suspects."""
     least_ml: float = 0.0
     """Lesion stage: a smaller finding is none."""
     use: str = ""
@@ -287,6 +290,7 @@ class StageCard:
         require(fits, f"{where}: margin_mm", self.margin_mm, "0 to 1000 mm")
         legal = "above 0 and below 1"
         require(0 < self.threshold < 1, f"{where}: threshold", self.threshold, legal)
+        require(0 <= self.peak < 1, f"{where}: peak", self.peak, "0 to below 1")
         require(0 <= self.least_ml <= 1000, f"{where}: least_ml", self.least_ml, "0 to 1000 mL")
 
     def _check_axes(self, where: str) -> None:

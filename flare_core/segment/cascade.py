@@ -79,6 +79,10 @@ REACH = 4.0
 """
 
 
+UNSEEN = 100.0
+"""Taken from the scores of a finding that is none."""
+
+
 @dataclass(frozen=True, eq=False)
 class Stages:
     """The loaded stages of a model."""
@@ -367,7 +371,8 @@ def add_lesions(
     notify_share = _share_of("lesions", notify)
     scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=notify_share)
     threshold = threshold_for(stage.card, plan.lesion_sensitivity)
-    lesions, probability = lesions_above(scores, threshold, image.geometry)
+    peak = _moved(stage.card.peak, plan.lesion_sensitivity)
+    lesions, probability = lesions_above(scores, threshold, image.geometry, peak)
     return replace(found, lesions=lesions, lesion_probability=(probability,))
 
 
@@ -389,18 +394,26 @@ def threshold_for(card: StageCard, sensitivity: float | None = None) -> float:
     >>> [round(threshold_for(Card, s), 3) for s in (None, 0.0, 0.25, 0.5, 0.75, 1.0)]
     [0.5, 0.982, 0.881, 0.5, 0.119, 0.018]
     """
-    if sensitivity is None:
-        return card.threshold
-    logit = _logit(card.threshold) + REACH * (SENSITIVITY - sensitivity) / SENSITIVITY
+    return _moved(card.threshold, sensitivity)
+
+
+def _moved(probability: float, sensitivity: float | None) -> float:
+    """Return a threshold or peak as a sensitivity moves it; 0, which asks for nothing, stays."""
+    if sensitivity is None or probability == 0:
+        return probability
+    logit = _logit(probability) + REACH * (SENSITIVITY - sensitivity) / SENSITIVITY
     return 1.0 / (1.0 + math.exp(-logit))
 
 
-def lesions_above(scores: Scores, threshold: float, target: Geometry) -> tuple[Volume, Volume]:
+def lesions_above(
+    scores: Scores, threshold: float, target: Geometry, peak: float = 0.0
+) -> tuple[Volume, Volume]:
     """Return where a lesion is more likely than `threshold` (bool, on `target`), and how likely.
 
     The stage's scores are moved by the threshold and then compared as ever, so that the border
     lies between voxels as exactly as an organ's. With two classes that is the threshold itself;
-    with more, lesions win or lose against the others by as much.
+    with more, lesions win or lose against the others by as much. A piece that nowhere reaches
+    `peak` is none: its scores are lowered out of sight.
 
     Returns
     -------
@@ -411,12 +424,31 @@ def lesions_above(scores: Scores, threshold: float, target: Geometry) -> tuple[V
     likely = Volume(scores.probabilities()[channel].clone().numpy(), scores.geometry)
     nnunet = scores.card.nnunet
     averaged = nnunet is not None and nnunet.average == "probabilities"
+    if peak > threshold:
+        scores.logits[channel][torch.from_numpy(unsure(likely.array, threshold, peak))] -= UNSEEN
     if not averaged:
         scores.logits[channel] -= _logit(threshold)
     else:  # of two probabilities that add up to 1, one passes t where it leads by 2 t - 1
         scores.logits[channel] -= (threshold - 0.5) * (1 if scores.card.regions else 2)
     found = scores.labels_on(target)
     return found.with_array(found.array == LESION.id), likely
+
+
+def unsure(
+    probability: npt.NDArray[np.float32], threshold: float, peak: float
+) -> npt.NDArray[np.bool_]:
+    """Return the pieces above `threshold` that nowhere reach `peak` (Z, Y, X).
+
+    Examples
+    --------
+    >>> row = np.array([[[0.6, 0.95, 0.1, 0.6, 0.7]]], np.float32)
+    >>> unsure(row, 0.5, 0.9).astype(int).tolist()
+    [[[0, 0, 0, 1, 1]]]
+    """
+    pieces, count = ndimage.label(probability > threshold, ALL_NEIGHBOURS)
+    weak = np.zeros(count + 1, np.bool_)
+    weak[1:] = np.asarray(ndimage.maximum(probability, pieces, range(1, count + 1))) < peak
+    return weak[pieces]
 
 
 def _logit(p: float) -> float:
@@ -432,6 +464,7 @@ def whole_body_lesions(image: Volume, stages: Stages, plan: Plan, notify: Notify
     assert stages.lesions is not None  # a model has at least one of the two
     body = body_box(image) or Box.of_shape(image.geometry.shape)
     threshold = threshold_for(stages.lesions.card, plan.lesion_sensitivity)
+    peak = _moved(stages.lesions.card.peak, plan.lesion_sensitivity)
     mask = np.zeros(image.geometry.shape, np.bool_)
     probabilities = []
     slabs = slabs_along_z(body, image.geometry, stages.lesions.card)
@@ -442,7 +475,7 @@ def whole_body_lesions(image: Volume, stages: Stages, plan: Plan, notify: Notify
     for number, (core, seen) in enumerate(slabs):
         tell = partial(notify_share, before=number)
         scores = run_stage(stages.lesions, image, seen, tile_step=plan.tile_step, notify=tell)
-        part, probability = lesions_above(scores, threshold, image.geometry.crop(core))
+        part, probability = lesions_above(scores, threshold, image.geometry.crop(core), peak)
         mask[core.slices] = part.array
         probabilities.append(probability)
         del scores  # its memory is wanted for the next

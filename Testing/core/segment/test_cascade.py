@@ -247,6 +247,27 @@ def test_a_voxel_is_a_lesion_exactly_above_the_threshold(
     assert np.array_equal(mask.array, p.numpy() > threshold)
 
 
+@pytest.mark.parametrize("average", [None, "probabilities"])
+def test_a_finding_that_nowhere_is_sure_is_none(average: str | None) -> None:
+    """Its neighbour that is sure somewhere keeps all that lies above the threshold."""
+    p = torch.full((1, 7, 7), 0.05)
+    p[0, 1:3, 1:3] = 0.8
+    p[0, 4:6, 3:6] = 0.6
+    p[0, 5, 5] = 0.97
+    card = stage_card("lesions", ("background", "lesion"))
+    if average is not None:
+        card = replace(card, nnunet=NnunetGrids(average=average))
+    logits = torch.stack((1 - p, p)) if average else torch.stack((1 - p, p)).log()
+    grid = Geometry((1, 7, 7), (4.0, 3.0, 3.0))
+    mask, likely = lesions_above(Scores(logits.clone(), grid, card), 0.5, grid, 0.95)
+    sure = p.numpy() > 0.5
+    sure[0, :4] = False
+    assert np.array_equal(mask.array, sure)
+    assert likely.array == pytest.approx(p.numpy(), abs=1e-5)
+    none, _ = lesions_above(Scores(logits.clone(), grid, card), 0.98, grid, 0.99)
+    assert not none.array.any()
+
+
 def test_the_lesion_stage_sees_the_box_of_the_organs(looks: Looks) -> None:
     image, truth = scene()
     run_cascade(image, stages_with(lesions=True), Plan((LESION,)), quiet)
