@@ -1,7 +1,7 @@
 """What the network believed of each organ, kept small: for whoever corrects what it made.
 
-Scores stay at the network's resolution, in float16; nothing is resampled until an organ is asked for,
-and then only where it is needed (`strokes`).
+Scores stay at the network's resolution, in float16; nothing is resampled until an organ is asked
+for, and then only where it is needed (`strokes`).
 """
 
 from __future__ import annotations

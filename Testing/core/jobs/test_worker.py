@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fake_engine
@@ -110,6 +111,29 @@ def test_only_labels_as_an_uncompressed_file(client, tmp_path):
                 outputs=["labels"], settings={"organs": ["liver"], "fast": True})  # fmt: skip
     assert client.until("result")["files"] == {"labels": str(output)}
     assert os.listdir(output.parent) == ["labels.nii"]
+
+
+def test_strokes_are_answered_with_corrected_labels(client, tmp_path):
+    from flare_core.imaging.files import write_volume
+
+    scan = fake_engine.scan()
+    before, strokes = (scan.with_array(np.zeros(scan.array.shape, np.uint8)) for _ in range(2))
+    before.array[1:4, 6:12, 6:14] = 1
+    strokes.array[2, 8:10, 8:12] = 2
+    paths = {name: str(tmp_path / f"{name}.nrrd") for name in ("image", "labels", "strokes")}
+    write_volume(paths["image"], scan)
+    write_volume(paths["labels"], before)
+    write_volume(paths["strokes"], strokes)
+    client.send(id=7, command="correct", **paths, organ="liver", recompute=False,
+                output=str(tmp_path / "x" / "after.nrrd"))  # fmt: skip
+    told = client.until("corrected", 7)
+    assert told["removed"] >= 8 and not told["with_scores"]
+    assert Path(told["file"]).is_file()
+    client.send(id=8, command="correct", **paths, organ="toe", output=str(tmp_path / "y.nrrd"))
+    assert client.until("error", 8)["argument"] == "organ"
+    client.send(id=9, command="correct", **paths, organ="liver", output=str(tmp_path / "y.nrrd"),
+                recompute=3)  # fmt: skip
+    assert client.until("error", 9)["argument"] == "recompute"
 
 
 def test_progress_rises_to_one(client, tmp_path):
