@@ -22,10 +22,19 @@ Requests; `id` is a text or a whole number that the program chooses::
     {"id": 3, "command": "cancel", "target": 1}
     {"id": 4, "command": "ping"}
     {"id": 5, "command": "shutdown"}
+    {"id": 6, "command": "correct", "image": "/tmp/x/ct.nrrd", "labels": "/tmp/x/before.nrrd",
+     "strokes": "/tmp/x/strokes.nrrd", "organ": "liver", "output": "/tmp/x/after.nrrd",
+     "protected": ["spleen"], "scan": "/a/ct.nrrd", "recompute": false, "settings": {}}
 
 Only `input` and `output` must be given. `output` is a folder or a file name ending .nii.gz, .nii,
-.nrrd or .mha (the last three uncompressed); what is there is replaced. `segment` and `preload`
-wait in a queue, one runs at a time; the rest is answered at once, also during a run.
+.nrrd or .mha (the last three uncompressed); what is there is replaced. `segment`, `preload` and
+`correct` wait in a queue, one runs at a time; the rest is answered at once, also during a run.
+
+`correct` solves one organ anew around strokes (`jobs.corrections`). Image, labels and strokes are
+files on one grid, the scan's or a part of it; labels are organ ids before the first stroke, strokes
+1 (belongs) and 2 (does not). `scan` is the path that was segmented: the scores of the last run stay
+in memory, and with `recompute` those that are gone come from running it again. `protected` organs
+lose no voxel.
 
 Answers. Each request gets exactly one last answer; `segment` gets progress before it::
 
@@ -38,6 +47,8 @@ Answers. Each request gets exactly one last answer; `segment` gets progress befo
      "action": "...", "message": "..."}          kind: input, nothing_found or internal
     {"id": 1, "event": "cancelled"}              at once, and no file of it appears any more
     {"id": 2, "event": "preloaded", "seconds": 2.7}
+    {"id": 6, "event": "corrected", "file": "/tmp/x/after.nrrd", "box": [[0, 0, 0], [9, 9, 9]],
+     "added": 120, "removed": 0, "with_scores": true, "seconds": 0.4}     box: null if all is as was
     {"id": 3, "event": "ok", "cancelled": true}  false: the target has ended or is writing its files
     {"id": 4, "event": "pong", "busy": true, "waiting": 0}
     {"id": 5, "event": "bye"}                    after the rest was cancelled; exit code 0
@@ -68,6 +79,7 @@ from flare_core import atomic
 from flare_core.anatomy.label_schemes import scheme
 from flare_core.errors import Cancelled, InputError
 from flare_core.jobs import engine as engines
+from flare_core.jobs.corrections import Correction, LastScores, correct, correction_of
 from flare_core.jobs.ending import end_at_once
 from flare_core.jobs.engine import Engine
 from flare_core.jobs.failure import failure_of, json_line
@@ -101,13 +113,28 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
         "scheme": (str,),
     },
     "preload": {"settings": (dict,)},
+    "correct": {
+        "image": (str,),
+        "labels": (str,),
+        "strokes": (str,),
+        "organ": (str,),
+        "output": (str,),
+        "protected": (list,),
+        "scan": (str,),
+        "recompute": (bool,),
+        "settings": (dict,),
+    },
     "cancel": {"target": (str, int)},
     "ping": {},
     "shutdown": {},
 }
 """Which fields each command has beside `id` and `command`, and their types."""
 
-REQUIRED = {"segment": ("id", "input", "output"), "cancel": ("target",)}
+REQUIRED = {
+    "segment": ("id", "input", "output"),
+    "correct": ("id", "image", "labels", "strokes", "organ", "output"),
+    "cancel": ("target",),
+}
 """Fields that must be there."""
 
 PROTOCOL = 1
@@ -136,7 +163,8 @@ def serve(defaults: Settings, engine: Engine, *, scheme: str = OUR_SCHEME) -> in
     """
     with protected_stdout() as stream, protected_stdin() as requests:
         leave = partial(end_at_once, flush=False)
-        worker = Worker(engine, defaults, stream, leave=leave, scheme=scheme)
+        keeping = engines.KEEPING if engine is engines.REAL else engine
+        worker = Worker(keeping, defaults, stream, leave=leave, scheme=scheme)
         return worker.run(lines_of(requests))
 
 
@@ -156,6 +184,7 @@ class Worker:
         scheme: str = OUR_SCHEME,
     ) -> None:
         self._engine, self._scheme = engine, scheme
+        self._scores = LastScores()
         self._defaults = defaults
         self._stream = stream
         self._leave = leave
@@ -228,6 +257,9 @@ class Worker:
         settings = Settings.from_dict(request.get("settings", {}), self._defaults)
         if request["command"] == "preload":
             task = Task(name, lambda task: self._preload(task, settings))
+        elif request["command"] == "correct":
+            asked = correction_of(request)
+            task = Task(name, lambda task: self._correct(task, asked, settings))
         else:
             job = job_of({"scheme": self._scheme, **request})
             task = Task(name, lambda task: self._segment(task, job, settings))
@@ -333,7 +365,15 @@ class Worker:
 
         caller = Caller(on_step, task.stop.is_set, lambda: self._commit(task))
         result = run_case(job, settings, self._engine, caller)
+        self._scores.remember(job.input, result.segmentation.scores)
         return {"event": "result", **result_fields(result)}
+
+    def _correct(self, task: Task, asked: Correction, settings: Settings) -> dict[str, Any]:
+        make_folder(asked.output.parent)
+        commit = partial(self._commit, task)
+        stop = task.stop.is_set
+        told = correct(asked, settings, self._engine, self._scores, stop, commit)
+        return {"event": "corrected", **told}
 
     def _send(self, event: dict[str, Any]) -> None:
         """Have one answer written, after those before it."""
@@ -413,7 +453,9 @@ def check_request(request: Fields) -> None:
         if name not in legal:
             names = ", ".join(["id", "command", *legal])
             raise InputError(name, f"{value!r}", f"fields: {names}", "Leave the field out.")
-        if not isinstance(value, legal[name]) or isinstance(value, bool):
+        if not isinstance(value, legal[name]) or (
+            isinstance(value, bool) and bool not in legal[name]
+        ):
             types = " or ".join(kind.__name__ for kind in legal[name])
             raise InputError(name, f"{value!r}", types, "Correct the field.")
 
