@@ -27,8 +27,6 @@ BASE_LIMIT_S = 120.0
 LIMIT_BYTES_PER_S = 1e6
 """Beyond that, as slow as a bad network."""
 
-check_path_text = usable_path
-
 _IDLE: list[Sidecar] = []
 _LOCK = threading.Lock()
 
