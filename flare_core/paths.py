@@ -38,7 +38,7 @@ def usable_path(path: str | os.PathLike[str], argument: str = "", *, room: int =
     came = _fault(text, room)
     if came:
         raise InputError(
-            argument or text[:80],
+            argument or text[:80] or "path",
             f"{text[:80]!r}, {came}",
             f"a path in UTF-8 text: names of at most {LONGEST_NAME} bytes, {LONGEST_PATH - room}"
             " together",

@@ -44,3 +44,9 @@ def test_every_door_has_this_check(work, tmp_path: Path) -> None:
     for text in ("a\0b", "a\ud800b", "x" * 300):
         with pytest.raises(InputError, match="a path in UTF-8 text"):
             work(str(tmp_path / text))
+
+
+def test_an_empty_path_has_a_name_in_its_error() -> None:
+    with pytest.raises(InputError) as caught:
+        usable_path("")
+    assert all(part.strip() for part in caught.value.parts)
