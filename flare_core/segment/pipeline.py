@@ -28,7 +28,7 @@ from flare_core.models.card import ModelCard
 from flare_core.models.package import Package, load_package
 from flare_core.segment.lesion_list import Lesion, list_lesions
 from flare_core.segment.lesions import Piece, place_lesions, whole_organs
-from flare_core.segment.postprocess import clean_up
+from flare_core.segment.postprocess import clean_up, organ_boxes
 from flare_core.segment.progress import Progress, RunClock
 from flare_core.segment.settings import Settings
 from flare_core.segment.statistics import PROBABLY_WRONG, StatisticsRow, organ_statistics
@@ -264,16 +264,12 @@ def label_ct(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Label
     def own_axes(volume: Volume) -> Volume:
         return Volume(np.ascontiguousarray(axis_map.undo(volume.array)), image.geometry)
 
+    same = whole is labels
+    rest = (pieces, found.lesion_probability, found.evidence, found.folds, notes)
+    del found  # a label map of a long scan is hundreds of MiB
     back = own_axes(labels)
-    return Labelled(
-        back,
-        back if whole is labels else own_axes(whole),
-        pieces,
-        found.lesion_probability,
-        found.evidence,
-        found.folds,
-        notes,
-    )
+    del labels
+    return Labelled(back, back if same else own_axes(whole), *rest)
 
 
 def _cleaned(
@@ -302,7 +298,9 @@ def _doubts(rows: tuple[StatisticsRow, ...]) -> tuple[str, ...]:
 
 
 def _only(labels: Volume, organs: tuple[Organ, ...]) -> Volume:
-    """Return the labels of `organs`; the others become 0."""
+    """Return the labels of `organs`; the others become 0. Without others they are not copied."""
+    if set(organ_boxes(labels.array)).issubset(target.id for target in organs):
+        return labels
     table = np.zeros(256, np.uint8)
     for target in organs:
         table[target.id] = target.id
