@@ -5,6 +5,7 @@
 One row a scan (DSC of the 13 organs, seconds), then means by patient and by slice thickness. Labels
 of ../shared/data come from the network that the organ stage starts from, but for totalseg_ct, which
 has TotalSegmentator's: only that row and the phantom's speak of accuracy, the rest of agreement.
+They know no lesions: what the model marks as one counts for no organ and against none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from flare_core import Settings, Volume, atomic, read_volume, segment_ct
-from flare_core.anatomy.organs import ORGANS
+from flare_core.anatomy.organs import LESION, ORGANS
 from flare_core.datasets.case import cases_of_folder
 from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
 from flare_core.evaluate.metrics.dsc import dice
@@ -34,7 +35,7 @@ def score(image: Volume, truth: Volume, model: str) -> Row:
     start = time.perf_counter()
     found = segment_ct(image, Settings(model=model))
     seconds = time.perf_counter() - start
-    labels = truth.array.astype(np.uint8)
+    labels = np.where(found.labels.array == LESION.id, 0, truth.array).astype(np.uint8)
     sizes = np.bincount(labels.ravel(), minlength=256) * truth.geometry.voxel_ml
     ids = [o.id for o in ORGANS if sizes[o.id] >= LEAST_ML]
     values = dice(found.labels.array, labels, ids)  # type: ignore[arg-type]
