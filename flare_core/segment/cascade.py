@@ -421,16 +421,17 @@ def lesions_above(
         The mask, and float32 probabilities on the stage's own grid.
     """
     channel = next(c for c, key in scores.card.organ_channels if key == LESION.key)
-    likely = Volume(scores.probabilities()[channel].clone().numpy(), scores.geometry)
+    probability = scores.probabilities()[channel].clone().numpy()
     nnunet = scores.card.nnunet
     averaged = nnunet is not None and nnunet.average == "probabilities"
     if peak > threshold:
-        scores.logits[channel][torch.from_numpy(unsure(likely.array, threshold, peak))] -= UNSEEN
+        scores.logits[channel][torch.from_numpy(unsure(probability, threshold, peak))] -= UNSEEN
     if not averaged:
         scores.logits[channel] -= _logit(threshold)
     else:  # of two probabilities that add up to 1, one passes t where it leads by 2 t - 1
         scores.logits[channel] -= (threshold - 0.5) * (1 if scores.card.regions else 2)
     found = scores.labels_on(target)
+    likely = Volume(probability, scores.geometry)
     return found.with_array(found.array == LESION.id), likely
 
 
