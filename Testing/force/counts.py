@@ -45,8 +45,8 @@ class Counts:
 
     @property
     def good(self) -> bool:
-        """Whether nothing failed."""
-        return self.tried == sum(getattr(self, kind) for kind in GOOD)
+        """Whether something was tried and nothing failed."""
+        return self.tried > 0 and self.tried == sum(getattr(self, kind) for kind in GOOD)
 
 
 def one(kind: str, how: str = "", why: str = "") -> Counts:

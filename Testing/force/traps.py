@@ -121,12 +121,13 @@ def run(budget: Budget, folder: Path) -> Counts:
     if made.code != 0:
         raise RuntimeError(f"the trap folder could not be made\n{made.said}")
     counts = Counts()
-    for seed in budget.seeds():
-        if seed >= len(order):
+    for tried, seed in enumerate(budget.seeds()):
+        if tried == len(order):
             break
-        kind, why = _trapped(order[seed], place)
+        name = order[seed % len(order)]
+        kind, why = _trapped(name, place)
         how = f"python -m force --only traps --seed {seed} --count 1"
-        counts += one(kind, how, f"{order[seed]}: {why}")
+        counts += one(kind, how, f"{name}: {why}")
     return counts
 
 
