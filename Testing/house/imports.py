@@ -66,14 +66,17 @@ PACKAGES: dict[str, set[str]] = {
     "alive": set(),
     "processes": set(),
     "anatomy": set(),
-    "imaging": {"numpy", "SimpleITK", "torch"},
+    "imaging": {"numpy", "SimpleITK", "torch", "pydicom", "highdicom"},
     "networks": {"torch"},
     "models": {"requests", "safetensors", "torch"},
     "cases": set(),
 }
 """What each layer may import from outside; the others may import whatever pyproject.toml names."""
 
-DECLARED = {"numpy", "scipy", "SimpleITK", "skimage", "PIL", "safetensors", "requests", "torch"}
+DECLARED = {
+    *("numpy", "scipy", "SimpleITK", "skimage", "PIL", "safetensors", "requests", "torch"),
+    *("pydicom", "highdicom"),
+}
 """Import names of the dependencies in pyproject.toml."""
 
 SLICER = {"slicer", "qt", "ctk", "vtk", "mrml", "PythonQt", "FLARESegLib", "FLARETrainLib"}

@@ -215,13 +215,13 @@ ACTIONS: tuple[Action, ...] = (
         ("--name", {"metavar": "NAME", "help": "of the case (made from the file's)"}),
         ("--patient", {"default": "", "metavar": "P", "help": "who was scanned"}),
         ("--source", {"default": "", "metavar": "TEXT", "help": "collection it is from"}),
-        ("--labels", {"type": Path, "metavar": "FILE", "help": "a label map on its grid"}),
+        ("--labels", {"type": Path, "metavar": "FILE", "help": "label map, RTSTRUCT or SEG"}),
         ("--organs", {"metavar": "ORGANS", "help": "that the label map annotates, by comma"}),
         ("--absent", {"metavar": "ORGANS", "help": "of these, which are not in the scan"}),
         ("--note", {"default": "", "metavar": "TEXT", "help": "kept with the labels"}),
         _KIND, _MODEL, _LINK, _AUTHOR,
     )),
-    ("import", import_folder, "bring in a data set of FLARE21 to 24, nnU-Net or plain folders", (
+    ("import", import_folder, "bring in a data set: FLARE21 to 24, nnU-Net, plain folders, DICOM", (
         ("folder", {"type": Path, "metavar": "FOLDER", "help": "the data set"}),
         ("--edition", {"metavar": "NAME", "help": "flare21, flare22 ... (default: found out)"}),
         ("--numbers", {"metavar": "SCHEME", "help": "what label values mean (the edition's)"}),

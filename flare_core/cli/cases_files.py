@@ -49,6 +49,7 @@ def add(store: CaseStore, arguments: argparse.Namespace) -> Told:
 
 def import_folder(store: CaseStore, arguments: argparse.Namespace) -> Told:
     """Bring a data set in; exit code 1 if something of it could not be."""
+    from flare_core.datasets.exchange.drawn_import import holds_drawn, import_drawn
     from flare_core.datasets.exchange.importing import ImportSettings, import_dataset
     from flare_core.segment.runtime import available_cores
 
@@ -64,7 +65,8 @@ def import_folder(store: CaseStore, arguments: argparse.Namespace) -> Told:
     )
     with reporting(arguments.progress, TITLE) as report:
         count = report.counter("importing")
-        found = import_dataset(store, arguments.folder, settings, count)
+        bring_in = import_drawn if holds_drawn(arguments.folder) else import_dataset
+        found = bring_in(store, arguments.folder, settings, count)
     wrong = any(finding.wrong for finding in found.findings)
     return EXIT_INTERNAL if wrong else 0, _imported_text(found), plain(found)
 
@@ -126,11 +128,25 @@ def _check_add(arguments: argparse.Namespace) -> None:
             "one scan",
             "Add the scans one by one, or `flare cases import FOLDER`.",
         )
-    if arguments.labels and not arguments.organs:
+    if arguments.labels and _is_drawn(arguments):
+        if arguments.organs:
+            raise InputError(
+                "--organs", f"{arguments.organs} for {arguments.labels.name}",
+                "nothing: a structure set or segmentation names its organs itself",
+                "Leave the option out.",
+            )  # fmt: skip
+    elif arguments.labels and not arguments.organs:
         raise InputError(
             "--organs", "nothing", "the organs that the label map annotates, by comma",
             "For example --organs liver,spleen; where the map is 0, these are not.",
         )  # fmt: skip
+
+
+def _is_drawn(arguments: argparse.Namespace) -> bool:
+    """Whether the labels are contours or a segmentation of DICOM, which name their organs."""
+    from flare_core.imaging.dicom.drawn import is_drawn
+
+    return is_drawn(arguments.labels)
 
 
 def _with_labels(store: CaseStore, record: CaseRecord, arguments: argparse.Namespace) -> CaseRecord:
@@ -138,6 +154,8 @@ def _with_labels(store: CaseStore, record: CaseRecord, arguments: argparse.Names
 
     if arguments.labels is None:
         return record
+    if _is_drawn(arguments):
+        return _with_drawn(store, record, arguments)
     absent = parse_organs(arguments.absent) if arguments.absent else ()
     kind = arguments.kind or "expert"
     facts = LabelFacts(
@@ -150,6 +168,31 @@ def _with_labels(store: CaseStore, record: CaseRecord, arguments: argparse.Names
         absent=tuple(each.key for each in absent),
     )
     store.add_labels(record.name, arguments.labels, facts)
+    return store.case(record.name)
+
+
+def _with_drawn(store: CaseStore, record: CaseRecord, arguments: argparse.Namespace) -> CaseRecord:
+    """Add the contours or the segmentation of a DICOM file; say what was left out."""
+    from flare_core.cases.store import LabelFacts
+    from flare_core.datasets.exchange.drawn_labels import write_drawn_labels
+
+    with store.scratch() as scratch:
+        target = scratch / "labels.nii.gz"
+        drawn = write_drawn_labels(arguments.labels, record.image, target)
+        for note in drawn.notes:
+            print(f"{arguments.labels.name}: {note}", file=sys.stderr)
+        absent = parse_organs(arguments.absent) if arguments.absent else ()
+        kind = arguments.kind or drawn.kind
+        facts = LabelFacts(
+            kind,
+            (*drawn.annotated, *(each.key for each in absent)),
+            author=arguments.author,
+            model=arguments.model,
+            parent=record.chosen if kind == "corrected" else None,
+            note=arguments.note or f"imported; DICOM {drawn.label}",
+            absent=tuple(each.key for each in absent),
+        )
+        store.add_labels(record.name, target, facts)
     return store.case(record.name)
 
 

@@ -50,7 +50,10 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--series", {"metavar": "UID", "help": "which series of a DICOM folder"}),
     (
         "--outputs",
-        {"metavar": "A,B", "help": "of labels,statistics,png,page (default: no page)"},
+        {
+            "metavar": "A,B",
+            "help": "of labels,statistics,png,page,dicom-seg,dicom-sr (default: the first three)",
+        },
     ),
     (
         "--scheme",

@@ -25,6 +25,7 @@ from flare_core.jobs.outputs import (
     OUR_SCHEME,
     OUTPUTS,
     USUAL,
+    check_dicom,
     check_names,
     is_file_name,
     output_paths,
@@ -142,7 +143,8 @@ def plan_jobs(
     Raises
     ------
     InputError
-        If an output would replace an input, or one file is named for several cases.
+        If an output would replace an input, one file is named for several cases, or DICOM is
+        wanted of what is none.
     """
     if is_file_name(output) and len(cases) > 1:
         raise InputError(
@@ -153,6 +155,7 @@ def plan_jobs(
         Job(case.name, case.path, output_paths(output, case.name), case.series, outputs, scheme)
         for case in cases
     ]
+    check_dicom(outputs, [job.input for job in jobs])
     usable_path(output, "output")
     files = [path for job in jobs for path in job.paths.files(job.outputs).values()]
     check_names(files)

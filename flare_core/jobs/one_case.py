@@ -57,7 +57,7 @@ class CaseResult:
     job: Job
     """What was asked."""
     files: dict[str, Path]
-    """Written files by key: labels, statistics_csv, statistics_json, png."""
+    """Written files by key: labels, statistics_csv, statistics_json, png and so on."""
     segmentation: Segmentation
     """Labels and numbers; timings include reading and writing."""
 
@@ -103,7 +103,8 @@ def run_case(job: Job, settings: Settings, engine: Engine, caller: Caller) -> Ca
         files = job.paths.files(job.outputs)
         timed = replace(found, timings={**found.timings, **timings})
         with _timed(timings, "write"):
-            write_outputs(files, image, timed, Source(job.case, job.input, _facts(job), job.scheme))
+            source = Source(job.case, job.input, _facts(job), job.scheme, job.series)
+            write_outputs(files, image, timed, source)
     caller.on_step(Step("done", 1.0))
     return CaseResult(job, files, replace(found, timings={**found.timings, **timings}))
 

@@ -1,4 +1,4 @@
-"""Write what a case gives: label map, statistics as CSV and JSON, overlay picture.
+"""Write what a case gives: label map, statistics as CSV and JSON, picture, page, DICOM objects.
 
 Invariant: the files of a case appear together, and the label map last. So "CASE.nii.gz exists"
 means that the case is done and that the files beside it belong to it. If writing fails, none of
@@ -34,8 +34,8 @@ if TYPE_CHECKING:  # what computes and draws is imported where it is used
 USUAL = ("labels", "statistics", "png")
 """What is written if nobody says otherwise; `statistics` is two files."""
 
-OUTPUTS = (*USUAL, "page")
-"""What can be asked for."""
+OUTPUTS = (*USUAL, "page", "dicom-seg", "dicom-sr")
+"""What can be asked for; a report (sr) comes with the segmentation (seg) that it refers to."""
 
 LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 """Endings that make an output a file name; the uncompressed ones are for fast exchange."""
@@ -60,6 +60,10 @@ class OutputPaths:
     """Overlay montage."""
     page: Path
     """Everything a person wants to see, as one HTML file."""
+    dicom_seg: Path
+    """DICOM segmentation of a DICOM series."""
+    dicom_sr: Path
+    """DICOM measurement report that refers to it."""
 
     def files(self, outputs: Sequence[str] = USUAL) -> dict[str, Path]:
         """Return the wanted files by key; the label map, if wanted, is the last."""
@@ -71,6 +75,10 @@ class OutputPaths:
             files["png"] = self.png
         if "page" in outputs:
             files["page"] = self.page
+        if "dicom-seg" in outputs:
+            files["dicom_seg"] = self.dicom_seg
+        if "dicom-sr" in outputs:
+            files["dicom_sr"] = self.dicom_sr
         if "labels" in outputs:
             files["labels"] = self.labels
         return files
@@ -88,10 +96,12 @@ class Source:
     """Input path, series, versions, date: plain values for JSON."""
     scheme: str = OUR_SCHEME
     """Whose numbers the label map gets (`anatomy.label_schemes`); the rest keeps our organ ids."""
+    series: str | None = None
+    """Which series of a DICOM folder."""
 
 
 def check_outputs(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the wanted outputs, each of a known name.
+    """Return the wanted outputs, each of a known name; a report brings its segmentation.
 
     Raises
     ------
@@ -102,11 +112,40 @@ def check_outputs(names: Iterable[str]) -> tuple[str, ...]:
     --------
     >>> check_outputs(["labels", "png"])
     ('labels', 'png')
+    >>> check_outputs(["dicom-sr"])
+    ('dicom-sr', 'dicom-seg')
     """
     wanted = tuple(names)
     if not wanted or any(name not in OUTPUTS for name in wanted):
         raise InputError("outputs", repr(wanted), f"some of {', '.join(OUTPUTS)}", "Correct it.")
+    if "dicom-sr" in wanted and "dicom-seg" not in wanted:
+        return (*wanted, "dicom-seg")
     return wanted
+
+
+def check_dicom(outputs: Sequence[str], inputs: Iterable[Path]) -> None:
+    """Refuse DICOM outputs that cannot be made, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        If highdicom is missing, or an input is no DICOM series.
+    """
+    from flare_core.imaging.dicom.extra import require
+
+    wanted = [name for name in outputs if name.startswith("dicom-")]
+    if not wanted:
+        return
+    option = f"--outputs {wanted[0]}"
+    require("highdicom", option)
+    for path in inputs:
+        if not path.is_dir():
+            raise InputError(
+                option,
+                f"{path}, which is no DICOM series",
+                "folders of DICOM series: a DICOM object refers to the slices it is about",
+                "Give the DICOM folder that the file was made from, or leave these outputs out.",
+            )
 
 
 def is_file_name(output: str | os.PathLike[str]) -> bool:
@@ -140,6 +179,8 @@ def output_paths(output: str | os.PathLike[str], case: str) -> OutputPaths:
         statistics_json=labels.with_name(f"{stem}_statistics.json"),
         png=labels.with_name(f"{stem}.png"),
         page=labels.with_name(f"{stem}.html"),
+        dicom_seg=labels.with_name(f"{stem}_seg.dcm"),
+        dicom_sr=labels.with_name(f"{stem}_sr.dcm"),
     )
 
 
@@ -178,6 +219,8 @@ def write_outputs(
         If a file cannot be written; none of them is left then.
     """
     tasks = _writers(image, segmentation, source)
+    if "dicom_seg" in paths:
+        tasks |= _dicom_writers(image, segmentation, source)
     targets = list(paths.values())
     with written_together(targets) as parts, ThreadPoolExecutor(len(tasks)) as pool:
         jobs = [pool.submit(tasks[key], part) for key, part in zip(paths, parts, strict=True)]
@@ -197,6 +240,20 @@ def _writers(
         ),
         "png": lambda part: _write_png(part, image, found, source),
         "page": lambda part: _write_page(part, image, found, source),
+    }
+
+
+def _dicom_writers(
+    image: Volume, found: Segmentation, source: Source
+) -> dict[str, Callable[[Path], object]]:
+    """Return the writers of two objects that share their identifiers."""
+    from flare_core.jobs import dicom_out
+
+    content = dicom_out.content_of(image, found)
+    scan, series = source.path, source.series
+    return {
+        "dicom_seg": lambda part: dicom_out.write_segmentation(part, scan, series, content),
+        "dicom_sr": lambda part: dicom_out.write_report(part, scan, series, content),
     }
 
 

@@ -88,6 +88,7 @@ from flare_core.jobs.outputs import (
     OUR_SCHEME,
     OUTPUTS,
     USUAL,
+    check_dicom,
     check_names,
     check_outputs,
     make_folder,
@@ -474,6 +475,7 @@ def job_of(request: Fields) -> Job:
     for name in ("input", "output"):
         usable_path(request[name], name)
     scan = Path(request["input"])
+    check_dicom(outputs, [scan])
     case = case_name(scan)
     paths = output_paths(request["output"], case)
     check_names(paths.files(outputs).values())

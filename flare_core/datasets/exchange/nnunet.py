@@ -7,15 +7,14 @@ https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flare_core.anatomy.label_schemes import LabelScheme
-from flare_core.anatomy.organs import LESION, parse_organs
 from flare_core.datasets.case import Case, read_list, table_of_cases
+from flare_core.datasets.exchange.label_names import organs_called
 from flare_core.datasets.flare.cases import patient_of
 from flare_core.errors import InputError
 from flare_core.imaging.inputs import SUFFIXES, case_name, suffix_of
@@ -24,9 +23,6 @@ TABLE = "dataset.json"
 
 PARTS = (("imagesTr", "labelsTr"), ("imagesTs", "labelsTs"))
 """Folders of scans and of their label maps."""
-
-LESION_WORDS = re.compile(r"lesion|tumou?r|cancer|metastas|carcinoma|hcc\b", re.IGNORECASE)
-"""What makes a label's name that of a lesion: ``liver tumor`` is no liver."""
 
 
 @dataclass(frozen=True)
@@ -83,24 +79,11 @@ def scheme_of_names(title: str, names: Mapping[int, str]) -> tuple[LabelScheme, 
     >>> found.number_of("left_kidney"), found.highest, unknown
     (2, 3, ('heart',))
     """
-    organs = {number: _organs_called(name) for number, name in names.items() if number}
+    organs = {number: organs_called(name) for number, name in names.items() if number}
     known = tuple((number, keys) for number, keys in sorted(organs.items()) if keys)
     annotated = tuple(dict.fromkeys(key for _, keys in known for key in keys))
     unknown = tuple(names[number] for number, keys in organs.items() if not keys)
     return LabelScheme("nnunet", title, known, annotated, max(names, default=0)), unknown
-
-
-def _organs_called(name: str) -> tuple[str, ...]:
-    """Return the organs a label's name stands for; two where sides share it, none if unknown."""
-    if LESION_WORDS.search(name):
-        return (LESION.key,)
-    plain = {"kidney": "kidneys", "adrenal gland": "adrenal glands", "adrenal": "adrenals"}
-    words = name.replace("_", " ").strip().lower()
-    try:
-        found = parse_organs([plain.get(words, words)])
-    except InputError:
-        return ()
-    return tuple(each.key for each in found) if len(found) <= 2 else ()
 
 
 def _label_names(path: Path, labels: Mapping[str, Any]) -> dict[int, str]:

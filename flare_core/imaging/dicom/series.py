@@ -100,15 +100,35 @@ def read_series(folder: Path, series: str | None = None) -> Volume:
         If there is no CT volume, or several and none is named; if slices are missing, doubled,
         broken, tilted, or differ in orientation, size or spacing.
     """
-    chosen = _choose(folder, scan(folder), series)
-    slices, left_out = volume_images(chosen.slices)
-    slices, geometry = _ordered(folder, slices)
+    slices, geometry, found = _slices(folder, series)
     codings = [coding_of(header) for header in slices]
     check_grid(str(folder), geometry.shape, geometry.spacing_mm)
     array, mended = _read_slices(slices, codings, geometry)
     _check_odd_scales(slices, codings, array)
-    notes = (*chosen.notes, *left_out, *_grid_notes(slices), *_value_notes(codings, mended))
+    notes = (*found, *_grid_notes(slices), *_value_notes(codings, mended))
     return Volume(array, geometry, notes)
+
+
+def slice_files(folder: Path, series: str | None = None) -> tuple[tuple[Path, ...], Geometry]:
+    """Return the files of a series' slices and the grid they make, as `read_series` orders them.
+
+    Raises
+    ------
+    InputError
+        As there; no pixel is read.
+    """
+    slices, geometry, _ = _slices(folder, series)
+    return tuple(header.path for header in slices), geometry
+
+
+def _slices(
+    folder: Path, series: str | None
+) -> tuple[list[SliceHeader], Geometry, tuple[str, ...]]:
+    """Return a series' slices in order, their grid, and notes about what was left out."""
+    chosen = _choose(folder, scan(folder), series)
+    images, left_out = volume_images(chosen.slices)
+    slices, geometry = _ordered(folder, images)
+    return slices, geometry, (*chosen.notes, *left_out)
 
 
 def _info(slices: Sequence[SliceHeader]) -> SeriesInfo:

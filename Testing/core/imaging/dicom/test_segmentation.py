@@ -1,0 +1,105 @@
+"""Segmentations of others: each frame goes where its own position says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from drawn_files import AXES, write_frames
+from flare_core.errors import InputError
+from flare_core.imaging.checks import orthonormal
+from flare_core.imaging.dicom.drawn import paint, read_drawn
+from flare_core.imaging.geometry import Geometry
+
+pytest.importorskip("pydicom")
+
+SHAPE = (5, 7, 9)
+TRUTH = (np.random.default_rng(3).random(SHAPE) > 0.5).astype(np.uint8)
+TRUTH[2] = 0
+
+
+def grid(way: str = "axial") -> Geometry:
+    axes = np.array(AXES[way], float).reshape(2, 3)
+    rows = orthonormal("test", [np.cross(*axes), axes[1], axes[0]])
+    return Geometry(SHAPE, (2.5, 0.8, 0.7), (-17.0, 23.0, -300.0), rows)
+
+
+def frames_of(truth: np.ndarray, place: Geometry, number: int = 1):
+    """Return a frame for each slice that has a voxel, the last one first."""
+    planes = [z for z in range(len(truth)) if truth[z].any()][::-1]
+    return [(number, place.voxel_to_lps((z, 0, 0)), truth[z]) for z in planes]
+
+
+@pytest.mark.parametrize("way", AXES)
+def test_slices_in_any_order_and_with_gaps(tmp_path, way):
+    frames = frames_of(TRUTH, grid(way))
+    path = write_frames(tmp_path / "s.dcm", frames, {1: "Liver"}, axes=AXES[way])
+    found = paint(path, grid(way), [(1, 5)])
+    assert np.array_equal(found.labels, TRUTH * 5)
+    assert found.notes == ()
+
+
+def test_frames_along_another_axis_the_other_way_round(tmp_path):
+    place = grid()  # sagittal frames: rows run down from the head, columns from back to front
+    frames = [
+        (1, place.voxel_to_lps((SHAPE[0] - 1, SHAPE[1] - 1, x)), TRUTH[::-1, ::-1, x])
+        for x in range(SHAPE[2])
+    ]
+    path = write_frames(
+        tmp_path / "s.dcm", frames, {1: "Liver"}, axes=(0, -1, 0, 0, 0, -1), spacing=(2.5, 0.8)
+    )
+    assert np.array_equal(paint(path, place, [(1, 1)]).labels, TRUTH)
+
+
+def test_only_the_segments_asked_for_in_the_order_asked(tmp_path):
+    whole, part = np.ones(SHAPE, np.uint8), TRUTH
+    frames = frames_of(part, grid(), 2) + frames_of(whole, grid(), 1)
+    path = write_frames(tmp_path / "s.dcm", frames, {1: "Liver", 2: "Tumour", 3: "Empty"})
+    found = paint(path, grid(), [(1, 1), (2, 14), (3, 4)])
+    assert np.array_equal(found.labels, np.where(TRUTH, 14, 1))
+    assert np.array_equal(paint(path, grid(), [(2, 3)]).labels, TRUTH * 3)
+
+
+def test_shares_and_label_maps(tmp_path):
+    shares = frames_of((TRUTH * 150).astype(np.uint8), grid()) + [
+        (1, grid().voxel_to_lps((2, 0, 0)), np.full(SHAPE[1:], 99, np.uint8))
+    ]
+    path = write_frames(tmp_path / "f.dcm", shares, {1: "Liver"}, kind="FRACTIONAL")
+    assert np.array_equal(paint(path, grid(), [(1, 1)]).labels, TRUTH)
+    numbers = frames_of(TRUTH * 2 + 1, grid())
+    path = write_frames(tmp_path / "l.dcm", numbers, {1: "Liver", 3: "Spleen"}, kind="LABELMAP")
+    assert np.array_equal(paint(path, grid(), [(3, 7)]).labels, TRUTH * 7)
+
+
+@pytest.mark.parametrize(
+    ("shift", "spacing", "axes"),
+    [
+        ((0.5, 0, 0), (0.8, 0.7), AXES["axial"]),
+        ((0, 0, 0), (0.9, 0.7), AXES["axial"]),
+        ((0, 0, 0), (0.8, 0.7), AXES["oblique"]),
+        ((0, 0, 0), (0.8, 0.7), (1, 0, 0, 1, 0, 0)),
+    ],
+)
+def test_another_grid_is_refused(tmp_path, shift, spacing, axes):
+    frames = [(1, grid().voxel_to_lps(shift), TRUTH[0])]
+    path = write_frames(tmp_path / "s.dcm", frames, {1: "Liver"}, axes=axes, spacing=spacing)
+    with pytest.raises(InputError, match="another grid than the scan"):
+        paint(path, grid(), [(1, 1)])
+
+
+def test_what_lies_outside_is_counted(tmp_path):
+    far = [
+        (1, grid().voxel_to_lps((-1, 0, 0)), TRUTH[0]),
+        (1, grid().voxel_to_lps((1, 2, 0)), TRUTH[1]),
+    ]
+    found = paint(write_frames(tmp_path / "s.dcm", far, {1: "Liver"}), grid(), [(1, 1)])
+    assert np.array_equal(found.labels[1, 2:], TRUTH[1, :-2])
+    lost = int(TRUTH[0].sum() + TRUTH[1, -2:].sum())
+    assert found.notes == (f"{lost} voxels lie outside of the scan",)
+
+
+def test_what_the_file_says(tmp_path):
+    path = write_frames(tmp_path / "s.dcm", frames_of(TRUTH, grid()), {1: "Liver"}, series="1.2.9")
+    drawn = read_drawn(path)
+    assert (drawn.series, drawn.patient) == ("1.2.9", "P7")
+    assert [(r.number, r.name, r.automatic) for r in drawn.regions] == [(1, "Liver", False)]
