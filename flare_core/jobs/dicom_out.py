@@ -57,6 +57,17 @@ class Content:
     """New ones."""
 
 
+def check_series(scan: Path, series: str | None, image: Volume) -> None:
+    """Refuse a DICOM series that no object can refer to, before it is segmented.
+
+    Raises
+    ------
+    InputError
+        If its slices have no UIDs of their own, or a header lacks too much.
+    """
+    apart.call("flare_core.imaging.dicom.sources:check_sources", scan, series, image.geometry.shape)
+
+
 def content_of(image: Volume, found: Segmentation) -> Content:
     """Return a run's result as parts and numbers.
 

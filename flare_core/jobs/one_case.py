@@ -95,6 +95,10 @@ def run_case(job: Job, settings: Settings, engine: Engine, caller: Caller) -> Ca
     with _timed(timings, "case"):
         with _timed(timings, "read"):
             image = _read_while_loading(job, settings, engine, caller)
+            if "dicom-seg" in job.outputs:
+                from flare_core.jobs.dicom_out import check_series
+
+                check_series(job.input, job.series, image)
         inner = within(READ_SHARE, 1 - WRITE_SHARE, caller.on_step)
         found = engine.segment(image, settings, inner, caller.cancelled)
         engines.stop_if(caller.cancelled)

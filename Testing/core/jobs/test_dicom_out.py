@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dicom_files import Series, write_series
 from drawn_files import AXES, write_ct
 from flare_core.anatomy.organs import LESION, organ
 from flare_core.errors import InputError, NothingFound
@@ -180,10 +182,6 @@ def test_one_series_of_several_in_a_folder(tmp_path):
 
 
 def test_a_series_without_what_is_needed_leaves_nothing(tmp_path):
-    from dataclasses import replace
-
-    from dicom_files import Series, write_series
-
     shared = replace(Series(), changes=((0x0008, 0x0018, "UI", "1.2.3"),))
     write_series(
         tmp_path / "ct", np.arange(9 * 37 * 41, dtype=np.uint16).reshape(9, 37, 41), shared
@@ -251,3 +249,17 @@ def test_batch_and_worker_refuse_before_anything_is_computed(tmp_path):
     asked = {"input": str(scan), "output": str(tmp_path / "out"), "outputs": ["dicom-seg"]}
     with pytest.raises(InputError, match="no DICOM series"):
         job_of(asked)
+
+
+def test_a_series_that_cannot_be_referred_to_is_not_segmented(tmp_path):
+    shared = replace(Series(), changes=((0x0008, 0x0018, "UI", "1.2.3"),))
+    stack = np.arange(9 * 37 * 41, dtype=np.uint16).reshape(9, 37, 41)
+    write_series(tmp_path / "ct", stack, shared)
+    jobs = plan_jobs([CaseInput("x", tmp_path / "ct")], tmp_path, outputs=("labels", "dicom-seg"))
+    engine = Engine(
+        read=lambda path, series: read_volume(path),
+        preload=lambda settings: None,
+        segment=lambda *_: pytest.fail("it was segmented"),
+    )
+    with pytest.raises(InputError, match="share a SOP instance UID"):
+        run_case(jobs[0], Settings(), engine, Caller())

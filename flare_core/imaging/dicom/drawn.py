@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from flare_core.errors import InputError
 from flare_core.imaging.dicom.elements import STORAGE, read_elements
-from flare_core.imaging.dicom.extra import require
+from flare_core.imaging.dicom.extra import quiet, require
 from flare_core.imaging.dicom.headers import is_dicom
 from flare_core.imaging.dicom.region import Drawn, Painted
 from flare_core.imaging.dicom.segmentation import paint_segments, segments_of
@@ -51,6 +51,11 @@ def read_drawn(path: Path) -> Drawn:
     InputError
         If pydicom is missing, or the file cannot be read or is neither.
     """
+    with quiet():
+        return _read(path)
+
+
+def _read(path: Path) -> Drawn:
     dataset = _dataset(path)
     try:
         read = contoured if _is_structures(dataset) else segments_of
@@ -75,6 +80,11 @@ def paint(path: Path, geometry: Geometry, values: Sequence[tuple[int, int]]) -> 
     InputError
         If the file cannot be read, or the regions lie on another grid than the scan.
     """
+    with quiet():
+        return _paint(path, geometry, values)
+
+
+def _paint(path: Path, geometry: Geometry, values: Sequence[tuple[int, int]]) -> Painted:
     dataset = _dataset(path)
     try:
         draw = paint_structures if _is_structures(dataset) else paint_segments

@@ -5,6 +5,10 @@ They are no plain dependency: a CT series is read without them, with bounds of o
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from flare_core.errors import InputError
@@ -39,3 +43,19 @@ def require(package: str, purpose: str) -> None:
             f"one with it: {INSTALL}",
             f"Run: {INSTALL}",
         )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep both packages from telling of every value that is not quite legal, which many are."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -86,8 +86,8 @@ def write_report(
     from highdicom.sr import ComprehensiveSR
 
     maker, uids = made
-    headers = source_headers(folder, series, shape)
     with refusing(folder):
+        headers = source_headers(folder, series, shape)
         report = ComprehensiveSR(
             evidence=[*headers, _segmentation(headers[0], uids)],
             content=_content(headers[0], groups, maker, uids),
@@ -102,7 +102,7 @@ def write_report(
             software_versions=maker.program_version,
             device_serial_number=f"{maker.model} {maker.model_version}"[:64],
         )
-    report.save_as(target)
+        report.save_as(target)
 
 
 def _segmentation(source: Dataset, uids: Identifiers) -> Dataset:

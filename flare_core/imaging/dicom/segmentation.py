@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[Any]
 
-OFF_VOXEL = 0.25
-"""How far, in voxels, a frame's corners may lie from the middles of voxels."""
+OFF_VOXEL = 0.4
+"""How far, in voxels, a frame's corners may lie from the middles of voxels; an orientation of two
+decimals turns a frame by .3."""
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,8 @@ def write_segmentation(
     from highdicom.seg import Segmentation, SegmentationTypeValues
 
     maker, uids = made
-    headers = source_headers(folder, series, labels.shape)
     with refusing(folder):
+        headers = source_headers(folder, series, labels.shape)
         made_object = Segmentation(
             source_images=headers,
             pixel_array=labels,
@@ -81,7 +81,7 @@ def write_segmentation(
             content_description=f"Automatic segmentation: {RESEARCH}",
             series_description=f"FLARESeg: {RESEARCH}",
         )
-    made_object.save_as(target)
+        made_object.save_as(target)
 
 
 def code_of(concept: Concept) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flare_core.errors import InputError
+from flare_core.imaging.dicom.extra import quiet
 from flare_core.imaging.dicom.series import slice_files
 
 if TYPE_CHECKING:
@@ -130,6 +131,18 @@ def source_headers(folder: Path, series: str | None, shape: Sequence[int]) -> li
     return headers
 
 
+def check_sources(folder: Path, series: str | None, shape: Sequence[int]) -> None:
+    """Refuse a series that no object can refer to, before it is segmented.
+
+    Raises
+    ------
+    InputError
+        As `source_headers`.
+    """
+    with refusing(folder):
+        source_headers(folder, series, shape)
+
+
 def _complete(header: Dataset, step_mm: float, frame: str) -> None:
     """Add to a slice's header what every object made from it needs and anonymisers remove."""
     for name in OFTEN_EMPTY:
@@ -152,7 +165,8 @@ def refusing(folder: Path) -> Iterator[None]:
         If the block fails on a header.
     """
     try:
-        yield
+        with quiet():
+            yield
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         if isinstance(error, InputError):
             raise

@@ -103,3 +103,16 @@ def test_what_the_file_says(tmp_path):
     drawn = read_drawn(path)
     assert (drawn.series, drawn.patient) == ("1.2.9", "P7")
     assert [(r.number, r.name, r.automatic) for r in drawn.regions] == [(1, "Liver", False)]
+
+
+def test_an_orientation_of_two_decimals_is_still_the_scans(tmp_path):
+    turn = np.radians(4.0)
+    exact = np.array([np.cos(turn), np.sin(turn), 0, -np.sin(turn), np.cos(turn), 0])
+    rows = orthonormal("test", [[0, 0, 1], exact[3:], exact[:3]])
+    place = Geometry((2, 64, 64), (2.5, 0.8, 0.8), (0.0, 0.0, 0.0), rows)
+    pixels = np.random.default_rng(1).integers(0, 2, (64, 64)).astype(np.uint8)
+    frames = [(1, (0, 0, 2.5), pixels)]
+    path = write_frames(
+        tmp_path / "s.dcm", frames, {1: "Liver"}, axes=np.round(exact, 2), spacing=(0.8, 0.8)
+    )
+    assert np.array_equal(paint(path, place, [(1, 1)]).labels[1], pixels)
