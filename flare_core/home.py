@@ -59,14 +59,14 @@ def open_home(path: str | os.PathLike[str] | None = None) -> Home:
     Raises
     ------
     InputError
-        If `path` is a file, or there is no home directory to put the default in.
+        If `path` is a file or empty, or there is no home directory to put the default in.
 
     Examples
     --------
     >>> open_home("/data/flare").models.as_posix().endswith("/data/flare/models")
     True
     """
-    chosen = _default_path() if path is None else Path(os.path.expanduser(path))
+    chosen = _default_path() if path is None else usable_path(path, "home").expanduser()
     chosen = usable_path(Path(os.path.abspath(chosen)), "home", room=ROOM)
     if os.path.exists(chosen) and not os.path.isdir(chosen):
         raise InputError(

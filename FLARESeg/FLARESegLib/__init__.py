@@ -1,6 +1,7 @@
 """What the FLARESeg module is made of.
 
-Scene code (MRML nodes in, nodes out) is in volumes, results, corrections and statistics_nodes and
-runs under slicer-core as well. The run is in logic, run and worker_process. Widgets are in panel
-and the files it names; only they may show a dialog, and none when Slicer is being tested.
+Start at `panel` for what a person sees, at `logic` for what the Python console calls. `scene` is
+nodes in and nodes out, `run` a run and its worker; `statistics`, `correction` and `models` are a
+section of the panel each, `qt` is what all of them need of Qt. Only files with widgets may show a
+dialog, and none when Slicer is being tested; the rest runs under slicer-core as well.
 """

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from flare_core.cli import (
     cases,
@@ -68,13 +68,26 @@ COMMANDS: dict[str, Command] = {
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints have the four parts of every other error."""
+    """A parser whose complaints have the four parts of every other error.
+
+    No path of it may be empty: a shell's variable that is not set would mean the current folder.
+    """
+
+    def __init__(self, *arguments: Any, **facts: Any) -> None:
+        super().__init__(*arguments, **facts)
+        self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:
         """Turn a complaint about the arguments into an `InputError`."""
         raise InputError(
             self.prog, message, " ".join(self.format_usage().split()), f"See {self.prog} --help."
         )
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path; '.' is the current folder")
+    return Path(text)
 
 
 def build_parser(commands: Mapping[str, Command] = COMMANDS) -> Parser:

@@ -41,7 +41,7 @@ MODES = ("official", "fixed")
 
 OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--edition", {"type": partial(as_listed, keys=EDITIONS), "choices": EDITIONS,
-                   "default": "flare22", "help": "whose rules"}),
+                   "default": "flare22", "help": "whose rules (default: flare22)"}),
     ("--mode", {"choices": MODES, "default": "official",
                 "help": "the organisers' numbers, or without their two slips"}),
     ("-o,--output", {"type": Path, "metavar": "OUT", "help": "folder for tables and the page"}),
@@ -134,11 +134,11 @@ def rules_from(arguments: argparse.Namespace) -> ScoringRules:
     rules = edition(arguments.edition)
     if arguments.scheme is not None:
         rules = own_edition(arguments.scheme, rules)
-    asked = [name.strip() for name in (arguments.metrics or "").split(",") if name.strip()]
+    names = METRICS if arguments.metrics is None else arguments.metrics.split(",")
     return ScoringRules(
         edition=rules,
         mode=arguments.mode,
-        metrics=tuple(asked) or tuple(METRICS),
+        metrics=tuple(name.strip() for name in names),
         lesion_iou=arguments.lesion_iou,
     )
 

@@ -189,7 +189,13 @@ def export(arguments: argparse.Namespace, home: Home) -> int:
 
 
 def verify(arguments: argparse.Namespace, home: Home) -> int:
-    """Check sizes and hashes of one or all models; return 1 if one is damaged."""
+    """Check sizes and hashes of one or all models; return 1 if one is damaged.
+
+    Raises
+    ------
+    InputError
+        If there is no such model.
+    """
     from flare_core.models.listing import all_models
     from flare_core.models.package import load_package
 
@@ -201,6 +207,8 @@ def verify(arguments: argparse.Namespace, home: Home) -> int:
         try:
             package = load_package(name, home=home)
         except InputError as error:
+            if error.parts[0] == "model":  # there is none of that name
+                raise
             damaged += 1
             print(f"{name}: damaged\n{error}", file=sys.stderr)
         else:

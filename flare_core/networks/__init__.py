@@ -2,7 +2,7 @@
 
 ★ ADD A NETWORK: one file beside this one and one line in NETWORKS. Its state-dict names are part
 of the package format, so choose them once. Weights that nnU-Net trained fit the U-Nets here once
-`models.nnunet.names` has dropped the names that come twice.
+`models.nnunet.shapes` has dropped the names that come twice.
 """
 
 from __future__ import annotations

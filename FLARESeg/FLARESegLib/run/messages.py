@@ -177,7 +177,8 @@ _ADVICE: dict[str, Callable[[], str]] = {
     "install": lambda: _(
         "The installation failed; the log below says why. Check the network connection, restart "
         "Slicer and press Apply again. Behind a firewall, ask your IT department to allow pypi.org "
-        "and download.pytorch.org, or install the packages listed in the README by hand."
+        "and download.pytorch.org, or install by hand what FLARESeg/Resources/requirements.txt "
+        "lists."
     ),
     "model": lambda: _(
         "The model is missing or damaged. Choose another one under Settings, or install it again; "

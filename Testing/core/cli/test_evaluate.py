@@ -99,6 +99,7 @@ def test_own_scheme_and_metrics(folders: Path, capsys: pytest.CaptureFixture[str
         (("--edition", "flare99"), "flare99"),
         (("--edition", "flare22"), "label 14"),  # the references have lesions
         (("--edition", "flare23", "--metrics", "dsc,dise"), "dise"),
+        (("--edition", "flare23", "--metrics", ""), "--metrics"),
         (("--edition", "flare23", "--lesion-iou", "2"), "--lesion-iou"),
         (("--edition", "flare23", "--workers", "-1"), "--workers"),
         (("--edition", "flare23", "--images", "absent"), "--images"),

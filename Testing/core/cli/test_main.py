@@ -109,6 +109,18 @@ def test_a_path_that_no_file_may_have_is_refused_by_every_command(
     assert not {each.name for each in tmp_path.iterdir()} - {"s", "h"}
 
 
+@pytest.mark.parametrize("words", COMMANDS_WITH_PATHS, ids=" ".join)
+def test_an_empty_path_is_not_the_current_folder(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """As in `-o "$OUT"`, where nobody has set OUT."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["" if word == "@" else word for word in words]) == 2
+    told = capsys.readouterr().err
+    assert "to do:" in told and "Something failed" not in told
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_library_that_is_still_being_loaded_does_not_crash_the_end(tmp_path: Path) -> None:
     """Taken apart in the middle of it, the process aborts: `terminate called ...`, exit 134."""
     code = (

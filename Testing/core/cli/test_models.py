@@ -86,6 +86,8 @@ def test_a_damaged_model_is_found(home: Home, capsys: pytest.CaptureFixture[str]
     assert flare(home, "verify") == 1
     said = capsys.readouterr()
     assert "stub@1.2.3: damaged" in said.err and "default: sound" in said.out
+    assert flare(home, "verify", "absent") == 2
+    assert "absent: damaged" not in capsys.readouterr().err
 
 
 def test_import_with_a_map_of_labels(home: Home, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
 """Seconds, memory and GPU memory of a program, measured as FLARE does.
 
-Start at `measure`. `watcher` looks at the processes, `probe` reads one, `table` writes the rows.
+Start at `measure`. `watcher` looks at the processes, `probe` reads one.
 """

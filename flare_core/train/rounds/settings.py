@@ -113,7 +113,7 @@ def load_round_settings(path: str | Path) -> RoundSettings:
         file,
         argument="settings of the rounds",
         legal="a JSON file with the fields of RoundSettings",
-        action="Check the path; README shows an example.",
+        action="Check the path; docs/training.md shows an example.",
     )
     found = decode(RoundSettings, value, str(file))
     return found.resolved(file.resolve().parent)
