@@ -37,7 +37,7 @@ def box(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_cohort_is_flare23s_with_partial_labels(box: Path) -> None:
     dataset = look_into_labels(find_dataset(box / "cohort" / "train"), workers=1)
-    assert dataset.layout.edition == "flare23"
+    assert dataset.edition == "flare23"
     kinds = [FULL_LESION_ORGANS.get(len(c.annotated)) for c in dataset.cases if c.labels]
     assert {"lesions", "organs"} <= set(kinds)
     assert sum(c.labels is None for c in dataset.cases) == 1

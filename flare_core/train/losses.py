@@ -207,10 +207,11 @@ def level_targets(labels: Tensor, spec: NetworkSpec, levels: int) -> list[Tensor
     Returns
     -------
     list of (B, 1, Z', Y', X' * voxels of the block)
-        Coarser ones take the first voxel of each stride; averaging would invent classes.
+        The finest has the labels' own resolution, as logits do. Coarser ones take the first voxel
+        of each stride; averaging would invent classes.
     """
     targets, stride = [], (1, 1, 1)
-    for step in spec.strides[:levels]:
+    for step in ((1, 1, 1), *spec.strides[1:levels]):  # the finest is the image's, whatever a stem
         stride = (stride[0] * step[0], stride[1] * step[1], stride[2] * step[2])
         coarse = labels[:, :, :: stride[0], :: stride[1], :: stride[2]]
         targets.append(blocks_along_x(fold(coarse, spec.space_to_depth), spec.space_to_depth))

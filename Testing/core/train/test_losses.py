@@ -336,3 +336,16 @@ def test_pooled_background_is_the_largest_logit_of_what_is_not_annotated() -> No
     assert float(p[:, 2:].max()) == 0.0
     summed = merge_unannotated(logits, annotated).softmax(1)
     assert bool((p[:, 0] < summed[:, 0]).all())  # the sum of three is more than the largest
+
+
+def test_a_stem_that_halves_at_once_does_not_coarsen_the_finest_targets() -> None:
+    spec = NetworkSpec(
+        "fasternet_segformer", output_channels=2, features_per_stage=(8, 16),
+        strides=((2, 2, 2), (2, 2, 2)), kernel_sizes=((3, 3, 3),) * 2,
+        convolutions_per_stage_encoder=(1, 1), convolutions_per_stage_decoder=(1,),
+    )  # fmt: skip
+    _, labels = draw((1, 2, 12, 12, 12))
+    with torch.no_grad():
+        logits = build_network(spec).train()(torch.randn(1, 1, 12, 12, 12))
+    (target,) = level_targets(labels, spec, 1)
+    assert target.shape[2:] == logits.shape[2:] and torch.equal(target, labels)
