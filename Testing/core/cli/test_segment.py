@@ -131,6 +131,15 @@ def test_missing_input_and_empty_folder(tmp_path, capsys):
     assert capsys.readouterr().err.count("to do:") == 2
 
 
+def test_outputs_of_no_name_and_paths_beside_worker_are_refused(scans, tmp_path, capsys, calls):
+    scan = scans("a") / "a.nii.gz"
+    assert flare("segment", scan, "-o", tmp_path / "out", "--outputs", "") == 2
+    assert flare("segment", scan, "--worker") == 2
+    assert flare("segment", "--worker", "-o", tmp_path / "out") == 2
+    assert capsys.readouterr().err.count("to do:") == 3
+    assert calls == [] and not (tmp_path / "out").exists()
+
+
 def test_an_output_that_cannot_be_made_is_told_before_computing(scans, tmp_path, capsys, calls):
     (tmp_path / "file").write_text("")
     assert flare("segment", scans("a") / "a.nii.gz", "-o", tmp_path / "file" / "out") == 2
