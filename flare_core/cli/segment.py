@@ -93,6 +93,7 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
         If the arguments cannot be used.
     """
     if arguments.worker:
+        _refuse_paths(arguments)
         return worker.serve(settings_of(arguments), engine, scheme=arguments.scheme)
     with reporting(arguments.progress) as reporter:
         report = CaseReport(reporter)
@@ -111,7 +112,7 @@ def make_plan(arguments: argparse.Namespace) -> batch.Plan:
     _require_paths(arguments)
     settings = settings_of(arguments)
     output = arguments.output
-    outputs = check_outputs(arguments.outputs.split(",") if arguments.outputs else USUAL)
+    outputs = check_outputs(USUAL if arguments.outputs is None else arguments.outputs.split(","))
     jobs = batch.plan_jobs(
         batch.find_cases(arguments.input, arguments.series),
         output,
@@ -137,6 +138,15 @@ def _require_paths(arguments: argparse.Namespace) -> None:
         raise InputError(
             "--output", "nothing", "a folder for the results", "Add -o FOLDER to the command."
         )
+
+
+def _refuse_paths(arguments: argparse.Namespace) -> None:
+    for name, given in (("input", arguments.input), ("--output", arguments.output)):
+        if given:
+            raise InputError(
+                name, f"{name} beside --worker", "nothing: each request names its own",
+                "Leave it out, or leave --worker out.",
+            )  # fmt: skip
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
