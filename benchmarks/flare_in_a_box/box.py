@@ -12,7 +12,7 @@
     FOLDER/ranking/           ranking.html, table.md
 
 Budget at small: the trainings alone take 8.4 CPU hours (counted from a step of each network on one
-thread of a shared Xeon), so 5 to 6 hours on two cores with prediction; --tiny takes a CPU minute.
+thread of a busy AMD EPYC), so 5 to 6 hours on two cores with prediction; --tiny takes a CPU minute.
 Stop it at any time; the same command goes on. What such a comparison can tell: that the recipes
 run from cases to ranking, and how they spend time and memory at this size. What it can't: who
 would win on patients. Phantoms are no anatomy, widths, patches and steps are divided, and SGD is
