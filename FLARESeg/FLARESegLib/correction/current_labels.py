@@ -171,6 +171,30 @@ def _nearest_steps(
         yield part.stop / max(1, place.shape[0])
 
 
+def voxels_of(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    number: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+) -> npt.NDArray[np.int32]:
+    """Return the voxels (n, 3) z, y, x of one segment on the volume's grid.
+
+    Raises
+    ------
+    InputError
+        If a transform bends or shears one of the nodes.
+    """
+    segment = segmentationNode.GetSegmentation().GetSegment(number)
+    image = segment.GetRepresentation(BINARY)
+    if image is None or image.IsEmpty():
+        return np.zeros((0, 3), np.int32)
+    to_volume = np.linalg.inv(to_world(volumeNode) @ ijk_to_ras(volumeNode)) @ to_world(
+        segmentationNode
+    )
+    labels = np.zeros(node_geometry(volumeNode).shape, np.uint8)
+    finish(_paint_steps(labels, _Layer(image, {segment.GetLabelValue(): 1}), to_volume))
+    return np.argwhere(labels).astype(np.int32)
+
+
 def _organ_ids(voxels: npt.NDArray[np.generic], values: dict[int, int]) -> Labels:
     """Turn Slicer's label values into organ ids; whatever is not in `values` into 0."""
     if voxels.dtype == np.uint8:

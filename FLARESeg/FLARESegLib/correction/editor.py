@@ -48,6 +48,14 @@ class Editor:
         self._take_up()
         self._frame.setVisible(True)
 
+    def paint(self, segmentation: Any, volume: Any, segment_id: str) -> None:
+        """Show the editor on a segment with the Paint tool taken up, for strokes in a slice."""
+        self.open(segmentation, volume, segment_id)
+        self._widget.setActiveEffectByName("Paint")
+        effect = self._widget.activeEffect()
+        if effect is not None:  # none while the segmentation is not shown
+            effect.setCommonParameter("BrushSphere", 0)
+
     def leave(self) -> None:
         """Put the tools down, so that clicks in the views belong to other modules."""
         if self._widget is not None:

@@ -16,9 +16,9 @@ from FLARESegLib.correction.history_table import HistoryTable
 from FLARESegLib.correction.patient import patient_key
 from FLARESegLib.correction.remembered import Remembered
 from FLARESegLib.correction.review_table import ReviewTable
+from FLARESegLib.correction.strokes_panel import StrokesPanel
 from FLARESegLib.qt import dialogs
 from FLARESegLib.qt.background import in_background
-from FLARESegLib.qt.event_loop import EventLoop
 from FLARESegLib.qt.stepwise import walk
 from FLARESegLib.qt.translation import _
 from FLARESegLib.run.messages import error_text
@@ -29,6 +29,7 @@ from FLARESegLib.statistics.measures import Measured, measured_organs
 if TYPE_CHECKING:
     from flare_core.cases.store import LabelVersion
     from FLARESegLib.correction.submission import Submission
+    from FLARESegLib.run.workplace import Workplace
 
 
 class CorrectionPanel:
@@ -38,13 +39,13 @@ class CorrectionPanel:
     ----------
     ui : object
         The panel's widgets by name.
-    loop : EventLoop
-        Calls later.
+    place : Workplace
+        Calls later; its worker follows strokes.
     """
 
-    def __init__(self, ui: Any, loop: EventLoop) -> None:
+    def __init__(self, ui: Any, place: Workplace) -> None:
         self._ui = ui
-        self._loop = loop
+        self._loop = place.loop
         self._segmentation: Any = None
         self._volume: Any = None
         self._busy = False
@@ -54,6 +55,7 @@ class CorrectionPanel:
         self.review = ReviewTable(ui.reviewTable)
         self.history = HistoryTable(ui.historyTable)
         self.editor = Editor(ui.editorFrame)
+        self.strokes = StrokesPanel(ui, place, self.editor, self.review)
         self._remembered = Remembered(ui)
         self.review.ticked.connect(self.update)
         ui.editButton.connect("clicked(bool)", self.edit)
@@ -73,12 +75,14 @@ class CorrectionPanel:
     def show(self, segmentation: Any, volume: Any) -> None:
         """Work on this segmentation; None: on none."""
         if segmentation is not self._segmentation:
+            self.strokes.close()
             self.editor.close()
         self._segmentation, self._volume = segmentation, volume
         self._measured, self._present = Measured((), None), None
         organs = () if segmentation is None else measured_organs(segmentation)
         absent = () if segmentation is None else result_facts(segmentation).get(ABSENT, ())
         self.review.fill(organs, absent=absent)
+        self.strokes.show(segmentation, volume)
         self._say("")
         self._show_patient()
         self._show_extras()
@@ -117,7 +121,8 @@ class CorrectionPanel:
         self.editor.leave()
 
     def cleanup(self) -> None:
-        """Close the editor."""
+        """Close the editor; strokes leave nothing behind."""
+        self.strokes.close()
         self.editor.close()
 
     def update(self) -> None:
@@ -137,6 +142,7 @@ class CorrectionPanel:
         """Open the editor on the organ whose row is selected, else on the first."""
         if self._segmentation is None:
             return
+        self.strokes.close()
         segments = organ_segment_ids(self._segmentation)
         key = self.review.chosen or next(iter(segments), "")
         self.editor.open(self._segmentation, self._volume, segments.get(key, ""))

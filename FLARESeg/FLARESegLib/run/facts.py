@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Steps = Generator[float, None, Any]
 """Work in short steps: yields the share done, returns what it made."""
 
+SCAN = "scan"
+"""Fact of a result: the path that the worker read the CT from; its scores are known by it."""
+
 APPLIES_FROM = 0.6
 """Share of `results.import_steps` from which a segmentation that was there before is changed; a run
 that updates one can be cancelled before, not after."""

@@ -24,7 +24,15 @@ from FLARESegLib.qt.event_loop import STEP_S
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.run import temporary_folder
 from FLARESegLib.run.exchange import read_raw_labels, write_raw
-from FLARESegLib.run.facts import APPLIES_FROM, RunProgress, RunResult, SceneCode, Steps, Tools
+from FLARESegLib.run.facts import (
+    APPLIES_FROM,
+    SCAN,
+    RunProgress,
+    RunResult,
+    SceneCode,
+    Steps,
+    Tools,
+)
 from FLARESegLib.run.failures import RunFailed, Stopped, error_of
 from FLARESegLib.run.worker_process import Answer
 from FLARESegLib.scene.watch import SceneWatch
@@ -203,7 +211,7 @@ class Run:
         self.result = RunResult(
             rows=tuple(answer["rows"]),
             notes=tuple(answer["notes"]),
-            provenance=answer["provenance"],
+            provenance={**answer["provenance"], SCAN: str(self._folder / INPUT_FILE)},
             timings_s={
                 **answer["timings_s"],
                 "export": self._clock["asked"] - self._clock["start"],

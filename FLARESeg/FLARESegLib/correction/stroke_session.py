@@ -1,0 +1,332 @@
+"""Strokes on one organ of one result: what they start from, what they make, back into the scene.
+
+label_steps (before the first stroke) -> edits of the scratch segmentation, read as strokes ->
+parts of CT, labels and strokes as files (a thread) -> the worker's ``correct`` -> the segments.
+Taking strokes back is the same with fewer strokes. Qt's thread copies and draws, nothing else.
+
+Invariant: one request at a time, always with the newest strokes; answers to older ones are dropped.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import slicer
+from flare_core.anatomy.organs import ORGANS, Organ, organ
+from flare_core.errors import FlareError
+from flare_core.imaging.geometry import Box, Geometry
+from flare_core.segment.stroke_history import StrokeHistory
+from FLARESegLib.correction import scribbles
+from FLARESegLib.correction.corrections import label_steps
+from FLARESegLib.qt.background import in_background
+from FLARESegLib.qt.signals import Signal
+from FLARESegLib.qt.stepwise import walk
+from FLARESegLib.run import temporary_folder
+from FLARESegLib.run.exchange import read_raw_labels, write_raw
+from FLARESegLib.run.facts import SCAN
+from FLARESegLib.run.failures import error_of
+from FLARESegLib.run.workplace import Workplace
+from FLARESegLib.scene.results import result_facts
+from FLARESegLib.scene.segment_identity import organ_segment_ids
+from FLARESegLib.scene.volumes import node_geometry, voxels
+
+REACH_MM = 70.0
+"""Around the strokes; more than `StrokeSettings.reach_mm`, so that no voxel is missing."""
+
+QUIET_S = 0.15
+"""A stroke is over when nothing was drawn for so long."""
+
+Labels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What the worker needs, copied out of the scene."""
+
+    box: Box
+    """Which part of the CT."""
+    geometry: Geometry
+    """Its grid."""
+    image: npt.NDArray[np.generic]
+    """HU."""
+    labels: Labels
+    """Organ ids before the first stroke."""
+    strokes: Labels
+    """1 belongs, 2 does not."""
+
+
+class StrokeSession:
+    """Corrects one organ until it is closed.
+
+    Parameters
+    ----------
+    place : Workplace
+        Its worker solves.
+    segmentation, volume : MRML nodes
+        The result, and its CT.
+    target : Organ
+        The organ that strokes are about.
+    protected : callable
+        Returns the keys of the organs that must lose no voxel, now.
+    """
+
+    def __init__(
+        self, place: Workplace, segmentation: Any, volume: Any, target: Organ,
+        protected: Callable[[], tuple[str, ...]],
+    ) -> None:  # fmt: skip
+        self.changed = Signal()
+        """Called when there are other strokes, the organ was solved, or something failed."""
+        self.organ = target
+        self.history = StrokeHistory()
+        self.problem: Exception | None = None
+        """Why the last strokes changed nothing."""
+        self.busy = False
+        """Whether strokes are being solved."""
+        self.scratch: Any = None
+        self._place, self._protected = place, protected
+        self._segmentation, self._volume = segmentation, volume
+        self._start: Labels | None = None  # before the first stroke
+        self._now: Labels | None = None
+        self._edits = 0
+        self._wanted, self._solved = StrokeHistory(), StrokeHistory()
+        self._folder: Path | None = None
+        self._stop = threading.Event()
+        self._observed: list[tuple[Any, int]] = []
+        self._quiet = False  # our own changes are no edits
+
+    def open(self, names: dict[str, str], then: Callable[[], None]) -> None:
+        """Read the labels in short steps, make the scratch segmentation, call `then`."""
+
+        def opened(reading: Future[Any]) -> None:
+            try:
+                self._start = self._now = reading.result().array
+            except FlareError as error:
+                self._fail(error)
+                return
+            self.scratch = scribbles.make_scribbles(self._volume, names)
+            self._observe(self.scratch, self._drawn)
+            self._observe(self._segmentation, self._edited)
+            then()
+
+        steps = label_steps(self._segmentation, self._volume)
+        walk(self._place.loop, steps, opened, lambda: not self._stop.is_set())
+
+    def close(self) -> None:
+        """Remove the scratch segmentation and the files; what was solved stays."""
+        self._stop.set()
+        for observed, tag in self._observed:
+            observed.RemoveObserver(tag)
+        self._observed = []
+        scratch, self.scratch = self.scratch, None
+        scribbles.remove_scribbles(scratch)
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            temporary_folder.remove_folder(folder, self._place.loop)
+
+    def undo(self) -> None:
+        """Take the last stroke back."""
+        self._show(self.history.undo())
+
+    def redo(self) -> None:
+        """Bring the stroke back that was taken back last."""
+        self._show(self.history.redo())
+
+    # Edits.
+
+    def _observe(self, node: Any, listener: Callable[..., None]) -> None:
+        source = node.GetSegmentation()
+        event = slicer.vtkSegmentation.SourceRepresentationModified
+        self._observed.append((source, source.AddObserver(event, listener)))
+
+    def _drawn(self, *_: Any) -> None:
+        """Look at the strokes once nothing more is drawn."""
+        if self._quiet:
+            return
+        self._edits += 1
+        edits = self._edits
+        self._place.loop.call_later(QUIET_S, lambda: edits == self._edits and self._read())
+
+    def _edited(self, *_: Any) -> None:
+        """Somebody has changed the result itself: strokes start anew from what there is now."""
+        if self._quiet or self._stop.is_set():
+            return
+        self.history = self._wanted = self._solved = StrokeHistory()
+        self._start = None
+        self._with_quiet(lambda: scribbles.show_strokes(self.scratch, self._volume, self.history))
+        self.changed.emit()
+
+    def _read(self) -> None:
+        if self._alive():
+            belongs, outside = scribbles.drawn(self.scratch, self._volume)
+            shape = node_geometry(self._volume).shape
+            new = scribbles.with_drawn(self.history, self.organ.id, belongs, outside, shape)
+            if new is not self.history:
+                self._take(new)
+
+    def _show(self, history: StrokeHistory) -> None:
+        """Show and solve another history."""
+        if history is self.history or not self._alive():
+            return
+        self._with_quiet(lambda: scribbles.show_strokes(self.scratch, self._volume, history))
+        self._take(history)
+
+    def _take(self, history: StrokeHistory) -> None:
+        self.history = self._wanted = history
+        self.problem = None
+        self._solve()
+        self.changed.emit()
+
+    # Solving.
+
+    def _solve(self) -> None:
+        """Have the wanted strokes solved, if nothing is being solved."""
+        if self.busy or not self._alive() or self._wanted is self._solved:
+            return
+        if self._start is None:
+            self._read_start()
+            return
+        history = self._wanted
+        if not history.strokes:
+            self._apply(history, self._start, Box.of_shape(self._start.shape))
+            return
+        self.busy = True
+        part = self._part(history)
+        in_background(
+            self._place.loop, lambda: self._write(part), lambda done: self._ask(history, part, done)
+        )
+
+    def _read_start(self) -> None:
+        """Read the labels again, which somebody has changed by hand."""
+        self.busy = True
+
+        def read(reading: Future[Any]) -> None:
+            self.busy = False
+            try:
+                self._start = self._now = reading.result().array
+            except FlareError as error:
+                self._fail(error)
+                return
+            self._solve()
+
+        steps = label_steps(self._segmentation, self._volume)
+        walk(self._place.loop, steps, read, lambda: not self._stop.is_set())
+
+    def _part(self, history: StrokeHistory) -> Part:
+        """Copy what the worker needs."""
+        assert self._start is not None
+        geometry = node_geometry(self._volume)
+        places = np.concatenate([stroke.voxels for stroke in history.strokes])
+        low, high = places.min(axis=0), places.max(axis=0) + 1
+        margin = [int(np.ceil(REACH_MM / s)) for s in geometry.spacing_mm]
+        marked = Box(tuple(map(int, low)), tuple(map(int, high)))
+        box = marked.grow((margin[0], margin[1], margin[2]), geometry.shape)
+        strokes = np.zeros(box.shape, np.uint8)
+        for stroke in history.strokes:
+            strokes[tuple((stroke.voxels - box.start).T)] = 1 if stroke.belongs else 2
+        image = voxels(self._volume)[box.slices].copy()
+        return Part(box, geometry.crop(box), image, self._start[box.slices].copy(), strokes)
+
+    def _write(self, part: Part) -> None:
+        """Write the files; in a thread."""
+        if self._folder is None:
+            self._folder = temporary_folder.make_folder(self._place.temporary)
+        for name in ("image", "labels", "strokes"):
+            path = self._folder / f"{name}.nrrd"
+            write_raw(path, getattr(part, name), part.geometry, self._stop)
+
+    def _ask(self, history: StrokeHistory, part: Part, writing: Future[None]) -> None:
+        if not self._alive():
+            return
+        try:
+            writing.result()
+        except (FlareError, OSError) as error:
+            self._fail(error)
+            return
+        assert self._folder is not None
+        names = ("image", "labels", "strokes", "output")
+        request: dict[str, Any] = {name: str(self._folder / f"{name}.nrrd") for name in names}
+        keys = [key for key in self._protected() if key != self.organ.key]
+        request |= {"command": "correct", "organ": self.organ.key, "protected": keys}
+        scan = result_facts(self._segmentation).get(SCAN)
+        if scan:
+            request["scan"] = scan
+        self._place.worker.request(request, lambda answer: self._hear(history, part, answer))
+
+    def _hear(self, history: StrokeHistory, part: Part, answer: dict[str, Any]) -> None:
+        if not self._alive() or answer["event"] == "progress":
+            return
+        if answer["event"] != "corrected":
+            self._fail(error_of(answer) if answer["event"] == "error" else None)
+            return
+        in_background(
+            self._place.loop,
+            lambda: read_raw_labels(Path(answer["file"]), part.box.shape),
+            lambda reading: self._arrived(history, part, reading),
+        )
+
+    def _arrived(self, history: StrokeHistory, part: Part, reading: Future[Labels]) -> None:
+        self.busy = False
+        if not self._alive():
+            return
+        if history is self._wanted:
+            try:
+                assert self._start is not None
+                new = self._start.copy()
+                new[part.box.slices] = reading.result()
+                self._apply(history, new, part.box)
+            except (FlareError, OSError) as error:
+                self._fail(error)
+        else:
+            self._solve()
+
+    def _apply(self, history: StrokeHistory, new: Labels, box: Box) -> None:
+        """Bring the organs that differ into the scene; those that shrink first."""
+        assert self._now is not None
+        before = self._now
+        differ = before != new
+        ids = {int(k) for k in np.unique(np.concatenate([before[differ], new[differ]])) if k}
+        gains = {k: int(np.count_nonzero(new[differ] == k)) for k in ids}
+        there = organ_segment_ids(self._segmentation)
+        keys = {target.id: target.key for target in ORGANS}
+
+        def write() -> None:
+            for k in sorted(ids, key=lambda k: gains[k]):
+                number = there.get(keys.get(k, ""))
+                if number is not None:
+                    scribbles.set_mask(self._segmentation, number, new == k, self._volume)
+
+        self._with_quiet(write)
+        self._now, self._solved = new, history
+        self.changed.emit()
+
+    def _fail(self, error: Exception | None) -> None:
+        self.busy = False
+        self.problem = error
+        self._solved = self._wanted
+        self.changed.emit()
+
+    def _alive(self) -> bool:
+        """Whether it is open, and its nodes are in the scene."""
+        nodes = (self._segmentation, self._volume, self.scratch)
+        return not self._stop.is_set() and all(n is not None and n.GetScene() for n in nodes)
+
+    def _with_quiet(self, work: Callable[[], None]) -> None:
+        """Do what is no edit of a person."""
+        self._quiet = True
+        try:
+            work()
+        finally:
+            self._quiet = False
+
+
+def stroke_target(key: str) -> Organ | None:
+    """Return the organ that strokes can be about; None for lesions, of which there may be many."""
+    return organ(key) if key in {target.key for target in ORGANS} else None

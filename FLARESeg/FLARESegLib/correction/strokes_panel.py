@@ -1,0 +1,135 @@
+"""Two buttons, "Belongs" and "Does not belong": draw, and the organ follows in 3D."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from FLARESegLib.correction.scribbles import BELONGS, OUTSIDE
+from FLARESegLib.qt.translation import _
+from FLARESegLib.run.messages import error_text
+from FLARESegLib.scene.segment_identity import organ_segment_ids
+
+if TYPE_CHECKING:
+    from FLARESegLib.correction.editor import Editor
+    from FLARESegLib.correction.review_table import ReviewTable
+    from FLARESegLib.correction.stroke_session import StrokeSession
+    from FLARESegLib.run.workplace import Workplace
+
+
+class StrokesPanel:
+    """Corrects the organ whose row is selected by strokes.
+
+    Parameters
+    ----------
+    ui : object
+        The panel's widgets by name.
+    place : Workplace
+        Where strokes are solved.
+    editor : Editor
+        Whose Paint tool draws.
+    review : ReviewTable
+        Which organ is meant, and which ones are reviewed.
+    """
+
+    def __init__(self, ui: Any, place: Workplace, editor: Editor, review: ReviewTable) -> None:
+        self.session: StrokeSession | None = None
+        self._ui, self._place, self._editor, self._review = ui, place, editor, review
+        self._segmentation: Any = None
+        self._volume: Any = None
+        ui.belongsButton.connect("clicked(bool)", lambda checked: self.draw(BELONGS))
+        ui.outsideButton.connect("clicked(bool)", lambda checked: self.draw(OUTSIDE))
+        ui.undoStrokeButton.connect("clicked(bool)", lambda checked: self._step("undo"))
+        ui.redoStrokeButton.connect("clicked(bool)", lambda checked: self._step("redo"))
+        ui.reviewTable.connect("itemSelectionChanged()", self.update)
+        self.update()
+
+    def show(self, segmentation: Any, volume: Any) -> None:
+        """Work on this segmentation; None: on none."""
+        if segmentation is not self._segmentation or volume is not self._volume:
+            self.close()
+        self._segmentation, self._volume = segmentation, volume
+        self.update()
+
+    def draw(self, side: str) -> None:
+        """Take up the brush for `BELONGS` or `OUTSIDE`."""
+        from FLARESegLib.correction.stroke_session import StrokeSession, stroke_target
+
+        key = self._key()
+        target = stroke_target(key)
+        if target is None:
+            self._press("")
+            return
+        if self.session is not None and self.session.organ == target and self.session.scratch:
+            self._paint(side)
+            return
+        self.close()
+        session = self.session = StrokeSession(
+            self._place, self._segmentation, self._volume, target, lambda: self._review.reviewed
+        )
+        session.changed.connect(self.update)
+        names = {BELONGS: _("Belongs"), OUTSIDE: _("Does not belong")}
+        session.open(names, self._when_current(session, lambda: self._paint(side)))
+        self._press(side)
+
+    def close(self) -> None:
+        """Put the brush down; the strokes go, what they made stays."""
+        session, self.session = self.session, None
+        if session is not None:
+            self._editor.close()
+            session.close()
+        self._press("")
+        self.update()
+
+    def update(self) -> None:
+        """Offer what can be done now, and say what was done."""
+        from FLARESegLib.correction.stroke_session import stroke_target
+
+        there = self._segmentation is not None and self._volume is not None
+        can = there and stroke_target(self._key()) is not None
+        self._ui.belongsButton.setEnabled(can)
+        self._ui.outsideButton.setEnabled(can)
+        history = None if self.session is None else self.session.history
+        self._ui.undoStrokeButton.setEnabled(history is not None and bool(history.strokes))
+        self._ui.redoStrokeButton.setEnabled(history is not None and bool(history.undone))
+        self._ui.strokesLabel.setText(self._words())
+        self._ui.strokesLabel.setVisible(self.session is not None)
+
+    def _key(self) -> str:
+        """Return the organ that is meant: the selected row's, else the first."""
+        if self._segmentation is None or self._segmentation.GetScene() is None:
+            return ""
+        there = organ_segment_ids(self._segmentation)
+        return self._review.chosen or next(iter(there), "")
+
+    def _paint(self, side: str) -> None:
+        assert self.session is not None
+        self._editor.paint(self.session.scratch, self._volume, side)
+        self._press(side)
+        self.update()
+
+    def _press(self, side: str) -> None:
+        """Show which brush is taken up."""
+        self._ui.belongsButton.setChecked(side == BELONGS)
+        self._ui.outsideButton.setChecked(side == OUTSIDE)
+
+    def _step(self, name: str) -> None:
+        if self.session is not None:
+            getattr(self.session, name)()
+
+    def _when_current(self, session: StrokeSession, call: Callable[[], None]) -> Callable[[], None]:
+        return lambda: call() if self.session is session else None
+
+    def _words(self) -> str:
+        session = self.session
+        if session is None:
+            return ""
+        if session.problem is not None:
+            return error_text(session.problem)
+        name = session.organ.name
+        if session.busy:
+            return _("{organ}: following your strokes...").format(organ=name)
+        count = len(session.history.strokes)
+        if not count:
+            return _("{organ}: draw in any slice over what is wrong.").format(organ=name)
+        return _("{organ}: {count} strokes.").format(organ=name, count=count)
