@@ -131,6 +131,12 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
 }
 """Which fields each command has beside `id` and `command`, and their types."""
 
+JSON_NAMES: dict[type, str] = {
+    str: "a text", int: "a whole number", bool: "true or false", list: "a list",
+    dict: "an object", type(None): "null",
+}  # fmt: skip
+"""What the types are called by whoever writes the requests."""
+
 REQUIRED = {
     "segment": ("id", "input", "output"),
     "correct": ("id", "image", "labels", "strokes", "organ", "output"),
@@ -457,8 +463,8 @@ def check_request(request: Fields) -> None:
         if not isinstance(value, legal[name]) or (
             isinstance(value, bool) and bool not in legal[name]
         ):
-            types = " or ".join(kind.__name__ for kind in legal[name])
-            raise InputError(name, f"{value!r}", types, "Correct the field.")
+            kinds = " or ".join(JSON_NAMES[kind] for kind in legal[name])
+            raise InputError(name, f"{value!r}", kinds, "Correct the field.")
 
 
 def job_of(request: Fields) -> Job:

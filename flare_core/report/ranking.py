@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.evaluate.ranking.rank import Ranking
-from flare_core.evaluate.ranking.results import METHOD, multiple_testing_note
+from flare_core.evaluate.ranking.results import METHOD, mean_of_known, multiple_testing_note
 from flare_core.evaluate.ranking.schemes import MetricRule
 from flare_core.evaluate.ranking.significance import LEVEL
 from flare_core.report.charts.distribution import Group, box_chart, violin_chart
@@ -134,7 +134,7 @@ def _standing(ranking: Ranking, t: int) -> Standing:
     raw, by_metric = ranking.table.raw[:, :, t], ranking.ranks.by_metric[:, t]
     cells = [f"{ranking.ranks.final[t]:.3f}"]
     for values, mean_rank in zip(raw, by_metric, strict=True):
-        cells.append(f"{_shown(_mean(values))}\nrank {mean_rank:.2f}")
+        cells.append(f"{_shown(mean_of_known(values))}\nrank {mean_rank:.2f}")
     missing = int(np.isnan(raw).sum())
     return Standing(place, ranking.table.teams[t], [*cells, str(missing) if missing else ""])
 
@@ -154,13 +154,8 @@ def _value_groups(ranking: Ranking, m: int) -> list[Group]:
     groups = []
     for t in ranking.order:
         values = ranking.table.raw[m, :, t]
-        groups.append(Group(ranking.table.teams[t], values.tolist(), _mean(values)))
+        groups.append(Group(ranking.table.teams[t], values.tolist(), mean_of_known(values)))
     return groups
-
-
-def _mean(values: Numbers) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else math.nan
 
 
 def _shown(value: float) -> str:

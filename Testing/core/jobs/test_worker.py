@@ -240,6 +240,21 @@ def test_a_bad_line_is_answered_and_the_worker_goes_on(line, name, argument):
     assert any(answer["event"] == "pong" for answer in answers)
 
 
+@pytest.mark.parametrize(
+    ("field", "legal"),
+    [
+        ({"series": 3}, "a text or null"),
+        ({"outputs": "labels"}, "a list"),
+        ({"settings": []}, "an object"),
+    ],
+)
+def test_a_field_of_another_type_is_told_in_words_of_json(field, legal):
+    request = {"id": 9, "command": "segment", "input": "a", "output": "b", **field}
+    answers = talk(json.dumps(request).encode())
+    (error,) = [answer for answer in answers if answer["event"] == "error"]
+    assert (error["argument"], error["legal"]) == (next(iter(field)), legal)
+
+
 def talk(*lines: bytes, linger: object = None) -> list[dict]:
     """Run a worker in this process on these lines; return what it answers.
 

@@ -129,7 +129,7 @@ def _standing(ranking: Ranking, t: int) -> list[str]:
     cells += [number(v) for v in (ranking.ranks.final[t], low, high)]
     cells.append(str(ranking.beaten[-1, t]))
     for m in range(len(ranking.table.scheme.metrics)):
-        cells += [number(_mean(ranking.table.raw[m, :, t]))]
+        cells += [number(mean_of_known(ranking.table.raw[m, :, t]))]
         cells += [number(ranking.ranks.by_metric[m, t]), str(ranking.beaten[m, t])]
     return [*cells, str(int(np.isnan(ranking.table.raw[:, :, t]).sum()))]
 
@@ -146,7 +146,7 @@ def _standing_record(ranking: Ranking, t: int) -> dict[str, Any]:
         },
         "metrics": {
             rule.key: {
-                "mean": _plain(_mean(ranking.table.raw[m, :, t])),
+                "mean": _plain(mean_of_known(ranking.table.raw[m, :, t])),
                 "mean_rank": float(ranking.ranks.by_metric[m, t]),
             }
             for m, rule in enumerate(ranking.table.scheme.metrics)
@@ -169,8 +169,8 @@ def _keys(ranking: Ranking) -> list[str]:
     return [*(rule.key for rule in ranking.table.scheme.metrics), FINAL]
 
 
-def _mean(values: npt.NDArray[np.float64]) -> float:
-    """Return the mean of what is known."""
+def mean_of_known(values: npt.NDArray[np.float64]) -> float:
+    """Return the mean of the values that are known; NaN if none is."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else math.nan
 
