@@ -13,6 +13,7 @@ from house.source import Source
 CALLED_FROM_OUTSIDE: dict[str, str] = {
     "forward": "torch calls it",
     "find_class": "pickle calls it",
+    "parse_known_args": "argparse calls it, for each sub-command as well",
     "runTest": "Slicer's test runner calls it",
     "startRun": "people call it from Slicer's Python console",
     "set_weight": "people call it from Python; no command changes a case's weight yet",

@@ -73,9 +73,10 @@ class Parser(argparse.ArgumentParser):
     No path of it may be empty: a shell's variable that is not set would mean the current folder.
     """
 
-    def __init__(self, *arguments: Any, **facts: Any) -> None:
-        super().__init__(*arguments, **facts)
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, every `Path` through `_path`; sub-commands come here as well."""
         self.register("type", Path, _path)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Turn a complaint about the arguments into an `InputError`."""
