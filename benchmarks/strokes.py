@@ -1,10 +1,11 @@
 """What a few strokes are worth: a simulated person corrects organs, three ways.
 
-    python benchmarks/strokes.py PREDICTIONS LABELS SCANS [--cases A,B] [--strokes 1 2 3 5 10]
+    python benchmarks/strokes.py PREDICTIONS LABELS SCANS [--model MODEL] [--cases A,B]
 
 For the worst third of the organs of each scan (by DSC against LABELS, at least --least of it), the
 person looks at a plane chosen at random through the largest error, draws a hand-wide, unsteady
-stroke along its middle, and looks again. Rows: our solver; "grow from seeds" (Slicer's kind of
+stroke along its middle, and looks again. Rows: our solver with the scores of --model (which made
+the predictions) and without; "grow from seeds" (Slicer's kind of
 competing growth from all strokes, `skimage.segmentation.watershed` on edges, inside the same box);
 painting the drawn voxels only. Also: how many slices and voxels a person paints, slice by slice
 and worst first, to reach the DSC that our solver has after the last stroke.
@@ -26,6 +27,9 @@ from flare_core.anatomy.organs import ORGANS
 from flare_core.imaging.files import read_labels, read_volume
 from flare_core.imaging.geometry import Box
 from flare_core.imaging.volume import Volume
+from flare_core.segment.belief import ClassScores
+from flare_core.segment.pipeline import segment_ct
+from flare_core.segment.settings import Settings
 from flare_core.segment.strokes import StrokeSettings, correct_by_strokes
 
 Mask = npt.NDArray[np.bool_]
@@ -92,10 +96,16 @@ def _middle(flat: Mask, spacing: list[float], chance: np.random.Generator) -> Ma
 
 
 def ours(image: Volume, start: Mask, strokes: Strokes, belief: Volume | None) -> Mask:
-    """The solver."""
+    """The solver, with scores if there are any."""
     return correct_by_strokes(
-        image, start, strokes.belongs, strokes.outside, probability=belief
-    ).mask
+        image, start, strokes.belongs, strokes.outside,
+        probability=belief,
+    ).mask  # fmt: skip
+
+
+def alone(image: Volume, start: Mask, strokes: Strokes, belief: Volume | None) -> Mask:
+    """The solver without scores."""
+    return ours(image, start, strokes, None)
 
 
 def painted(image: Volume, start: Mask, strokes: Strokes, belief: Volume | None) -> Mask:
@@ -126,8 +136,11 @@ def grown(image: Volume, start: Mask, strokes: Strokes, belief: Volume | None) -
 
 
 WAYS: dict[str, Callable[[Volume, Mask, Strokes, Volume | None], Mask]] = {
-    "strokes": ours, "grow from seeds": grown, "painted voxels": painted,
+    "strokes, scores": ours, "strokes": alone, "grow from seeds": grown, "painted voxels": painted,
 }  # fmt: skip
+
+
+MAIN = "strokes, scores"
 
 
 def slices_to(goal: float, start: Mask, truth: Mask) -> tuple[int, int]:
@@ -147,6 +160,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     for name in ("predictions", "labels", "scans"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--model", help="its scores are used; without it there are none")
     parser.add_argument("--cases", default="", help="names, with commas; all predictions")
     parser.add_argument("--strokes", type=int, nargs="+", default=[1, 2, 3, 5, 10])
     parser.add_argument("--least", type=float, default=0.0, help="no correction below this DSC")
@@ -158,7 +172,14 @@ def arguments() -> argparse.Namespace:
 
 
 def corrected(
-    way: str, image: Volume, start: Mask, goal: Mask, chance: np.random.Generator, most: int
+    way: str,
+    image: Volume,
+    start: Mask,
+    goal: Mask,
+    belief: Volume | None,
+    *,
+    chance: np.random.Generator,
+    most: int,
 ) -> tuple[list[float], list[float]]:
     """DSC before and after each of so many strokes, and the seconds each took."""
     strokes = Strokes(np.zeros_like(start), np.zeros_like(start))
@@ -166,10 +187,17 @@ def corrected(
     for _ in range(most):
         draw(now, goal, strokes, image.geometry.spacing_mm, chance)
         begun = time.perf_counter()
-        now = WAYS[way](image, start, strokes, None)
+        now = WAYS[way](image, start, strokes, belief)
         seconds.append(time.perf_counter() - begun)
         scores.append(dsc(now, goal))
     return scores, seconds
+
+
+def scores_of(model: str | None, image: Volume) -> ClassScores | None:
+    """What a model believes of a scan."""
+    if model is None:
+        return None
+    return segment_ct(image, Settings(model=model), keep_scores=True).scores
 
 
 def worst(predicted: Volume, truth: Volume, least: float) -> list[int]:
@@ -181,7 +209,7 @@ def worst(predicted: Volume, truth: Volume, least: float) -> list[int]:
 
 def print_means(rows: dict[str, list[list[float]]], counts: list[int]) -> None:
     """Print the mean DSC of each way by number of strokes, and the share of the error closed."""
-    head = f"mean of {len(rows['strokes'])}"
+    head = f"mean of {len(rows[MAIN])}"
     print(f"\n{head:18s} before " + "".join(f"{n:>7d}" for n in counts))
     for way, scores in rows.items():
         table = np.array(scores)
@@ -199,16 +227,20 @@ def main() -> None:
         image = read_volume(given.scans / f"{name}.nii.gz").canonical()[0]
         predicted = read_labels(given.predictions / f"{name}.nii.gz").canonical()[0]
         truth = read_labels(given.labels / f"{name}.nii.gz").canonical()[0]
+        scores = scores_of(given.model, image)
         for number in worst(predicted, truth, given.least):
             start, goal = predicted.array == number, truth.array == number
             line = [f"{name:10s} organ {number:2d} DSC {dsc(start, goal):.3f}"]
             for way in WAYS:
                 chance = np.random.default_rng([given.seed, number])
-                scores, took = corrected(way, image, start, goal, chance, max(given.strokes))
-                seconds += took if way == "strokes" else []
-                rows[way].append(scores)
-                line.append(f"{way}: " + " ".join(f"{scores[n]:.3f}" for n in given.strokes))
-            touched, voxels = slices_to(rows["strokes"][-1][-1], start, goal)
+                belief = None if scores is None else scores.belief(number)
+                each, took = corrected(
+                    way, image, start, goal, belief, chance=chance, most=max(given.strokes)
+                )
+                seconds += took if way == MAIN else []
+                rows[way].append(each)
+                line.append(f"{way}: " + " ".join(f"{each[n]:.3f}" for n in given.strokes))
+            touched, voxels = slices_to(rows[MAIN][-1][-1], start, goal)
             print("; ".join([*line, f"by slices: {touched} slices, {voxels} voxels"]), flush=True)
     print_means(rows, given.strokes)
     print(

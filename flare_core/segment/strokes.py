@@ -1,28 +1,30 @@
 """A few strokes -> a corrected organ in 3D, within a second on the CPU.
 
 A person draws "belongs" and "does not belong" in any plane. Inside a box around the strokes the
-organ is solved for anew: a random walker with priors (Grady 2005, "Multilabel random walker image
-segmentation using prior models"). Each voxel holds on to what was believed of it (the network's
-probability, or the labels as they are) and to its neighbours, least across edges of the image;
-strokes are fixed. Near a stroke, counted along paths that cross no edge, belief gives way to the
-look of what was marked. Where nothing changes in the solution, no voxel changes.
+organ is solved for anew. Each voxel starts with what was believed of it: how the network's score of
+this organ stands against the best other class, or without scores how deep in or out of the organ
+the voxel lies. A stroke says how wrong that is where it was drawn, and as wrong it is taken to be
+for voxels like those of the stroke: near, of alike HU and believed alike (Gaussian process
+regression of the error). So a faint belief near a stroke tips, and a firm one far away stays. Then
+a random walker with priors (Grady 2005) makes borders follow the edges of the image; strokes are
+fixed. Where no stroke is like a voxel, it does not change.
 
 1. box and coarse grid around the strokes (`_place`);
-2. how near each voxel is to a stroke (`_nearness`), what it looks like (`_look`);
+2. what is believed (`_believed`), and how far strokes shift it (`_shifted`);
 3. solve (`_solve`), bring the change back to the scan's grid (`_applied`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry
-from flare_core.imaging.resample import resample_intensity
+from flare_core.imaging.resample import covered, resample_intensity
 from flare_core.imaging.volume import Volume
 
 Float = npt.NDArray[np.float32]
@@ -31,8 +33,23 @@ Mask = npt.NDArray[np.bool_]
 SOFT_TISSUE_HU = (-150.0, 250.0)
 """Values outside count as its ends: bone and air are as different as fat from muscle."""
 
-LEAST_SAMPLES = 30
-"""Marked voxels from which a spread of values can be told."""
+MOST_MARKED = 200
+"""Marked voxels that errors are learned from; of more, so many are drawn."""
+
+FAR = 2.5
+"""Lengths from a stroke beyond which nothing is like it."""
+
+LEAST_ODDS, MOST_ODDS = 0.2, 4.0
+"""Log-odds of a belief: a label that stands is at least so sure, and nothing is surer."""
+
+LEAST_SPACING = 0.5
+"""Of the solution's voxels in a small organ, against those in a large one."""
+
+ROWS = 50_000
+"""Voxels compared with strokes at a time; bounds memory."""
+
+FULL_CHANGE = 3.0
+"""A voxel takes the whole change if it is more than 1 / this like a stroke, else a part."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +60,26 @@ class StrokeSettings:
     """Margin around the strokes inside which voxels may change."""
     spacing_mm: float = 2.5
     """Voxels of the solution; coarser than the scan's where those are finer."""
-    near_mm: float = 28.0
-    """Path length from a stroke at which belief and look weigh alike."""
+    length_mm: float = 22.0
+    """Distance at which a voxel is 60 % like a stroke's; in a small organ, its radius."""
+    least_length_mm: float = 8.0
+    """The same in the smallest organ."""
+    alike_hu: float = 30.0
+    """The same for its value."""
+    alike_odds: float = 1.5
+    """The same for what the network believes of it, log-odds."""
+    alike_depth: float = 3.0
+    """The same for what is believed of its depth in the organ, where there are no scores."""
+    want: float = 1.5
+    """What is to be believed of a stroke's voxels, log-odds."""
+    doubt: float = 0.3
+    """Variance of what single voxels of strokes say: none is followed to the letter."""
+    blur_mm: float = 4.0
+    """How fuzzy an organ's border is thought to be where there are no scores."""
     edge_hu: float = 25.0
     """Difference between neighbours that counts as an edge."""
-    smooth: float = 6.0
+    smooth: float = 2.0
     """Weight of neighbours against belief."""
-    look: float = 1.5
-    """Weight of the look of what was marked, log-odds."""
-    pull: float = 1.5
-    """Weight of the strokes themselves, log-odds."""
     most_voxels: int = 1_200_000
     """Of the solution; a larger box gets coarser voxels."""
 
@@ -108,8 +135,9 @@ def correct_by_strokes(
     belongs, outside : bool (Z, Y, X)
         What the person marked; where both are set, `outside` counts.
     probability : Volume float (z, y, x), 0 to 1, optional
-        What the network believes of this organ, on any grid with the scan's axes (its own, coarser
-        one). Where a person has changed the labels since, the labels count.
+        How the network's score of this organ stands against the best other class
+        (`ClassScores.belief`), on any grid with the scan's axes (its own, coarser one). Where a
+        person has changed the labels since, the labels count.
     protected : bool (Z, Y, X), optional
         Voxels that must not change, such as organs that were reviewed; strokes on them are ignored.
     settings : StrokeSettings
@@ -122,29 +150,50 @@ def correct_by_strokes(
     """
     for name, array in (("mask", mask), ("belongs", belongs), ("outside", outside)):
         _check(name, array, image)
-    free = np.ones_like(mask) if protected is None else ~protected
-    outside = outside & free
-    belongs = belongs & free & ~outside
-    marked = Box.of_mask(belongs | outside)
-    if marked is None:
+    if protected is not None:
+        _check("protected", protected, image)
+    marked = _marked(belongs | outside, protected)
+    settings = _for_size(settings, np.count_nonzero(mask | belongs) * image.geometry.voxel_ml)
+    box, grid = _place(marked, image.geometry, settings)
+    here, scan = box.slices, image.geometry.crop(box)
+    free = np.ones(box.shape, bool) if protected is None else ~protected[here]
+    before, no = mask[here], outside[here] & free
+    yes = belongs[here] & free & ~no
+    ct = np.clip(image.array[here], *SOFT_TISSUE_HU).astype(np.float32)
+    coarse = np.asarray(resample_intensity(Volume(ct, scan), grid).array, np.float32)
+    was, away = _fraction(before, scan, grid), _hit(no, scan, grid)
+    scene = _Scene(coarse, was, _hit(yes, scan, grid) & ~away, away, grid)
+    after = _applied(_change(scene, probability, settings), before, scan)
+    after = ((after & ~_refused(before, yes, no)) | yes) & ~no
+    after = np.where(free, after, before)
+    new = mask.copy()
+    new[here] = after
+    added, removed = (int(np.count_nonzero(m)) for m in (after & ~before, before & ~after))
+    return StrokeResult(new, box, added, removed)
+
+
+def _for_size(settings: StrokeSettings, organ_ml: float) -> StrokeSettings:
+    """Return what suits an organ of a size: in a small one strokes reach less far, and finer."""
+    radius_mm = 10.0 * (0.75 * organ_ml / np.pi) ** (1 / 3)
+    length = float(np.clip(radius_mm, settings.least_length_mm, settings.length_mm))
+    share = length / settings.length_mm
+    return replace(
+        settings,
+        length_mm=length,
+        reach_mm=share * settings.reach_mm,
+        spacing_mm=max(share, LEAST_SPACING) * settings.spacing_mm,
+    )
+
+
+def _marked(strokes: Mask, protected: Mask | None) -> Box:
+    """Return the box around the strokes, as far as they are on voxels that may change."""
+    box = Box.of_mask(strokes if protected is None else strokes & ~protected)
+    if box is None:
         raise InputError(
             "strokes", "no voxel is marked (or only protected ones)", "at least one marked voxel",
             "Draw over what belongs to the organ, or over what does not.",
         )  # fmt: skip
-    box, grid = _place(marked, image.geometry, settings)
-    ct = np.clip(image.array[box.slices], *SOFT_TISSUE_HU).astype(np.float32)
-    coarse = resample_intensity(Volume(ct, image.geometry.crop(box)), grid).array
-    was = _fraction(mask, box, image.geometry, grid)
-    inside, away = (_hit(each, box, image.geometry, grid) for each in (belongs, outside))
-    scene = _Scene(np.asarray(coarse, np.float32), was, inside & ~away, away, grid)
-    belief = was if probability is None else _believed(was, probability, grid)
-    new = _applied(_solved(scene, belief, settings) - was, mask, box, image.geometry, grid)
-    new[box.slices] &= ~_refused(mask[box.slices], belongs[box.slices], outside[box.slices])
-    new[box.slices] |= belongs[box.slices]
-    new[box.slices] &= ~outside[box.slices]
-    new = np.where(free, new, mask)
-    added, removed = (int(np.count_nonzero(each)) for each in (new & ~mask, mask & ~new))
-    return StrokeResult(new, box, added, removed)
+    return box
 
 
 def _check(name: str, array: npt.NDArray[np.generic], image: Volume) -> None:
@@ -169,100 +218,121 @@ def _place(marked: Box, geometry: Geometry, settings: StrokeSettings) -> tuple[B
         spacing *= 1.2
 
 
-def _fraction(mask: Mask, box: Box, geometry: Geometry, grid: Geometry) -> Float:
+def _fraction(mask: Mask, scan: Geometry, grid: Geometry) -> Float:
     """Share of each coarse voxel that the mask fills."""
-    part = Volume(mask[box.slices].astype(np.uint8), geometry.crop(box))
+    part = Volume(mask.astype(np.uint8), scan)
     return np.asarray(resample_intensity(part, grid, clip_hu=(0.0, 1.0)).array, np.float32)
 
 
-def _hit(marked: Mask, box: Box, geometry: Geometry, grid: Geometry) -> Mask:
+def _hit(marked: Mask, scan: Geometry, grid: Geometry) -> Mask:
     """Coarse voxels in which a marked voxel lies: thin strokes must not be averaged away."""
     hit = np.zeros(grid.shape, bool)
-    places = np.argwhere(marked[box.slices])
+    places = np.argwhere(marked)
     if len(places):
-        world = geometry.crop(box).voxel_to_lps(places)
-        coarse = np.rint(grid.lps_to_voxel(world)).astype(int)
+        coarse = np.rint(grid.lps_to_voxel(scan.voxel_to_lps(places))).astype(int)
         hit[tuple(np.clip(coarse, 0, np.array(grid.shape) - 1).T)] = True
     return hit
 
 
-def _believed(was: Float, probability: Volume, grid: Geometry) -> Float:
-    """The network's probability, but the labels where somebody changed them since."""
-    resampled = resample_intensity(probability, grid, clip_hu=(0.0, 1.0)).array
-    believed = np.asarray(resampled, np.float32)
-    return np.where((believed > 0.5) == (was > 0.5), believed, was).astype(np.float32)
+def _change(scene: _Scene, probability: Volume | None, settings: StrokeSettings) -> Volume:
+    """Return by how much the organ's share of each coarse voxel changes, -1 to 1."""
+    odds = _believed(scene, probability, settings)
+    scale = settings.alike_depth if probability is None else settings.alike_odds
+    shift, like = _shifted(scene, odds, scale, settings)
+    target = 1.0 / (1.0 + np.exp(-(odds + shift)))
+    solved = _solve(scene, target.astype(np.float32), settings)
+    change = np.minimum(1.0, FULL_CHANGE * like) * (solved - scene.was)
+    return Volume(change.astype(np.float32), scene.grid)
 
 
-def _solved(scene: _Scene, belief: Float, settings: StrokeSettings) -> Float:
-    """The organ's probability on the coarse grid; as it was where no stroke is near."""
-    was = scene.was
-    yes = _nearness(scene, scene.inside, scene.inside & (was < 0.5), settings)
-    no = _nearness(scene, scene.away, scene.away & (was >= 0.5), settings)
-    near = np.maximum(yes, no)
-    clipped = np.clip(belief, 0.02, 0.98)
-    odds = np.log(clipped / (1.0 - clipped))
-    said = settings.look * _look(scene) + settings.pull * (yes - no)
-    target = 1.0 / (1.0 + np.exp(-((1.0 - near) * odds + near * said)))
-    solved = _solve(
-        scene, target.astype(np.float32), np.float32(1) - np.float32(0.9) * near, settings
-    )
-    return was + np.minimum(1.0, 3.0 * near) * (solved - was)
+def _believed(scene: _Scene, probability: Volume | None, settings: StrokeSettings) -> Float:
+    """Log-odds of the organ, on the labels' side: the network's where it agrees with them.
 
-
-def _nearness(scene: _Scene, strokes: Mask, news: Mask, settings: StrokeSettings) -> Float:
-    """1 on the strokes, .5 at `near_mm` along paths; edges make paths longer.
-
-    Where some strokes say something new, those that say what was known reach nowhere.
+    Where there are no scores, or a person has changed the labels since, depth in the organ counts.
     """
-    from skimage.graph import MCP_Geometric
+    from scipy.ndimage import gaussian_filter
 
-    image = scene.image
-    start = np.argwhere(news if news.any() else strokes)
-    if not len(start):
-        return np.zeros(image.shape, np.float32)
-    edges = np.zeros(image.shape)
-    for axis in range(3):
-        if image.shape[axis] > 1:
-            edges += np.abs(np.gradient(image, axis=axis))
-    paths = MCP_Geometric(1.0 + edges / settings.edge_hu * 2.0, sampling=scene.grid.spacing_mm)
-    distance, _ = paths.find_costs(start)
-    return np.exp2(-((distance / settings.near_mm) ** 2)).astype(np.float32)
+    organ = scene.was > 0.5
+    sigma = [settings.blur_mm / s for s in scene.grid.spacing_mm]
+    depth = _odds(gaussian_filter(scene.was, sigma))
+    sides = np.maximum(depth, LEAST_ODDS), np.minimum(depth, -LEAST_ODDS)
+    depth = np.where(organ, *sides).astype(np.float32)
+    if probability is None:
+        return depth
+    known = covered(probability.geometry, scene.grid)
+    if known.empty:
+        return depth
+    scores = np.zeros_like(depth)
+    inside = scene.grid.crop(known)
+    resampled = resample_intensity(probability, inside, clip_hu=(0.0, 1.0)).array
+    scores[known.slices] = _odds(np.asarray(resampled, np.float32))
+    agree = (scores != 0) & ((scores > 0) == organ)
+    return np.where(agree, scores, depth).astype(np.float32)
 
 
-def _look(scene: _Scene) -> Float:
-    """Log-odds of each voxel by its value: like what was marked, or like what was marked away.
+def _odds(share: Float) -> Float:
+    """Log-odds of a probability, at most `MOST_ODDS`."""
+    safe = np.clip(share, 1e-3, 1.0 - 1e-3)
+    return np.clip(np.log(safe / (1.0 - safe)), -MOST_ODDS, MOST_ODDS).astype(np.float32)
 
-    Where one side has few marks, the organ (or what is around it) as it was stands in.
+
+def _shifted(
+    scene: _Scene, odds: Float, scale: float, settings: StrokeSettings
+) -> tuple[Float, Float]:
+    """How wrong the belief is by what strokes say, log-odds; and how like a stroke each voxel is.
+
+    Only strokes that say something new count as such: one over what was known holds others back.
     """
-    image, inside, away = scene.image, scene.inside, scene.away
-    organ = (scene.was > 0.5) & ~away
-    other = (scene.was < 0.5) & ~inside
-    ours = image[inside] if inside.sum() >= LEAST_SAMPLES else image[inside | organ]
-    theirs = image[away] if away.sum() >= LEAST_SAMPLES else image[away | other]
-    if not len(ours) or not len(theirs):
-        return np.zeros_like(image)
-    edges = np.linspace(*SOFT_TISSUE_HU, 41)
-    shares = [_smooth_shares(values, edges) for values in (ours, theirs)]
-    bins = np.clip(np.digitize(image, edges) - 1, 0, 39)
-    return np.clip(np.log(shares[0] / shares[1]), -2.0, 2.0)[bins].astype(np.float32)
+    from scipy.ndimage import distance_transform_edt
+
+    marked = np.argwhere(scene.inside | scene.away)
+    if len(marked) > MOST_MARKED:
+        marked = np.random.default_rng(0).permutation(marked)[:MOST_MARKED]
+    place = tuple(marked.T)
+    sign = np.where(scene.inside[place], 1.0, -1.0)
+    wrong = np.where(sign * odds[place] >= settings.want, 0, sign * settings.want - odds[place])
+    strokes = _features(marked, scene, odds / scale, settings)
+    own = _alike(strokes, strokes).astype(float)
+    weights = np.linalg.solve(own + settings.doubt * np.eye(len(own)), wrong).astype(np.float32)
+    new = wrong != 0 if wrong.any() else np.ones(len(wrong), bool)
+    blank = np.ones(odds.shape, bool)
+    blank[place] = False
+    spacing = scene.grid.spacing_mm
+    near = distance_transform_edt(blank, spacing) < FAR * settings.length_mm
+    shift, like = np.zeros_like(odds), np.zeros_like(odds)
+    for few in np.array_split(np.argwhere(near), 1 + np.count_nonzero(near) // ROWS):
+        there = tuple(few.T)
+        alike = _alike(_features(few, scene, odds / scale, settings), strokes)
+        shift[there], like[there] = alike @ weights, alike[:, new].max(axis=1)
+    return shift, like
 
 
-def _smooth_shares(values: Float, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    from scipy.ndimage import gaussian_filter1d
+def _features(
+    places: npt.NDArray[np.int64], scene: _Scene, belief: Float, settings: StrokeSettings
+) -> Float:
+    """What voxels (n, 3) are compared by, in units of the lengths at which they are alike."""
+    mm = places * np.array(scene.grid.spacing_mm) / settings.length_mm
+    at = tuple(places.T)
+    value = scene.image[at] / settings.alike_hu
+    return np.column_stack([mm, value, belief[at]]).astype(np.float32)
 
-    counts = np.histogram(values, edges)[0].astype(float)
-    smooth = gaussian_filter1d(counts, 2.0, mode="nearest") + 0.01 * len(values) / len(counts)
-    return np.asarray(smooth / smooth.sum())
+
+def _alike(a: Float, b: Float) -> Float:
+    """How alike voxels are, 0 to 1: (n, m) for features (n, d) and (m, d)."""
+    middle = b.mean(axis=0)  # float32 squares of what is far from 0 would be coarse
+    a, b = a - middle, b - middle
+    apart = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T)
+    return np.exp(-0.5 * np.maximum(apart, 0)).astype(np.float32)
 
 
-def _solve(scene: _Scene, target: Float, hold: Float, settings: StrokeSettings) -> Float:
-    """Minimise sum w (x - x')^2 + sum hold (x - target)^2, strokes fixed, by conjugate gradients.
+def _solve(scene: _Scene, target: Float, settings: StrokeSettings) -> Float:
+    """Minimise sum w (x - x')^2 + sum (x - target)^2, strokes fixed, by conjugate gradients.
 
     Neighbours' weights w fall with the difference of their values, and with their distance.
     """
     weights = [_ties(scene, axis, settings) for axis in range(3)]
     start = np.where(scene.inside, 1.0, np.where(scene.away, 0.0, target)).astype(np.float32)
-    diagonal = hold.astype(np.float32).copy()
+    diagonal = np.ones_like(target)
     for axis, tie in enumerate(weights):
         low, high = _neighbours(axis)
         diagonal[low] += tie
@@ -277,9 +347,7 @@ def _solve(scene: _Scene, target: Float, hold: Float, settings: StrokeSettings) 
             result[high] -= tie * x[low]
         return result
 
-    return start + _conjugate_gradients(
-        times, (hold * target - times(start)) * free, free, diagonal
-    )
+    return start + _conjugate_gradients(times, (target - times(start)) * free, free, diagonal)
 
 
 def _ties(scene: _Scene, axis: int, settings: StrokeSettings) -> Float:
@@ -332,9 +400,7 @@ def _refused(mask: Mask, belongs: Mask, outside: Mask) -> Mask:
     return np.asarray(goes[pieces])
 
 
-def _applied(change: Float, mask: Mask, box: Box, geometry: Geometry, grid: Geometry) -> Mask:
-    """Add the change of probability, interpolated, to the mask as it is."""
-    fine = resample_intensity(Volume(change, grid), geometry.crop(box), clip_hu=(-1.0, 1.0)).array
-    new = mask.copy()
-    new[box.slices] = mask[box.slices] + np.asarray(fine) > 0.5
-    return new
+def _applied(change: Volume, mask: Mask, scan: Geometry) -> Mask:
+    """Add the change of share, interpolated, to the mask as it is."""
+    fine = resample_intensity(change, scan, clip_hu=(-1.0, 1.0)).array
+    return np.asarray(mask + np.asarray(fine) > 0.5)
