@@ -118,6 +118,8 @@ def set_mask(
     image_voxels(image)[:] = mask[box.slices]
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     logic.SetBinaryLabelmapToSegment(image, node, number, logic.MODE_REPLACE, None, False, [])
+    kind = slicer.vtkSegmentation  # measures and views listen; the logic does not always tell
+    node.GetSegmentation().InvokeEvent(kind.SourceRepresentationModified, number)
 
 
 def _flat(places: Places, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
