@@ -3,7 +3,8 @@
 What happens to a case follows from its name: `bad` cannot be read, `segv` crashes its reader,
 `empty` shows no organ, `crash` breaks inside, `slow` takes 30 s and listens to a cancellation,
 `deaf` takes 2 s and does not, `noisy` prints to standard output past the protocol, `interrupt` is
-stopped by Ctrl-C, `spawn` leaves a process behind that lives on for 4 s.
+stopped by Ctrl-C, `spawn` leaves a process behind that lives on for 4 s, `lost` kills its process,
+`once` does so the first time.
 As a program (``python fake_engine.py segment ...``) it is `flare` with this engine.
 """
 
@@ -48,6 +49,9 @@ def read(path: Path, series: str | None) -> Volume:
     CALLS.append(f"read {path.name}")
     usable_path(path)
     time.sleep(0.02)
+    if "lost" in path.name or ("once" in path.name and not path.with_suffix(".was").exists()):
+        path.with_suffix(".was").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     if "segv" in path.name:
         apart.call("fake_engine:die", path)
     if "bad" in path.name:

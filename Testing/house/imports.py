@@ -76,6 +76,7 @@ PACKAGES: dict[str, set[str]] = {
 DECLARED = {
     *("numpy", "scipy", "SimpleITK", "skimage", "PIL", "safetensors", "requests", "torch"),
     *("pydicom", "highdicom"),
+    *("dask", "distributed", "dask_jobqueue"),
 }
 """Import names of the dependencies in pyproject.toml."""
 

@@ -15,6 +15,8 @@ from typing import Any
 from flare_core.anatomy.label_schemes import SCHEMES, as_listed
 from flare_core.errors import InputError
 from flare_core.jobs import batch, worker
+from flare_core.jobs.batch_on_cluster import run_plan_on
+from flare_core.jobs.cluster import place_of
 from flare_core.jobs.engine import REAL, Engine
 from flare_core.jobs.outputs import OUR_SCHEME, USUAL, check_outputs, is_file_name, make_folder
 from flare_core.jobs.progress import PROGRESS, reporting
@@ -65,6 +67,10 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
             "help": "numbers of the label map, as in flare24_task1 (default: our organ ids)",
         },
     ),
+    (
+        "--cluster",
+        {"metavar": "WHERE", "help": "local:N, slurm:FILE, pbs:FILE, tcp://HOST:PORT (Dask)"},
+    ),
     ("--overwrite", {"action": "store_true", "help": "do cases again that are done"}),
     ("--progress", {"choices": PROGRESS, "default": "bar", "help": "for people, programs, nobody"}),
     ("--home", {"metavar": "FOLDER", "help": "where installed models are"}),
@@ -95,9 +101,15 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
     if arguments.worker:
         _refuse_paths(arguments)
         return worker.serve(settings_of(arguments), engine, scheme=arguments.scheme)
+    place = place_of(arguments.cluster) if arguments.cluster else None
     with reporting(arguments.progress) as reporter:
-        report = CaseReport(reporter)
-        tally = batch.run_plan(make_plan(arguments), engine, report, debug=arguments.debug)
+        report, plan = CaseReport(reporter), make_plan(arguments)
+        if place is None:
+            tally = batch.run_plan(plan, engine, report, debug=arguments.debug)
+        else:
+            event = {"event": "waiting", "cluster": arguments.cluster}
+            reporter.log(f"Waiting for workers of {arguments.cluster}", event)
+            tally = run_plan_on(place, plan, engine, report, debug=arguments.debug)
     return batch.exit_code(tally)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from os.path import dirname, realpath
 from pathlib import Path
@@ -58,6 +59,18 @@ class Work:
     """Whether it was done before."""
     do: Callable[[], Any]
     """Does it and returns what the report is told."""
+    job: Any = None
+    """What another computer needs to know to do it."""
+
+
+Doing = Callable[[Iterator[Work]], Iterator[tuple[Work, Callable[[], Any]]]]
+"""Does cases, in whatever order; yields each with a function that returns or raises what came of
+it. It takes cases from the iterator only when it is about to do them."""
+
+
+def in_turn(works: Iterator[Work]) -> Iterator[tuple[Work, Callable[[], Any]]]:
+    """Do cases here, one after another."""
+    return ((work, work.do) for work in works)
 
 
 @dataclass(frozen=True)
@@ -182,7 +195,13 @@ def spare_inputs(inputs: Iterable[Path], files: Iterable[Path]) -> None:
             )
 
 
-def run_plan(plan: Plan, engine: Engine, report: BatchReport, debug: bool = False) -> Tally:
+def run_plan(
+    plan: Plan,
+    engine: Engine,
+    report: BatchReport,
+    debug: bool = False,
+    doing: Doing = in_turn,
+) -> Tally:
     """Do every job; a failed one is told and the next one is done.
 
     Raises
@@ -202,16 +221,22 @@ def run_plan(plan: Plan, engine: Engine, report: BatchReport, debug: bool = Fals
             files,
             [*files.values()][-1].exists,
             lambda: run_case(job, plan.settings, engine, caller),
+            job,
         )
 
     works = (work(number, job) for number, job in enumerate(plan.jobs, start=1))
-    tally = work_through(works, report, overwrite=plan.overwrite, debug=debug)
+    tally = work_through(works, report, overwrite=plan.overwrite, debug=debug, doing=doing)
     report.finish(tally, _write_summary(plan, tally))
     return tally
 
 
 def work_through(
-    works: Iterable[Work], report: BatchReport, *, overwrite: bool = False, debug: bool = False
+    works: Iterable[Work],
+    report: BatchReport,
+    *,
+    overwrite: bool = False,
+    debug: bool = False,
+    doing: Doing = in_turn,
 ) -> Tally:
     """Do every case that is not done yet; a failed one is told and the next one is done.
 
@@ -221,24 +246,33 @@ def work_through(
         With `debug`, what went wrong inside, as it is.
     """
     tally = Tally()
+    with closing(_undone(works, report, tally, overwrite)) as undone:
+        for work, outcome in doing(undone):
+            try:
+                result = outcome()
+            except BrokenPipeError:  # nobody listens any more
+                raise
+            except Exception as error:  # a batch's edge: one bad case must not stop the rest
+                if debug and failure_of(error).kind == "internal":
+                    raise
+                _tell(error, work.case, report, tally)
+            else:
+                tally.done.append(work.case)
+                report.result(result)
+    return tally
+
+
+def _undone(
+    works: Iterable[Work], report: BatchReport, tally: Tally, overwrite: bool
+) -> Generator[Work, None, None]:
+    """Yield the cases that are to be done."""
     for work in works:
         report.start(work.case, work.number, work.of)
         if work.is_done() and not overwrite:
             tally.skipped.append(work.case)
             report.skipped(work.case, work.files)
-            continue
-        try:
-            result = work.do()
-        except BrokenPipeError:  # nobody listens any more
-            raise
-        except Exception as error:  # a batch's edge: one bad case must not stop the rest
-            if debug and failure_of(error).kind == "internal":
-                raise
-            _tell(error, work.case, report, tally)
         else:
-            tally.done.append(work.case)
-            report.result(result)
-    return tally
+            yield work
 
 
 def exit_code(tally: Tally) -> int:

@@ -42,6 +42,26 @@ class Tally:
         return f"{self.cases} cases: {counts}, {len(self.failed)} failed."
 
 
+@dataclass(frozen=True)
+class Told:
+    """What is told of a result: small enough to come from another computer."""
+
+    case: str
+    """Name of the case."""
+    fields: dict[str, Any]
+    """For programs."""
+    whole: str
+    """For a person with a single case."""
+    line: str
+    """For a person with many."""
+
+
+def told_of(result: CaseResult) -> Told:
+    """Return what is told of a result."""
+    case = result.job.case
+    return Told(case, result_fields(result), _whole_result(result), _one_line(result))
+
+
 class BatchReport(Protocol):
     """Gets told of each event of a batch."""
 
@@ -95,13 +115,16 @@ class CaseReport:
         text = f"{case}: done before, skipped (--overwrite does it again)"
         self._reporter.tell(text, {"event": "skipped", "case": case, "files": file_names(files)})
 
-    def result(self, result: CaseResult) -> None:
+    def pace(self, step: StepLike) -> None:
+        """Draw or send how far all cases are, where several are done at a time."""
+        self._reporter.begin("all cases")
+        self._reporter.step(step, {"event": "progress", "case": "", **step_fields(step)})
+
+    def result(self, result: CaseResult | Told) -> None:
         """Tell everything of a single case, or one line in a batch."""
-        if self._reporter.for_programs:
-            event = {"event": "result", "case": result.job.case, **result_fields(result)}
-            self._reporter.send(event)
-        else:
-            self._reporter.tell(_whole_result(result) if self._single else _one_line(result))
+        told = result if isinstance(result, Told) else told_of(result)
+        event = {"event": "result", "case": told.case, **told.fields}
+        self._reporter.tell(told.whole if self._single else told.line, event)
 
     def error(self, case: str, failure: Failure, log: str) -> None:
         """Tell the four parts, and where the traceback is."""

@@ -2,5 +2,7 @@
 
 from __future__ import annotations
 
+from cluster_fixtures import proof as proof
+from cluster_fixtures import workers as workers
 from engine_fixtures import calls as calls
 from engine_fixtures import scans as scans

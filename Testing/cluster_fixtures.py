@@ -1,0 +1,29 @@
+"""Two workers on this computer, started once for all tests that want them: they take seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flare_core.jobs.spread import Shared, shared
+
+
+@pytest.fixture(scope="session")
+def workers() -> Iterator[Any]:
+    """Yield a client of a scheduler with two workers."""
+    pytest.importorskip("distributed")
+    from flare_core.jobs.cluster import connected, place_of
+
+    with connected(place_of("local:2")) as client:
+        client.wait_for_workers(2, timeout=120)
+        yield client
+
+
+@pytest.fixture
+def proof(tmp_path: Path) -> Iterator[Shared]:
+    """Yield what workers have to see."""
+    with shared(tmp_path) as seen:
+        yield seen

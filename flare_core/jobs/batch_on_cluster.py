@@ -1,0 +1,144 @@
+"""The cases of `flare segment` on the workers of a cluster; all else is as in `batch`.
+
+Invariant: the files are those of one process. A worker does a case as `run_case` does it anywhere,
+and all files of a case appear together, so that a case whose worker ended has none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flare_core import atomic
+from flare_core.jobs.batch import Doing, Plan, Work, run_plan
+from flare_core.jobs.cluster import Place, connected
+from flare_core.jobs.engine import Engine
+from flare_core.jobs.one_case import Caller, Job, run_case
+from flare_core.jobs.outputs import OUTPUTS, OutputPaths
+from flare_core.jobs.progress import Step
+from flare_core.jobs.reports import CaseReport, Tally, Told, told_of
+from flare_core.jobs.spread import (
+    Outcome,
+    Terms,
+    check_resources,
+    paced,
+    shared,
+    spread,
+    unwanted,
+)
+from flare_core.segment.settings import Settings
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+MOST_LOOKED_AT = 100
+"""So many of the inputs' folders every worker is asked for."""
+
+
+def run_plan_on(
+    place: Place, plan: Plan, engine: Engine, report: CaseReport, debug: bool = False
+) -> Tally:
+    """Do every job on a worker; a failed one is told and the rest is done.
+
+    Raises
+    ------
+    InputError
+        If there are no workers, or one cannot do what it should.
+    ClusterLost
+        If the scheduler is gone; what is done stays done.
+    """
+    plan = _from_anywhere(plan, place)
+    results = plan.jobs[0].paths.labels.parent
+    with connected(place) as client, shared(results, _inputs(plan)) as proof:
+        resources = {"GPU": 1.0} if plan.settings.device == "cuda" else {}
+        check_resources(client, resources)
+        proof.check(client)
+        do = partial(case_there, plan.settings, engine)
+        doing = _doing(client, do, Terms(proof, resources), _tell_pace(plan, report))
+        tally = run_plan(plan, engine, report, debug, doing)
+    groups = ([*job.paths.files(OUTPUTS).values()] for job in plan.jobs)
+    atomic.restore_all(groups)  # of workers that ended while they wrote
+    return tally
+
+
+def case_there(settings: Settings, engine: Engine, job: Job) -> Told:
+    """Do one case, in a worker; its model stays in the process for the next one."""
+    return told_of(run_case(job, settings, engine, Caller(cancelled=unwanted())))
+
+
+def _doing(
+    client: Client,
+    do: Callable[[Job], Told],
+    terms: Terms,
+    tell: Callable[[Iterator[Outcome]], Iterator[Outcome]],
+) -> Doing:
+    """Return what does cases on the cluster."""
+
+    def doing(works: Iterator[Work]) -> Iterator[tuple[Work, Callable[[], Any]]]:
+        under_way: dict[str, Work] = {}
+
+        def cases() -> Iterator[tuple[str, Job]]:
+            for work in works:
+                under_way[work.case] = work
+                yield work.case, work.job
+
+        with closing(spread(client, do, cases(), terms)) as outcomes:
+            for outcome in tell(outcomes):
+                yield under_way.pop(outcome.case), partial(_given, outcome)
+
+    return doing
+
+
+def _given(outcome: Outcome) -> Any:
+    """Return or raise what came of a case."""
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.value
+
+
+def _tell_pace(plan: Plan, report: CaseReport) -> Callable[[Iterator[Outcome]], Iterator[Outcome]]:
+    """Return what tells the report after each case how fast it goes."""
+    files = ([*job.paths.files(job.outputs).values()][-1] for job in plan.jobs)
+    done = (not plan.overwrite and file.exists() for file in files)
+    of = len(plan.jobs) - sum(done)
+
+    def tell(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+        for outcome, pace in paced(outcomes, of):
+            yield outcome
+            report.pace(Step(pace.text, pace.done / max(1, of), pace.seconds_left))
+
+    return tell
+
+
+def _from_anywhere(plan: Plan, place: Place) -> Plan:
+    """Name all files as a process in another folder has to."""
+    jobs = tuple(
+        replace(job, input=job.input.absolute(), paths=_absolute(job.paths)) for job in plan.jobs
+    )
+    settings = plan.settings
+    if os.path.isdir(settings.model):
+        settings = replace(settings, model=os.path.abspath(settings.model))
+    if settings.home:
+        settings = replace(settings, home=os.path.abspath(settings.home))
+    if place.kind == "local" and not settings.threads:
+        from flare_core.segment.runtime import available_cores
+
+        settings = replace(settings, threads=max(1, available_cores() // place.workers))
+    return replace(plan, jobs=jobs, settings=settings)
+
+
+def _absolute(paths: OutputPaths) -> OutputPaths:
+    each = {field.name: getattr(paths, field.name).absolute() for field in fields(paths)}
+    return OutputPaths(**each)
+
+
+def _inputs(plan: Plan) -> list[Path]:
+    """Return what a worker has to see besides the folder for the results."""
+    folders = list(dict.fromkeys(job.input.parent for job in plan.jobs))[:MOST_LOOKED_AT]
+    own = [plan.settings.model, plan.settings.home]
+    return [*folders, *(Path(text) for text in own if text and os.path.isabs(text))]

@@ -1,0 +1,434 @@
+"""Spread a function over cases on the workers of a Dask cluster; outcomes come as they are ready.
+
+Steps: `Shared.check` asks the workers whether they see the folders -> `spread` submits a few cases
+ahead of the workers and yields an `Outcome` for each -> `paced` says how fast it goes.
+Uses nothing of ours but errors, so that whoever has cases may use it; `cluster` gets the workers.
+Invariant: each case has exactly one outcome, whatever happens to the workers; at no time more cases
+are known to the scheduler than a few for each thread.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flare_core.errors import FlareError, InputError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+Case = tuple[str, Any]
+"""A case's name, and what the function is given."""
+
+OPTION = "--cluster"
+
+COUNT_EVERY_S = 5.0
+"""How often the workers are counted: they come and go."""
+
+POLL_S = (0.001, 0.05)
+"""How often we look for outcomes: soon after the last one, and ever more seldom."""
+
+SETTLE_S = 2.0
+"""How long a worker has to be there before it gets a case under which another one ended."""
+
+PACE_OF = 60
+"""So many of the last cases say how fast it goes."""
+
+_SEEN: set[str] = set()
+"""What this process has seen; looked at once, not for every case."""
+
+
+class WorkerLost(FlareError):
+    """A case's worker process ended under it, each time that it was tried."""
+
+
+class ClusterLost(FlareError):
+    """The scheduler does not answer any more."""
+
+
+class Unseen(InputError):
+    """A worker does not see what this process sees; no case can be done there."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What has to be the same for every worker: a file that was just written, and folders."""
+
+    file: Path
+    """Lies in the folder for the results."""
+    text: str
+    """What is in it; random."""
+    inputs: tuple[Path, ...] = ()
+    """Files and folders that are only read."""
+
+    def look(self) -> str:
+        """Return what this process does not see; empty if it sees everything."""
+        if self.text in _SEEN:
+            return ""
+        for path in self.inputs:
+            if not os.path.exists(path):
+                return str(path)
+        try:
+            same = self.file.read_text("ascii") == self.text
+        except OSError:
+            same = False
+        if not same or not os.access(self.file.parent, os.W_OK):
+            return str(self.file.parent)
+        _SEEN.add(self.text)
+        return ""
+
+    def insist(self) -> None:
+        """Raise `Unseen` in a worker that does not see everything."""
+        if lacks := self.look():
+            raise Unseen(
+                OPTION,
+                f"the worker on {socket.gethostname()} does not see {lacks} as it is here",
+                "workers for which inputs and results have the same paths as here",
+                "Put them on a file system that all computers share, and name them by its path.",
+            )
+
+    def check(self, client: Client) -> None:
+        """Ask all workers that are there now.
+
+        Raises
+        ------
+        InputError
+            If one cannot run what we run.
+        Unseen
+            If one does not see everything.
+        """
+        try:
+            client.run(self.insist)
+        except ImportError as error:
+            raise InputError(
+                OPTION,
+                f"a worker without this program: {error}",
+                "workers in whose Python FLARESeg is installed, in the version of this one",
+                "Install it there: pip install 'flareseg[cluster,torch]'",
+            ) from error
+
+
+@contextmanager
+def shared(results: Path, inputs: Sequence[Path] = ()) -> Iterator[Shared]:
+    """Write a file into the folder for the results, by which workers know it; it goes at the end.
+
+    Raises
+    ------
+    InputError
+        If nothing can be written there.
+    """
+    text = uuid.uuid4().hex
+    file = results.absolute() / f".cluster_{text}"
+    try:
+        file.write_text(text, "ascii")
+    except OSError as error:
+        raise InputError(
+            "output", f"{results}: {error.strerror}", "a folder to write to", "Choose another."
+        ) from error
+    try:
+        yield Shared(file, text, tuple(path.absolute() for path in inputs))
+    finally:
+        with suppress(OSError):
+            file.unlink()
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How cases are spread."""
+
+    shared: Shared
+    """What every worker has to see; one that comes later is asked before its first case."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """What a case takes of its worker's resources, as in {"GPU": 1}; see `check_resources`."""
+    ahead: int = 2
+    """So many cases for each of the workers' threads are submitted at a time."""
+    attempts: int = 2
+    """So often a case is begun whose worker ends under it."""
+    patience_s: float = 600.0
+    """So long the cluster may be without any worker; those that ended start again."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one case: a value, or an error."""
+
+    case: str
+    """Its name."""
+    value: Any = None
+    """What the function returned."""
+    error: Exception | None = None
+    """What it raised, with the traceback from there; `WorkerLost` if its workers ended."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How far it is, and how fast it goes."""
+
+    done: int
+    """Outcomes so far."""
+    of: int
+    """How many there will be."""
+    per_minute: float
+    """Cases a minute, of the last ones."""
+
+    @property
+    def seconds_left(self) -> float:
+        """Time for the rest, at this pace.
+
+        Examples
+        --------
+        >>> Pace(4, 10, 3.0).seconds_left
+        120.0
+        """
+        return 60 * (self.of - self.done) / self.per_minute
+
+    @property
+    def text(self) -> str:
+        """The sentence for people.
+
+        Examples
+        --------
+        >>> Pace(4, 10, 3.0).text
+        '4 of 10 cases, 3.0 a minute'
+        """
+        return f"{self.done} of {self.of} cases, {self.per_minute:.1f} a minute"
+
+
+def check_resources(client: Client, resources: Mapping[str, float]) -> None:
+    """Refuse resources that no worker offers: a case that wants them would wait for ever.
+
+    Raises
+    ------
+    InputError
+        If none of the workers that are there has enough of them.
+    """
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    for name, amount in resources.items():
+        if not any(worker["resources"].get(name, 0) >= amount for worker in workers):
+            raise InputError(
+                OPTION,
+                f"{len(workers)} workers, none of which offers the resource {name}={amount:g}",
+                f"workers that were started with --resources {name}={amount:g}",
+                "Start such workers, or choose --device auto or --device cpu.",
+            )
+
+
+def spread(
+    client: Client, function: Callable[[Any], Any], cases: Iterable[Case], terms: Terms
+) -> Iterator[Outcome]:
+    """Call the function with every case on some worker; yield outcomes in order of completion.
+
+    A case whose worker ends is tried again after all others, with no second one beside it: so it
+    is known whose fault it was. If the caller stops, cases under way are told (see `unwanted`).
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of a scheduler that lets a case fail with its first worker (allowed-failures 0); others try
+        it on as many more workers as they are set to before we hear of it.
+    function : callable
+        Found by its module and name on the workers; or of such functions, by `functools.partial`.
+    cases : iterable of (str, object)
+        Names, and what the function gets. Read only as fast as cases are done.
+
+    Raises
+    ------
+    Unseen
+        If a worker does not see what it has to.
+    ClusterLost
+        If the scheduler is gone.
+    """
+    run = _Run(client, function, terms)
+    try:
+        for attempt in range(1, terms.attempts + 1):
+            cases = yield from run.through(cases, attempt)
+            if not cases:
+                return
+    finally:
+        run.stop()
+
+
+def paced(outcomes: Iterable[Outcome], of: int) -> Iterator[tuple[Outcome, Pace]]:
+    """Yield each outcome with how fast they come."""
+    times = deque([time.monotonic()], maxlen=PACE_OF + 1)
+    for done, outcome in enumerate(outcomes, start=1):
+        times.append(time.monotonic())
+        took_s = max(1e-6, times[-1] - times[0])
+        yield outcome, Pace(done, of, 60 * (len(times) - 1) / took_s)
+
+
+def unwanted() -> Callable[[], bool]:
+    """Return a function that says whether nobody waits any more for the case of this thread.
+
+    It can be asked in any thread. Outside a worker it is never so.
+    """
+    from distributed import get_worker
+
+    try:
+        worker = get_worker()
+        key = worker.get_current_task()
+    except ValueError:
+        return lambda: False
+
+    def is_unwanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is None or task.state == "cancelled"
+
+    return is_unwanted
+
+
+class _Run:
+    """The cases under way, by the key of their future."""
+
+    def __init__(self, client: Client, function: Callable[[Any], Any], terms: Terms) -> None:
+        self._client = client
+        self._function = function
+        self._terms = terms
+        self._flying: dict[str, tuple[Case, Future]] = {}
+        self._alone: dict[str, str] = {}  # key -> the worker that has nothing else
+        self._room = 1
+        self._counted_s = float("-inf")
+        self._peopled_s = time.monotonic()
+        self._pause_s = POLL_S[0]
+        self._since_s: dict[str, float] = {}
+
+    def through(self, cases: Iterable[Case], attempt: int) -> Generator[Outcome, None, list[Case]]:
+        """Do the cases; return those whose worker ended, if they may be tried again."""
+        from distributed import as_completed
+
+        queue, again = iter(cases), list[Case]()
+        self._counted_s = float("-inf")
+        first = self._fill(queue, attempt)
+        flying = as_completed(first, loop=self._client.loop, raise_errors=False)
+        while not flying.is_empty():
+            for future in flying.next_batch(block=False) or self._wait():
+                if future.status in ("lost", "pending"):
+                    flying.add(future)  # its result went with a worker; it is done again
+                    continue
+                self._pause_s = POLL_S[0]
+                case, _ = self._flying.pop(future.key)
+                self._alone.pop(future.key, None)
+                lost, outcome = self._outcome(case, future)
+                flying.update(self._fill(queue, attempt))
+                if lost and attempt < self._terms.attempts:
+                    again.append(case)
+                else:
+                    yield outcome
+        return again
+
+    def stop(self) -> None:
+        """Forget what is under way; workers notice."""
+        futures = [future for _, future in self._flying.values()]
+        self._flying.clear()
+        if futures:
+            with suppress(OSError, TimeoutError):  # the scheduler may be gone as well
+                self._client.cancel(futures, force=True)
+
+    def _wait(self) -> list[Future]:
+        """Wait a moment; return nothing.
+
+        Raises
+        ------
+        ClusterLost
+            If there has been no worker for too long.
+        """
+        time.sleep(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, POLL_S[1])
+        self._count()
+        alone_s = time.monotonic() - self._peopled_s
+        if alone_s > self._terms.patience_s:
+            raise ClusterLost(f"the cluster has had no worker for {alone_s:.0f} s")
+        return []
+
+    def _fill(self, queue: Iterator[Case], attempt: int) -> list[Future]:
+        """Submit as many cases as there is room for."""
+        places = self._places() if attempt == 1 else self._free_workers()
+        new = []
+        for worker in places:
+            case = next(queue, None)
+            if case is None:
+                break
+            new.append(self._submit(case, worker))
+        return new
+
+    def _submit(self, case: Case, worker: str | None) -> Future:
+        future = self._client.submit(
+            _done_there,
+            self._function,
+            self._terms.shared,
+            case[1],
+            key=f"case-{uuid.uuid4().hex}",
+            pure=False,
+            resources=dict(self._terms.resources) or None,
+            workers=worker and [worker],
+            allow_other_workers=bool(worker),  # it may be gone by now
+        )
+        self._flying[future.key] = case, future
+        if worker:
+            self._alone[future.key] = worker
+        return future
+
+    def _places(self) -> list[None]:
+        """Return as many nothings as there is room for: a few for each thread there is."""
+        self._count()
+        return [None] * (self._room - len(self._flying))
+
+    def _count(self) -> None:
+        """Count threads from time to time; without any, all workers may be starting again."""
+        now = time.monotonic()
+        if now - self._counted_s < COUNT_EVERY_S:
+            return
+        self._counted_s = now
+        if threads := sum(self._client.nthreads().values()):
+            self._room, self._peopled_s = self._terms.ahead * threads, now
+
+    def _free_workers(self) -> list[str]:
+        """Return the workers that have none of our cases; if we have none at all, wait for one.
+
+        A new one is left alone for a moment: one that ends before its nanny has seen it start is
+        not started again.
+        """
+        while True:
+            now, workers = time.monotonic(), self._client.nthreads()
+            self._since_s = {each: self._since_s.get(each, now) for each in workers}
+            busy = set(self._alone.values())
+            settled = [each for each, since in self._since_s.items() if now - since >= SETTLE_S]
+            free = [each for each in settled if each not in busy]
+            if free or self._flying:
+                return free
+            self._wait()
+
+    def _outcome(self, case: Case, future: Future) -> tuple[bool, Outcome]:
+        """Return whether the case's worker ended, and what came of it."""
+        from distributed import KilledWorker
+
+        if future.status == "finished":
+            return False, Outcome(case[0], future.result())
+        if future.status != "error":
+            raise ClusterLost(f"the cluster's scheduler is gone ({future.status})")
+        error = future.exception()
+        if isinstance(error, Unseen):
+            raise error
+        if isinstance(error, KilledWorker):
+            text = (
+                f"its worker process was ended {self._terms.attempts} times, "
+                "mostly for want of memory"
+            )
+            return True, Outcome(case[0], error=WorkerLost(text))
+        if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit over there
+            error = RuntimeError(f"{type(error).__name__} in the worker")
+        return False, Outcome(case[0], error=error.with_traceback(future.traceback()))
+
+
+def _done_there(function: Callable[[Any], Any], seen: Shared, item: Any) -> Any:
+    """Do a case, in the worker."""
+    seen.insist()
+    return function(item)
