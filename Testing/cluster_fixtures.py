@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,27 @@ import pytest
 from flare_core.jobs.spread import Shared, shared
 
 
-@pytest.fixture(scope="session")
-def workers() -> Iterator[Any]:
-    """Yield a client of a scheduler with two workers."""
+@contextmanager
+def two_workers() -> Iterator[Any]:
     pytest.importorskip("distributed")
     from flare_core.jobs.cluster import connected, place_of
 
     with connected(place_of("local:2")) as client:
         client.wait_for_workers(2, timeout=120)
+        yield client
+
+
+@pytest.fixture(scope="session")
+def workers() -> Iterator[Any]:
+    """Yield a client of a scheduler with two workers."""
+    with two_workers() as client:
+        yield client
+
+
+@pytest.fixture
+def mortal_workers() -> Iterator[Any]:
+    """Yield one for a test that ends workers; others need not wait until they are back."""
+    with two_workers() as client:
         yield client
 
 

@@ -194,7 +194,7 @@ def _started(place: Place) -> Any:
             n_workers=place.workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs="CRITICAL",
             scheduler_kwargs={"allowed_failures": 0},
         )

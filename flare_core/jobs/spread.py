@@ -411,21 +411,24 @@ class _Run:
         from distributed import KilledWorker
 
         if future.status == "finished":
-            return False, Outcome(case[0], future.result())
+            try:
+                return False, Outcome(case[0], future.result())
+            except KilledWorker:  # the result was lost with one worker, and so was the next one
+                return True, self._lost(case)
         if future.status != "error":
             raise ClusterLost(f"the cluster's scheduler is gone ({future.status})")
         error = future.exception()
         if isinstance(error, Unseen):
             raise error
         if isinstance(error, KilledWorker):
-            text = (
-                f"its worker process was ended {self._terms.attempts} times, "
-                "mostly for want of memory"
-            )
-            return True, Outcome(case[0], error=WorkerLost(text))
+            return True, self._lost(case)
         if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit over there
             error = RuntimeError(f"{type(error).__name__} in the worker")
         return False, Outcome(case[0], error=error.with_traceback(future.traceback()))
+
+    def _lost(self, case: Case) -> Outcome:
+        times = f"its worker process was ended {self._terms.attempts} times"
+        return Outcome(case[0], error=WorkerLost(f"{times}, mostly for want of memory"))
 
 
 def _done_there(function: Callable[[Any], Any], seen: Shared, item: Any) -> Any:

@@ -76,17 +76,16 @@ def _frames(error):
 
 
 def test_a_case_that_kills_its_worker_is_tried_twice_and_the_others_are_done(
-    workers, proof, tmp_path
+    mortal_workers, proof, tmp_path
 ):
     do = partial(spread_cases.deadly, tmp_path)
-    found = {each.case: each for each in spread(workers, do, numbers(8), Terms(proof))}
+    found = {each.case: each for each in spread(mortal_workers, do, numbers(8), Terms(proof))}
     assert sorted(found) == [f"case{n}" for n in range(8)]
     assert [each.case for each in found.values() if each.error] == ["case2"]
     assert isinstance(found["case2"].error, WorkerLost)
     assert "2 times" in str(found["case2"].error)
     assert (tmp_path / "tried_2").read_text() == "xx"
     assert (tmp_path / "tried_4").read_text() in ("xx", "xxx")  # once beside case 2, perhaps
-    workers.wait_for_workers(2, timeout=120)
 
 
 def test_cases_under_way_stop_when_the_caller_does(workers, proof, tmp_path):
