@@ -13,7 +13,6 @@ from core.datasets.made_dataset import ALL_13, Maker, make_flare22, make_flare23
 from flare_core import cli
 from flare_core.cases.store import open_store
 from flare_core.datasets.case import load_cases
-from unsynced import unsynced as unsynced
 
 
 @pytest.fixture

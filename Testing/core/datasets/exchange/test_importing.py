@@ -33,7 +33,6 @@ from flare_core.datasets.exchange.nnunet import read_raw_dataset
 from flare_core.datasets.stored import cases_of_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_geometry, read_labels, write_labels, write_volume
-from unsynced import unsynced as unsynced
 
 EXPERT = ImportSettings()
 

@@ -15,7 +15,6 @@ from flare_core.datasets.exchange.importing import ImportSettings, import_datase
 from flare_core.datasets.exchange.nnunet import read_raw_dataset
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels
-from unsynced import unsynced as unsynced
 
 EXPERT = ImportSettings()
 
