@@ -27,6 +27,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what a person may ask for."""
+    parser.addoption("--end-workers", action="store_true", help="kill workers of a cluster, too")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def unsynced(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let `os.fsync` return at once: tests make many small files, and no power fails here.
