@@ -57,6 +57,8 @@ class FLARESegParameterNode:
     """Quicker and a little less exact."""
     lesionSensitivity: int = MODELS_OWN
     """How readily a voxel is a lesion, in percent; below 0 is as the model was made."""
+    assumeHu: bool = Settings.assume_hu
+    """Whether the values are taken for HU whatever they look like."""
 
 
 def parameter_node() -> FLARESegParameterNode:
@@ -75,5 +77,6 @@ def settings_of(parameters: FLARESegParameterNode, home: str | None = None) -> S
         device=parameters.device.value,
         fast=parameters.fast,
         home=home,
+        assume_hu=parameters.assumeHu,
         lesion_sensitivity=None if percent < 0 else percent / 100,
     )

@@ -33,7 +33,12 @@ def test_a_new_node_holds_the_defaults(parameters):
 
 def test_every_choice_of_the_panel_gets_through(parameters):
     node = SimpleNamespace(
-        model="m@1", organs=["liver"], device=parameters.Device.GPU, fast=True, lesionSensitivity=40
+        model="m@1",
+        organs=["liver"],
+        device=parameters.Device.GPU,
+        fast=True,
+        lesionSensitivity=40,
+        assumeHu=True,
     )
     assert parameters.settings_of(node, "/h") == Settings(
         model="m@1",
@@ -41,6 +46,7 @@ def test_every_choice_of_the_panel_gets_through(parameters):
         device="cuda",
         fast=True,
         home="/h",
+        assume_hu=True,
         lesion_sensitivity=0.4,
     )
 

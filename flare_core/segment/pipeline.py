@@ -198,7 +198,10 @@ def _checked(image: Volume, settings: Settings) -> tuple[str, ...]:
         raise InputError(argument, came, legal, action + SAY_HU) from error
 
 
-SAY_HU = " If they are HU all the same, say so: --assume-hu (in Python Settings(assume_hu=True))."
+SAY_HU = (
+    " If they are HU all the same, say so: --assume-hu (in Python Settings(assume_hu=True), in Slicer"
+    " Settings > Values)."
+)
 
 _PREPARED: list[tuple[Settings, _Ready]] = []
 """The model that `preload` got ready for the next run; that run takes it away."""
