@@ -257,7 +257,7 @@ def test_one_version(repository: Path) -> None:
 def test_declared_packages_are_those_of_pyproject(repository: Path) -> None:
     text = (repository / "pyproject.toml").read_text()
     named = {name.lower() for name in re.findall(r'"([A-Za-z-]+)>=', text.partition("test = ")[0])}
-    as_imported = {"scikit-image": "skimage", "pillow": "pil"}
+    as_imported = {"scikit-image": "skimage", "pillow": "pil", "dask-jobqueue": "dask_jobqueue"}
     assert {as_imported.get(name, name) for name in named} - {"setuptools"} == {
         name.lower() for name in imports.DECLARED
     }

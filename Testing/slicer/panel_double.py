@@ -77,7 +77,7 @@ class Parameters:
     def __init__(self) -> None:
         self.__dict__.update(
             inputVolume=None, outputSegmentation=None, model="default", organs=[],
-            device=SimpleNamespace(value="auto"), fast=False, lesionSensitivity=-5,
+            device=SimpleNamespace(value="auto"), fast=False, lesionSensitivity=-5, assumeHu=False,
             ui=None, observers=[],
         )  # fmt: skip
 

@@ -120,6 +120,7 @@ def test_what_is_corrected_stays_with_its_time_point(bench, volume, frames, draw
 
     segment_all(bench, frames)
     bench.until(lambda: bench.ui.applyButton.text == "Apply")
+    bench.settle()
     node, times = bench.ui.outputSelector.currentNode(), time_points_of(volume)
     times.show(1)
     grown = np.zeros_like(frames[1][1])
@@ -159,6 +160,7 @@ def test_a_second_time_replaces_the_first(bench, volume, frames):
     bench.logic.runs.clear()
     segment_all(bench, list(reversed(frames)))
     bench.until(lambda: bench.ui.applyButton.text == "Apply")
+    bench.settle()
     node, times = bench.ui.outputSelector.currentNode(), time_points_of(volume)
     times.show(0)
     assert np.array_equal(current_labels(node, volume).array, frames[2][1])

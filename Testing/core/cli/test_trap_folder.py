@@ -90,7 +90,7 @@ def test_no_command_runs_what_lies_there(folder: Path, words: tuple[str, ...]) -
 
 
 def test_nor_does_a_batch_or_its_reader(folder: Path) -> None:
-    fake = str(HERE / "fake_engine.py")
+    fake = fake_engine.__file__
     done = run(folder, sys.executable, fake, "segment", "scans", "-o", "out")
     assert done.returncode == 0, done.stderr
     code = "from flare_core.imaging.apart import read_volume; print(read_volume(sys.argv[1]))"

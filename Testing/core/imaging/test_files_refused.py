@@ -154,7 +154,7 @@ def test_sheared_sform(tmp_path: Path, skew: float, legal: bool) -> None:
     data[284:288] = np.array([skew * 0.8], "<f4").tobytes()
     path.write_bytes(data)
     if not legal:
-        refused(path, "right angles|by pixdim")
+        refused(path, "right angles|by pixdim|NaN")
         return
     geometry = files.read_volume(path).geometry
     rows = np.asarray(geometry.direction)

@@ -332,9 +332,7 @@ def test_what_is_no_ct_is_refused_before_a_model_is_loaded(tmp_path: Path) -> No
         segment_ct(grey, settings(tmp_path / "no model"))
 
 
-def test_whoever_has_the_option_to_say_hu_is_told_of_it(
-    model: Path, phantom: PhantomCase
-) -> None:
+def test_whoever_has_the_option_to_say_hu_is_told_of_it(model: Path, phantom: PhantomCase) -> None:
     shifted = Volume(phantom.image.array + np.int16(1024), phantom.image.geometry)
     with pytest.raises(InputError, match="no voxel is below zero") as caught:
         segment_ct(shifted, settings(model))
