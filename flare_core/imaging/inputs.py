@@ -176,13 +176,16 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _image_files(folder: Path) -> list[Path]:
-    """Return the image files directly in a folder, without our own results."""
+    """Return the image files directly in a folder, without our own results.
+
+    Links that lead nowhere and pipes are among them: their case fails by name.
+    """
     names = {p.name for p in _listed(folder)}
     return [
         p
         for p in _listed(folder)
         if suffix_of(p)
-        and p.is_file()
+        and not p.is_dir()
         and not names.intersection(p.name.removesuffix(".nii.gz") + end for end in STATISTICS)
     ]
 

@@ -226,3 +226,15 @@ def test_paths_that_lead_nowhere(tmp_path: Path, kind: str) -> None:
         path.symlink_to(path)
     with pytest.raises(InputError):
         read_volume(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes and links of Unix")
+def test_a_link_to_nowhere_and_a_pipe_are_cases_that_fail_by_name(tmp_path: Path) -> None:
+    (tmp_path / "gone.nii.gz").symlink_to(tmp_path / "nowhere.nii.gz")
+    os.mkfifo(tmp_path / "pipe.nrrd")
+    (tmp_path / "folder.nii.gz").mkdir()
+    found = find_inputs(tmp_path)
+    assert [case.name for case in found] == ["gone", "pipe"]
+    for case in found:
+        with pytest.raises(InputError, match=case.path.name):
+            read_volume(case.path)
