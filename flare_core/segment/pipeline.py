@@ -176,7 +176,7 @@ def segment_ct(
         rows,
         clock.timings,
         _provenance(ready, settings),
-        (*notes, *ready.runtime.notes, *found.notes, *_doubts(rows)),
+        (*notes, *ready.runtime.notes, *_unused(ready, settings), *found.notes, *_doubts(rows)),
         lesions,
         _kept(found),
     )
@@ -189,6 +189,13 @@ def _kept(found: Labelled) -> ClassScores | None:
     return kept_scores(found.mean) if found.folds else None
 
 
+def _unused(ready: _Ready, settings: Settings) -> tuple[str, ...]:
+    """Return what of the settings means nothing to this model."""
+    labels = {label for stage in ready.package.card.stages for label in stage.labels}
+    asked = settings.lesion_sensitivity is not None
+    return (NO_LESIONS,) if asked and LESION.key not in labels else ()
+
+
 def _checked(image: Volume, settings: Settings) -> tuple[str, ...]:
     """Return what is unusual about a scan; where it is refused, say what settings could do."""
     try:
@@ -199,9 +206,11 @@ def _checked(image: Volume, settings: Settings) -> tuple[str, ...]:
 
 
 SAY_HU = (
-    " If they are HU all the same, say so: --assume-hu (in Python Settings(assume_hu=True), in Slicer"
-    " Settings > Values)."
+    " If they are HU all the same, say so: --assume-hu (in Python Settings(assume_hu=True),"
+    " in Slicer Settings > Values)."
 )
+
+NO_LESIONS = "The model marks no lesions: the sensitivity for them changes nothing."
 
 _PREPARED: list[tuple[Settings, _Ready]] = []
 """The model that `preload` got ready for the next run; that run takes it away."""

@@ -256,6 +256,12 @@ def test_absent_organs_are_not_found_and_the_others_stay(model: Path) -> None:
     assert volume_ml(found, "liver") == pytest.approx(392, rel=0.1)
 
 
+def test_a_sensitivity_that_changes_nothing_is_said(model: Path, lesion_model: Path) -> None:
+    for package, said in ((model, True), (lesion_model, False)):
+        result = segment_ct(scene()[0], settings(package, lesion_sensitivity=0.7))
+        assert any("marks no lesions" in note for note in result.notes) is said
+
+
 def test_a_model_is_prepared_once_for_a_run(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights are read and verified by `preload`, and the run that follows takes that model."""
     loads = []
@@ -336,7 +342,7 @@ def test_whoever_has_the_option_to_say_hu_is_told_of_it(model: Path, phantom: Ph
     shifted = Volume(phantom.image.array + np.int16(1024), phantom.image.geometry)
     with pytest.raises(InputError, match="no voxel is below zero") as caught:
         segment_ct(shifted, settings(model))
-    assert caught.value.parts[3].endswith("--assume-hu (in Python Settings(assume_hu=True)).")
+    assert "--assume-hu (in Python Settings(assume_hu=True), in Slicer" in caught.value.parts[3]
 
 
 def test_unknown_models_and_devices_are_refused(model: Path, tmp_path: Path) -> None:
