@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +18,11 @@ def two_workers() -> Iterator[Any]:
     pytest.importorskip("distributed")
     from flare_core.jobs.cluster import connected, place_of
 
+    before = dict(os.environ)
     with connected(place_of("local:2")) as client:
         client.wait_for_workers(2, timeout=120)
+        os.environ.clear()  # Dask gives its workers variables by setting them here
+        os.environ.update(before)
         yield client
 
 
