@@ -97,6 +97,6 @@ def test_a_long_scan_is_never_copied_whole(model: Path) -> None:
     )
     image_mib, grown_mib, volume = json.loads(done.stdout)
     assert image_mib > 40 and volume > 500
-    # labels of the scan take half of the image; clean-up and the turn back hold two of them, and two
-    # tiles are at work at once: 1.9 to 2.2 times the image, where a copy of it would make three
+    # labels of the scan take half of the image; clean-up and the turn back hold two of them, and
+    # two tiles are at work at once: 1.9 to 2.2 times the image; a copy of it would make three
     assert grown_mib < 2.6 * image_mib, (image_mib, grown_mib)
