@@ -7,6 +7,7 @@ Needs dask.distributed, and dask-jobqueue for the queues: ``pip install 'flarese
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -188,7 +189,9 @@ def _started(place: Place) -> Any:
     import dask
     from distributed import LocalCluster
 
-    # As everywhere in this program, no process runs a file of the current folder (Python >= 3.11).
+    # As everywhere in this program, no process runs a file of the current folder (Python >= 3.11):
+    # neither a worker nor the helper that multiprocessing starts before it.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     with dask.config.set({"distributed.nanny.pre-spawn-environ.PYTHONSAFEPATH": "1"}):
         return LocalCluster(
             n_workers=place.workers,

@@ -98,6 +98,14 @@ def test_nor_does_a_batch_or_its_reader(folder: Path) -> None:
     assert "6 x 20 x 24" in run(folder, sys.executable, "-c", safe, "scans/a.nii.gz").stdout
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH came with 3.11")
+def test_nor_do_the_workers_of_a_cluster(folder: Path) -> None:
+    pytest.importorskip("distributed")
+    words = ("segment", "scans", "-o", "spread", "--cluster", "local:1")
+    done = run(folder, sys.executable, fake_engine.__file__, *words)
+    assert done.returncode == 0, done.stderr
+
+
 def test_nor_does_the_worker_of_slicer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "FLARESeg"))
     from FLARESegLib.core_path import flare_arguments
