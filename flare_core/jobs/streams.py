@@ -107,6 +107,14 @@ def protected_stdin() -> Iterator[int]:
         os.close(saved)
 
 
+def _read(descriptor: int) -> bytes:
+    """Read some; nothing where the input was closed meanwhile, as when the process ends."""
+    try:
+        return os.read(descriptor, CHUNK_BYTES)
+    except OSError:
+        return b""
+
+
 def lines_of(descriptor: int) -> Iterator[str]:
     """Yield the lines of a pipe until its other end closes.
 
@@ -114,7 +122,7 @@ def lines_of(descriptor: int) -> Iterator[str]:
     the interpreter needs to end.
     """
     rest = bytearray()
-    while chunk := os.read(descriptor, CHUNK_BYTES):
+    while chunk := _read(descriptor):
         *whole, last = chunk.split(b"\n")
         for line in whole:
             rest += line
