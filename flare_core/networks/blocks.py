@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from flare_core.networks.normalisation import InstanceNorm
 from flare_core.networks.slabs import Ready, Source, add_and_activate, can_stream, run_blocks
@@ -26,6 +27,13 @@ def same_padding(kernel: Triple) -> Triple:
     """Return the padding that keeps the size for odd kernels."""
     z, y, x = ((k - 1) // 2 for k in kernel)
     return z, y, x
+
+
+def resized(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolate (B, C, Z, Y, X) linearly to a size; nothing is done where it is right."""
+    if tuple(x.shape[2:]) == tuple(size):
+        return x
+    return functional.interpolate(x, size=tuple(size), mode="trilinear", align_corners=False)
 
 
 class ConvBlock(nn.Module):

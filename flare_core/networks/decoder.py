@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,38 @@ from flare_core.networks.slabs import Joined, can_stream
 
 if TYPE_CHECKING:
     from flare_core.models.stage_card import NetworkSpec
+
+
+def joined(up: nn.Module, stage: nn.Module, below: Tensor, skip: Tensor) -> Tensor:
+    """Return a level's features: what comes from below goes up, beside the encoder's."""
+    x = torch.cat((up(below), skip), dim=1)
+    del below, skip
+    return stage(x)
+
+
+def decoded(
+    features: list[Tensor],
+    levels: Iterable[tuple[nn.Module, nn.Module, nn.Module]],
+    *,
+    supervised: bool,
+    join: Callable[[nn.Module, nn.Module, Tensor, Tensor], Tensor] = joined,
+) -> Tensor | list[Tensor]:
+    """Go up level by level; return logits, or a list of them, finest first, if supervised.
+
+    Parameters
+    ----------
+    features : list of Tensor
+        The encoder's, finest first; emptied on the way, so that each is freed when it is joined.
+    levels : iterable of (up, stage, head)
+        Coarsest first, one for each of the features but the coarsest.
+    """
+    x = features.pop()
+    logits: list[Tensor] = []
+    for up, stage, head in levels:
+        x = join(up, stage, x, features.pop())
+        if supervised or not features:
+            logits.insert(0, head(x))
+    return logits if supervised else logits[0]
 
 
 class Decoder(nn.Module):
@@ -54,17 +87,9 @@ class Decoder(nn.Module):
         as soon as it is convolved. At the finest level that is a third of a network's memory.
         Without gradients the features themselves are overwritten (`networks.slabs`).
         """
+        levels = zip(self.transpconvs, self.stages, self.seg_layers, strict=True)
         supervised = self.deep_supervision and self.training
-        x = features.pop()
-        logits: list[Tensor] = []
-        last = len(self.stages) - 1
-        for i, (up, stage, head) in enumerate(
-            zip(self.transpconvs, self.stages, self.seg_layers, strict=True)
-        ):
-            x = self._joined(up, stage, x, features.pop())
-            if i == last or supervised:
-                logits.insert(0, head(x))
-        return logits if supervised else logits[0]
+        return decoded(features, levels, supervised=supervised, join=self._joined)
 
     @staticmethod
     def _joined(up: nn.Module, stage: ConvStack, below: Tensor, skip: Tensor) -> Tensor:

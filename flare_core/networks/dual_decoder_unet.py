@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from flare_core.networks.blocks import initialise
-from flare_core.networks.decoder import Decoder
+from flare_core.networks.decoder import Decoder, joined
 from flare_core.networks.plain_unet import PlainEncoder
 from flare_core.networks.stunet import StuUp
 
@@ -31,18 +30,7 @@ class NearestDecoder(Decoder):
             StuUp((widths[s], widths[s - 1]), strides[s]) for s in range(len(widths) - 1, 0, -1)
         )
 
-    def forward(self, features: list[Tensor]) -> Tensor | list[Tensor]:
-        """Map encoder features, finest first, to logits; a list, finest first, if supervised."""
-        supervised = self.deep_supervision and self.training
-        x = features.pop()
-        logits: list[Tensor] = []
-        last = len(self.stages) - 1
-        rows = zip(self.transpconvs, self.stages, self.seg_layers, strict=True)
-        for i, (up, stage, head) in enumerate(rows):
-            x = stage(torch.cat((up(x), features.pop()), dim=1))
-            if i == last or supervised:
-                logits.insert(0, head(x))
-        return logits if supervised else logits[0]
+    _joined = staticmethod(joined)
 
 
 class DualDecoderUNet(nn.Module):

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from flare_core.networks.blocks import initialise, same_padding
+from flare_core.networks.blocks import initialise, resized, same_padding
 from flare_core.networks.normalisation import InstanceNorm
 
 if TYPE_CHECKING:
@@ -76,14 +75,7 @@ class FasterNetSegFormer(nn.Module):
             features.append(x)
         finest = features[0].shape[2:]
         levels = [
-            _resized(project(level), finest)
+            resized(project(level), finest)
             for project, level in zip(self.project, features, strict=True)
         ]
-        return _resized(self.head(self.norm(self.fuse(torch.cat(levels, dim=1)))), size)
-
-
-def _resized(x: Tensor, size: torch.Size) -> Tensor:
-    """Interpolate (B, C, Z, Y, X) linearly; nothing is done where the size is right."""
-    if x.shape[2:] == size:
-        return x
-    return functional.interpolate(x, size=size, mode="trilinear", align_corners=False)
+        return resized(self.head(self.norm(self.fuse(torch.cat(levels, dim=1)))), size)

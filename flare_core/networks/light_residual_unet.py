@@ -11,9 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from flare_core.networks.blocks import ONE, ConvBlock, initialise, same_padding
+from flare_core.networks.blocks import ConvBlock, initialise, resized, same_padding
 from flare_core.networks.normalisation import InstanceNorm
 
 if TYPE_CHECKING:
@@ -63,7 +62,6 @@ class LightResidualUNet(nn.Module):
                 range(last - 1, -1, -1), spec.convolutions_per_stage_decoder, strict=True
             )
         )
-        self.to_image = strides[0] != ONE
         self.head = nn.Conv3d(widths[0], spec.output_channels, 1)
         initialise(list(self.modules()), spec.negative_slope)
 
@@ -76,14 +74,10 @@ class LightResidualUNet(nn.Module):
         x = features.pop()
         for up, stage in zip(self.ups, self.merged, strict=True):
             skip = features.pop()
-            x = stage(_linear(up(x), skip.shape[2:]) + skip)
+            x = stage(resized(up(x), skip.shape[2:]) + skip)
         x = self.head(x)
-        return _linear(x, size) if self.to_image else x
+        return resized(x, size)
 
 
 def _blocks(count: int, channels: int, kernel: Triple, spec: NetworkSpec) -> nn.Sequential:
     return nn.Sequential(*(LightBlock(channels, kernel, spec) for _ in range(count)))
-
-
-def _linear(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    return functional.interpolate(x, size=size, mode="trilinear", align_corners=False)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flare_core.networks.blocks import ONE, ConvBlock, ConvStack, initialise
+from flare_core.networks.decoder import decoded
 
 if TYPE_CHECKING:
     from flare_core.models.stage_card import NetworkSpec, Triple
@@ -127,16 +128,8 @@ class PHTrans(nn.Module):
         for stage in self.encoder:
             x = stage(x)
             features.append(x)
-        x = features.pop()
-        supervised = self.deep_supervision and self.training
-        logits: list[Tensor] = []
-        last = len(self.seg_layers) - 1
-        rows = zip(self.ups, self.decoder, self.seg_layers, strict=True)
-        for i, (up, stage, head) in enumerate(rows):
-            x = stage(torch.cat((up(x), features.pop()), dim=1))
-            if i == last or supervised:
-                logits.insert(0, head(x))
-        return logits if supervised else logits[0]
+        levels = zip(self.ups, self.decoder, self.seg_layers, strict=True)
+        return decoded(features, levels, supervised=self.deep_supervision and self.training)
 
 
 def _stage(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from flare_core.networks.blocks import initialise, same_padding
+from flare_core.networks.decoder import decoded
 from flare_core.networks.normalisation import InstanceNorm
 from flare_core.networks.slabs import Ready, add_and_activate, can_stream, run_blocks
 
@@ -103,22 +103,10 @@ class STUNet(nn.Module):
         for stage in self.conv_blocks_context:
             x = stage(x)
             features.append(x)
-        x = features.pop()
-        supervised = self.deep_supervision and self.training
-        logits: list[Tensor] = []
-        last = len(self.seg_outputs) - 1
-        for i, (up, stage, head) in enumerate(
-            zip(
-                self.upsample_layers,
-                self.conv_blocks_localization,
-                self.seg_outputs,
-                strict=True,
-            )
-        ):
-            x = stage(torch.cat((up(x), features.pop()), dim=1))
-            if i == last or supervised:
-                logits.insert(0, head(x))
-        return logits if supervised else logits[0]
+        levels = zip(
+            self.upsample_layers, self.conv_blocks_localization, self.seg_outputs, strict=True
+        )
+        return decoded(features, levels, supervised=self.deep_supervision and self.training)
 
 
 def _stage(
