@@ -81,20 +81,25 @@ def test_way_of_one_ct_is_counted_by_hand() -> None:
     assert figures.returns(["a"]) == 0
 
 
-def test_only_what_runs_after_the_imports_is_followed(
+def test_only_what_the_package_runs_after_the_imports_is_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "inner_way.py").write_text("def g(): return 1\nclass K: h = g()")
-    (tmp_path / "outer_way.py").write_text("import inner_way\ndef f(): return inner_way.g()")
-    (tmp_path / "other_way.py").write_text("import inner_way\ndef f(): ...\ninner_way.g()")
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "inner_way.py").write_text("def g(): return 1\nclass K: h = g()")
+    (package / "outer_way.py").write_text("import inner_way\ndef f(): return inner_way.g()")
+    (package / "other_way.py").write_text("import inner_way\ndef f(): ...\ninner_way.g()")
+    (tmp_path / "beside_way.py").write_text("import outer_way\ndef f(): ...\nf(); outer_way.f()")
     monkeypatch.syspath_prepend(tmp_path)
-    follower = Follower(tmp_path)
+    monkeypatch.syspath_prepend(package)
+    follower = Follower(package)
     before = sys.getprofile()
     sys.setprofile(follower)
     try:
-        modules = [importlib.import_module(f"{each}_way") for each in ("inner", "other", "outer")]
+        for each in ("inner", "other", "outer"):
+            importlib.import_module(f"{each}_way")
         imported = list(follower.files)
-        modules[-1].f()
+        importlib.import_module("beside_way")
     finally:
         sys.setprofile(before)
-    assert imported == [] and follower.files == ["outer_way.py", "inner_way.py"]
+    assert imported == [] and follower.files == ["package/outer_way.py", "package/inner_way.py"]

@@ -1,4 +1,4 @@
-"""Run ``flare`` from a checkout; print the product files that execute a function, first ones first.
+"""Run ``flare`` from a checkout; print its files that execute a function, first ones first.
 
     PYTHONPATH=CHECKOUT python follow.py segment scan.nii.gz -o out
 
@@ -21,16 +21,20 @@ OPTIMISED = 0x1
 
 
 class Follower:
-    """Notes the files below a folder that execute a function.
+    """Notes the files of a package that execute a function.
+
+    What lies beside it in the checkout, as the libraries in its ``.venv`` and the tests, is no
+    part of the way; nor does it make an import of what it calls.
 
     Parameters
     ----------
-    root : Path
-        The checkout.
+    package : Path
+        The package's folder; files are named with its name first.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = str(root) + "/"
+    def __init__(self, package: Path) -> None:
+        self.package = f"{package}/"
+        self._before = f"{package.parent}/"
         self.files: list[str] = []
         self._seen: set[str] = set()
 
@@ -38,18 +42,18 @@ class Follower:
         """Take one event of `sys.setprofile`."""
         del argument
         name = frame.f_code.co_filename
-        if event != "call" or name in self._seen or not name.startswith(self.root):
+        if event != "call" or name in self._seen or not name.startswith(self.package):
             return
-        if not _is_import(frame, self.root):
+        if not _is_import(frame, self.package):
             self._seen.add(name)
-            self.files.append(name.removeprefix(self.root))
+            self.files.append(name.removeprefix(self._before))
 
 
-def _is_import(frame: FrameType | None, root: str) -> bool:
-    """Whether a frame is part of, or called by, the body of a module or class of the checkout."""
+def _is_import(frame: FrameType | None, package: str) -> bool:
+    """Whether a frame is part of, or called by, the body of a module or class of the package."""
     while frame is not None:
         code = frame.f_code
-        if not code.co_flags & OPTIMISED and code.co_filename.startswith(root):
+        if not code.co_flags & OPTIMISED and code.co_filename.startswith(package):
             return True
         frame = frame.f_back
     return False
@@ -57,7 +61,7 @@ def _is_import(frame: FrameType | None, root: str) -> bool:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command, then print the files it passed, relative to the checkout."""
-    follower = Follower(Path(flare_core.__file__).parents[1])
+    follower = Follower(Path(flare_core.__file__).parent)
     threading.setprofile(follower)
     sys.setprofile(follower)
     try:
