@@ -91,8 +91,16 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def build_parser(commands: Mapping[str, Command] = COMMANDS) -> Parser:
-    """Return the parser of all commands."""
+def build_parser(
+    commands: Mapping[str, Command] = COMMANDS, words: Sequence[str] | None = None
+) -> Parser:
+    """Return the parser of all commands.
+
+    Parameters
+    ----------
+    words : sequence of str, optional
+        What is to be parsed: only commands among them declare their arguments. None: all do.
+    """
     from flare_core import __version__
 
     parser = Parser(
@@ -108,6 +116,8 @@ def build_parser(commands: Mapping[str, Command] = COMMANDS) -> Parser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        if words is not None and name not in words:
+            continue
         command.add_arguments(one)
         one.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -133,7 +143,7 @@ def _end_in_time(code: int) -> None:
 def _run(words: list[str], commands: Mapping[str, Command]) -> int:
     """Run a command; return the exit code."""
     try:
-        arguments = build_parser(commands).parse_args(words)
+        arguments = build_parser(commands, words).parse_args(words)
         _check_paths(arguments)
         code = commands[arguments.command].run(arguments)
         return _code_of_output(code, arguments)

@@ -84,6 +84,24 @@ def test_a_broken_command_ends_with_a_log(capsys):
         cli.main(["broken", "--debug"], {"broken": Broken()})
 
 
+def test_a_command_that_nobody_asked_for_declares_nothing() -> None:
+    class Silent:
+        NAME = "silent"
+        HELP = "not asked"
+
+        def add_arguments(self, parser):
+            raise AssertionError("declared its arguments")
+
+        def run(self, arguments):
+            return 0
+
+    asked = {"silent": Silent(), "segment": COMMANDS["segment"]}
+    assert cli.main(["segment", "--help"], asked) == 0
+    assert cli.main(["--help"], asked) == 0
+    with pytest.raises(AssertionError):
+        build_parser(asked)
+
+
 COMMANDS_WITH_PATHS = (
     ["evaluate", "@", "."], ["evaluate", ".", "@"], ["rank", "@", "-o", "o"],
     ["rank", ".", "-o", "o", "--scheme", "@"], ["train", "@", "-o", "o"], ["train", ".", "-o", "@"],
