@@ -12,8 +12,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -339,6 +340,21 @@ def rows_to_json(rows: Sequence[StatisticsRow]) -> list[dict[str, object]]:
         }
         for row in rows
     ]
+
+
+def rows_from_json(fields: Iterable[Mapping[str, Any]]) -> tuple[StatisticsRow, ...]:
+    """Return the rows that `rows_to_json` wrote."""
+    return tuple(
+        StatisticsRow(
+            row["organ"],
+            row["measure"],
+            math.nan if row["value"] is None else float(row["value"]),
+            row["unit"],
+            Code(**row["code"]) if row["code"] else None,
+            row["note"],
+        )
+        for row in fields
+    )
 
 
 def rows_to_csv(rows: Sequence[StatisticsRow]) -> str:

@@ -154,17 +154,6 @@ def _remark(mark: str, *, cut: bool) -> str:
 
 def rows_of(fields: Sequence[Mapping[str, Any]]) -> tuple[StatisticsRow, ...]:
     """Return the rows that a worker sent as plain values (`rows_to_json`)."""
-    from flare_core.anatomy.organs import Code
-    from flare_core.segment.statistics import StatisticsRow
+    from flare_core.segment.statistics import rows_from_json  # scipy; a panel opens without it
 
-    return tuple(
-        StatisticsRow(
-            row["organ"],
-            row["measure"],
-            math.nan if row["value"] is None else float(row["value"]),
-            row["unit"],
-            Code(**row["code"]) if row["code"] else None,
-            row["note"],
-        )
-        for row in fields
-    )
+    return rows_from_json(fields)
