@@ -20,10 +20,9 @@ from flare_core.datasets.flare.cases import FlareCase
 from flare_core.datasets.flare.labels import convert
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_labels, read_volume
-from flare_core.imaging.crop import body_box
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.resample import resample_intensity, resample_labels
-from flare_core.imaging.volume import Volume
+from flare_core.imaging.volume import Volume, body_box
 
 FORMAT = 2
 """Changes when what is cached changes."""

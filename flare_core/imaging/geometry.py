@@ -261,6 +261,27 @@ class Geometry:
         return bool(np.all(np.abs(away) <= tolerance_mm))
 
 
+def box_of_world(box: Box, source: Geometry, target: Geometry) -> Box:
+    """Return the smallest box of `target` voxels whose cells cover the cells of a `source` box.
+
+    The grids may be turned against each other. Voxels outside `target` are left out, so the box is
+    empty if the two do not meet.
+
+    Examples
+    --------
+    >>> fine = Geometry((10, 10, 10), (1.0, 1.0, 1.0))
+    >>> box_of_world(Box((1, 1, 1), (2, 3, 5)), fine.with_shape((5, 5, 5)), fine)
+    Box(start=(2, 2, 2), stop=(4, 6, 10))
+    """
+    faces = np.array([box.start, box.stop], float) - 0.5
+    corners = np.array(np.meshgrid(*faces.T)).reshape(3, -1).T  # (8, 3)
+    moved = target.lps_to_voxel(source.voxel_to_lps(corners)) + 0.5
+    low = np.floor(moved.min(axis=0) + NUDGE).astype(int)
+    high = np.ceil(moved.max(axis=0) - NUDGE).astype(int)
+    wide = Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+    return wide.intersect(Box.of_shape(target.shape))
+
+
 def _index(values: Iterable[int]) -> Index:
     """Return three plain integers."""
     z, y, x = (int(v) for v in values)

@@ -75,3 +75,16 @@ class Volume:
         axis_map = self.geometry.canonical_map()
         turned = Volume(axis_map.apply(self.array), self.geometry.permuted(axis_map))
         return turned, axis_map
+
+
+def body_box(volume: Volume, *, threshold_hu: float = -500.0, step: int = 4) -> Box | None:
+    """Return the box around everything denser than air, or None; looks at every `step`-th voxel.
+
+    The scanner's table is inside; it costs little and no body part is ever cut.
+    """
+    found = Box.of_mask(np.greater(volume.array[::step, ::step, ::step], threshold_hu))
+    if found is None:
+        return None
+    (z0, y0, x0), (z1, y1, x1) = found.start, found.stop
+    exact = Box((z0 * step, y0 * step, x0 * step), (z1 * step, y1 * step, x1 * step))
+    return exact.grow((step, step, step), volume.geometry.shape)

@@ -30,9 +30,8 @@ from scipy import ndimage
 
 from flare_core.anatomy.organs import ALL_TARGETS, LESION, ORGANS, Organ, organ
 from flare_core.errors import NothingFound
-from flare_core.imaging.crop import body_box, box_of_world
-from flare_core.imaging.geometry import Box, Geometry
-from flare_core.imaging.volume import Volume
+from flare_core.imaging.geometry import Box, Geometry, box_of_world
+from flare_core.imaging.volume import Volume, body_box
 from flare_core.models.card import ModelCard
 from flare_core.models.package import Package
 from flare_core.models.stage_card import StageCard

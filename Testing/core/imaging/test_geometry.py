@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
 
-from core.imaging.oblique_grids import ALL_AXIS_MAPS, ORIGIN, SPACING, oblique, some_voxels
-from flare_core.imaging.geometry import CANONICAL, AxisMap, Box, Geometry
+from core.imaging.oblique_grids import ALL_AXIS_MAPS, ORIGIN, SPACING, oblique, some_voxels, turned
+from flare_core.imaging.geometry import CANONICAL, AxisMap, Box, Geometry, box_of_world
 
 
 def test_a_voxels_centre_is_origin_plus_steps() -> None:
@@ -150,3 +151,51 @@ def test_union_and_grow() -> None:
     assert a.union(nothing) == nothing.union(a) == a
     assert a.grow((1, 2, 9), within=(9, 3, 5)) == Box((0, 0, 0), (3, 3, 5))
     assert Box((7, 7, 7), (8, 8, 8)).grow((1, 1, 1), within=(4, 4, 4)).empty
+
+
+def test_box_of_world_on_the_same_grid_is_the_box() -> None:
+    grid = oblique((9, 10, 11))
+    box = Box((1, 2, 3), (4, 6, 11))
+    assert box_of_world(box, grid, grid) == box
+
+
+def test_box_of_world_on_the_other_storage_order() -> None:
+    grid = oblique((9, 10, 11))
+    box = Box((1, 2, 3), (4, 6, 11))
+    mask = np.zeros(grid.shape, bool)
+    mask[box.slices] = True
+    there = grid.canonical_map()
+    assert box_of_world(box, grid, grid.permuted(there)) == Box.of_mask(there.apply(mask))
+
+
+@pytest.mark.parametrize("shape", [(18, 20, 22), (27, 5, 11), (5, 4, 3)])
+def test_box_of_world_to_another_spacing_and_back_covers_the_box(
+    shape: tuple[int, int, int],
+) -> None:
+    grid = oblique((9, 10, 11))
+    box = Box((1, 2, 3), (4, 6, 10))
+    there = box_of_world(box, grid, grid.with_shape(shape))
+    back = box_of_world(there, grid.with_shape(shape), grid)
+    assert back.intersect(box) == box
+    if shape == (18, 20, 22):
+        assert there == Box((2, 4, 6), (8, 12, 20)) and back == box
+
+
+def test_box_of_world_on_a_turned_grid_is_the_smallest() -> None:
+    source = oblique((9, 10, 11))
+    target = Geometry((60, 60, 60), (2.0, 1.5, 1.0), ORIGIN, turned((0.0, 0.0, -15.0)))
+    target = target.pad((20, 20, 20), (0, 0, 0))
+    box = Box((2, 3, 1), (5, 6, 8))
+    found = box_of_world(box, source, target)
+    faces = np.array([box.start, box.stop]) - 0.5
+    corners = np.array(list(product(*faces.T)))
+    cells = np.floor(target.lps_to_voxel(source.voxel_to_lps(corners)) + 0.5)  # no face coincides
+    assert found == Box(tuple(map(int, cells.min(axis=0))), tuple(map(int, cells.max(axis=0) + 1)))
+
+
+def test_box_of_world_beside_the_target_is_empty() -> None:
+    grid = oblique((9, 10, 11))
+    for way in ((40, 0, 0), (-40, 0, 0)):
+        beside = grid.crop(Box(way, (way[0] + 9, 10, 11)))
+        found = box_of_world(Box((1, 1, 1), (3, 3, 3)), grid, beside)
+        assert found.empty and np.zeros(beside.shape)[found.slices].size == 0

@@ -8,7 +8,7 @@ import pytest
 from core.imaging.oblique_grids import ALL_AXIS_MAPS, oblique
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box
-from flare_core.imaging.volume import Volume
+from flare_core.imaging.volume import Volume, body_box
 
 
 def numbered() -> Volume:
@@ -53,3 +53,28 @@ def test_canonical_is_a_view_and_comes_back() -> None:
 
 def test_repr_tells_type_shape_and_spacing() -> None:
     assert repr(numbered()) == "Volume(int16 4 x 5 x 6 voxels of 5 x 0.8 x 1.1 mm, z y x)"
+
+
+def test_body_box_never_cuts_the_body() -> None:
+    random = np.random.default_rng(1)
+    for _ in range(40):
+        start = random.integers(0, 12, 3)
+        size = random.integers(4, 20, 3)  # at least the step: nothing a body is made of is thinner
+        stop = np.minimum(start + size, (24, 30, 33))
+        array = np.full((24, 30, 33), -3024, np.int16)
+        array[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = 40
+        if min(stop - start) < 4:
+            continue
+        box = body_box(Volume(array, oblique(array.shape)))
+        body = Box.of_mask(array > -500)
+        assert box is not None and body is not None
+        assert box.intersect(body) == body
+        assert box.intersect(Box.of_shape(array.shape)) == box
+        assert max(np.subtract(body.start, box.start)) <= 8
+
+
+def test_body_box_of_air_is_none() -> None:
+    array = np.full((8, 9, 10), -1000, np.int16)
+    assert body_box(Volume(array, oblique(array.shape))) is None
+    array[4, 4, 4] = 0
+    assert body_box(Volume(array, oblique(array.shape))) == Box((0, 0, 0), (8, 9, 10))
