@@ -17,8 +17,7 @@ import numpy.typing as npt
 
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Index, Matrix, Triple
-from flare_core.imaging.hounsfield import Doubt, doubt
-from flare_core.imaging.other_kinds import GREY, MASK, PET, REMEDY, kind_of
+from flare_core.imaging.hounsfield import GREY, MASK, PET, REMEDY, Doubt, doubt, kind_of
 from flare_core.imaging.volume import Volume
 
 Array = npt.NDArray[Any]

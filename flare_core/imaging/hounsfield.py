@@ -1,4 +1,6 @@
-"""Are these numbers Hounsfield units? Judged by the peaks that every CT of a body has.
+"""Hounsfield units: are these numbers such, what else are they, and what a network gets of them.
+
+`doubt` judges by the peaks that every CT of a body has:
 
 1. count the values, one bin a HU (`histogram`);
 2. set aside padding (one value, far from all others, that many voxels have) and what was cut off
@@ -8,17 +10,21 @@
 
 Minimum and maximum say little: one voxel can make them. On 29 abdominal CTs of nine sources the
 bands of air, fat and soft tissue hold 50 to 70 % of what is not padding.
+
+Without a value below zero an image is refused whatever its peaks; `kind_of` then guesses what it
+is, for the words that tell a person what to do.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Pixels = TypeVar("Pixels", bound=npt.NDArray[np.float32])
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -58,6 +64,31 @@ LEAST_FIT, FITS_BETTER = 0.3, 2.0
 SHIFTS = (*range(-3000, -180, 10), *range(200, 3000, 10))
 USUAL_SHIFTS, USUAL_FITS = (1024, -1024, 1000, -1000, 2048, 8192), 0.85
 SCALES = {10.0: "ten times HU", 2.0: "twice HU", 0.5: "half of HU", 0.1: "a tenth of HU"}
+
+MASK, SHIFTED, PET, MR, GREY = "mask", "shifted CT", "PET", "MR", "grey levels"
+
+FEW_VALUES = 64
+"""A mask or label map has no more values than this, all of them whole."""
+GREY_LEVELS = 255
+SHIFT = 1024
+SHIFTED_TISSUE = (SHIFT + TISSUE_HU[0], SHIFT + TISSUE_HU[1])
+SHIFTED_DENSE = SHIFT + DENSE_HU
+SHIFTED_LEAST_TISSUE, SHIFTED_LEAST_DENSE = 0.8, 0.1
+"""Of what is denser than lung, the share that is soft tissue; and the share that is denser."""
+FAINT, LEAST_BRIGHT = 0.05, 0.1
+"""PET is dark but for a few spots: less than a tenth is above 5 % of its brightest."""
+
+REMEDY = {
+    MASK: "This is a mask: choose the CT that it was drawn on.",
+    SHIFTED: "This is a CT stored with 1024 added: subtract 1024 from every voxel.",
+    PET: (
+        "This looks like PET or SPECT, which the models do not know: choose the CT of the same "
+        "examination."
+    ),
+    MR: "This looks like MR, which the models do not know: choose a CT of this patient.",
+    GREY: "Give the CT before it became grey levels or labels; HU cannot be had back.",
+}
+"""Kind -> what to do."""
 
 
 @dataclass(frozen=True)
@@ -292,3 +323,58 @@ def _smooth(counts: Counts, reach: int) -> Counts:
 
 def _list(values: list[int] | tuple[int, ...]) -> str:
     return ", ".join(map(str, values)) or "none"
+
+
+def kind_of(sample: Array) -> str:
+    """Return what an image (Z, Y, X) without a value below zero most likely is.
+
+    Examples
+    --------
+    >>> kind_of(np.arange(64).reshape(4, 4, 4) % 14)
+    'mask'
+    >>> chance = np.random.default_rng(0)
+    >>> kind_of(chance.gamma(3.0, 150.0, (20, 20, 20)))
+    'MR'
+    """
+    whole = sample.dtype.kind != "f" or bool(np.array_equal(sample, np.rint(sample)))
+    if whole and len(np.unique(sample)) <= FEW_VALUES:
+        return MASK
+    if _is_shifted(sample):
+        return SHIFTED
+    if whole and float(sample.max()) <= GREY_LEVELS:
+        return GREY
+    bright = float(np.quantile(sample, 0.9999)) * FAINT
+    return PET if float((sample > bright).mean()) < LEAST_BRIGHT else MR
+
+
+def _is_shifted(sample: Array) -> bool:
+    """Whether what is denser than lung would be soft tissue if 1024 were subtracted."""
+    dense = sample > SHIFTED_DENSE
+    count = int(np.count_nonzero(dense))
+    low, high = SHIFTED_TISSUE
+    tissue = int(np.count_nonzero((sample > low) & (sample < high)))
+    return count >= SHIFTED_LEAST_DENSE * sample.size and tissue >= SHIFTED_LEAST_TISSUE * count
+
+
+def normalise(array: Pixels, window_hu: tuple[float, float], mean: float, sd: float) -> Pixels:
+    """Clip to a HU window, subtract `mean`, divide by `sd`; in place, to save a copy.
+
+    Parameters
+    ----------
+    array : float32 (...), HU
+        Changed in place and returned. Padding such as -2048 or -3024 ends at the window's edge.
+    window_hu : (float, float)
+        Lowest and highest value kept, HU.
+    mean, sd : float
+        HU; `sd` > 0. nnU-Net's CT normalisation is this with the foreground's percentiles .5
+        and 99.5, mean and standard deviation.
+
+    Examples
+    --------
+    >>> normalise(np.array([-3024.0, 40.0, 900.0], np.float32), (-160.0, 240.0), 40.0, 100.0)
+    array([-2.,  0.,  2.], dtype=float32)
+    """
+    np.clip(array, window_hu[0], window_hu[1], out=array)
+    np.subtract(array, np.float32(mean), out=array)
+    np.multiply(array, np.float32(1.0 / sd), out=array)
+    return array

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flare_core.imaging.geometry import AxisMap, Box, Geometry, Index, Triple
-from flare_core.imaging.intensity import normalise
+from flare_core.imaging.hounsfield import normalise
 from flare_core.imaging.resample_scores import Weights
 from flare_core.imaging.resize import Orders, resize_image, resize_weights
 from flare_core.imaging.volume import Volume

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry
-from flare_core.imaging.intensity import normalise
+from flare_core.imaging.hounsfield import normalise
 from flare_core.imaging.resample import covered, resample_intensity, streamed_argmax
 from flare_core.imaging.resample_scores import last_above_zero
 from flare_core.imaging.volume import Volume, body_box

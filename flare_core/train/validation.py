@@ -11,7 +11,7 @@ from torch import nn
 from flare_core.anatomy.organs import LESION, organ
 from flare_core.datasets.cache import Sample
 from flare_core.evaluate.metrics.dsc import dice
-from flare_core.imaging.intensity import normalise
+from flare_core.imaging.hounsfield import normalise
 from flare_core.models.stage_card import Normalisation
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.sliding_window import predict_scores

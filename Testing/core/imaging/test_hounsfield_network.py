@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flare_core.imaging.intensity import normalise
+from flare_core.imaging.hounsfield import normalise
 
 
 def test_clips_subtracts_and_divides() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flare_core.errors import InputError
-from flare_core.imaging import checks, other_kinds
+from flare_core.imaging import checks, hounsfield
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
 
@@ -76,4 +76,4 @@ def test_a_ct_is_no_other_kind() -> None:
 
 
 def test_examples() -> None:
-    assert doctest.testmod(other_kinds).failed == 0
+    assert doctest.testmod(hounsfield).failed == 0
