@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.imaging.geometry import Geometry
-from flare_core.imaging.resample_weights import Float, grid_weights
+from flare_core.imaging.resample import Float, grid_weights
 
 Weights = tuple[Float, Float, Float]
 
@@ -76,25 +76,6 @@ def streamed_argmax(
                 row, place = voxels.unbind(dim=1)
                 labels[rows][row, place] = grid.classes(grid.scores_at(mixes, row, place))
     return labels.view(target.shape).cpu().numpy()
-
-
-def upsampled_slabs(
-    scores: torch.Tensor, source: Geometry, target: Geometry, *, slab: int = 4
-) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Yield (target rows, class scores float32 (C, k, Y, X)) slab by slab.
-
-    Every score is the same sum of the same products whatever the slab, and the one that
-    `streamed_argmax` compares.
-    """
-    import torch
-
-    grid = _ScoreGrid(scores, source, target)
-    for rows in _slabs(target, slab):
-        count = rows.stop - rows.start
-        row = torch.arange(count, device=scores.device).repeat_interleave(grid.plane)
-        place = torch.arange(grid.plane, device=scores.device).repeat(count)
-        found = grid.scores_at(grid.mixed_slices(rows), row, place)
-        yield rows, found.view(-1, count, *target.shape[1:])
 
 
 class _ScoreGrid:

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.imaging.geometry import Index
-from flare_core.imaging.resample import along_x, along_y, bands
-from flare_core.imaging.resample_weights import Float, span
+from flare_core.imaging.resample import Float, along_x, along_y, bands, span
 
 if TYPE_CHECKING:
     import torch

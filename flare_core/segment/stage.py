@@ -15,8 +15,8 @@ from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.hounsfield import normalise
-from flare_core.imaging.resample import covered, resample_intensity, streamed_argmax
-from flare_core.imaging.resample_scores import last_above_zero
+from flare_core.imaging.resample import covered, resample_intensity
+from flare_core.imaging.resample_scores import last_above_zero, streamed_argmax
 from flare_core.imaging.volume import Volume, body_box
 from flare_core.models.package import Package, read_weights
 from flare_core.models.stage_card import StageCard

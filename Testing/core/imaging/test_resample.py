@@ -9,12 +9,13 @@ from core.imaging.oblique_grids import oblique, some_voxels, turned
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import AxisMap, Box, Geometry, Index
 from flare_core.imaging.resample import (
+    axis_weights,
     class_fractions,
     covered,
+    grid_weights,
     resample_intensity,
     resample_labels,
 )
-from flare_core.imaging.resample_weights import axis_weights, grid_weights
 from flare_core.imaging.volume import Volume
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from core.imaging.oblique_grids import oblique, turned
+from core.imaging.upsampled_scores import upsampled_slabs
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry, Index
-from flare_core.imaging.resample import resample_intensity, streamed_argmax, upsampled_slabs
-from flare_core.imaging.resample_scores import UNSURE, _ScoreGrid
+from flare_core.imaging.resample import resample_intensity
+from flare_core.imaging.resample_scores import UNSURE, _ScoreGrid, streamed_argmax
 from flare_core.imaging.volume import Volume
 
 SOURCE = oblique((9, 14, 12))

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from core.imaging.upsampled_scores import upsampled_slabs
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry
-from flare_core.imaging.resample import covered, streamed_argmax, upsampled_slabs
+from flare_core.imaging.resample import covered
+from flare_core.imaging.resample_scores import streamed_argmax
 from flare_core.imaging.volume import Volume
 from flare_core.models.card import NetworkSpec
 from flare_core.models.package import write_package
