@@ -18,8 +18,16 @@ from flare_core.atomic import atomic_path, write_text
 from flare_core.errors import InputError
 from flare_core.home import Home, ensure_folder, open_home
 from flare_core.models.card import CARD_FILE, ModelCard
-from flare_core.models.integrity import exists_already, new_folder, sweep_models, unsound, verify
-from flare_core.models.package import MAX_CARD_BYTES, Package, parse_card
+from flare_core.models.package import (
+    MAX_CARD_BYTES,
+    Package,
+    exists_already,
+    new_folder,
+    parse_card,
+    sweep_models,
+    unsound,
+    verify,
+)
 from flare_core.paths import usable_path
 
 MAX_WEIGHTS_BYTES = 4 * 2**30

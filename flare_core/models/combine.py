@@ -14,8 +14,7 @@ from flare_core.atomic import write_text
 from flare_core.errors import InputError
 from flare_core.home import Home
 from flare_core.models.card import CARD_FILE, ModelCard, StageCard
-from flare_core.models.integrity import new_folder, sweep_models, verify
-from flare_core.models.package import Package
+from flare_core.models.package import Package, new_folder, sweep_models, verify
 
 ORDER = ("localiser", "organs", "lesions")
 """How the cascade runs; ``organs_2`` and on come behind ``organs``."""

@@ -22,9 +22,8 @@ from flare_core.json_fields import read_json_file
 from flare_core.models.catalogue import Part, PublicModel
 from flare_core.models.combine import Chosen, Facts, combine
 from flare_core.models.download import Watch, download
-from flare_core.models.integrity import exists_already, sweep_models
 from flare_core.models.nnunet.convert import About, import_nnunet
-from flare_core.models.package import Package
+from flare_core.models.package import Package, exists_already, sweep_models
 from flare_core.models.remote_file import RemoteFile
 
 KNOWN_FILE = "downloads.json"

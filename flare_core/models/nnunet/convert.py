@@ -20,7 +20,6 @@ from flare_core.errors import InputError
 from flare_core.home import Home
 from flare_core.json_fields import check_json
 from flare_core.models.card import ModelCard, StageCard, TrainingSource, WeightsFile
-from flare_core.models.integrity import sweep_models
 from flare_core.models.nnunet.checkpoint import read_checkpoint
 from flare_core.models.nnunet.fields import as_text, need, refusal
 from flare_core.models.nnunet.folder import checkpoints, model_folder, opened
@@ -35,7 +34,7 @@ from flare_core.models.nnunet.v1 import (
     stage_of,
     weights_of_v1,
 )
-from flare_core.models.package import Package, write_package
+from flare_core.models.package import Package, sweep_models, write_package
 from flare_core.paths import usable_path
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from flare_core.errors import InputError
 from flare_core.home import Home, open_home
 from flare_core.models.card import CARD_FILE
 from flare_core.models.in_use import put_in_use
-from flare_core.models.integrity import new_folder
-from flare_core.models.package import Package, installed_models, load_package
+from flare_core.models.package import Package, installed_models, load_package, new_folder
 from flare_core.train.rounds.state import RoundFolder, RunFolder, now
 
 

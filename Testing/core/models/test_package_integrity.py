@@ -11,9 +11,9 @@ import pytest
 from flare_core import alive
 from flare_core.atomic import sha256_of
 from flare_core.errors import InputError
-from flare_core.models import integrity
+from flare_core.models import package
 from flare_core.models.card import WeightsFile
-from flare_core.models.integrity import new_folder, sweep_models, verify
+from flare_core.models.package import new_folder, sweep_models, verify
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_right_file_passes_and_is_hashed_once(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[Path] = []
-    monkeypatch.setattr(integrity, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+    monkeypatch.setattr(package, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
     for _ in range(3):
         verify(weights, stated(b"abc" * 1000))
     assert len(hashed) == 1
