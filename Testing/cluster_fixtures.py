@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flare_core.jobs.spread import Shared, shared
+from flare_core.spread.shared import Shared, shared
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flare_core.jobs.spread import unwanted
+from flare_core.spread.on_dask import unwanted
 
 
 def double(number: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What `jobs.spread` costs: 10 000 cases that do nothing, on a few workers of this computer.
+"""What `spread.on_dask` costs: 10 000 cases that do nothing, on a few workers of this computer.
 
     python benchmarks/spread_benchmark.py [--cases 10000] [--workers 3]
 
@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 
 from flare_core.jobs.cluster import connected, place_of
-from flare_core.jobs.spread import Terms, shared, spread
+from flare_core.spread.on_dask import Terms, spread
+from flare_core.spread.shared import shared
 
 LIMIT_MS = 5.0
 LIMIT_GROWTH = 1.3

@@ -109,11 +109,14 @@ def module_head(sources: Sequence[Source]) -> list[str]:
 
 
 def blind_except(sources: Sequence[Source]) -> list[str]:
-    """Find handlers that catch everything, outside the command line and the jobs."""
+    """Find handlers that catch everything, outside the command line and the jobs.
+
+    What spreads cases hands every error over in the case's outcome.
+    """
     return [
         f"{source.at(node)}: catches everything; name the errors"
         for source in core_only(sources)
-        if source.layer not in ("cli", "jobs")
+        if source.layer not in ("cli", "jobs", "spread")
         for node in ast.walk(source.tree)
         if isinstance(node, ast.ExceptHandler) and _is_blind(node.type)
     ]

@@ -38,6 +38,7 @@ from flare_core.cli.cases_text import (
 from flare_core.errors import InputError
 from flare_core.home import open_home
 from flare_core.jobs.failure import EXIT_INTERNAL
+from flare_core.jobs.on_cluster import CLUSTER
 from flare_core.jobs.outputs import plain
 from flare_core.jobs.progress import reporting
 
@@ -226,7 +227,7 @@ ACTIONS: tuple[Action, ...] = (
         ("--edition", {"metavar": "NAME", "help": "flare21, flare22 ... (default: found out)"}),
         ("--numbers", {"metavar": "SCHEME", "help": "what label values mean (the edition's)"}),
         ("--pseudo", {"metavar": "TEAM", "help": "whose predictions unlabelled scans get"}),
-        _KIND, _MODEL, _LINK, _AUTHOR, _PROGRESS,
+        _KIND, _MODEL, _LINK, _AUTHOR, _PROGRESS, CLUSTER,
     )),
     ("verify", verify, "compare every file with the catalogue", (
         ("--quick", {"action": "store_true", "help": "sizes only, no hashes"}),

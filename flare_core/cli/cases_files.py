@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flare_core.anatomy.organs import parse_organs
 from flare_core.errors import InputError
 from flare_core.jobs.failure import EXIT_INTERNAL
+from flare_core.jobs.on_cluster import spread_of
 from flare_core.jobs.outputs import plain
 from flare_core.jobs.progress import OnCount, reporting
 
@@ -50,8 +51,9 @@ def add(store: CaseStore, arguments: argparse.Namespace) -> Told:
 def import_folder(store: CaseStore, arguments: argparse.Namespace) -> Told:
     """Bring a data set in; exit code 1 if something of it could not be."""
     from flare_core.datasets.exchange.drawn_import import holds_drawn, import_drawn
-    from flare_core.datasets.exchange.importing import ImportSettings, import_dataset
+    from flare_core.datasets.exchange.importing import ImportSettings, Spreading, import_dataset
     from flare_core.segment.runtime import available_cores
+    from flare_core.spread.here import in_processes
 
     settings = ImportSettings(
         kind=arguments.kind,
@@ -61,12 +63,16 @@ def import_folder(store: CaseStore, arguments: argparse.Namespace) -> Told:
         numbers=arguments.numbers,
         pseudo=arguments.pseudo,
         model=arguments.model,
-        workers=available_cores(),
     )
-    with reporting(arguments.progress, TITLE) as report:
+    folder = arguments.folder.absolute() if arguments.cluster else arguments.folder
+    with (
+        reporting(arguments.progress, TITLE) as report,
+        spread_of(arguments, report, results=store.folder, inputs=[folder]) as spread,
+    ):
         count = report.counter("importing")
-        bring_in = import_drawn if holds_drawn(arguments.folder) else import_dataset
-        found = bring_in(store, arguments.folder, settings, count)
+        bring = import_drawn if holds_drawn(folder) else import_dataset
+        spreading = Spreading(spread or in_processes(available_cores()), spread)
+        found = bring(store, folder, settings, count, spreading)
     wrong = any(finding.wrong for finding in found.findings)
     return EXIT_INTERNAL if wrong else 0, _imported_text(found), plain(found)
 

@@ -17,7 +17,8 @@ import csv
 import io
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,11 @@ from typing import TYPE_CHECKING, Any
 from flare_core import atomic
 from flare_core.errors import InputError
 from flare_core.jobs.failure import EXIT_INTERNAL
+from flare_core.jobs.on_cluster import CLUSTER, spread_of
 from flare_core.jobs.outputs import make_folder
-from flare_core.jobs.progress import reporting
+from flare_core.jobs.progress import Reporter, reporting
+from flare_core.spread.cases import SpreadCases
+from flare_core.spread.here import in_processes
 
 if TYPE_CHECKING:
     from flare_core.datasets.flare.dataset import FlareCase, FlareDataset
@@ -81,9 +85,12 @@ def list_cases(arguments: argparse.Namespace) -> int:
         raise InputError(
             "--labels", str(arguments.labels), "together with -o cases.json", "Add -o cases.json."
         )
-    with reporting(arguments.progress, TITLE) as report:
+    with (
+        reporting(arguments.progress, TITLE) as report,
+        _spread(arguments, dataset, report) as spread,
+    ):
         count = report.counter("reading labels")
-        dataset = look_into_labels(dataset, workers=_workers(arguments), on_done=count)
+        dataset = look_into_labels(dataset, spread=spread, on_done=count)
     _print_parts(dataset)
     for finding in dataset.findings:
         print(f"{finding.kind}: {finding.where}: {finding.what}")
@@ -97,9 +104,12 @@ def check(arguments: argparse.Namespace) -> int:
     from flare_core.datasets.flare.check import check_dataset
 
     dataset = _dataset(arguments)
-    with reporting(arguments.progress, TITLE) as report:
+    with (
+        reporting(arguments.progress, TITLE) as report,
+        _spread(arguments, dataset, report) as spread,
+    ):
         count = report.counter("checking")
-        findings = check_dataset(dataset, workers=_workers(arguments), on_done=count)
+        findings = check_dataset(dataset, spread=spread, on_done=count)
     for finding in findings:
         print(f"{finding.kind}: {finding.where}: {finding.what}")
     if arguments.output is not None:
@@ -121,9 +131,12 @@ def summary(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         make_folder(arguments.output)
         parts = arguments.output / PARTS
-    with reporting(arguments.progress, TITLE) as report:
+    with (
+        reporting(arguments.progress, TITLE) as report,
+        _spread(arguments, dataset, report) as spread,
+    ):
         count = report.counter("measuring")
-        found = summarise(dataset, workers=_workers(arguments), keep_in=parts, on_done=count)
+        found = summarise(dataset, spread=spread, keep_in=parts, on_done=count)
     tables = tables_of(found)
     print(to_markdown(found.title, tables), end="")
     for finding in found.left_out:
@@ -139,6 +152,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         ("--edition", {"metavar": "NAME", "help": "flare21, flare22 ... (default: found out)"}),
         ("--numbers", {"metavar": "SCHEME", "help": "what label values mean (default: edition's)"}),
         ("--workers", {"type": int, "default": 0, "metavar": "N", "help": "0: one per core"}),
+        CLUSTER,
         ("--progress", {"choices": ("bar", "none"), "default": "bar", "help": "show it or not"}),
         ("--debug", {"action": "store_true", "default": argparse.SUPPRESS,
                      "help": "show the traceback of an error"}),
@@ -152,15 +166,22 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _dataset(arguments: argparse.Namespace, pseudo: str | None = None) -> FlareDataset:
     from flare_core.datasets.flare.dataset import find_dataset
 
-    return find_dataset(
-        arguments.folder, edition=arguments.edition, scheme=arguments.numbers, pseudo=pseudo
-    )
+    # workers of a cluster are in another folder
+    folder = arguments.folder.absolute() if arguments.cluster else arguments.folder
+    return find_dataset(folder, edition=arguments.edition, scheme=arguments.numbers, pseudo=pseudo)
 
 
-def _workers(arguments: argparse.Namespace) -> int:
+@contextmanager
+def _spread(
+    arguments: argparse.Namespace, dataset: FlareDataset, report: Reporter
+) -> Iterator[SpreadCases]:
+    """Yield what does the cases: workers of a cluster, or processes, one for each core."""
     from flare_core.segment.runtime import available_cores
 
-    return arguments.workers or available_cores()
+    inputs = (path for case in dataset.cases for path in (case.image, case.labels) if path)
+    with spread_of(arguments, report, inputs=inputs) as elsewhere:
+        count = min(arguments.workers or available_cores(), len(dataset.cases))
+        yield elsewhere or in_processes(count)
 
 
 def _print_parts(dataset: FlareDataset) -> None:

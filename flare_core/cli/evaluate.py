@@ -2,7 +2,7 @@
 
 PRED and REF are folders with one label file for each case, of the same name (``_0000`` and the
 format do not count), or two files. A prediction that is missing, unreadable or on another grid is
-named and scores 0; a reference that cannot be used is an error.
+named and scores 0; a case whose reference cannot be read is named and left out.
 
 With -o: scores.csv (every number), per_case.csv, per_organ.csv, summary.json and
 evaluation.html. --scheme takes JSON:
@@ -10,8 +10,8 @@ evaluation.html. --scheme takes JSON:
   {"structures": [{"value": 1, "name": "liver"},
                   {"value": 7, "name": "heart", "tolerance_mm": 3.0}]}
 
-Exit codes: 0 scored (look at what was named), 2 the arguments or a reference cannot be used,
-130 stopped by Ctrl-C.
+Exit codes: 0 scored (look at what was named), 1 cases were left out, 2 the arguments cannot be
+used or references are another edition's, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 from flare_core.anatomy.label_schemes import SCHEMES, as_listed
 from flare_core.errors import InputError
+from flare_core.jobs.failure import EXIT_INTERNAL
+from flare_core.jobs.on_cluster import CLUSTER, spread_of
 from flare_core.jobs.outputs import make_folder
-from flare_core.jobs.progress import PROGRESS, Reporter, Step, reporting
+from flare_core.jobs.progress import PROGRESS, Reporter, counted, reporting, step_fields
+from flare_core.spread.cases import Pacer
 
 if TYPE_CHECKING:
     from flare_core.evaluate.evaluate import Evaluation, Files
@@ -57,6 +60,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--any-place", {"action": "store_true",
                      "help": "compare only sizes, not origin and spacing, as FLARE's scripts do"}),
     ("--workers", {"type": int, "default": 0, "metavar": "N", "help": "processes; 0: automatic"}),
+    CLUSTER,
     ("--progress", {"choices": PROGRESS, "default": "bar",
                     "help": "for people, programs, nobody"}),
 )  # fmt: skip
@@ -85,24 +89,28 @@ def run(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from flare_core.evaluate.evaluate import evaluate_folders
 
+    pacer = Pacer()
+
     def on_case(done: int, of: int, name: str) -> None:
-        event = {"event": "progress", "case": name, "fraction": round(done / of, 4)}
-        reporter.step(Step(f"{done} of {of} cases", done / of, None, name), event)
+        step = counted(f"scoring {of} cases", pacer(done, of), name)
+        reporter.step(step, {"event": "progress", "case": name, **step_fields(step)})
 
     rules, files = rules_from(arguments), files_from(arguments)
     _check_paths(arguments)
+    inputs = [arguments.prediction.absolute(), arguments.reference.absolute()]
     with _folder(arguments.output):
-        evaluation = evaluate_folders(
-            arguments.prediction,
-            arguments.reference,
-            rules,
-            files,
-            workers=arguments.workers,
-            on_case=on_case,
-        )
+        with spread_of(arguments, reporter, inputs=inputs) as spread:
+            evaluation = evaluate_folders(
+                *(inputs if spread else (arguments.prediction, arguments.reference)),
+                rules,
+                files,
+                workers=arguments.workers,
+                spread=spread,
+                on_case=on_case,
+            )
         written = _write(arguments, evaluation, files) if arguments.output else []
     _tell(evaluation, written, reporter)
-    return 0
+    return EXIT_INTERNAL if evaluation.left_out else 0
 
 
 def _tell(evaluation: Evaluation, files: Sequence[Path], reporter: Reporter) -> None:

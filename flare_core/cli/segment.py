@@ -18,6 +18,7 @@ from flare_core.jobs import batch, worker
 from flare_core.jobs.batch_on_cluster import run_plan_on
 from flare_core.jobs.cluster import place_of
 from flare_core.jobs.engine import REAL, Engine
+from flare_core.jobs.on_cluster import CLUSTER
 from flare_core.jobs.outputs import OUR_SCHEME, USUAL, check_outputs, is_file_name, make_folder
 from flare_core.jobs.progress import PROGRESS, reporting
 from flare_core.jobs.reports import CaseReport
@@ -67,10 +68,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
             "help": "numbers of the label map, as in flare24_task1 (default: our organ ids)",
         },
     ),
-    (
-        "--cluster",
-        {"metavar": "WHERE", "help": "local:N, slurm:FILE, pbs:FILE, tcp://HOST:PORT (Dask)"},
-    ),
+    CLUSTER,
     ("--overwrite", {"action": "store_true", "help": "do cases again that are done"}),
     ("--progress", {"choices": PROGRESS, "default": "bar", "help": "for people, programs, nobody"}),
     ("--home", {"metavar": "FOLDER", "help": "where installed models are"}),
@@ -103,13 +101,12 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
         return worker.serve(settings_of(arguments), engine, scheme=arguments.scheme)
     place = place_of(arguments.cluster) if arguments.cluster else None
     with reporting(arguments.progress) as reporter:
-        report, plan = CaseReport(reporter), make_plan(arguments)
+        plan = make_plan(arguments)
         if place is None:
-            tally = batch.run_plan(plan, engine, report, debug=arguments.debug)
+            tally = batch.run_plan(plan, engine, CaseReport(reporter), debug=arguments.debug)
         else:
-            event = {"event": "waiting", "cluster": arguments.cluster}
-            reporter.log(f"Waiting for workers of {arguments.cluster}", event)
-            tally = run_plan_on(place, plan, engine, report, debug=arguments.debug)
+            where = place, arguments.cluster
+            tally = run_plan_on(where, plan, engine, reporter, debug=arguments.debug)
     return batch.exit_code(tally)
 
 

@@ -1,18 +1,19 @@
 """START HERE for scores: a folder of predictions, a folder of references -> scores of every case.
 
 Steps: pair the files by name, read and check both label maps of a case, score them (`scoring`),
-cases in parallel processes; `summary` and `tables` make numbers and files of it.
+many cases at a time (`spread`); `summary` and `tables` make numbers and files of it.
 
 Invariants. Every reference is a case of the result, in the order of names. A prediction that is
 missing, cannot be read, lies on another grid or (where the edition says so) has an illegal label
-scores 0 and is named with the reason. A reference that cannot be used is an error, since no score
-against it would mean anything.
+scores 0 and is named with the reason. No score against a reference that cannot be used would mean
+anything: a case whose reference cannot be read is left out and named, and so is one under which its
+process ended; a reference that was made for another edition ends it all.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,6 @@ from typing import Literal
 import numpy as np
 
 from flare_core.anatomy.label_schemes import LabelScheme
-from flare_core.datasets.flare.processes import map_cases
 from flare_core.errors import Cancelled, InputError
 from flare_core.evaluate.label_values import value_table
 from flare_core.evaluate.pairing import SAME_PLACE_MM, CasePair, pair_cases
@@ -36,8 +36,10 @@ from flare_core.evaluate.scoring import (
 from flare_core.imaging.apart import read_labels
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
+from flare_core.spread.cases import SpreadCases, input_error
+from flare_core.spread.here import in_processes
 
-Status = Literal["scored", "missing", "unreadable", "other grid", "illegal labels"]
+Status = Literal["scored", "missing", "unreadable", "other grid", "illegal labels", "left out"]
 OnCase = Callable[[int, int, str], None]
 
 MOST_WORKERS = 8
@@ -46,6 +48,10 @@ S_PER_BYTE = 3e-6
 """Of a compressed reference: reading two maps and scoring 13 organs with all metrics, measured."""
 S_PER_WORKER = 1.4
 """Least work for which a process is started; starting it and its reader takes 1 s of a core."""
+
+
+class OtherEdition(InputError):
+    """A reference with labels that the edition does not know: the choice is wrong, not the file."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class CaseResult:
     case: str
     """Its name."""
     status: Status
-    """``scored``, or why the prediction scores 0."""
+    """``scored``, or why the prediction scores 0; ``left out`` if there can be no score."""
     problem: str = ""
     """That reason in full."""
     notes: tuple[str, ...] = ()
@@ -98,9 +104,11 @@ class Evaluation:
     rules: ScoringRules
     """By what rules."""
     cases: tuple[CaseResult, ...]
-    """One for every reference, by name."""
+    """One for every reference that can be used, by name."""
     extra: tuple[str, ...] = ()
     """Predictions without a reference, not scored."""
+    left_out: tuple[CaseResult, ...] = ()
+    """Cases whose reference cannot be read, or under which their process ended, with the reason."""
 
     @property
     def rows(self) -> tuple[Score, ...]:
@@ -125,6 +133,7 @@ def evaluate_folders(
     files: Files = Files(),
     *,
     workers: int = 1,
+    spread: SpreadCases | None = None,
     on_case: OnCase | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Evaluation:
@@ -140,6 +149,8 @@ def evaluate_folders(
         Label values of the files, and whether their place in space is checked.
     workers : int
         Processes; the result does not depend on it. 0: as many as help on this machine.
+    spread : SpreadCases, optional
+        What does the cases, instead of that many processes.
     on_case : callable, optional
         Called with (cases done, cases in all, name of the case) after every case.
     cancelled : callable, optional
@@ -148,22 +159,44 @@ def evaluate_folders(
     Raises
     ------
     InputError
-        If the paths do not fit together or a reference cannot be used.
+        If the paths do not fit together, the references are another edition's, or no case can be
+        scored.
     Cancelled
         If `cancelled` says so.
     """
     pairing = pair_cases(prediction, reference)
-    found: dict[int, CaseResult] = {}
-    task = partial(evaluate_case, rules=rules, files=files)
     count = workers or helpful_workers(pairing.cases)
-    with closing(_outcomes(task, pairing.cases, count)) as outcomes:
-        for number, result in outcomes:
-            found[number] = result
+    spread = spread or in_processes(min(count, len(pairing.cases)))
+    task = partial(evaluate_case, rules=rules, files=files)
+    found: dict[str, CaseResult] = {}
+    errors: dict[str, InputError] = {}
+    with closing(spread(task, ((pair.name, pair) for pair in pairing.cases))) as outcomes:
+        for done, outcome in enumerate(outcomes, start=1):
+            error = input_error(outcome)
+            if isinstance(error, OtherEdition):
+                raise error
+            if error is None:
+                found[outcome.case] = outcome.value
+            else:
+                errors[outcome.case] = error
             if on_case is not None:
-                on_case(len(found), len(pairing.cases), result.case)
+                on_case(done, len(pairing.cases), outcome.case)
             if cancelled is not None and cancelled():
                 raise Cancelled("stopped by the caller")
-    return Evaluation(rules, tuple(found[n] for n in range(len(found))), pairing.extra)
+    names = [pair.name for pair in pairing.cases]
+    if not found:
+        raise errors[next(name for name in names if name in errors)]
+    return Evaluation(
+        rules,
+        tuple(found[name] for name in names if name in found),
+        pairing.extra,
+        tuple(_left_out(name, errors[name]) for name in names if name in errors),
+    )
+
+
+def _left_out(case: str, error: InputError) -> CaseResult:
+    argument, came, legal, _ = error.parts
+    return CaseResult(case, "left out", f"{argument}: {came}; legal: {legal}")
 
 
 def evaluate_case(pair: CasePair, rules: ScoringRules, files: Files) -> CaseResult:
@@ -209,16 +242,6 @@ def annotated_targets(pair: CasePair, rules: ScoringRules) -> tuple[Target, ...]
     return tuple(t for t in rules.edition.targets if set(t.organs) <= set(pair.annotated))
 
 
-def _outcomes(
-    task: Callable[[CasePair], CaseResult], cases: Sequence[CasePair], workers: int
-) -> Generator[tuple[int, CaseResult], None, None]:
-    """Yield (number, result) as they come; a reference's error ends it all."""
-    for number, outcome in map_cases(task, cases, workers):
-        if outcome.error is not None:
-            raise outcome.error
-        yield number, outcome.value
-
-
 def _prediction(
     pair: CasePair, geometry: Geometry, rules: ScoringRules, files: Files
 ) -> tuple[Volume | None, Status, str]:
@@ -247,7 +270,7 @@ def _reference_values(
     scheme = files.reference_scheme or rules.edition.scheme
     illegal = _illegal(reference, scheme)
     if illegal:
-        raise InputError(
+        raise OtherEdition(
             str(pair.reference),
             f"a reference with label {_listed(illegal)}",
             f"0 to {scheme.highest} ({scheme.title})",

@@ -81,6 +81,7 @@ def summary_record(evaluation: Evaluation) -> dict[str, Any]:
         "nsd_gate_dsc": rules.edition.nsd_gate_dsc,
         "cases": len(evaluation.cases),
         "scored_zero": {case.case: f"{case.status}: {case.problem}" for case in evaluation.failed},
+        "left_out": {case.case: case.problem for case in evaluation.left_out},
         "notes": {case.case: list(case.notes) for case in evaluation.cases if case.notes},
         "without_reference": list(evaluation.extra),
         "scores": [_plain(asdict(one)) for one in headlines(evaluation)],
@@ -96,8 +97,9 @@ def summary_text(evaluation: Evaluation) -> str:
     kinds = {
         k: "mean" if METRICS[k].official else "median" for k in IN_TERMINAL if k in rules.metrics
     }
+    left_out = f" ({len(evaluation.left_out)} left out)" if evaluation.left_out else ""
     lines = [
-        f"{rules.edition.title}, mode {rules.mode}, {len(evaluation.cases)} cases",
+        f"{rules.edition.title}, mode {rules.mode}, {len(evaluation.cases)} cases{left_out}",
         " " * 22 + "".join(f"{IN_TERMINAL[key]:>12}" for key in kinds),
         " " * 22 + "".join(f"{kind:>12}" for kind in kinds.values()),
     ]
@@ -112,7 +114,8 @@ def summary_text(evaluation: Evaluation) -> str:
 
 def problems_text(evaluation: Evaluation) -> list[str]:
     """Return one line for everything a person should know of before trusting the scores."""
-    lines = [f"{c.case}: scores 0, {c.status}: {c.problem}" for c in evaluation.failed]
+    lines = [f"{c.case}: left out: {c.problem}" for c in evaluation.left_out]
+    lines += [f"{c.case}: scores 0, {c.status}: {c.problem}" for c in evaluation.failed]
     lines += [f"{c.case}: {note}" for c in evaluation.cases for note in c.notes]
     return lines + [f"{name}: not scored, there is no reference" for name in evaluation.extra]
 

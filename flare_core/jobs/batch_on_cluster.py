@@ -12,38 +12,34 @@ from contextlib import closing
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flare_core import atomic
 from flare_core.jobs.batch import Doing, Plan, Work, run_plan
-from flare_core.jobs.cluster import Place, connected
+from flare_core.jobs.cluster import Place
 from flare_core.jobs.engine import Engine
+from flare_core.jobs.on_cluster import GPU, told_of_cluster
 from flare_core.jobs.one_case import Caller, Job, run_case
 from flare_core.jobs.outputs import OUTPUTS, OutputPaths
-from flare_core.jobs.progress import Step
+from flare_core.jobs.progress import Reporter, Step
 from flare_core.jobs.reports import CaseReport, Tally, Told, told_of
-from flare_core.jobs.spread import (
-    Outcome,
-    Terms,
-    check_resources,
-    paced,
-    shared,
-    spread,
-    unwanted,
-)
 from flare_core.segment.settings import Settings
+from flare_core.spread.cases import Outcome, SpreadCases, paced
+from flare_core.spread.on_dask import unwanted
 
-if TYPE_CHECKING:
-    from distributed import Client
-
-MOST_LOOKED_AT = 100
-"""So many of the inputs' folders every worker is asked for."""
+Tell = Callable[[Iterator[Outcome]], Iterator[Outcome]]
+"""Passes outcomes on and tells how fast they come."""
 
 
 def run_plan_on(
-    place: Place, plan: Plan, engine: Engine, report: CaseReport, debug: bool = False
+    where: tuple[Place, str], plan: Plan, engine: Engine, reporter: Reporter, debug: bool = False
 ) -> Tally:
     """Do every job on a worker; a failed one is told and the rest is done.
+
+    Parameters
+    ----------
+    where : (Place, str)
+        Where the workers are, and how a person said it.
 
     Raises
     ------
@@ -52,14 +48,12 @@ def run_plan_on(
     ClusterLost
         If the scheduler is gone; what is done stays done.
     """
-    plan = _from_anywhere(plan, place)
+    place, said = where
+    plan, report = _from_anywhere(plan, place), CaseReport(reporter)
     results = plan.jobs[0].paths.labels.parent
-    with connected(place) as client, shared(results, _inputs(plan)) as proof:
-        resources = {"GPU": 1.0} if plan.settings.device == "cuda" else {}
-        check_resources(client, resources)
-        proof.check(client)
-        do = partial(case_there, plan.settings, engine)
-        doing = _doing(client, do, Terms(proof, resources), _tell_pace(plan, report))
+    resources = GPU if plan.settings.device == "cuda" else {}
+    with told_of_cluster(place, said, reporter, results, _inputs(plan), resources) as spread:
+        doing = _doing(spread, partial(case_there, plan.settings, engine), _tell_pace(plan, report))
         tally = run_plan(plan, engine, report, debug, doing)
     groups = ([*job.paths.files(OUTPUTS).values()] for job in plan.jobs)
     atomic.restore_all(groups)  # of workers that ended while they wrote
@@ -71,12 +65,7 @@ def case_there(settings: Settings, engine: Engine, job: Job) -> Told:
     return told_of(run_case(job, settings, engine, Caller(cancelled=unwanted())))
 
 
-def _doing(
-    client: Client,
-    do: Callable[[Job], Told],
-    terms: Terms,
-    tell: Callable[[Iterator[Outcome]], Iterator[Outcome]],
-) -> Doing:
+def _doing(spread: SpreadCases, do: Callable[[Job], Told], tell: Tell) -> Doing:
     """Return what does cases on the cluster."""
 
     def doing(works: Iterator[Work]) -> Iterator[tuple[Work, Callable[[], Any]]]:
@@ -87,7 +76,7 @@ def _doing(
                 under_way[work.case] = work
                 yield work.case, work.job
 
-        with closing(spread(client, do, cases(), terms)) as outcomes:
+        with closing(spread(do, cases())) as outcomes:
             for outcome in tell(outcomes):
                 yield under_way.pop(outcome.case), partial(_given, outcome)
 
@@ -101,7 +90,7 @@ def _given(outcome: Outcome) -> Any:
     return outcome.value
 
 
-def _tell_pace(plan: Plan, report: CaseReport) -> Callable[[Iterator[Outcome]], Iterator[Outcome]]:
+def _tell_pace(plan: Plan, report: CaseReport) -> Tell:
     """Return what tells the report after each case how fast it goes."""
     files = ([*job.paths.files(job.outputs).values()][-1] for job in plan.jobs)
     done = (not plan.overwrite and file.exists() for file in files)
@@ -139,6 +128,6 @@ def _absolute(paths: OutputPaths) -> OutputPaths:
 
 def _inputs(plan: Plan) -> list[Path]:
     """Return what a worker has to see besides the folder for the results."""
-    folders = list(dict.fromkeys(job.input.parent for job in plan.jobs))[:MOST_LOOKED_AT]
     own = [plan.settings.model, plan.settings.home]
-    return [*folders, *(Path(text) for text in own if text and os.path.isabs(text))]
+    named = (Path(text) for text in own if text and os.path.isabs(text))
+    return [*named, *(job.input for job in plan.jobs)]

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core.errors import InputError
-from flare_core.jobs.spread import OPTION
 from flare_core.json_fields import decode, read_json_file
+from flare_core.spread.shared import OPTION
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -32,6 +32,12 @@ CONNECT_S = 20.0
 
 START_S = 120.0
 """How long workers that should be there already, or start here, are waited for."""
+
+
+LOST_WORKER = "distributed.deploy.lost-worker-timeout"
+LOST_AFTER = "7 days"
+"""A worker that ended is started again by its nanny. Dask by default ends the nanny, or cancels the
+job, if that takes more than 15 s, as it does on a busy computer: the worker was gone for good."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,9 @@ def place_of(text: str) -> Place:
 
 
 def _require(place: Place) -> None:
-    """Refuse what needs a package that is not there."""
+    """Refuse what needs a package that is not there; local processes need none."""
+    if place.kind == "local":
+        return
     for package in ("distributed", *(["dask_jobqueue"] if place.queue else [])):
         if find_spec(package) is None:
             raise InputError(
@@ -149,9 +157,11 @@ def connected(place: Place) -> Iterator[Client]:
     InputError
         If the scheduler does not answer or has no workers.
     """
+    import dask
     from distributed import Client
 
     with ExitStack() as stack:
+        stack.enter_context(dask.config.set({LOST_WORKER: LOST_AFTER}))
         where = place.address or stack.enter_context(_started(place))
         try:
             client = stack.enter_context(

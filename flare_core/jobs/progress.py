@@ -17,12 +17,17 @@ from typing import Any, Protocol, TextIO
 
 from flare_core.jobs.failure import json_line
 from flare_core.jobs.streams import protected_stdout
+from flare_core.spread.cases import Pace, Pacer
 
 PROGRESS = ("bar", "json", "none")
 """For people, for programs, for people who want to see only the end."""
 
 SMALLEST_PAUSE_S = 0.1
 """A bar is redrawn, and a JSON line sent, at most ten times a second: more only costs time."""
+
+
+OLD_LINE_S = 60.0
+"""After such a time a log file gets a further line of the same stage."""
 
 
 class StepLike(Protocol):
@@ -64,6 +69,8 @@ class Step:
     """Estimated time left in seconds; None if not known yet."""
     message: str = ""
     """A detail worth a log line; often empty."""
+    per_minute: float | None = None
+    """Cases a minute, where many are done; None if not known yet."""
 
 
 def within(start: float, stop: float, report: OnStep) -> OnStep:
@@ -176,21 +183,24 @@ class Bar:
 
 
 class Lines:
-    """One plain line whenever the stage changes; for log files and pipes."""
+    """One plain line whenever the stage changes, and every minute; for log files and pipes."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._title = ""
         self._stage: str | None = None
+        self._clock = clock
+        self._last_s = 0.0
 
     def start(self, title: str) -> None:
         """Begin a case."""
         self._title, self._stage = title, None
 
     def show(self, step: StepLike) -> None:
-        """Write a line if the stage is a new one."""
-        if step.stage != self._stage:
-            self._stage = step.stage
+        """Write a line if the stage is a new one, or the last line is old."""
+        now = self._clock()
+        if step.stage != self._stage or now - self._last_s >= OLD_LINE_S:
+            self._stage, self._last_s = step.stage, now
             self._stream.write(f"{self._title}: {_percent(step)} {step.stage}{_left(step)}\n")
             self._stream.flush()
 
@@ -241,11 +251,10 @@ class Reporter:
 
     def counter(self, stage: str) -> OnCount:
         """Return a function that is told how many cases are done, and makes steps of it."""
-        started_s = time.monotonic()
+        pacer = Pacer()
 
         def count(done: int, of: int) -> None:
-            left_s = (time.monotonic() - started_s) * (of - done) / max(1, done)
-            self.step(Step(f"{stage} {of} cases", done / max(1, of), left_s))
+            self.step(counted(f"{stage} {of} cases", pacer(done, of)))
 
         return count
 
@@ -299,10 +308,18 @@ def reporting(progress: str, title: str = "") -> Iterator[Reporter]:
         reporter.clear()
 
 
+def counted(stage: str, pace: Pace, message: str = "") -> Step:
+    """Return the step of many cases at their pace."""
+    fraction = pace.done / max(1, pace.of)
+    return Step(stage, fraction, pace.seconds_left, message, pace.per_minute)
+
+
 def step_fields(step: StepLike) -> dict[str, Any]:
     """Return a step as plain values: fraction 0..1 of the whole, seconds or None."""
     left = None if step.seconds_left is None else round(step.seconds_left, 1)
     fields = {"stage": step.stage, "fraction": round(step.fraction, 4), "seconds_left": left}
+    if (per_minute := getattr(step, "per_minute", None)) is not None:
+        fields["per_minute"] = round(per_minute, 2)
     return {**fields, "message": step.message} if step.message else fields
 
 
@@ -332,4 +349,6 @@ def _percent(step: StepLike) -> str:
 
 
 def _left(step: StepLike) -> str:
-    return "" if step.seconds_left is None else f", {time_text(step.seconds_left)} left"
+    per_minute = getattr(step, "per_minute", None)
+    pace = "" if per_minute is None else f", {per_minute:.1f} a minute"
+    return pace + ("" if step.seconds_left is None else f", {time_text(step.seconds_left)} left")

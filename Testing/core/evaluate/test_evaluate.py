@@ -13,6 +13,7 @@ from flare_core.evaluate.evaluate import Evaluation, Files, evaluate_folders, he
 from flare_core.evaluate.pairing import CasePair
 from flare_core.evaluate.protocols import edition
 from flare_core.evaluate.scoring import ScoringRules
+from flare_core.evaluate.tables import problems_text, summary_record
 from flare_core.imaging.files import read_labels, write_labels, write_volume
 from flare_core.imaging.volume import Volume
 
@@ -94,7 +95,7 @@ def test_one_illegal_label_costs_everything_in_flare24_task1(tmp_path: Path) -> 
     assert value(found, "b", "lesion", "true_lesions") == 1.0
 
 
-def test_a_bad_reference_is_an_error(tmp_path: Path) -> None:
+def test_an_unreadable_reference_is_left_out_and_nothing_else_is_an_error(tmp_path: Path) -> None:
     write_case(tmp_path / "pred", "a", LIVER)
     write_case(tmp_path / "ref", "a", labels(v14=(0, 2, 2, 4)))
     with pytest.raises(InputError) as caught:
@@ -104,6 +105,15 @@ def test_a_bad_reference_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "ref" / "a.nii.gz").write_bytes(b"")
     with pytest.raises(InputError, match=r"a\.nii\.gz"):
         scored(tmp_path, "flare23")
+    for folder in ("pred", "ref"):
+        write_case(tmp_path / folder, "b", LIVER)
+    found = scored(tmp_path, "flare23")
+    assert status(found) == {"b": "scored"}
+    (left,) = found.left_out
+    assert (left.case, left.status) == ("a", "left out")
+    assert "a.nii.gz" in left.problem
+    assert any(line.startswith("a: left out") for line in problems_text(found))
+    assert list(summary_record(found)["left_out"]) == ["a"]
 
 
 def test_only_what_the_reference_annotates_is_scored(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_other_texts_are_refused_and_the_legal_ones_told(text):
 
 
 @pytest.mark.parametrize(
-    ("missing", "address"), [("distributed", "local:2"), ("dask_jobqueue", "slurm:FILE")]
+    ("missing", "address"), [("distributed", "tcp://a:1"), ("dask_jobqueue", "slurm:FILE")]
 )
 def test_a_missing_extra_says_what_to_install(missing, address, monkeypatch, tmp_path):
     file = tmp_path / "queue.json"

@@ -10,14 +10,22 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from flare_core.atomic import sha256_of
 from flare_core.cases.names import safe_name
 from flare_core.cases.store import CaseRecord, CaseStore, LabelFacts
 from flare_core.datasets.exchange.drawn_labels import read_drawn, write_drawn_labels
-from flare_core.datasets.exchange.importing import Imported, ImportSettings
+from flare_core.datasets.exchange.importing import (
+    ALONE,
+    Brought,
+    Imported,
+    ImportSettings,
+    Spreading,
+    bring_all,
+)
 from flare_core.datasets.flare.folders import Finding
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_volume
@@ -53,7 +61,11 @@ def holds_drawn(folder: Path) -> bool:
 
 
 def import_drawn(
-    store: CaseStore, folder: Path, settings: ImportSettings, on_done: OnDone | None = None
+    store: CaseStore,
+    folder: Path,
+    settings: ImportSettings,
+    on_done: OnDone | None = None,
+    spreading: Spreading = ALONE,
 ) -> Imported:
     """Add the contoured or segmented CT series of a folder to a store.
 
@@ -64,20 +76,22 @@ def import_drawn(
     """
     store.refuse_if_read_only()
     cases, findings = drawn_cases(folder)
-    names: dict[str, list[str]] = {"added": [], "known": [], "labelled": []}
-    for done, case in enumerate(cases, 1):
-        try:
-            record, new = _add_scan(store, case, settings)
-            names["added" if new else "known"].append(record.name)
-            labelled, told = _add_drawn(store, record, case, settings)
-            names["labelled"] += labelled
-            findings += told
-        except InputError as error:
-            findings.append(Finding("unreadable", case.name, "; ".join(error.parts[1:])))
-        if on_done:
-            on_done(done, len(cases))
-    added, known, labelled_all = (tuple(found) for found in names.values())
-    return Imported(added, known, labelled_all, tuple(findings))
+    named = [(case.name, case) for case in cases]
+    bring = partial(bring_drawn, settings=settings)
+    return bring_all(store, bring, named, findings, on_done, spreading)
+
+
+def bring_drawn(store: CaseStore, case: DrawnCase, settings: ImportSettings) -> Brought:
+    """Add a case; what is wrong with its files is told in the result."""
+    found = Brought()
+    try:
+        record, new = _add_scan(store, case, settings)
+        found = Brought(record.name, new)
+        labelled, told = _add_drawn(store, record, case, settings)
+        return replace(found, labelled=tuple(labelled), findings=tuple(told))
+    except InputError as error:
+        finding = Finding("unreadable", case.name, "; ".join(error.parts[1:]))
+        return replace(found, findings=(finding,))
 
 
 def drawn_cases(folder: Path) -> tuple[list[DrawnCase], list[Finding]]:

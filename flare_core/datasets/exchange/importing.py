@@ -7,9 +7,10 @@ again adds only what is new.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from flare_core.anatomy.label_schemes import scheme as scheme_of
 from flare_core.atomic import sha256_of
 from flare_core.cases.checks import label_file, organs_in
 from flare_core.cases.names import safe_name
-from flare_core.cases.store import CaseRecord, CaseStore, LabelFacts
+from flare_core.cases.store import CaseRecord, CaseStore, LabelFacts, open_store
 from flare_core.datasets.case import Case, table_of_cases
 from flare_core.datasets.exchange.nnunet import is_raw_dataset, read_raw_dataset
 from flare_core.datasets.flare.cases import FlareCase
@@ -31,6 +32,9 @@ from flare_core.errors import InputError
 from flare_core.imaging.apart import read_geometry, read_labels
 from flare_core.imaging.files import write_labels
 from flare_core.imaging.volume import Volume
+from flare_core.spread.cases import Case as SpreadCase
+from flare_core.spread.cases import SpreadCases, WorkerLost
+from flare_core.spread.here import in_turn
 
 PSEUDO = "pseudo: "
 """How the source of a case starts whose labels another team predicted."""
@@ -57,8 +61,6 @@ class ImportSettings:
     """Part of the name of a folder of predictions for the unlabelled scans."""
     model: str = ""
     """Model that made the labels, as ``name-version``, if one did."""
-    workers: int = 1
-    """Processes that look into partly labelled maps."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,40 @@ class Incoming:
     """What is known about how sure they are."""
 
 
+@dataclass(frozen=True)
+class Brought:
+    """What came of one case."""
+
+    name: str = ""
+    """Its name in the store; empty if it did not come in."""
+    new: bool = False
+    """Whether it was not there before."""
+    labelled: tuple[str, ...] = ()
+    """Its name, for each label version that it got."""
+    findings: tuple[Finding, ...] = ()
+    """What was left out, and why; and notes."""
+
+
+@dataclass(frozen=True)
+class Spreading:
+    """Who does the cases of an import."""
+
+    reading: SpreadCases = in_turn
+    """Looks into partly labelled maps."""
+    bringing: SpreadCases | None = None
+    """Brings the cases in, in processes that open the store themselves; None: this one, in turn.
+    Of two files with the same scan, the store keeps the one that is done first."""
+
+
+ALONE = Spreading()
+
+
 def import_dataset(
-    store: CaseStore, folder: Path, settings: ImportSettings, on_done: OnDone | None = None
+    store: CaseStore,
+    folder: Path,
+    settings: ImportSettings,
+    on_done: OnDone | None = None,
+    spreading: Spreading = ALONE,
 ) -> Imported:
     """Add the scans and labels of a data set to a store.
 
@@ -102,31 +136,87 @@ def import_dataset(
         If the folder holds no data set, or the store is open for reading.
     """
     store.refuse_if_read_only()
-    incoming, findings = incoming_cases(folder, settings)
-    names: dict[str, list[str]] = {"added": [], "known": [], "labelled": []}
-    for done, each in enumerate(incoming, 1):
-        kind = "unreadable"
-        try:
-            record, new = _add_scan(store, each, settings)
-            names["added" if new else "known"].append(record.name)
-            kind = "mislabelled"
-            if _add_labels(store, record, each, settings):
-                names["labelled"].append(record.name)
-        except InputError as error:
-            findings.append(Finding(kind, each.case.name, "; ".join(error.parts[1:])))
-        if on_done:
-            on_done(done, len(incoming))
+    incoming, findings = incoming_cases(folder, settings, spreading.reading)
+    cases = [(each.case.name, each) for each in incoming]
+    bring = partial(bring_in, settings=settings)
     findings += [
         Finding("note", each.case.name, "a label map that annotates no organ: added without labels")
         for each in incoming
         if each.case.labels is not None and not each.case.annotated
     ]
-    added, known, labelled = (tuple(found) for found in names.values())
-    return Imported(added, known, labelled, tuple(findings))
+    return bring_all(store, bring, cases, findings, on_done, spreading)
 
 
-def incoming_cases(folder: Path, settings: ImportSettings) -> tuple[list[Incoming], list[Finding]]:
+def bring_all(
+    store: CaseStore,
+    bring: Callable[[CaseStore, Any], Brought],
+    cases: Sequence[SpreadCase],
+    findings: Sequence[Finding],
+    on_done: OnDone | None,
+    spreading: Spreading,
+) -> Imported:
+    """Bring all cases in, here or elsewhere; return what came of it in the order of the cases.
+
+    Parameters
+    ----------
+    bring : callable
+        Adds one case to the store.
+    findings : sequence of Finding
+        What is amiss so far.
+    """
+    if spreading.bringing is None:
+        outcomes = in_turn(partial(bring, store), cases)
+    else:
+        outcomes = spreading.bringing(partial(_bring_there, store.folder, bring), cases)
+    found: dict[str, Brought] = {}
+    with closing(outcomes):
+        for outcome in outcomes:
+            if isinstance(outcome.error, WorkerLost):
+                lost = Finding("unreadable", outcome.case, str(outcome.error))
+                found[outcome.case] = Brought(findings=(lost,))
+            elif outcome.error is not None:
+                raise outcome.error
+            else:
+                found[outcome.case] = outcome.value
+            if on_done:
+                on_done(len(found), len(cases))
+    brought = [found[name] for name, _ in cases]
+    return Imported(
+        tuple(each.name for each in brought if each.name and each.new),
+        tuple(each.name for each in brought if each.name and not each.new),
+        tuple(name for each in brought for name in each.labelled),
+        (*findings, *(finding for each in brought for finding in each.findings)),
+    )
+
+
+def _bring_there(folder: Path, bring: Callable[[CaseStore, Any], Brought], item: Any) -> Brought:
+    """Bring a case in, in another process."""
+    with open_store(folder) as store:
+        return bring(store, item)
+
+
+def bring_in(store: CaseStore, each: Incoming, settings: ImportSettings) -> Brought:
+    """Add a case; what is wrong with its files is told in the result."""
+    found, kind = Brought(), "unreadable"
+    try:
+        record, new = _add_scan(store, each, settings)
+        found, kind = Brought(record.name, new), "mislabelled"
+        labelled = _add_labels(store, record, each, settings)
+        return replace(found, labelled=(record.name,) if labelled else ())
+    except InputError as error:
+        finding = Finding(kind, each.case.name, "; ".join(error.parts[1:]))
+        return replace(found, findings=(finding,))
+
+
+def incoming_cases(
+    folder: Path, settings: ImportSettings, reading: SpreadCases = in_turn
+) -> tuple[list[Incoming], list[Finding]]:
     """Return the cases of a data set, each with its numbers' meaning, and what is amiss.
+
+    Parameters
+    ----------
+    reading : SpreadCases
+        Looks into partly labelled maps.
 
     Raises
     ------
@@ -145,7 +235,7 @@ def incoming_cases(folder: Path, settings: ImportSettings) -> tuple[list[Incomin
     found = find_dataset(
         folder, edition=settings.edition, scheme=settings.numbers, pseudo=settings.pseudo
     )
-    dataset = look_into_labels(found, workers=settings.workers)
+    dataset = look_into_labels(found, spread=reading)
     rows = _table(dataset.root)
     cases = [_incoming(each, scheme_of(each.scheme), rows, settings) for each in dataset.cases]
     return cases, list(dataset.findings)

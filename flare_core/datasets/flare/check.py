@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ from flare_core.anatomy.organs import organ
 from flare_core.datasets.flare.dataset import FlareCase, FlareDataset
 from flare_core.datasets.flare.folders import KINDS, Finding, listed
 from flare_core.datasets.flare.labels import GRID_TOLERANCE_MM, grid_difference
-from flare_core.datasets.flare.processes import map_cases
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_volume
 from flare_core.imaging.checks import check_ct
 from flare_core.imaging.volume import Volume
+from flare_core.spread.cases import SpreadCases, input_error
+from flare_core.spread.here import in_turn
 
 PAIRS = (("right_kidney", "left_kidney"), ("right_adrenal_gland", "left_adrenal_gland"))
 """Organs of two sides: the right one must lie to the patient's right of the left one."""
@@ -42,7 +44,10 @@ class CaseCheck:
 
 
 def check_dataset(
-    dataset: FlareDataset, *, workers: int = 1, on_done: Callable[[int, int], None] | None = None
+    dataset: FlareDataset,
+    *,
+    spread: SpreadCases = in_turn,
+    on_done: Callable[[int, int], None] | None = None,
 ) -> tuple[Finding, ...]:
     """Return everything wrong or unusual, the worst kind first.
 
@@ -50,22 +55,23 @@ def check_dataset(
     ----------
     dataset : FlareDataset
         From `flare.find_dataset`.
-    workers : int
-        Processes.
+    spread : SpreadCases
+        What does the cases; the result does not depend on it.
     on_done : callable, optional
         Told (cases done, cases in all).
     """
     findings = list(dataset.findings)
     names: dict[str, list[str]] = {}
-    for done, (number, outcome) in enumerate(map_cases(check_case, dataset.cases, workers), 1):
-        name = dataset.cases[number].name
-        if outcome.error is not None:
-            findings.append(Finding("unreadable", name, outcome.error.parts[1]))
-        else:
-            findings += outcome.value.findings
-            names.setdefault(outcome.value.digest, []).append(name)
-        if on_done:
-            on_done(done, len(dataset.cases))
+    with closing(spread(check_case, ((case.name, case) for case in dataset.cases))) as outcomes:
+        for done, outcome in enumerate(outcomes, start=1):
+            name, error = outcome.case, input_error(outcome)
+            if error is not None:
+                findings.append(Finding("unreadable", name, error.parts[1]))
+            else:
+                findings += outcome.value.findings
+                names.setdefault(outcome.value.digest, []).append(name)
+            if on_done:
+                on_done(done, len(dataset.cases))
     names.pop("", None)
     findings += [_doubled(sorted(same)) for same in names.values() if len(same) > 1]
     return tuple(sorted(findings, key=lambda f: (KINDS.index(f.kind), f.where, f.what)))

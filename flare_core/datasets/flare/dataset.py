@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from flare_core.datasets.flare.cases import scans_of, subset_cases
 from flare_core.datasets.flare.folders import Finding, files_of, listed, sub_folders
 from flare_core.datasets.flare.labels import annotated_in, label_counts
 from flare_core.datasets.flare.layouts import LAYOUTS, PLAIN, Layout
-from flare_core.datasets.flare.processes import map_cases
 from flare_core.errors import InputError
+from flare_core.spread.cases import SpreadCases, input_error
+from flare_core.spread.here import in_turn
 
 TABLE = "cases.json"
 """May give ``patient`` and ``annotated`` of each case, by name."""
@@ -104,7 +106,10 @@ def find_dataset(
 
 
 def look_into_labels(
-    dataset: FlareDataset, *, workers: int = 1, on_done: Callable[[int, int], None] | None = None
+    dataset: FlareDataset,
+    *,
+    spread: SpreadCases = in_turn,
+    on_done: Callable[[int, int], None] | None = None,
 ) -> FlareDataset:
     """Return the data set with `annotated` of every case, read from the label maps if need be.
 
@@ -113,8 +118,8 @@ def look_into_labels(
 
     Parameters
     ----------
-    workers : int
-        Processes.
+    spread : SpreadCases
+        What reads the label maps.
     on_done : callable, optional
         Told (cases done, cases in all).
 
@@ -125,12 +130,14 @@ def look_into_labels(
     """
     wanted = [case for case in dataset.labelled if not case.annotated]
     found: dict[str, tuple[str, ...]] = {}
-    for done, (number, outcome) in enumerate(map_cases(_annotated, wanted, workers), 1):
-        if outcome.error is not None:
-            raise outcome.error
-        found[wanted[number].name] = outcome.value
-        if on_done:
-            on_done(done, len(wanted))
+    with closing(spread(_annotated, ((case.name, case) for case in wanted))) as outcomes:
+        for done, outcome in enumerate(outcomes, start=1):
+            error = input_error(outcome)
+            if error is not None:
+                raise error
+            found[outcome.case] = outcome.value
+            if on_done:
+                on_done(done, len(wanted))
     cases = [replace(c, annotated=found.get(c.name, c.annotated)) for c in dataset.cases]
     return replace(dataset, cases=tuple(cases))
 

@@ -11,7 +11,8 @@ import hashlib
 import io
 import math
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from flare_core.anatomy.label_schemes import scheme as scheme_of
 from flare_core.datasets.flare.dataset import FlareCase, FlareDataset
 from flare_core.datasets.flare.folders import Finding
 from flare_core.datasets.flare.labels import annotated_in, check_same_grid
-from flare_core.datasets.flare.processes import Outcome, map_cases
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_geometry, read_labels, read_volume
 from flare_core.imaging.geometry import Index, Triple
+from flare_core.spread.cases import Outcome, SpreadCases, input_error
+from flare_core.spread.here import in_turn
 
 Counts = npt.NDArray[np.int64]
 
@@ -388,7 +390,7 @@ class SummaryBuilder:
 def summarise(
     dataset: FlareDataset,
     *,
-    workers: int = 1,
+    spread: SpreadCases = in_turn,
     keep_in: Path | None = None,
     on_done: OnDone | None = None,
 ) -> Summary:
@@ -398,8 +400,8 @@ def summarise(
     ----------
     dataset : FlareDataset
         From `flare.find_dataset`.
-    workers : int
-        Processes.
+    spread : SpreadCases
+        What does the cases; the result does not depend on it.
     keep_in : Path, optional
         A folder where records of finished cases are kept, so that a run that was stopped goes on
         with the others; those of changed files are made again.
@@ -408,34 +410,36 @@ def summarise(
     """
     builder = SummaryBuilder()
     left_out: list[Finding] = []
-    for done, (number, outcome) in enumerate(_records(dataset.cases, workers, keep_in), 1):
-        if outcome.error is None:
-            builder.add(number, outcome.value)
-        else:
-            came = outcome.error.parts[1]
-            left_out.append(Finding("unreadable", dataset.cases[number].name, came))
-        if on_done:
-            on_done(done, len(dataset.cases))
+    numbers = {case.name: number for number, case in enumerate(dataset.cases)}
+    with closing(_records(dataset.cases, spread, keep_in)) as outcomes:
+        for done, outcome in enumerate(outcomes, start=1):
+            error = input_error(outcome)
+            if error is None:
+                builder.add(numbers[outcome.case], outcome.value)
+            else:
+                left_out.append(Finding("unreadable", outcome.case, error.parts[1]))
+            if on_done:
+                on_done(done, len(dataset.cases))
     return builder.finished(dataset, sorted(left_out, key=lambda finding: finding.where))
 
 
 def _records(
-    cases: Sequence[FlareCase], workers: int, keep_in: Path | None
-) -> Iterator[tuple[int, Outcome]]:
+    cases: Sequence[FlareCase], spread: SpreadCases, keep_in: Path | None
+) -> Generator[Outcome, None, None]:
     """Yield every case's record: the kept ones first, then the others as they are made."""
     if keep_in is None:
-        yield from map_cases(measure_case, cases, workers)
+        yield from spread(measure_case, ((case.name, case) for case in cases))
         return
     keep_in.mkdir(parents=True, exist_ok=True)
-    paths = [keep_in / f"{fingerprint(case)}.npz" for case in cases]
+    paths = {case.name: keep_in / f"{fingerprint(case)}.npz" for case in cases}
     waiting = []
-    for number, path in enumerate(paths):
-        record = load_record(path)
+    for case in cases:
+        record = load_record(paths[case.name])
         if record is None:
-            waiting.append(number)
+            waiting.append((case.name, case))
         else:
-            yield number, Outcome(record)
-    for place, outcome in map_cases(measure_case, [cases[n] for n in waiting], workers):
+            yield Outcome(case.name, record)
+    for outcome in spread(measure_case, waiting):
         if outcome.error is None:
-            save_record(outcome.value, paths[waiting[place]])
-        yield waiting[place], outcome
+            save_record(outcome.value, paths[outcome.case])
+        yield outcome

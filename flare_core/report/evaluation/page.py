@@ -101,11 +101,13 @@ def page_of(evaluation: Evaluation, sources: Sources) -> str:
     """Return the HTML page of an evaluation."""
     rules = evaluation.rules
     failed = f", {len(evaluation.failed)} of them scored 0" if evaluation.failed else ""
+    left_out = f", {len(evaluation.left_out)} left out" if evaluation.left_out else ""
     names = f"{sources.prediction.resolve().name} against {sources.reference.resolve().name}"
-    remark = f"{names}: {len(evaluation.cases)} cases{failed}. {MODE_TEXT[rules.mode]} {CHART_KEY}"
+    counts = f"{len(evaluation.cases)} cases{failed}{left_out}"
+    remark = f"{names}: {counts}. {MODE_TEXT[rules.mode]} {CHART_KEY}"
     cards = [Card(one.name, one.value, (one.ci_low, one.ci_high)) for one in headlines(evaluation)]
     sections = [
-        Section("Predictions that score 0, and notes", tables=_problems(evaluation)),
+        Section("Cases left out or scored 0, and notes", tables=_problems(evaluation)),
         *_metric_sections(evaluation),
         Section("Volumes", figures=volumes(evaluation)),
         Section("Best and worst cases", figures=pictures(evaluation, sources)),
@@ -174,12 +176,13 @@ def _table(rows: Sequence[tuple[Statistic, str]]) -> Table:
 
 
 def _problems(evaluation: Evaluation) -> tuple[Table, ...]:
-    rows: list[tuple[str, ...]] = [(c.case, c.status, c.problem) for c in evaluation.failed]
+    wrong = (*evaluation.left_out, *evaluation.failed)
+    rows: list[tuple[str, ...]] = [(c.case, c.status, c.problem) for c in wrong]
     rows += [(c.case, "note", note) for c in evaluation.cases for note in c.notes]
     rows += [(name, "not scored", "a prediction without a reference") for name in evaluation.extra]
     if not rows:
         return ()
-    alert = frozenset(range(len(evaluation.failed)))
+    alert = frozenset(range(len(wrong)))
     return (Table(("Case", "What", "Why"), tuple(rows), alert, frozenset({0, 1, 2})),)
 
 

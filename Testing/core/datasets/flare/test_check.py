@@ -20,6 +20,7 @@ from flare_core.datasets.flare.dataset import find_dataset
 from flare_core.imaging.files import read_labels, read_volume, write_labels, write_volume
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
+from flare_core.spread.here import in_processes
 
 
 def problems(folder, **choices):
@@ -47,7 +48,7 @@ def test_two_processes_find_the_same(plain):
     steps = []
     dataset = find_dataset(plain)
     alone = check_dataset(dataset)
-    together = check_dataset(dataset, workers=2, on_done=lambda *step: steps.append(step))
+    together = check_dataset(dataset, spread=in_processes(2), on_done=lambda *step: steps.append(step))
     assert together == alone
     assert steps == [(1, 3), (2, 3), (3, 3)]
 

@@ -46,6 +46,7 @@ from flare_core.datasets.summary.tables import (
 from flare_core.imaging.files import read_labels, read_volume, write_labels, write_volume
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
+from flare_core.spread.here import in_processes
 
 
 def voxels_of(dataset, value=None):
@@ -173,7 +174,7 @@ def test_two_processes_give_the_same_tables(tmp_path):
     dataset = find_dataset(tmp_path)
     steps = []
     alone = summarise(dataset)
-    together = summarise(dataset, workers=2, on_done=lambda *step: steps.append(step))
+    together = summarise(dataset, spread=in_processes(2), on_done=lambda *step: steps.append(step))
     assert tables_of(together) == tables_of(alone)
     assert case_table(together) == case_table(alone)
     assert steps[-1] == (8, 8)

@@ -1,39 +1,16 @@
 from __future__ import annotations
 
-import ast
+import sys
 import time
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 import spread_cases
 from flare_core.errors import InputError
-from flare_core.jobs import spread as module
-from flare_core.jobs.spread import (
-    Outcome,
-    Pace,
-    Shared,
-    Terms,
-    Unseen,
-    WorkerLost,
-    check_resources,
-    paced,
-    shared,
-    spread,
-    unwanted,
-)
+from flare_core.spread.cases import WorkerLost
+from flare_core.spread.on_dask import Terms, check_resources, spread, unwanted
 from spread_cases import numbers
-
-
-def test_it_uses_nothing_of_ours_but_errors():
-    names = [
-        node.module
-        for node in ast.walk(ast.parse(Path(module.__file__).read_text("utf-8")))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("flare_core")
-    ]
-    assert names == ["flare_core.errors"]
 
 
 def test_each_case_has_its_value_and_both_workers_help(workers, proof):
@@ -108,42 +85,10 @@ def _wait_for(folder, pattern, count):
         time.sleep(0.02)
 
 
-def test_a_worker_that_does_not_see_the_folder_is_told(workers, proof, tmp_path):
-    proof.check(workers)
-    other = replace(proof, text="0" * 32)
-    with pytest.raises(Unseen, match="does not see") as caught:
-        other.check(workers)
-    assert caught.value.parts[0] == "--cluster"
-    assert str(tmp_path) in caught.value.parts[1]
-    with pytest.raises(Unseen, match="does not see"):
-        list(spread(workers, spread_cases.double, numbers(4), Terms(other)))
-    missing = replace(proof, text="1" * 32, inputs=(tmp_path / "scans",))
-    with pytest.raises(Unseen, match="scans"):
-        missing.check(workers)
-
-
-def test_the_proof_goes_and_a_folder_that_is_not_there_is_told(tmp_path):
-    with shared(tmp_path) as seen:
-        assert seen.file.exists()
-        assert seen.look() == ""
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(InputError, match="a folder to write to"), shared(tmp_path / "none"):
-        pass
-
-
 def test_resources_that_nobody_offers_are_refused(workers):
     check_resources(workers, {})
     with pytest.raises(InputError, match="GPU=1"):
         check_resources(workers, {"GPU": 1.0})
-
-
-def test_pace_is_that_of_the_last_cases(monkeypatch):
-    clock = iter([0.0, 10.0, 20.0, 25.0])
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
-    paces = [pace for _, pace in paced([Outcome("a"), Outcome("b"), Outcome("c")], of=6)]
-    assert [pace.per_minute for pace in paces] == [6.0, 6.0, 7.2]
-    assert paces[-1] == Pace(3, 6, 7.2)
-    assert paces[-1].seconds_left == pytest.approx(25.0)
 
 
 def test_outside_a_worker_everything_is_wanted():
@@ -151,10 +96,7 @@ def test_outside_a_worker_everything_is_wanted():
     assert not unwanted()()
 
 
-def test_what_was_seen_is_looked_at_once(tmp_path):
-    file = tmp_path / "seen"
-    file.write_text("f" * 32)
-    seen = Shared(file, "f" * 32)
-    assert seen.look() == ""
-    file.unlink()
-    assert seen.look() == ""
+def test_dask_need_not_be_there_to_be_wanted(monkeypatch):
+    monkeypatch.delitem(sys.modules, "distributed", raising=False)
+    assert not unwanted()()
+    assert "distributed" not in sys.modules

@@ -1,34 +1,27 @@
-"""Spread a function over cases on the workers of a Dask cluster; outcomes come as they are ready.
+"""Cases on the workers of a Dask cluster; outcomes come as they are ready.
 
 Steps: `Shared.check` asks the workers whether they see the folders -> `spread` submits a few cases
-ahead of the workers and yields an `Outcome` for each -> `paced` says how fast it goes.
-Uses nothing of ours but errors, so that whoever has cases may use it; `cluster` gets the workers.
+ahead of the workers and yields an `Outcome` for each.
 Invariant: each case has exactly one outcome, whatever happens to the workers; at no time more cases
 are known to the scheduler than a few for each thread.
 """
 
 from __future__ import annotations
 
-import os
-import socket
+import sys
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core.errors import FlareError, InputError
+from flare_core.spread.cases import ATTEMPTS, Case, Outcome, WorkerLost
+from flare_core.spread.shared import OPTION, Shared, Unseen
 
 if TYPE_CHECKING:
     from distributed import Client, Future
-
-Case = tuple[str, Any]
-"""A case's name, and what the function is given."""
-
-OPTION = "--cluster"
 
 COUNT_EVERY_S = 5.0
 """How often the workers are counted: they come and go."""
@@ -36,108 +29,9 @@ COUNT_EVERY_S = 5.0
 POLL_S = (0.001, 0.05)
 """How often we look for outcomes: soon after the last one, and ever more seldom."""
 
-SETTLE_S = 2.0
-"""How long a worker has to be there before it gets a case under which another one ended."""
-
-PACE_OF = 60
-"""So many of the last cases say how fast it goes."""
-
-_SEEN: set[str] = set()
-"""What this process has seen; looked at once, not for every case."""
-
-
-class WorkerLost(FlareError):
-    """A case's worker process ended under it, each time that it was tried."""
-
 
 class ClusterLost(FlareError):
     """The scheduler does not answer any more."""
-
-
-class Unseen(InputError):
-    """A worker does not see what this process sees; no case can be done there."""
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What has to be the same for every worker: a file that was just written, and folders."""
-
-    file: Path
-    """Lies in the folder for the results."""
-    text: str
-    """What is in it; random."""
-    inputs: tuple[Path, ...] = ()
-    """Files and folders that are only read."""
-
-    def look(self) -> str:
-        """Return what this process does not see; empty if it sees everything."""
-        if self.text in _SEEN:
-            return ""
-        for path in self.inputs:
-            if not os.path.exists(path):
-                return str(path)
-        try:
-            same = self.file.read_text("ascii") == self.text
-        except OSError:
-            same = False
-        if not same or not os.access(self.file.parent, os.W_OK):
-            return str(self.file.parent)
-        _SEEN.add(self.text)
-        return ""
-
-    def insist(self) -> None:
-        """Raise `Unseen` in a worker that does not see everything."""
-        if lacks := self.look():
-            raise Unseen(
-                OPTION,
-                f"the worker on {socket.gethostname()} does not see {lacks} as it is here",
-                "workers for which inputs and results have the same paths as here",
-                "Put them on a file system that all computers share, and name them by its path.",
-            )
-
-    def check(self, client: Client) -> None:
-        """Ask all workers that are there now.
-
-        Raises
-        ------
-        InputError
-            If one cannot run what we run.
-        Unseen
-            If one does not see everything.
-        """
-        try:
-            client.run(self.insist)
-        except ImportError as error:
-            raise InputError(
-                OPTION,
-                f"a worker without this program: {error}",
-                "workers in whose Python FLARESeg is installed, in the version of this one",
-                "Install it there: pip install 'flareseg[cluster,torch]'",
-            ) from error
-
-
-@contextmanager
-def shared(results: Path, inputs: Sequence[Path] = ()) -> Iterator[Shared]:
-    """Write a file into the folder for the results, by which workers know it; it goes at the end.
-
-    Raises
-    ------
-    InputError
-        If nothing can be written there.
-    """
-    text = uuid.uuid4().hex
-    file = results.absolute() / f".cluster_{text}"
-    try:
-        file.write_text(text, "ascii")
-    except OSError as error:
-        raise InputError(
-            "output", f"{results}: {error.strerror}", "a folder to write to", "Choose another."
-        ) from error
-    try:
-        yield Shared(file, text, tuple(path.absolute() for path in inputs))
-    finally:
-        with suppress(OSError):
-            file.unlink()
 
 
 @dataclass(frozen=True)
@@ -150,56 +44,10 @@ class Terms:
     """What a case takes of its worker's resources, as in {"GPU": 1}; see `check_resources`."""
     ahead: int = 2
     """So many cases for each of the workers' threads are submitted at a time."""
-    attempts: int = 2
-    """So often a case is begun whose worker ends under it."""
     patience_s: float = 600.0
     """So long the cluster may be without any worker; those that ended start again."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one case: a value, or an error."""
-
-    case: str
-    """Its name."""
-    value: Any = None
-    """What the function returned."""
-    error: Exception | None = None
-    """What it raised, with the traceback from there; `WorkerLost` if its workers ended."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How far it is, and how fast it goes."""
-
-    done: int
-    """Outcomes so far."""
-    of: int
-    """How many there will be."""
-    per_minute: float
-    """Cases a minute, of the last ones."""
-
-    @property
-    def seconds_left(self) -> float:
-        """Time for the rest, at this pace.
-
-        Examples
-        --------
-        >>> Pace(4, 10, 3.0).seconds_left
-        120.0
-        """
-        return 60 * (self.of - self.done) / self.per_minute
-
-    @property
-    def text(self) -> str:
-        """The sentence for people.
-
-        Examples
-        --------
-        >>> Pace(4, 10, 3.0).text
-        '4 of 10 cases, 3.0 a minute'
-        """
-        return f"{self.done} of {self.of} cases, {self.per_minute:.1f} a minute"
+    tell: Callable[[str], None] = lambda _: None
+    """Told a sentence when workers are gone for good, or back."""
 
 
 def check_resources(client: Client, resources: Mapping[str, float]) -> None:
@@ -223,7 +71,7 @@ def check_resources(client: Client, resources: Mapping[str, float]) -> None:
 
 def spread(
     client: Client, function: Callable[[Any], Any], cases: Iterable[Case], terms: Terms
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Call the function with every case on some worker; yield outcomes in order of completion.
 
     A case whose worker ends is tried again after all others, with no second one beside it: so it
@@ -248,7 +96,7 @@ def spread(
     """
     run = _Run(client, function, terms)
     try:
-        for attempt in range(1, terms.attempts + 1):
+        for attempt in range(1, ATTEMPTS + 1):
             cases = yield from run.through(cases, attempt)
             if not cases:
                 return
@@ -256,20 +104,13 @@ def spread(
         run.stop()
 
 
-def paced(outcomes: Iterable[Outcome], of: int) -> Iterator[tuple[Outcome, Pace]]:
-    """Yield each outcome with how fast they come."""
-    times = deque([time.monotonic()], maxlen=PACE_OF + 1)
-    for done, outcome in enumerate(outcomes, start=1):
-        times.append(time.monotonic())
-        took_s = max(1e-6, times[-1] - times[0])
-        yield outcome, Pace(done, of, 60 * (len(times) - 1) / took_s)
-
-
 def unwanted() -> Callable[[], bool]:
     """Return a function that says whether nobody waits any more for the case of this thread.
 
     It can be asked in any thread. Outside a worker it is never so.
     """
+    if "distributed" not in sys.modules:  # it may not even be installed
+        return lambda: False
     from distributed import get_worker
 
     try:
@@ -298,7 +139,6 @@ class _Run:
         self._counted_s = float("-inf")
         self._peopled_s = time.monotonic()
         self._pause_s = POLL_S[0]
-        self._since_s: dict[str, float] = {}
 
     def through(self, cases: Iterable[Case], attempt: int) -> Generator[Outcome, None, list[Case]]:
         """Do the cases; return those whose worker ended, if they may be tried again."""
@@ -318,7 +158,7 @@ class _Run:
                 self._alone.pop(future.key, None)
                 lost, outcome = self._outcome(case, future)
                 flying.update(self._fill(queue, attempt))
-                if lost and attempt < self._terms.attempts:
+                if lost and attempt < ATTEMPTS:
                     again.append(case)
                 else:
                     yield outcome
@@ -391,17 +231,10 @@ class _Run:
             self._room, self._peopled_s = self._terms.ahead * threads, now
 
     def _free_workers(self) -> list[str]:
-        """Return the workers that have none of our cases; if we have none at all, wait for one.
-
-        A new one is left alone for a moment: one that ends before its nanny has seen it start is
-        not started again.
-        """
+        """Return the workers that have none of our cases; if we have none at all, wait for one."""
         while True:
-            now, workers = time.monotonic(), self._client.nthreads()
-            self._since_s = {each: self._since_s.get(each, now) for each in workers}
             busy = set(self._alone.values())
-            settled = [each for each, since in self._since_s.items() if now - since >= SETTLE_S]
-            free = [each for each in settled if each not in busy]
+            free = [each for each in self._client.nthreads() if each not in busy]
             if free or self._flying:
                 return free
             self._wait()
@@ -427,7 +260,7 @@ class _Run:
         return False, Outcome(case[0], error=error.with_traceback(future.traceback()))
 
     def _lost(self, case: Case) -> Outcome:
-        times = f"its worker process was ended {self._terms.attempts} times"
+        times = f"its worker process was ended {ATTEMPTS} times"
         return Outcome(case[0], error=WorkerLost(f"{times}, mostly for want of memory"))
 
 
