@@ -181,6 +181,30 @@ class NnunetGrids:
 
 
 @dataclass(frozen=True)
+class Skipping:
+    """Which tiles are not run, for speed; what only they would have seen is background.
+
+    A tile's own part is what lies nearer to its centre than to any other tile's: all own parts
+    together are the whole, so nothing between two of them is overlooked.
+    """
+
+    outside_region: bool = False
+    """Whether a tile is left out in whose own part, widened by the stage's margin, the stage
+    before found nothing."""
+    centre_first: str = ""
+    """``any``: of tiles beside one another the middle one runs first, and the others only where it
+    finds `least_voxels` (FLARE22's winner). ``edge``: only where it finds them on its edges beside
+    the others (FLARE23's third). Empty: all run. With it there is always a middle one."""
+    least_voxels: int = 1000
+    """Voxels of any organ that the middle tile must find."""
+
+    def __post_init__(self) -> None:
+        fits = self.centre_first in ("", "any", "edge")
+        require(fits, "skipping: centre_first", self.centre_first, "any, edge, or nothing")
+        require(self.least_voxels >= 1, "skipping: least_voxels", self.least_voxels, "1 or more")
+
+
+@dataclass(frozen=True)
 class WeightsFile:
     """One safetensors file of a package."""
 
@@ -245,6 +269,15 @@ class StageCard:
     """Network axes that test-time mirroring may flip, because training did."""
     margin_mm: tuple[Margin, Margin, Margin] = ((20.0, 20.0), (20.0, 20.0), (20.0, 20.0))
     """Added around the box that the stage before found: (low, high) along volume z, y, x."""
+    whole: bool = False
+    """True: the region, whatever its size, is resized to one patch (FLARE23's fourth team);
+    `spacing_mm` is then what training saw on average."""
+    skipping: Skipping | None = None
+    """Which tiles are not run; None: all are, but those of air."""
+    least_certainty: float = 0.85
+    """Localiser: mean probability of an organ that is really there. Livers, spleens and kidneys of
+    real scans and phantoms have .91 to .96 with a network trained to its end; what it found in
+    chests, pelves and a block of water had at most .83."""
     threshold: float = 0.5
     """Lesion stage: the probability above which a voxel is a lesion; chosen on the folds."""
     peak: float = 0.0
@@ -288,6 +321,10 @@ class StageCard:
         require(LEAST_STEP <= self.tile_step <= 1, f"{where}: step", self.tile_step, legal)
         fits = all(0 <= mm <= 1000 for mm in _flat(self.margin_mm))
         require(fits, f"{where}: margin_mm", self.margin_mm, "0 to 1000 mm")
+        legal = "0 to below 1"
+        require(0 <= self.least_certainty < 1, f"{where}: certainty", self.least_certainty, legal)
+        alone = self.nnunet is None or not (self.whole or self.skipping)
+        require(alone, f"{where}: nnunet", "with whole or skipping", "neither, as nnU-Net has none")
         legal = "above 0 and below 1"
         require(0 < self.threshold < 1, f"{where}: threshold", self.threshold, legal)
         require(0 <= self.peak < 1, f"{where}: peak", self.peak, "0 to below 1")

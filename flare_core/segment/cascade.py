@@ -50,10 +50,6 @@ LEAST_PIECE_ML = 2.0
 LEAST_TOTAL_ML = 30.0
 """With less abdominal organ than this in the whole scan, nothing abdominal is in it."""
 
-LEAST_CERTAINTY = 0.85
-"""Mean probability of an organ that is really there. Livers, spleens and kidneys of real scans and
-phantoms have .91 to .96; what was found in chests, pelves and a block of water had at most .83."""
-
 THORACIC_TOO = ("aorta", "esophagus", "inferior_vena_cava")
 """Organs that a scan of the chest shows as well; they alone do not make a scan abdominal."""
 
@@ -112,6 +108,16 @@ class Stages:
         cards = [stage.card for stage in each if stage is not None]
         keys = dict.fromkeys(key for card in cards for _, key in card.organ_channels)
         return tuple(organ(key) for key in keys)
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Where the organ stage looks."""
+
+    box: Box
+    """Voxels of the scan."""
+    rough: Volume | None = None
+    """What the localiser found, organ ids on its own grid; None: nobody looked."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +228,7 @@ def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Fo
 
 def organ_region(
     image: Volume, localiser: LoadedStage | None, organ_card: StageCard, plan: Plan, notify: Notify
-) -> Box:
+) -> Region:
     """Return where the organ stage looks first: the localiser's box, or without one the body's.
 
     Raises
@@ -231,14 +237,14 @@ def organ_region(
         If the localiser finds no abdominal organ.
     """
     if localiser is None:
-        return first_region(image, organ_card)
+        return Region(first_region(image, organ_card))
     return locate(image, localiser, organ_card, plan, notify)
 
 
 def locate(
     image: Volume, localiser: LoadedStage, organ_card: StageCard, plan: Plan, notify: Notify
-) -> Box:
-    """Return the box of the wanted organs plus the organ stage's margin, in voxels of `image`.
+) -> Region:
+    """Return the box of the wanted organs plus the organ stage's margin, and what is roughly in it.
 
     A wanted organ that the localiser does not see (an adrenal gland has one or two of its voxels)
     may still lie anywhere among the others; then the box is drawn around all of them.
@@ -257,17 +263,18 @@ def locate(
     else:
         found = Box.of_mask(rough.array)
     certainty = scores.probabilities().amax(dim=0).numpy()  # (Z, Y, X), 0 to 1
-    if found is None or _abdominal_ml(rough, certainty) < LEAST_TOTAL_ML:
+    least = localiser.card.least_certainty
+    if found is None or _abdominal_ml(rough, certainty, least) < LEAST_TOTAL_ML:
         raise nothing_found(ORGANS)
     exact = box_of_world(found, rough.geometry, image.geometry)
-    return with_margin(exact, image.geometry, organ_card, plan.tile_step)
+    return Region(with_margin(exact, image.geometry, organ_card, plan.tile_step), rough)
 
 
-def _abdominal_ml(rough: Volume, certainty: npt.NDArray[np.float32]) -> float:
+def _abdominal_ml(rough: Volume, certainty: npt.NDArray[np.float32], least: float) -> float:
     """Return how much there is of organs that only an abdomen has and that are not guessed, mL."""
     ids = [o.id for o in ORGANS if o.key not in THORACIC_TOO]
     places = {i: rough.array == i for i in ids}
-    sure = [m.sum() for m in places.values() if m.any() and certainty[m].mean() >= LEAST_CERTAINTY]
+    sure = [m.sum() for m in places.values() if m.any() and certainty[m].mean() >= least]
     return float(sum(sure) * rough.geometry.voxel_ml)
 
 
@@ -291,7 +298,7 @@ def labels_step(stage: LoadedStage) -> str:
 
 
 def _organs_found(
-    image: Volume, stage: LoadedStage, region: Box, plan: Plan, notify: Notify
+    image: Volume, stage: LoadedStage, region: Region, plan: Plan, notify: Notify
 ) -> Found:
     """Return what one organ stage finds, on the grid of `image`."""
     folds = _fold_scores(image, stage, region, plan, notify) if plan.keep_scores else ()
@@ -316,23 +323,23 @@ def mean_scores(folds: Sequence[Scores]) -> Scores:
 
 
 def _fold_scores(
-    image: Volume, stage: LoadedStage, region: Box, plan: Plan, notify: Notify
+    image: Volume, stage: LoadedStage, region: Region, plan: Plan, notify: Notify
 ) -> tuple[Scores, ...]:
     """Return each fold's scores on one grid; a single fold costs one run, n folds n + 1."""
     first, *others = (replace(stage, networks=(one,)) for one in stage.networks)
     found, _ = run_organs(image, first, region, plan, notify)
     if not others:
         return (found,)
-    region = box_of_world(Box.of_shape(found.geometry.shape), found.geometry, image.geometry)
+    box = box_of_world(Box.of_shape(found.geometry.shape), found.geometry, image.geometry)
     notify_share = _share_of(stage.card.name, notify)
     return tuple(
-        run_stage(one, image, region, tile_step=plan.tile_step, notify=notify_share)
+        run_stage(one, image, box, tile_step=plan.tile_step, notify=notify_share)
         for one in (first, *others)
     )
 
 
 def run_organs(
-    image: Volume, stage: LoadedStage, region: Box, plan: Plan, notify: Notify
+    image: Volume, stage: LoadedStage, region: Region, plan: Plan, notify: Notify
 ) -> tuple[Scores, Volume]:
     """Return the organ stage's scores, and the labels on its own grid.
 
@@ -340,18 +347,21 @@ def run_organs(
 
     Parameters
     ----------
-    region : Box
-        Where to look first, voxels of `image`.
+    region : Region
+        Where to look first. A box that grew is looked at as a whole: what the localiser said was
+        not all.
     """
     notify_share = _share_of(stage.card.name, notify)
-    left = MOST_GROWTHS
+    box, rough, left = region.box, region.rough, MOST_GROWTHS
     while True:
-        scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=notify_share)
+        scores = run_stage(
+            stage, image, box, tile_step=plan.tile_step, rough=rough, notify=notify_share
+        )
         labels = scores.labels()
-        wider = _grown_where_cut(labels, ids_in_box(plan.organs), region, image.geometry)
-        if wider == region or not left:
+        wider = _grown_where_cut(labels, ids_in_box(plan.organs), box, image.geometry)
+        if wider == box or not left:
             return scores, labels
-        region, left = wider, left - 1
+        box, rough, left = wider, None, left - 1
         del scores  # its memory is wanted for the next
 
 

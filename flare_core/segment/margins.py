@@ -48,6 +48,9 @@ def with_margin(
         size, count = geometry.spacing_mm[a], geometry.shape[a]
         inner = (box.start[a], box.stop[a])
         low, high = (mm / size for mm in margin)
+        if card.whole:  # one tile in any case, whatever its size
+            spans.append(_widened(inner, low, high, count))
+            continue
         lengths = _covered(patch[a], tile_step or card.tile_step, voxel_mm[a] / size)
         wanted = _at_least(_widened(inner, low, high, count), lengths[0], count)
         needed = _widened(inner, share * low, share * high, count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flare_core.errors import InputError
-from flare_core.imaging.geometry import AxisMap, Index
+from flare_core.imaging.geometry import AxisMap, Box, Index
+from flare_core.models.stage_card import Skipping
 from flare_core.segment.nnunet import nnunet_starts, nnunet_weights
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.side_by_side import in_order
+from flare_core.segment.tile_choice import TileChoice, Wanted, with_a_middle
 
 Notify = Callable[[float], None]
 
@@ -35,6 +37,8 @@ class Tiling:
     """Whether the channels are independent: the probability is a sigmoid's, less one half."""
     at_once: int = 1
     """How many tiles a CPU runs at a time; the sums are the same."""
+    skipping: Skipping | None = None
+    """Whether the middle tile decides on those beside it, and how; None: it does not."""
 
     def into(self, tile: Tensor) -> Tensor:
         """Return an image (Z, Y, X) in the network's axes."""
@@ -62,6 +66,8 @@ class Tiling:
         found = []
         for axis, (size, n) in enumerate(zip(shape, patch, strict=True)):
             starts = (nnunet_starts if self.nnunet else tile_starts)(size, n, tile_step)
+            if self.skipping and axis > 0:
+                starts = with_a_middle(starts)
             mirrored = self.nnunet and self.is_flipped(axis)
             found.append([size - n - a for a in reversed(starts)] if mirrored else starts)
         return found
@@ -138,6 +144,7 @@ def predict_scores(
     runtime: Runtime,
     *,
     tiling: Tiling = OWN,
+    wanted: Wanted | None = None,
     notify: Notify | None = None,
 ) -> Tensor:
     """Return class scores of a whole volume.
@@ -157,6 +164,8 @@ def predict_scores(
         Where the networks were placed.
     tiling : Tiling
         How the tiles lie.
+    wanted : callable
+        Whether a part of the image (Box) is looked at; where it is not, there is background.
     notify : callable
         Told the share of tiles done, 0 to 1; may raise to stop.
 
@@ -185,10 +194,33 @@ def predict_scores(
         scores = tiling.back(_run(networks, padded, runtime, tiling)).to(tiling.sum_type)
         _tell(notify, 1.0)
         return scores[(slice(None), *inner)]
+    all_of_them = TileChoice(tiles, (z, y, x), here, _index(padded.shape), tiling.skipping)
+    choice = all_of_them.near(_of_padded(wanted, inner))
     weights = tiling.weights(patch)
-    return _blend(networks, padded, tiles, weights, runtime, tiling, notify=notify)[
+    return _blend(networks, padded, choice, weights, runtime, tiling, notify=notify)[
         (slice(None), *inner)
     ]
+
+
+def _of_padded(wanted: Wanted | None, inner: tuple[slice, slice, slice]) -> Wanted | None:
+    """Return `wanted` for boxes of the padded image."""
+    if wanted is None:
+        return None
+    before = tuple(each.start for each in inner)
+
+    def there(box: Box) -> bool:
+        start, stop = (
+            _index(n - b for n, b in zip(edge, before, strict=True))
+            for edge in (box.start, box.stop)
+        )
+        return wanted(Box(start, stop))
+
+    return there
+
+
+def _index(numbers: Iterable[int]) -> Index:
+    z, y, x = numbers
+    return z, y, x
 
 
 def _fold_by_fold(
@@ -221,7 +253,7 @@ def _tell_part(notify: Notify, part: int, parts: int, done: float) -> None:
 def _blend(
     networks: Sequence[nn.Module],
     image: Tensor,
-    tiles: Sequence[Index],
+    choice: TileChoice,
     weights: Tensor,
     runtime: Runtime,
     tiling: Tiling,
@@ -230,31 +262,41 @@ def _blend(
 ) -> Tensor:
     """Run the tiles and average their logits where they overlap.
 
-    Tiles of air alone are not run, except as nnU-Net: what only they cover is background.
+    Tiles of air alone are not run, except as nnU-Net, nor those that a middle one makes needless:
+    what only they cover is background.
     """
     total: Tensor | None = None
     kept = tiling.sum_type
     mass = torch.zeros(image.shape, dtype=kept)
     empty = -torch.inf if tiling.nnunet else image.min()
-    places = [_place(start, weights) for start in tiles]
-    full = [place for place in places if not bool((image[place] <= empty).all())]
-    results = in_order(
-        lambda place: _run(networks, image[place], runtime, tiling),
-        full,
-        threads=runtime.threads,
-        at_once=tiling.at_once if runtime.device == "cpu" else 1,
-    )
-    with closing(results):
-        for done, (place, scores) in enumerate(zip(full, results, strict=True), 1):
-            if total is None:
-                total = _sums(scores.shape[0], image, kept)
-            _add(total[(slice(None), *place)], scores, weights, tiling)
-            mass[place] += weights
-            del scores  # before the next is waited for
-            _tell(notify, done / len(full))
-    if total is None:  # nothing but air: one tile is run to learn how many classes there are
-        classes = _run(networks, image[places[0]], runtime, tiling).shape[0]
-        total = _sums(classes, image, kept)
+    full = [t for t in choice.tiles if not bool((image[_place(t, weights)] <= empty).all())]
+    first, others = choice.waves(full)
+    crowded: set[int] = set()  # where along z a middle tile found something
+    done = 0
+    while first:
+        results = in_order(
+            lambda tile: _run(networks, image[_place(tile, weights)], runtime, tiling),
+            first,
+            threads=runtime.threads,
+            at_once=tiling.at_once if runtime.device == "cpu" else 1,
+        )
+        with closing(results):
+            for tile, scores in zip(first, results, strict=True):
+                if total is None:
+                    total = _sums(scores.shape[0], image, kept)
+                place = _place(tile, weights)
+                _add(total[(slice(None), *place)], scores, weights, tiling)
+                mass[place] += weights
+                if others and choice.worth_going_on(_seen(scores, tiling)):
+                    crowded.add(tile[0])
+                del scores  # before the next is waited for
+                done += 1
+                _tell(notify, done / len(full))
+        first, others = [tile for tile in others if tile[0] in crowded], []
+    if total is None:  # nothing to look at: one tile is run to learn how many classes there are
+        air = image[tuple(slice(n) for n in weights.shape)]
+        total = _sums(_run(networks, air, runtime, tiling).shape[0], image, kept)
+    if done < len(full) or not full:
         _tell(notify, 1.0)
     unseen = mass == 0
     if tiling.regions:  # no channel of theirs is background: there is none where all are below 0
@@ -262,6 +304,12 @@ def _blend(
     else:
         total[0].masked_fill_(unseen, 1)
     return total.div_(mass.clamp_(min=SMALLEST))
+
+
+def _seen(scores: Tensor, tiling: Tiling) -> Tensor:
+    """Return where a tile's scores (C, network's axes) name anything: bool (Z, Y, X)."""
+    best = tiling.back(scores)
+    return best.amax(dim=0) > 0 if tiling.regions else best.argmax(dim=0) > 0
 
 
 def _place(start: Index, weights: Tensor) -> tuple[slice, ...]:

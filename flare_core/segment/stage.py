@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
-from flare_core.imaging.geometry import Box, Geometry
+from flare_core.imaging.geometry import Box, Geometry, box_of_world
 from flare_core.imaging.hounsfield import normalise
-from flare_core.imaging.resample import covered, resample_intensity
-from flare_core.imaging.resample_scores import last_above_zero, streamed_argmax
+from flare_core.imaging.resample import covered, grid_weights, resample_intensity, span
+from flare_core.imaging.resample_scores import Weights, last_above_zero, streamed_argmax
 from flare_core.imaging.volume import Volume, body_box
 from flare_core.models.package import Package, read_weights
 from flare_core.models.stage_card import StageCard
@@ -26,10 +28,12 @@ from flare_core.segment.nnunet import (
     ResamplingPlan,
     network_axes,
     network_input,
+    patch_here,
     resampling_plan,
     spacing_here,
 )
 from flare_core.segment.runtime import Runtime
+from flare_core.segment.side_by_side import in_order
 from flare_core.segment.sliding_window import Tiling, predict_scores
 from flare_core.segment.weights import fill, require_size
 
@@ -38,6 +42,9 @@ MOST_LOADED = 6
 
 MOST_CLASSES = 254
 """Classes of a stage, background included: they are counted in bytes, and 255 means unsure."""
+
+SLICES = 16
+"""Slices of a scan whose labels are made at a time, several such parts side by side on a CPU."""
 
 MODELS_HELD = 2
 """Models used last, of which every stage stays in memory, however many there are: a model that gave
@@ -120,19 +127,36 @@ class Scores:
         if self.resampling is not None and self.resampling.scan == target:
             box, weights = self.resampling.box, self.resampling.weights
         labels = np.zeros(target.shape, np.uint8)
-        if not box.empty:
-            best = streamed_argmax(
-                self.logits,
-                self.geometry,
-                target.crop(box),
-                weights=weights,
-                regions=self.card.regions,
-                half=self.logits.dtype == torch.float16,
-            )
-            table, inside = organ_table(self.card), labels[box.slices]
-            for k, row in enumerate(best):  # numpy widens all it looks up to eight bytes
+        if box.empty:
+            return Volume(labels, target)
+        part, inside = target.crop(box), labels[box.slices]
+        weights = grid_weights(self.geometry, part) if weights is None else weights
+        table, threads = organ_table(self.card), torch.get_num_threads()
+
+        def fill(start: int) -> None:
+            best = self._best_in(slice(start, min(start + SLICES, len(inside))), part, weights)
+            for k, row in enumerate(best, start):  # numpy widens all it looks up to eight bytes
                 np.take(table, row, out=inside[k])
+
+        at_once = threads if self.logits.device.type == "cpu" else 1
+        starts = range(0, len(inside), SLICES)
+        for _ in in_order(fill, starts, threads=threads, at_once=at_once):
+            pass
         return Volume(labels, target)
+
+    def _best_in(self, rows: slice, target: Geometry, weights: Weights) -> npt.NDArray[np.uint8]:
+        """Return the best class of some slices of `target`, from the scores that they need."""
+        used, (_, height, width) = span(weights[0][rows]), self.geometry.shape
+        seen = Box((used.start, 0, 0), (used.stop, height, width))
+        shown = Box((rows.start, 0, 0), (rows.stop, *target.shape[1:]))
+        return streamed_argmax(
+            self.logits[:, used],
+            self.geometry.crop(seen),
+            target.crop(shown),
+            weights=(weights[0][rows, used], *weights[1:]),
+            regions=self.card.regions,
+            half=self.logits.dtype == torch.float16,
+        )
 
 
 def load_stage(package: Package, name: str, runtime: Runtime) -> LoadedStage | None:
@@ -172,6 +196,7 @@ def run_stage(
     region: Box,
     *,
     tile_step: float | None = None,
+    rough: Volume | None = None,
     notify: Callable[[float], None] | None = None,
 ) -> Scores:
     """Return the stage's scores inside `region`.
@@ -184,6 +209,8 @@ def run_stage(
         Voxels of `image` to look at.
     tile_step : float, optional
         Distance of tiles as a fraction of the patch; the card's if None.
+    rough : Volume, optional
+        What the stage before found; a card that skips tiles outside of it asks for it.
     notify : callable, optional
         Told the share done, 0 to 1; may raise to stop.
 
@@ -200,6 +227,7 @@ def run_stage(
         probabilities=card.nnunet is not None and card.nnunet.average == "probabilities",
         regions=card.regions,
         at_once=tiles_at_once(card, pixels.geometry.shape, stage.runtime),
+        skipping=card.skipping if card.skipping and card.skipping.centre_first else None,
     )
     logits = predict_scores(
         stage.networks,
@@ -208,6 +236,7 @@ def run_stage(
         tile_step or card.tile_step,
         stage.runtime,
         tiling=tiling,
+        wanted=_near(rough, pixels.geometry, card),
         notify=notify,
     )
     return Scores(logits, pixels.geometry, card, resampling)
@@ -222,12 +251,29 @@ def _input_of(
         resampling = resampling_plan(image, region, card, card.nnunet)
         require_memory(card, resampling.geometry.shape, stage.runtime)
         return network_input(image, resampling, card, card.nnunet), resampling
-    target = image.geometry.crop(region).with_spacing(spacing_here(card))
+    part = image.geometry.crop(region)
+    target = (
+        part.with_shape(patch_here(card)) if card.whole else part.with_spacing(spacing_here(card))
+    )
     require_memory(card, target.shape, stage.runtime)
-    part = resample_intensity(image, target)
+    seen = resample_intensity(image, target)
     n = card.normalisation
-    pixels = normalise(part.array, (n.lower_hu, n.upper_hu), n.mean, n.std)  # type: ignore[type-var]
-    return part.with_array(pixels), None
+    pixels = normalise(seen.array, (n.lower_hu, n.upper_hu), n.mean, n.std)  # type: ignore[type-var]
+    return seen.with_array(pixels), None
+
+
+def _near(rough: Volume | None, grid: Geometry, card: StageCard) -> Callable[[Box], bool] | None:
+    """Return whether something was found in or near a box of the stage's grid, if that counts."""
+    if rough is None or card.skipping is None or not card.skipping.outside_region:
+        return None
+    reach = [max(pair) for pair in card.margin_mm]
+    z, y, x = (math.ceil(mm / s) for mm, s in zip(reach, rough.geometry.spacing_mm, strict=True))
+
+    def near(own: Box) -> bool:
+        here = box_of_world(own, grid, rough.geometry)
+        return bool(rough.array[here.grow((z, y, x), rough.geometry.shape).slices].any())
+
+    return near
 
 
 def first_region(image: Volume, card: StageCard) -> Box:
