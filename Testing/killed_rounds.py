@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core.train.rounds import run as rounds
-from flare_core.train.rounds import steps as rounds_steps
+from flare_core.train.rounds import stages
 from flare_core.train.rounds.status import run_status
 
 
@@ -27,19 +27,19 @@ def strike() -> None:
 
 def run_until(run: Path, moment: str) -> None:
     """Run, and die at a moment."""
-    when, _, step = moment.partition(" ")
-    action = rounds_steps.ACTIONS[step]
+    when, _, stage = moment.partition(" ")
+    action = stages.ACTIONS[stage]
 
-    def struck(work: rounds_steps.RoundWork) -> None:
+    def struck(work: stages.RoundWork) -> None:
         action(work)
         strike()
 
     def inside(facts: dict[str, Any]) -> None:
-        if when == "inside" and facts.get("event") == step:
+        if when == "inside" and facts.get("event") == stage:
             strike()
 
     if when == "after":
-        rounds_steps.ACTIONS[step] = struck
+        stages.ACTIONS[stage] = struck
     rounds.run_rounds(run, report=inside)
 
 

@@ -117,8 +117,8 @@ def _rounds_next(folder: Path, chance: random.Random) -> None:
     """Killed once more at a known moment, then to the end."""
     from force.killing import apart
 
-    step = chance.choice(("predict", "select", "train", "compare", "promote"))
-    apart(lambda: killed_rounds.run_until(folder / "run", f"after {step}"))
+    stage = chance.choice(("predict", "select", "train", "score", "promote"))
+    apart(lambda: killed_rounds.run_until(folder / "run", f"after {stage}"))
     run_rounds(folder / "run")
 
 

@@ -13,13 +13,13 @@ import pytest
 from FLARESegLib.qt.event_loop import PlainLoop
 from FLARETrainLib.run.processes import FACTS, is_alive, start_detached
 from FLARETrainLib.run.state import known_runs, read_state
+from FLARETrainLib.run.texts import STAGES as STAGE_TEXTS
 from FLARETrainLib.run.texts import STATUSES, numbers_line, status_line
-from FLARETrainLib.run.texts import STEPS as STEP_TEXTS
 from FLARETrainLib.run.watch import RunFiles, RunView, RunWatch, TrainingClock
 
 from flare_core.train.log import LogTail, RunLog
 from flare_core.train.rounds.settings import RoundSettings
-from flare_core.train.rounds.state import STEPS, create_run
+from flare_core.train.rounds.state import STAGES, create_run
 from flare_core.train.rounds.status import Curve, RunState, run_status
 
 
@@ -43,8 +43,8 @@ def step(log: RunLog, at: int, loss: float, **more: object) -> None:
     log.tell({"event": "step", "step": at, "loss": loss, **facts, **more})
 
 
-def test_all_steps_of_the_rounds_have_words():
-    assert set(STEP_TEXTS) == set(STEPS)
+def test_all_stages_of_the_rounds_have_words():
+    assert set(STAGE_TEXTS) == set(STAGES)
 
 
 def test_a_new_run_is_ready(run):
@@ -68,7 +68,7 @@ def test_status_follows_the_run_as_its_own_command_tells_it(run):
 
 def test_the_share_done_agrees_with_that_of_the_command(run):
     with run.owned():
-        for name in STEPS[:4]:
+        for name in STAGES[:4]:
             run.begin(1, name)
             run.finish(1, name)
         run.begin(1, "train")
@@ -278,7 +278,7 @@ def training(fraction: float | None, seconds_left: float = 100.0) -> tuple[Curve
 
 
 def test_the_bar_goes_on_between_two_lines_of_the_log():
-    clock, state = TrainingClock(), RunState("m", "running", round=1, step="train", folds=1)
+    clock, state = TrainingClock(), RunState("m", "running", round=1, stage="train", folds=1)
     shares = [clock.share(state, training(0.2), now) for now in (0.0, 10.0, 50.0, 100.0, 900.0)]
     assert shares[0] == 0.2 and shares == sorted(shares) and len(set(shares[:4])) == 4
     assert shares[-1] < 1.0  # the clock alone never ends it
@@ -286,13 +286,13 @@ def test_the_bar_goes_on_between_two_lines_of_the_log():
 
 
 def test_the_bar_moves_before_the_first_line_too():
-    clock, state = TrainingClock(), RunState("m", "running", round=1, step="train", folds=2)
+    clock, state = TrainingClock(), RunState("m", "running", round=1, stage="train", folds=2)
     assert clock.share(state, (), 5.0) == 0.0
     assert 0 < clock.share(state, (), 55.0) < clock.share(state, (), 105.0) < 0.05
 
 
 def test_the_clock_counts_nothing_but_a_training():
     for status, name in (("running", "predict"), ("stopped", "train"), ("done", "promote")):
-        clock, state = TrainingClock(), RunState("m", status, round=1, step=name, folds=1)
+        clock, state = TrainingClock(), RunState("m", status, round=1, stage=name, folds=1)
         assert clock.share(state, training(0.2), 0.0) == 0.0
         assert clock.share(state, training(0.2), 50.0) == 0.0

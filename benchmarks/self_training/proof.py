@@ -331,7 +331,7 @@ def _parts() -> tuple[tuple[str, int], ...]:
 def _tell(row: str, seed: int) -> Report:
     def tell(facts: Facts) -> None:
         if facts["event"] == "begin":
-            print(f"{row}-{seed} round {facts['round']}: {facts['step']}", flush=True)
+            print(f"{row}-{seed} round {facts['round']}: {facts['stage']}", flush=True)
 
     return tell
 

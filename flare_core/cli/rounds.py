@@ -121,7 +121,7 @@ def status_text(status: dict[str, Any]) -> str:
     """Return a run's status for people."""
     lines = [
         f"{status['name']}: {status['status']}, round {status['round']} of {status['rounds']}"
-        f"{', ' + status['step'] if status['status'] != 'done' else ''}, "
+        f"{', ' + status['stage'] if status['status'] != 'done' else ''}, "
         f"{100 * status['fraction']:.0f} %"
     ]
     lines += [status["message"]] if status["message"] else []
@@ -201,13 +201,13 @@ def round_line(facts: dict[str, Any]) -> str:
 
     Examples
     --------
-    >>> round_line({"event": "begin", "round": 1, "of": 3, "step": "predict"})
+    >>> round_line({"event": "begin", "round": 1, "of": 3, "stage": "predict"})
     'round 1 of 3: predict'
     >>> round_line({"event": "predict", "done": 7, "total": 20})
     '7 of 20 scans labelled'
     """
     if facts["event"] == "begin":
-        return f"round {facts['round']} of {facts['of']}: {facts['step']}"
+        return f"round {facts['round']} of {facts['of']}: {facts['stage']}"
     if facts["event"] in ("predict", "review"):
         return f"{facts['done']} of {facts['total']} scans labelled"
     if facts["event"] == "score":

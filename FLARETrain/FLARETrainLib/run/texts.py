@@ -9,7 +9,7 @@ from FLARESegLib.run.messages import time_left_text
 
 from FLARETrainLib.run.watch import RunView
 
-STEPS: dict[str, Callable[[], str]] = {
+STAGES: dict[str, Callable[[], str]] = {
     "predict": lambda: _("The teacher labels scans"),
     "evidence": lambda: _("Weighing the labels"),
     "select": lambda: _("Choosing what to learn from"),
@@ -20,7 +20,7 @@ STEPS: dict[str, Callable[[], str]] = {
     "score": lambda: _("Comparing old and new on the hold-out"),
     "promote": lambda: _("Judging"),
 }
-"""Steps of a round, translated when they are shown."""
+"""Stages of a round, translated when they are shown."""
 
 STATUSES: dict[str, Callable[[], str]] = {
     "starting": lambda: _("Starting"),
@@ -40,10 +40,10 @@ def status_line(view: RunView) -> str:
     if state.status != "running":  # why it stopped is a word of before, once it starts again
         said = state.message if state.status in ("failed", "done") else ""
         return f"{status}. {said}".strip()
-    step = STEPS.get(state.step, lambda: state.step)()
+    stage = STAGES.get(state.stage, lambda: state.stage)()
     parts = [
         _("Round {round} of {rounds}").format(round=state.round, rounds=state.rounds),
-        f"{step}{_counted(view)}",
+        f"{stage}{_counted(view)}",
         _time_left(view),
     ]
     return ", ".join(part for part in parts if part)
@@ -67,13 +67,13 @@ def numbers_line(view: RunView) -> str:
 
 def _counted(view: RunView) -> str:
     event, _space, numbers = view.counted.partition(" ")
-    if event != view.state.step or not numbers:
+    if event != view.state.stage or not numbers:
         return ""
     done, total = numbers.split()
     return " " + _("({done} of {total})").format(done=done, total=total)
 
 
 def _time_left(view: RunView) -> str:
-    if view.state.step != "train" or not view.curves:
+    if view.state.stage != "train" or not view.curves:
         return ""
     return time_left_text(view.curves[-1].seconds_left)

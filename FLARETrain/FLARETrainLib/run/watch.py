@@ -36,7 +36,7 @@ class RunView(status.RunView):
     """What a panel shows of a run."""
 
     counted: str = ""
-    """Of the step at work: event, scans done and scans in all, as ``predict 7 20``."""
+    """Of the stage at work: event, scans done and scans in all, as ``predict 7 20``."""
     problem: str = ""
     """What cannot be read, or the last words of a process that failed."""
     since: float = 0.0
@@ -104,7 +104,7 @@ class TrainingClock:
         Parameters
         ----------
         state : RunState
-            Says which round and step is at work, and how many networks there will be.
+            Says which round and stage is at work, and how many networks there will be.
         curves : tuple of Curve
             What the logs say.
         now_s : float
@@ -112,10 +112,10 @@ class TrainingClock:
         """
         mine = [curve for curve in curves if curve.round == state.round]
         told = sum(curve.fraction for curve in mine)
-        here = (state.round, state.step, told)
+        here = (state.round, state.stage, told)
         if here != self._known:
             self._known, self._began = here, now_s
-        if state.step != "train" or state.status != "running" or not state.folds:
+        if state.stage != "train" or state.status != "running" or not state.folds:
             return 0.0
         open_ = [curve for curve in mine if curve.fraction < 1.0]
         left = open_[-1].seconds_left if open_ else FIRST_LINE_S

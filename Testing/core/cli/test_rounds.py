@@ -120,7 +120,7 @@ def test_a_system_that_shuts_down_stops_a_run_as_a_person_would(run, tmp_path, m
     monkeypatch.setattr(rounds, "round_line", end)
     assert main([*words, "--progress", "none"]) == 130
     folder = RunFolder(tmp_path / "run")
-    assert (folder.state.status, folder.state.step) == ("stopped", "train")
+    assert (folder.state.status, folder.state.stage) == ("stopped", "train")
     saved = load_checkpoint(folder.round(1).student(0) / CHECKPOINT)["progress"]
     assert saved["total_steps"] == 20
 

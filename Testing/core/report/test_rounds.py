@@ -17,7 +17,7 @@ CHANGE = {"organ": "liver", "metric": "dsc", "cases": 3, "old": 0.8, "new": 0.9,
           "high": 0.2, "worse": ""}  # fmt: skip
 VIEW: dict[str, Any] = {
     "name": "clinic <b>", "run": "r", "created": "2026-11-21T05:00:00+00:00", "status": "done",
-    "message": "All 1 rounds are done.", "round": 1, "rounds": 1, "step": "promote",
+    "message": "All 1 rounds are done.", "round": 1, "rounds": 1, "stage": "promote",
     "strategy": {"kind": "iterative"}, "details": [{
         "round": 1, "done": {}, "predicted": 2, "candidates": 2, "accepted": 1,
         "curves": [{"loss": [[20, 1.5], [40, None], [60, 0.8], [80, 0.7]],

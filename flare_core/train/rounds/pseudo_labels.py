@@ -32,7 +32,7 @@ Ids = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Origin:
-    """Which step of which run made a label map; two maps of one origin are the same map."""
+    """Which stage of which run made a label map; two maps of one origin are the same map."""
 
     run: str
     """Name of the run."""
@@ -90,7 +90,7 @@ def add_pseudo_label(
     """Add what a decision accepted as a new version of its case.
 
     Doing it again for the same origin adds nothing and returns the version that is there, so a
-    killed step can simply be repeated.
+    killed stage can simply be repeated.
 
     Parameters
     ----------

@@ -4,8 +4,8 @@ predict the unlabelled -> evidence -> select -> pseudo labels into the case stor
 -> package -> review (who should look at what, if no teacher has predicted) -> score old and new on
 the frozen hold-out -> promote if not worse
 
-Invariant: every step leaves a file behind that says it is done and can be repeated without harm, so
-a run goes on after kill -9 wherever it was (`rounds_state` lists the files). Several processes
+Invariant: every stage leaves a file behind that says it is done and can be repeated without harm,
+so a run goes on after kill -9 wherever it was (`state` lists the files). Several processes
 (``torchrun``) share prediction, scoring and training; the first one does the rest.
 """
 
@@ -24,8 +24,8 @@ from flare_core.train.config_file import config_text, load_config
 from flare_core.train.log import Facts, Listener
 from flare_core.train.processes import Processes, join
 from flare_core.train.rounds.settings import RoundSettings
-from flare_core.train.rounds.state import STEPS, RoundsState, RunFolder, create_run
-from flare_core.train.rounds.steps import ACTIONS, SHARED, RoundWork
+from flare_core.train.rounds.stages import ACTIONS, SHARED, RoundWork
+from flare_core.train.rounds.state import STAGES, RoundsState, RunFolder, create_run
 from flare_core.train.rounds.student import hold_out_cases, require_folds
 from flare_core.train.strategies import build_strategy
 
@@ -135,17 +135,17 @@ def _all_rounds(run: RunFolder, processes: Processes, launch: str, report: Liste
 
 
 def _one_round(work: RoundWork) -> None:
-    """Do the steps of a round that are not done yet, all processes together."""
+    """Do the stages of a round that are not done yet, all processes together."""
     run, processes, number = work.run, work.processes, work.folder.number
-    for step in STEPS:
-        if processes.agree(float(run.is_done(number, step))):
+    for stage in STAGES:
+        if processes.agree(float(run.is_done(number, stage))):
             continue
         if processes.first:
-            run.begin(number, step)
-        work.tell({"event": "begin", "round": number, "of": run.settings.rounds, "step": step})
-        if processes.first or step in SHARED:
-            ACTIONS[step](work)
+            run.begin(number, stage)
+        work.tell({"event": "begin", "round": number, "of": run.settings.rounds, "stage": stage})
+        if processes.first or stage in SHARED:
+            ACTIONS[stage](work)
         processes.wait()
         if processes.first:
-            run.finish(number, step)
+            run.finish(number, stage)
         processes.wait()

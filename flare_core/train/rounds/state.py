@@ -6,7 +6,7 @@
                  package/   verdict.json   promotion.json
 
 Predictions are the teacher's; where none predicted, the student's, made for people after training.
-Every file appears whole or not at all, and each step leaves one behind that says it is done: a run
+Every file appears whole or not at all, and each stage leaves one behind that says it is done: a run
 that was killed goes on from there.
 """
 
@@ -28,10 +28,10 @@ from flare_core import atomic
 from flare_core.alive import remove_abandoned
 from flare_core.errors import Cancelled, InputError
 from flare_core.home import ensure_folder
-from flare_core.json_fields import decode, encode, read_json_file
+from flare_core.json_fields import IN_FILES, decode, encode, read_json_file
 from flare_core.train.rounds.settings import RoundSettings
 
-STEPS = (
+STAGES = (
     "predict", "evidence", "select", "labels", "train", "package", "review", "score", "promote",
 )  # fmt: skip
 """Of every round, in order."""
@@ -64,12 +64,12 @@ class RoundsState:
     """``ready``, ``running``, ``stopped``, ``failed`` or ``done``."""
     round: int = 0
     """Round at work, from 1."""
-    step: str = ""
-    """Step at work, one of `STEPS`."""
+    stage: str = field(default="", metadata={IN_FILES: "step"})
+    """Stage at work, one of `STAGES`; ``step`` in the file."""
     message: str = ""
     """Why it stopped, failed or ended."""
     done: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Round -> step -> when it was done."""
+    """Round -> stage -> when it was done."""
     pid: int = 0
     """Process that runs it, or ran it last."""
     host: str = ""
@@ -128,7 +128,7 @@ class RoundFolder:
         return value
 
     def need(self, name: str) -> Any:
-        """Return a JSON file of the round that an earlier step has written.
+        """Return a JSON file of the round that an earlier stage has written.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class RoundFolder:
         value = self.read(name)
         if value is None:
             path = self.path / f"{name}.json"
-            raise InputError(str(path), "no such file", "what an earlier step wrote", DAMAGED)
+            raise InputError(str(path), "no such file", "what an earlier stage wrote", DAMAGED)
         return value
 
     def write(self, name: str, value: Any) -> None:
@@ -180,9 +180,9 @@ class RunFolder:
             legal = f"0 to {self.settings.rounds}, the number of rounds"
             raise InputError(f"{file}: round", str(state.round), legal, DAMAGED)
         rounds = {str(number) for number in range(1, self.settings.rounds + 1)}
-        known = all(set(steps) <= set(STEPS) for steps in state.done.values())
+        known = all(set(stages) <= set(STAGES) for stages in state.done.values())
         if not known or not set(state.done) <= rounds:
-            came, legal = json.dumps(state.done)[:60], f"round -> {', '.join(STEPS)} -> when done"
+            came, legal = json.dumps(state.done)[:60], f"round -> {', '.join(STAGES)} -> when done"
             raise InputError(f"{file}: done", came, legal, DAMAGED)
         return state
 
@@ -190,23 +190,23 @@ class RunFolder:
         """Write how far it is."""
         atomic.write_json(self.path / "state.json", encode(state))
 
-    def begin(self, number: int, step: str) -> None:
-        """Note that a step of a round is at work."""
-        self.save(replace(self.state, round=number, step=step))
+    def begin(self, number: int, stage: str) -> None:
+        """Note that a stage of a round is at work."""
+        self.save(replace(self.state, round=number, stage=stage))
 
     def end(self, status: str, message: str) -> None:
         """Note that its process is done with it."""
         self.save(replace(self.state, status=status, message=message))
 
-    def finish(self, number: int, step: str) -> None:
-        """Note that a step of a round is done."""
+    def finish(self, number: int, stage: str) -> None:
+        """Note that a stage of a round is done."""
         done = self.state.done
-        done.setdefault(str(number), {})[step] = now()
+        done.setdefault(str(number), {})[stage] = now()
         self.save(replace(self.state, done=done))
 
-    def is_done(self, number: int, step: str) -> bool:
-        """Whether a step of a round is done."""
-        return step in self.state.done.get(str(number), {})
+    def is_done(self, number: int, stage: str) -> bool:
+        """Whether a stage of a round is done."""
+        return stage in self.state.done.get(str(number), {})
 
     def round(self, number: int) -> RoundFolder:
         """Return a round's folder, making it."""

@@ -18,17 +18,17 @@ from flare_core.errors import InputError
 from flare_core.train.log import LOG, Facts, LogTail
 from flare_core.train.rounds.comparison import Verdict
 from flare_core.train.rounds.next_cases import NextCase, rank_cases, seen_cases
-from flare_core.train.rounds.state import STEPS, RoundFolder, RunFolder
+from flare_core.train.rounds.state import STAGES, RoundFolder, RunFolder
 from flare_core.train.strategies.candidate import CaseEvidence, Decision
 
-WEIGHTS = {step: 6.0 if step == "train" else 1.0 for step in STEPS}
-"""How much of a round's work a step is."""
+WEIGHTS = {stage: 6.0 if stage == "train" else 1.0 for stage in STAGES}
+"""How much of a round's work a stage is."""
 
 ACTIVE = ("starting", "running")
 """Statuses in which a process is at work."""
 
 LISTING = ("evidence", "review")
-"""Steps after which there is a new list of what to look at next."""
+"""Stages after which there is a new list of what to look at next."""
 
 MOST_POINTS = 400
 """Points of a curve at most; a longer one is thinned, its last point stays."""
@@ -65,10 +65,10 @@ class RunState:
     """How many there will be."""
     folds: int = 1
     """Networks of each round."""
-    step: str = ""
-    """Step at work."""
+    stage: str = ""
+    """Stage at work."""
     done: tuple[tuple[int, str], ...] = ()
-    """Round and step of what is done."""
+    """Round and stage of what is done."""
     strategy: str = ""
     """Which one."""
     store: str = ""
@@ -81,7 +81,7 @@ class RunState:
 
     @property
     def listed(self) -> tuple[int, str] | None:
-        """Round and step of the newest list of what to look at next; None before there is one."""
+        """Round and stage of the newest list of what to look at next; None before there is one."""
         found = [each for each in self.done if each[1] in LISTING]
         return found[-1] if found else None
 
@@ -89,7 +89,7 @@ class RunState:
         """Return how much is done, 0 to 1; `training` is the share of the training at work."""
         if self.status == "done":
             return 1.0
-        total = sum(WEIGHTS[step] for _, step in self.done)
+        total = sum(WEIGHTS[stage] for _, stage in self.done)
         if self.round and (self.round, "train") not in self.done:
             total += WEIGHTS["train"] * min(1.0, max(0.0, training))
         return min(1.0, total / (self.rounds * sum(WEIGHTS.values())))
@@ -250,8 +250,8 @@ def state_of(run: RunFolder) -> RunState:
         round=state.round,
         rounds=settings.rounds,
         folds=settings.folds,
-        step=state.step,
-        done=tuple((int(number), step) for number, steps in state.done.items() for step in steps),
+        stage=state.stage,
+        done=tuple((int(n), stage) for n, stages in state.done.items() for stage in stages),
         strategy=str(settings.strategy.get("kind", "")),
         store=settings.store,
     )
@@ -269,9 +269,9 @@ def run_status(path: Path) -> dict[str, Any]:
     -------
     dict
         ``status`` (running, stopped, interrupted, failed, done, ready), ``round``, ``rounds``,
-        ``step``, ``steps``, ``message``, ``fraction`` (of the whole run, 0 to 1), ``name``,
+        ``stage``, ``stages``, ``message``, ``fraction`` (of the whole run, 0 to 1), ``name``,
         ``strategy``, ``pid``, ``host``, and ``details``, one object for each round begun: ``done``
-        (steps), ``predicted``, ``candidates``, ``accepted``, ``curves`` (one for each fold:
+        (stages), ``predicted``, ``candidates``, ``accepted``, ``curves`` (one for each fold:
         ``loss`` as [step, loss], ``dsc`` as [step, {organ: DSC}]), ``verdict``, ``promotion``.
 
     Raises
@@ -292,8 +292,8 @@ def run_status(path: Path) -> dict[str, Any]:
         "message": state.message,
         "round": state.round,
         "rounds": state.rounds,
-        "step": state.step,
-        "steps": list(STEPS),
+        "stage": state.stage,
+        "stages": list(STAGES),
         "fraction": round(view.fraction, 4),
         "strategy": run.settings.strategy,
         "store": state.store,

@@ -21,7 +21,7 @@ from flare_core.imaging.files import read_labels, write_labels
 from flare_core.models.in_use import model_in_use, read_in_use, roll_back
 from flare_core.models.package import load_package, read_weights, write_package
 from flare_core.train.rounds.run import run_rounds, start_rounds
-from flare_core.train.rounds.state import STEPS, RunFolder
+from flare_core.train.rounds.state import STAGES, RunFolder
 from flare_core.train.rounds.status import next_of_run, run_status
 from rounds_world import HELD_OUT, LABELLED, UNLABELLED, make_store, scan, settings, student
 from tiny_training import tiny_config
@@ -108,10 +108,10 @@ def test_the_store_can_sort_cases_by_doubt(world):
         assert {"doubt", "confidence", "border_entropy"} <= set(store.scores("una"))
 
 
-def test_progress_is_told_step_by_step(world):
+def test_progress_is_told_stage_by_stage(world):
     events = json.loads((world / "events.json").read_text("utf-8"))
-    begun = [row["step"] for row in events if row["event"] == "begin"]
-    assert begun == [*STEPS, *STEPS]
+    begun = [row["stage"] for row in events if row["event"] == "begin"]
+    assert begun == [*STAGES, *STAGES]
     assert {"predict", "score", "step", "validation"} <= {row["event"] for row in events}
 
 
@@ -216,7 +216,7 @@ def test_where_no_teacher_labelled_scans_the_student_says_what_to_look_at_next(b
 
     with pytest.raises(Cancelled):
         run_rounds(bare_run, report=stop_at_the_first)
-    assert told[-1] == {"event": "review", "done": 1, "total": 3} and run.state.step == "review"
+    assert told[-1] == {"event": "review", "done": 1, "total": 3} and run.state.stage == "review"
     first = run.round(1).evidence_of(min(UNLABELLED))
     made = first.stat().st_mtime_ns
     run_rounds(bare_run)
@@ -290,11 +290,11 @@ def test_a_stop_is_obeyed_and_the_run_goes_on(fresh, world):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork and no kill -9 here")
-def test_a_run_killed_in_every_step_ends_as_if_nothing_had_happened(fresh, world):
-    """One run, struck at each step in turn; each time it goes on and loses and doubles nothing."""
+def test_a_run_killed_in_every_stage_ends_as_if_nothing_had_happened(fresh, world):
+    """One run, struck at each stage in turn; each time it goes on and loses and doubles nothing."""
     teacher = str(rounds(world, 1).package)
     start_rounds(fresh / "run", settings(fresh, rounds=1, teacher=teacher, steps=4))
-    moments = ["inside predict", *(f"after {step}" for step in STEPS)]
+    moments = ["inside predict", *(f"after {stage}" for stage in STAGES)]
     environment = os.environ | {"PYTHONPATH": f"{TESTING.parent}{os.pathsep}{TESTING}"}
     killed = subprocess.run(
         [sys.executable, "-m", "killed_rounds", str(fresh / "run"), *moments],

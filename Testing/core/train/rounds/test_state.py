@@ -55,7 +55,7 @@ def test_lists_of_a_round_are_checked(run: RunFolder, name: str, text: str) -> N
         run.round(1).need(name)
 
 
-def test_what_an_earlier_step_wrote_must_be_there(run: RunFolder) -> None:
+def test_what_an_earlier_stage_wrote_must_be_there(run: RunFolder) -> None:
     with pytest.raises(InputError, match="no such file"):
         run.round(1).need("candidates")
 
@@ -72,8 +72,16 @@ def test_no_file_of_a_case_is_another_cases(run: RunFolder) -> None:
     "done",
     [{"x": {}}, {"0": {}}, {"9": {}}, {"1": {"sleep": "x"}}, {"1": {"predict": 5}}, {"1": []}],
 )
-def test_steps_that_are_none_are_refused(run: RunFolder, done: object) -> None:
+def test_stages_that_are_none_are_refused(run: RunFolder, done: object) -> None:
     path = run.path / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"done": done}))
     with pytest.raises(InputError, match="done"):
         _ = run.state
+
+
+def test_a_stage_is_called_step_in_the_file_as_in_runs_of_before(run: RunFolder) -> None:
+    path = run.path / "state.json"
+    run.begin(1, "train")
+    assert json.loads(path.read_text())["step"] == "train"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"step": "score"}))
+    assert run.state.stage == "score"

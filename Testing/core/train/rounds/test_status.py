@@ -72,7 +72,7 @@ def test_looking_writes_nothing(tmp_path: Path) -> None:
 def test_a_damaged_file_is_told_and_the_rest_still_shown(run: RunFolder) -> None:
     run.round(1).write("verdict", ["no verdict"])
     view = RunReader(run.path).look()
-    assert view.verdicts == () and view.state.step == "promote"
+    assert view.verdicts == () and view.state.stage == "promote"
     assert view.damage is not None and "verdict.json" in view.damage.parts[0]
     with pytest.raises(InputError, match=r"verdict\.json"):
         run_status(run.path)

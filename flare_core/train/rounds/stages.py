@@ -1,4 +1,4 @@
-"""The steps of one round. Each can be repeated: what is on disk already is not made again."""
+"""The stages of one round. Each can be repeated: what is on disk already is not made again."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from flare_core.train.strategies.supervised import Supervised
 from flare_core.train.training_step import Strategy
 
 SHARED = ("predict", "train", "review", "score")
-"""Steps that all processes do together; the first one alone does the others."""
+"""Stages that all processes do together; the first one alone does the others."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ ACTIONS: dict[str, Callable[[RoundWork], None]] = {
     "score": score,
     "promote": promote,
 }
-"""What each of `rounds_state.STEPS` does."""
+"""What each of `state.STAGES` does."""
 
 
 def _predict(work: RoundWork, model: Package, tell: Listener) -> None:
