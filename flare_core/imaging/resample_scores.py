@@ -233,9 +233,15 @@ def _sure_class(scores: torch.Tensor, least: float) -> torch.Tensor:
     """Return the best class of (C, y, x) where it leads by more than rounding, else UNSURE."""
     import torch
 
-    best, score = _best_classes(scores)
-    lead = score - scores.scatter(0, best[None].long(), -torch.inf).amax(dim=0)
-    return best.masked_fill_(~(lead > score.abs() * least + 1e-30), UNSURE)
+    best = scores.amax(dim=0)
+    nearly = best - (best.abs() * least).add_(1e-30)
+    classes = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    rivals = torch.zeros_like(classes)
+    for c in range(len(scores)):
+        near = (scores[c] >= nearly).view(torch.uint8)
+        rivals += near
+        classes.add_(near, alpha=c)  # of the only one, where it has no rival
+    return classes.masked_fill_(rivals > 1, UNSURE)
 
 
 def _sure_region(scores: torch.Tensor) -> torch.Tensor:
