@@ -20,7 +20,7 @@ from flare_core.datasets.flare.cases import FlareCase
 from flare_core.datasets.flare.labels import convert
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_labels, read_volume
-from flare_core.imaging.geometry import Box, Geometry
+from flare_core.imaging.geometry import GRID_TOLERANCE_MM, Box, Geometry
 from flare_core.imaging.resample import resample_intensity, resample_labels
 from flare_core.imaging.volume import Volume, body_box
 
@@ -160,7 +160,7 @@ def _foreign_numbers(case: Case) -> str:
 def _labels_on(path: Path, labels: Volume, grid: Geometry) -> Volume:
     """Return a label map with canonical axes after checking that it has the scan's grid."""
     labels = labels.canonical()[0]
-    if not labels.geometry.same_grid(grid, tolerance_mm=0.5):
+    if not labels.geometry.same_grid(grid, tolerance_mm=GRID_TOLERANCE_MM):
         raise InputError(
             str(path),
             str(labels.geometry),

@@ -25,7 +25,7 @@ import numpy as np
 from flare_core.anatomy.label_schemes import LabelScheme
 from flare_core.errors import Cancelled, InputError
 from flare_core.evaluate.label_values import value_table
-from flare_core.evaluate.pairing import SAME_PLACE_MM, CasePair, pair_cases
+from flare_core.evaluate.pairing import CasePair, pair_cases
 from flare_core.evaluate.protocols import Target
 from flare_core.evaluate.scoring import (
     Labels,
@@ -34,7 +34,7 @@ from flare_core.evaluate.scoring import (
     score_labels,
 )
 from flare_core.imaging.apart import read_labels
-from flare_core.imaging.geometry import Geometry
+from flare_core.imaging.geometry import COMPARED_TOLERANCE_MM, Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.spread.cases import SpreadCases, input_error
 from flare_core.spread.here import in_processes
@@ -255,7 +255,7 @@ def _prediction(
     if volume.geometry.shape != geometry.shape:
         sizes = [" x ".join(map(str, each.shape)) for each in (volume.geometry, geometry)]
         return None, "other grid", f"{sizes[0]} voxels (z, y, x), the reference has {sizes[1]}"
-    if files.same_place and not volume.geometry.same_grid(geometry, SAME_PLACE_MM):
+    if files.same_place and not volume.geometry.same_grid(geometry, COMPARED_TOLERANCE_MM):
         return None, "other grid", "same size, but another origin, spacing or direction"
     illegal = _illegal(volume, files.prediction_scheme or rules.edition.scheme)
     if illegal and rules.edition.strict_labels:

@@ -13,9 +13,6 @@ from flare_core.json_fields import read_json
 TABLE = "cases.json"
 """May say, beside the labels or one folder up, which organs a case annotates."""
 
-SAME_PLACE_MM = 0.1
-"""How far a corner of one label map may lie from another's: rounding of file headers."""
-
 
 @dataclass(frozen=True)
 class CasePair:

@@ -26,6 +26,14 @@ Array = npt.NDArray[np.generic]
 CANONICAL: Matrix = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 """Direction of the array axes z, y, x when they point to Superior, Posterior, Left (in LPS)."""
 
+GRID_TOLERANCE_MM = 0.5
+"""Corners of a scan and of a label map that any tool drew on it lie no further apart: each rounds
+spacing and axes in its own way, which adds up from end to end, but less than to another voxel."""
+
+COMPARED_TOLERANCE_MM = 0.1
+"""Where two maps are compared voxel by voxel, in scores, votes or on a picture, nothing but the
+rounding of a header is let pass: more would count as a distance between surfaces."""
+
 NUDGE = 1e-6
 """Voxels. Places on two grids that should coincide differ by rounding; less than this is nothing,
 so that what lies on the border of two voxels falls to the same one on every machine."""

@@ -13,11 +13,8 @@ import numpy.typing as npt
 
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_geometry, read_labels
-from flare_core.imaging.geometry import Geometry
+from flare_core.imaging.geometry import GRID_TOLERANCE_MM, Geometry
 from flare_core.imaging.volume import Volume
-
-GRID_TOLERANCE_MM = 0.5
-"""Corners of a scan and its label map that lie further apart are on different grids."""
 
 
 def value_counts(labels: npt.NDArray[np.uint8]) -> list[int]:

@@ -27,10 +27,11 @@ from flare_core.datasets.exchange.nnunet import is_raw_dataset, read_raw_dataset
 from flare_core.datasets.flare.cases import FlareCase
 from flare_core.datasets.flare.dataset import find_dataset, look_into_labels
 from flare_core.datasets.flare.folders import Finding
-from flare_core.datasets.flare.labels import check_same_grid, convert
+from flare_core.datasets.flare.labels import convert
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_geometry, read_labels
 from flare_core.imaging.files import write_labels
+from flare_core.imaging.label_map import check_same_grid
 from flare_core.imaging.volume import Volume
 from flare_core.spread.cases import Case as SpreadCase
 from flare_core.spread.cases import SpreadCases, WorkerLost

@@ -20,10 +20,11 @@ from flare_core.anatomy.label_schemes import scheme as scheme_of
 from flare_core.anatomy.organs import organ
 from flare_core.datasets.flare.dataset import FlareCase, FlareDataset
 from flare_core.datasets.flare.folders import KINDS, Finding, listed
-from flare_core.datasets.flare.labels import GRID_TOLERANCE_MM, grid_difference
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_volume
 from flare_core.imaging.checks import check_ct
+from flare_core.imaging.geometry import GRID_TOLERANCE_MM
+from flare_core.imaging.label_map import grid_difference
 from flare_core.imaging.volume import Volume
 from flare_core.spread.cases import SpreadCases, input_error
 from flare_core.spread.here import in_turn

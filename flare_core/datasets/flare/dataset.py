@@ -21,9 +21,10 @@ from flare_core.datasets.case import table_of_cases
 from flare_core.datasets.flare.cases import FlareCase as FlareCase
 from flare_core.datasets.flare.cases import scans_of, subset_cases
 from flare_core.datasets.flare.folders import Finding, files_of, listed, sub_folders
-from flare_core.datasets.flare.labels import annotated_in, label_counts
+from flare_core.datasets.flare.labels import annotated_in
 from flare_core.datasets.flare.layouts import LAYOUTS, PLAIN, Layout
 from flare_core.errors import InputError
+from flare_core.imaging.label_map import label_counts
 from flare_core.spread.cases import SpreadCases, input_error
 from flare_core.spread.here import in_turn
 

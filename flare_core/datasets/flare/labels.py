@@ -16,10 +16,7 @@ from flare_core.datasets.flare.sides import split_sides
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_geometry, read_labels, read_volume
 from flare_core.imaging.files import write_labels
-from flare_core.imaging.label_map import GRID_TOLERANCE_MM as GRID_TOLERANCE_MM
-from flare_core.imaging.label_map import check_same_grid as check_same_grid
-from flare_core.imaging.label_map import grid_difference as grid_difference
-from flare_core.imaging.label_map import label_counts as label_counts
+from flare_core.imaging.label_map import check_same_grid
 from flare_core.imaging.volume import Volume
 
 FIRST_FOUR = ("liver", "right_kidney", "left_kidney", "spleen", "pancreas")

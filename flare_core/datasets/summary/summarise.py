@@ -25,10 +25,11 @@ from flare_core.anatomy.label_schemes import LabelScheme
 from flare_core.anatomy.label_schemes import scheme as scheme_of
 from flare_core.datasets.flare.dataset import FlareCase, FlareDataset
 from flare_core.datasets.flare.folders import Finding
-from flare_core.datasets.flare.labels import annotated_in, check_same_grid
+from flare_core.datasets.flare.labels import annotated_in
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_geometry, read_labels, read_volume
 from flare_core.imaging.geometry import Index, Triple
+from flare_core.imaging.label_map import check_same_grid
 from flare_core.spread.cases import Outcome, SpreadCases, input_error
 from flare_core.spread.here import in_turn
 

@@ -17,10 +17,9 @@ import numpy.typing as npt
 
 from flare_core.alive import owned
 from flare_core.errors import InputError
-from flare_core.evaluate.pairing import SAME_PLACE_MM
 from flare_core.imaging.apart import read_labels
 from flare_core.imaging.files import write_labels
-from flare_core.imaging.geometry import Box
+from flare_core.imaging.geometry import COMPARED_TOLERANCE_MM, Box
 from flare_core.imaging.inputs import case_name, suffix_of
 
 Labels = npt.NDArray[np.uint8]
@@ -145,7 +144,7 @@ def _write_vote(voters: Sequence[Path], path: Path) -> None:
     maps = [np.asarray(first.array, np.uint8)]
     for voter in voters[1:]:
         volume = read_labels(voter)
-        if not volume.geometry.same_grid(first.geometry, SAME_PLACE_MM):
+        if not volume.geometry.same_grid(first.geometry, COMPARED_TOLERANCE_MM):
             came = f"a grid other than that of {voters[0]}"
             legal = "label maps of one case on the grid of its scan"
             action = "Write the prediction on the scan's grid, or leave this team out."

@@ -17,7 +17,7 @@ from PIL import Image
 from flare_core import atomic
 from flare_core.anatomy.organs import Organ
 from flare_core.errors import InputError
-from flare_core.imaging.geometry import Box, Geometry, Index
+from flare_core.imaging.geometry import COMPARED_TOLERANCE_MM, Box, Geometry, Index
 from flare_core.imaging.volume import Volume
 from flare_core.report.case.legend import legend_lines
 from flare_core.report.case.panel import AXIAL, CORONAL, SAGITTAL, Pixels, Plane, Scene
@@ -80,7 +80,7 @@ def overlay_montage(
     InputError
         If image and labels are not on one grid.
     """
-    if not image.geometry.same_grid(labels.geometry, tolerance_mm=0.1):
+    if not image.geometry.same_grid(labels.geometry, tolerance_mm=COMPARED_TOLERANCE_MM):
         raise InputError(
             "labels",
             repr(labels),

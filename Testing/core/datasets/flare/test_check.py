@@ -48,7 +48,9 @@ def test_two_processes_find_the_same(plain):
     steps = []
     dataset = find_dataset(plain)
     alone = check_dataset(dataset)
-    together = check_dataset(dataset, spread=in_processes(2), on_done=lambda *step: steps.append(step))
+    together = check_dataset(
+        dataset, spread=in_processes(2), on_done=lambda *step: steps.append(step)
+    )
     assert together == alone
     assert steps == [(1, 3), (2, 3), (3, 3)]
 

@@ -18,7 +18,6 @@ from flare_core.datasets.flare.dataset import find_dataset
 from flare_core.datasets.flare.labels import (
     annotated_in,
     has_our_numbers,
-    label_counts,
     organ_labels,
     write_organ_labels,
 )
@@ -26,6 +25,7 @@ from flare_core.datasets.flare.sides import split_sides
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume, write_labels
 from flare_core.imaging.geometry import AxisMap, Geometry
+from flare_core.imaging.label_map import label_counts
 from flare_core.imaging.volume import Volume
 
 SIDES = (2, 13)
