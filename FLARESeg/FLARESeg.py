@@ -89,24 +89,17 @@ class FLARESegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self._opening: Any = None
-        self._left = False  # before the panel was there
-        self._panel: Any = None
-        self._logic: Any = None
+        self._life: Any = None
 
     @property
     def panel(self) -> Any:
         """The panel; if it is still opening, it is made ready now."""
-        if self._opening is not None:
-            self._opening.finish()
-        return self._panel
+        return self._life and self._life.panel
 
     @property
     def logic(self) -> Any:
         """The logic; if the panel is still opening, it is made ready now."""
-        if self._opening is not None:
-            self._opening.finish()
-        return self._logic
+        return self._life and self._life.logic
 
     def setup(self) -> None:
         """Build the panel; called when the module is first shown, and after a reload."""
@@ -120,31 +113,20 @@ class FLARESegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _open(self) -> None:
         """Make the panel in steps, each short enough that Slicer stays usable."""
         with slicer.util.tryWithErrorDisplay(_("FLARESeg could not be started.")):
-            openings, loops = library("qt.opening"), library("qt.event_loop")
-            self._opening = openings.Opening(
-                loops.default_loop(),
-                (
+            self._life = library("qt.opening").ModuleLife(
+                library("qt.event_loop").default_loop(),
+                lambda: slicer.util.tryWithErrorDisplay(_("FLARESeg could not be started.")),
+                to_logic=(
                     lambda: library("logic"),
-                    self._make_logic,
+                    lambda: library("logic").FLARESegLogic(),
+                ),
+                to_panel=(
                     lambda: library("scene.results"),
                     lambda: library("panel"),
-                    self._make_panel,
-                    self._observe,
-                    self._enter_first,
+                    lambda: library("panel").Panel(self.ui, self.logic),
                 ),
-                lambda: slicer.util.tryWithErrorDisplay(_("FLARESeg could not be started.")),
+                observe=self._observe,
             )
-            self._opening.start()
-
-    def _make_logic(self) -> None:
-        self._logic = library("logic").FLARESegLogic()
-
-    def _make_panel(self) -> None:
-        self._panel = library("panel").Panel(self.ui, self._logic)
-
-    def _enter_first(self) -> None:
-        if not self._left:
-            self._panel.enter()
 
     def _observe(self) -> None:
         scene = slicer.mrmlScene
@@ -154,38 +136,30 @@ class FLARESegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """Take the panel up again when the module is shown."""
-        self._left = False
-        if self._panel:  # one that is still opening enters by itself
-            self._panel.enter()
+        if self._life:
+            self._life.enter()
 
     def exit(self) -> None:
         """Leave the scene to the next module; a run goes on."""
-        self._left = True
-        if self._panel:
-            self._panel.exit()
+        if self._life:
+            self._life.exit()
 
     def onSceneStartClose(self, caller: Any = None, event: Any = None) -> None:
         """Let go of the nodes that are about to vanish."""
-        if self._panel:
-            self._panel.scene_closes()
+        if self._life:
+            self._life.scene_closes()
 
     def onSceneEndClose(self, caller: Any = None, event: Any = None) -> None:
         """Begin anew with the scene that is there now."""
-        if self._panel and getattr(self.parent, "isEntered", True):
-            self._panel.enter()
+        if self._life and getattr(self.parent, "isEntered", True):
+            self._life.scene_closed()
 
     def cleanup(self) -> None:
         """End the worker and every observation; called on reload and when Slicer ends."""
         self.removeObservers()
-        opening, self._opening = self._opening, None
-        if opening:
-            opening.stop()
-        panel, self._panel = self._panel, None
-        if panel:
-            panel.cleanup()
-        logic, self._logic = self._logic, None
-        if logic:
-            logic.shutdown()
+        life, self._life = self._life, None
+        if life:
+            life.end()
 
     def onReload(self) -> None:
         """Reload the library as well: Slicer reloads this file only."""

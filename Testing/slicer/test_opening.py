@@ -146,19 +146,19 @@ def widget(request, monkeypatch, scene):
 def let_open(widget):
     """Let Qt come round until the module is open; libraries may take long on a busy computer."""
     end = time.monotonic() + 120
-    while not widget._opening.done:
+    while not widget._life.opened:
         assert time.monotonic() < end
         widget.loop.pump(0.02)
 
 
 def test_a_module_opens_later_and_enters_once(widget):
     widget.enter()  # as Slicer does, right after `setup`
-    assert widget._panel is None
+    assert widget._life._panel is None
     let_open(widget)
-    assert widget._panel.told == ["enter"] and widget.observed == 3
+    assert widget._life._panel.told == ["enter"] and widget.observed == 3
     widget.exit()
     widget.enter()
-    assert widget._panel.told == ["enter", "exit", "enter"]
+    assert widget._life._panel.told == ["enter", "exit", "enter"]
 
 
 def test_a_module_whose_panel_is_asked_for_is_ready(widget):
@@ -172,15 +172,16 @@ def test_a_module_that_is_left_before_it_opened_does_not_enter(widget):
     widget.enter()
     widget.exit()
     let_open(widget)
-    assert widget._panel.told == []
+    assert widget._life._panel.told == []
     widget.enter()
-    assert widget._panel.told == ["enter"]
+    assert widget._life._panel.told == ["enter"]
 
 
 def test_a_module_that_is_closed_before_it_opened_leaves_nothing(widget):
+    life = widget._life
     widget.cleanup()
     widget.loop.pump(0.2)
-    assert widget._panel is None and widget.observed == 0 and widget.panel is None
+    assert life._panel is None and widget.observed == 0 and widget.panel is None
 
 
 def test_a_panel_opens_without_what_only_a_run_needs():
