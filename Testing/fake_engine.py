@@ -24,6 +24,7 @@ import numpy as np
 from flare_core import cli
 from flare_core.anatomy.organs import organ
 from flare_core.cli import segment as command
+from flare_core.cli import serve as serving
 from flare_core.errors import Cancelled, InputError, NothingFound
 from flare_core.imaging import apart
 from flare_core.imaging.geometry import Geometry
@@ -148,9 +149,26 @@ class FakeSegment:
         return command.run(arguments, FAKE)
 
 
+@dataclass(frozen=True)
+class FakeServe:
+    """The command `serve` with the engine above."""
+
+    NAME: str = serving.NAME
+    HELP: str = serving.HELP
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Same arguments as the real one."""
+        serving.add_arguments(parser)
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Same server, another engine."""
+        return serving.run(arguments, FAKE)
+
+
 def flare(*words: object) -> int:
     """Run `flare` in this process with the fake engine; return the exit code."""
-    return cli.main([str(word) for word in words], {"segment": FakeSegment()})
+    commands = {"segment": FakeSegment(), "serve": FakeServe()}
+    return cli.main([str(word) for word in words], commands)
 
 
 def four(case: str) -> set[str]:

@@ -26,6 +26,7 @@ from flare_core.cli import (
     recipes,
     rounds,
     segment,
+    serve,
     train,
 )
 from flare_core.errors import InputError
@@ -63,6 +64,7 @@ COMMANDS: dict[str, Command] = {
     evaluate.NAME: evaluate,
     models.NAME: models,
     cases.NAME: cases,
+    serve.NAME: serve,
 }
 """★ Add a command: one file, one entry here."""
 

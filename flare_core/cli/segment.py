@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core.anatomy.label_schemes import SCHEMES, as_listed
+from flare_core.cli import segment_on
 from flare_core.errors import InputError
 from flare_core.jobs import batch, worker
 from flare_core.jobs.batch_on_cluster import run_plan_on
@@ -84,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="OUT", help="folder, or FILE.nii.gz for a single scan"
     )
-    for name, facts in OPTIONS:
+    for name, facts in (*OPTIONS, *segment_on.OPTIONS):
         parser.add_argument(name, **facts)
 
 
@@ -96,12 +97,15 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
     InputError
         If the arguments cannot be used.
     """
+    access = segment_on.access_named(arguments)
     if arguments.worker:
         _refuse_paths(arguments)
         return worker.serve(settings_of(arguments), engine, scheme=arguments.scheme)
     place = place_of(arguments.cluster) if arguments.cluster else None
     with reporting(arguments.progress) as reporter:
         plan = make_plan(arguments)
+        if access is not None:
+            engine = segment_on.engine_there(access, engine, reporter)
         if place is None:
             tally = batch.run_plan(plan, engine, CaseReport(reporter), debug=arguments.debug)
         else:

@@ -26,6 +26,10 @@ Requests; `id` is a text or a whole number that the program chooses::
      "strokes": "/tmp/x/strokes.nrrd", "organ": "liver", "output": "/tmp/x/after.nrrd",
      "protected": ["spleen"], "scan": "/a/ct.nrrd", "recompute": false, "settings": {}}
 
+`segment`, `preload` and `correct` may name another computer that computes (`remote`)::
+
+    "on": {"address": "HOST:PORT", "token": "...", "certificate": null, "without_tls": false}
+
 Only `input` and `output` must be given. `output` is a folder or a file name ending .nii.gz, .nii,
 .nrrd or .mha (the last three uncompressed); what is there is replaced. `segment`, `preload` and
 `correct` wait in a queue, one runs at a time; the rest is answered at once, also during a run.
@@ -96,6 +100,8 @@ from flare_core.jobs.outputs import (
     plain,
 )
 from flare_core.jobs.progress import StepLike, Throttle, step_fields
+from flare_core.jobs.remote.access import access_of
+from flare_core.jobs.remote.client import engine_on
 from flare_core.jobs.reports import result_fields
 from flare_core.jobs.streams import lines_of, protected_stdin, protected_stdout
 from flare_core.paths import usable_path
@@ -112,8 +118,9 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
         "outputs": (list,),
         "series": (str, type(None)),
         "scheme": (str,),
+        "on": (dict,),
     },
-    "preload": {"settings": (dict,)},
+    "preload": {"settings": (dict,), "on": (dict,)},
     "correct": {
         "image": (str,),
         "labels": (str,),
@@ -124,6 +131,7 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
         "scan": (str,),
         "recompute": (bool,),
         "settings": (dict,),
+        "on": (dict,),
     },
     "cancel": {"target": (str, int)},
     "ping": {},
@@ -149,6 +157,16 @@ PROTOCOL = 1
 
 GRACE_S = 5.0
 """How long a run may take to stop once the program is gone; then the worker ends anyway."""
+
+
+@dataclass(frozen=True)
+class How:
+    """By what a request is done."""
+
+    settings: Settings
+    """Its choices."""
+    engine: Engine
+    """This computer's, or another one's."""
 
 
 @dataclass(frozen=True)
@@ -262,14 +280,18 @@ class Worker:
 
     def _enqueue(self, name: Id, request: Fields) -> None:
         settings = Settings.from_dict(request.get("settings", {}), self._defaults)
+        engine = self._engine
+        if "on" in request:
+            engine = engine_on(access_of(request["on"]), engine, scores=True)
+        how = How(settings, engine)
         if request["command"] == "preload":
-            task = Task(name, lambda task: self._preload(task, settings))
+            task = Task(name, lambda task: self._preload(task, how))
         elif request["command"] == "correct":
             asked = correction_of(request)
-            task = Task(name, lambda task: self._correct(task, asked, settings))
+            task = Task(name, lambda task: self._correct(task, asked, how))
         else:
             job = job_of({"scheme": self._scheme, **request})
-            task = Task(name, lambda task: self._segment(task, job, settings))
+            task = Task(name, lambda task: self._segment(task, job, how))
         with self._lock:
             if any(other.id == name for other in self._open):
                 raise InputError(
@@ -355,13 +377,13 @@ class Worker:
             engines.stop_if(task.stop.is_set)
             self._writing = task
 
-    def _preload(self, task: Task, settings: Settings) -> dict[str, Any]:
+    def _preload(self, task: Task, how: How) -> dict[str, Any]:
         start = time.perf_counter()
-        loading = engines.in_background(lambda: self._engine.preload(settings))
+        loading = engines.in_background(lambda: how.engine.preload(how.settings))
         engines.wait_for(loading, task.stop.is_set)
         return {"event": "preloaded", "seconds": round(time.perf_counter() - start, 3)}
 
-    def _segment(self, task: Task, job: Job, settings: Settings) -> dict[str, Any]:
+    def _segment(self, task: Task, job: Job, how: How) -> dict[str, Any]:
         make_folder(job.paths.labels.parent)
         atomic.restore([*job.paths.files(OUTPUTS).values()])
         throttle = Throttle()
@@ -371,15 +393,15 @@ class Worker:
                 self._tell(task, step)
 
         caller = Caller(on_step, task.stop.is_set, lambda: self._commit(task))
-        result = run_case(job, settings, self._engine, caller)
+        result = run_case(job, how.settings, how.engine, caller)
         self._scores.remember(job.input, result.segmentation.scores)
         return {"event": "result", **result_fields(result)}
 
-    def _correct(self, task: Task, asked: Correction, settings: Settings) -> dict[str, Any]:
+    def _correct(self, task: Task, asked: Correction, how: How) -> dict[str, Any]:
         make_folder(asked.output.parent)
         commit = partial(self._commit, task)
         stop = task.stop.is_set
-        told = correct(asked, settings, self._engine, self._scores, stop, commit)
+        told = correct(asked, how.settings, how.engine, self._scores, stop, commit)
         return {"event": "corrected", **told}
 
     def _send(self, event: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import fake_engine
+import served
 from fake_engine import FAKE
 from flare_core.jobs import one_case, outputs
 from flare_core.jobs.worker import Worker
@@ -134,6 +135,32 @@ def test_strokes_are_answered_with_corrected_labels(client, tmp_path):
     client.send(id=9, command="correct", **paths, organ="liver", output=str(tmp_path / "y.nrrd"),
                 recompute=3)  # fmt: skip
     assert client.until("error", 9)["argument"] == "recompute"
+
+
+def test_another_computer_computes_and_strokes_have_its_scores(client, tmp_path):
+    from flare_core.imaging.files import write_volume
+
+    scan = fake_engine.scan()
+    strokes = scan.with_array(np.zeros(scan.array.shape, np.uint8))
+    strokes.array[2, 8:10, 8:12] = 2
+    paths = {name: str(tmp_path / f"{name}.nrrd") for name in ("image", "labels", "strokes")}
+    write_volume(paths["image"], scan)
+    write_volume(paths["strokes"], strokes)
+    with served.serving() as access:
+        on = {"address": access.address, "token": access.token}
+        client.send(id=1, command="segment", input=paths["image"], output=paths["labels"],
+                    outputs=["labels"], on=on)  # fmt: skip
+        assert client.until("result", 1)["provenance"]["computed_on"] == access.address
+        client.send(id=2, command="correct", **paths, organ="liver",
+                    output=str(tmp_path / "after.nrrd"))  # fmt: skip
+        assert client.until("corrected", 2)["with_scores"]
+    client.send(id=3, command="preload", on=on)
+    assert client.until("error", 3)["argument"] == f"server {access.address}"
+    client.send(id=4, command="preload", on={"address": "x"})
+    assert client.until("error", 4)["argument"] == "on"
+    client.send(id=5, command="preload")
+    client.until("preloaded", 5)
+    assert access.token not in "".join(client.log)
 
 
 def test_progress_rises_to_one(client, tmp_path):

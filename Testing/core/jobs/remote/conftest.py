@@ -1,0 +1,5 @@
+"""What these tests share."""
+
+from __future__ import annotations
+
+from served import certificate as certificate
