@@ -54,7 +54,7 @@ def segment(image, settings, on_step, cancelled):
     from flare_core.segment.pipeline import Segmentation
     from flare_core.segment.statistics import organ_statistics
 
-    what, liver = (int(value) for value in image.array.flat[:2])
+    what, liver = (abs(int(value)) for value in image.array.flat[:2])
     RAN.append(liver)
     on_step(Step("organs", 0.5, 2.0))
     if what == EMPTY:

@@ -120,6 +120,7 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
         onProgress: Callable[[RunProgress], None] | None = None,
         onFinished: Callable[[vtkMRMLSegmentationNode], None] | None = None,
         onFailed: Callable[[BaseException], None] | None = None,
+        on: dict[str, Any] | None = None,
     ) -> Run:
         """Start segmenting and return at once; parameters as in `segment`.
 
@@ -131,6 +132,9 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
             Called with the segmentation node. Statistics and notes are in ``run.result``.
         onFailed : callable, optional
             Called with the exception: those of `segment`, or `Stopped` if the run was cancelled.
+        on : dict, optional
+            Which server computes (``flare serve``): ``address``, ``token``, perhaps
+            ``certificate``, a path. Without it, this computer.
 
         Returns
         -------
@@ -138,7 +142,7 @@ class FLARESegLogic(ScriptedLoadableModuleLogic):
             With ``cancel()``, ``state``, ``over``, ``result`` and ``error``.
         """
         place = self.workplace
-        tools = Tools(place.worker, place.loop, place.temporary, load_scene_code)
+        tools = Tools(place.worker, place.loop, place.temporary, load_scene_code, on)
         run = Run(volumeNode, segmentationNode, settings or Settings(), tools)
         for signal, listener in (
             (run.progressed, onProgress),

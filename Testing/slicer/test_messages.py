@@ -16,6 +16,24 @@ def test_every_stage_of_a_run_has_words():
         assert stage_text(stage) != stage
 
 
+def test_the_steps_of_another_computer_have_words():
+    from flare_core.jobs.remote.client import PLACE
+
+    place = PLACE.format(position=3, of=5)
+    assert progress_text(place, 0.2, None) == "Position 3 of 5 in the server's queue - 20 %"
+    for stage in ("packing the scan", "sending the scan", "receiving the result"):
+        assert stage_text(stage) != stage
+
+
+@pytest.mark.parametrize("came", [
+    "the connection was cut", "no space left on its disk", "the memory is not enough: out of memory"
+])  # fmt: skip
+def test_what_another_computer_fails_with_is_no_fault_of_this_one(came):
+    error = InputError("server 10.0.0.1:80: model", came, "a server", "Run it again.")
+    assert kind_of(error) == "input"
+    assert error_text(error).startswith("Run it again.")
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

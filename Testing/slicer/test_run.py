@@ -48,6 +48,25 @@ def test_the_labels_are_those_of_the_scan_and_everything_is_told(
     assert {"export", "import", "case"} <= set(run.result.timings_s)
 
 
+def test_another_computer_segments_through_the_same_worker(logic, place, ct, stub_scan):
+    import served
+
+    stages = []
+    with served.serving() as access:
+        on = {"address": access.address, "token": access.token}
+        run = logic.segmentAsync(ct, on=on, onProgress=lambda step: stages.append(step.stage))
+        until(place.loop, lambda: run.over)
+        assert run.error is None, run.error
+        assert "liver" in organ_segment_ids(run.segmentationNode)
+        assert run.result.provenance["computed_on"] == access.address
+        assert "sending the scan" in stages
+    run = logic.segmentAsync(ct, on=on)
+    until(place.loop, lambda: run.over)
+    assert run.state == "failed"
+    assert run.error.parts[0] == f"server {access.address}"
+    assert access.token not in "".join(place.worker.log)
+
+
 def test_running_again_updates_and_a_subset_leaves_the_rest(follow, place, ct, stub_model):
     first, _ = follow(ct, model=stub_model)
     until(place.loop, lambda: first.over)

@@ -46,15 +46,19 @@ class AllTimes:
         What to look for, with which model, how.
     told : Listeners
         Who is told.
+    on : dict, optional
+        Which server computes.
     """
 
     def __init__(
-        self, logic: Any, volumeNode: Any, times: TimePoints, settings: Settings, told: Listeners
-    ) -> None:
+        self, logic: Any, volumeNode: Any, times: TimePoints, settings: Settings, told: Listeners,
+        *, on: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self.times = times
         self.results: list[RunResult] = []
         """One of each time point, in their order."""
         self._logic, self._volume, self._settings, self._told = logic, volumeNode, settings, told
+        self._on = on
         self._series = Series(volumeNode, times)
         self._shown = times.shown
         self._run: Run | None = None
@@ -87,6 +91,7 @@ class AllTimes:
             onProgress=self._progress,
             onFinished=self._one_done,
             onFailed=self._failed,
+            on=self._on,
         )
 
     def _one_done(self, segmentation: Any) -> None:

@@ -80,3 +80,5 @@ class Tools:
     """The folder in which a temporary one is made."""
     load_scene_code: Callable[[], SceneCode]
     """Imports what touches the scene; called in a thread."""
+    on: dict[str, Any] | None = None
+    """Which server computes, as the worker's request says it; None: this computer."""

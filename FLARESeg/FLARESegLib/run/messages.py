@@ -25,6 +25,9 @@ STAGES: dict[str, Callable[[], str]] = {
     "lesions": lambda: _("Looking for lesions"),
     "labels": lambda: _("Putting the labels together"),
     "statistics": lambda: _("Measuring the organs"),
+    "packing the scan": lambda: _("Packing the CT"),
+    "sending the scan": lambda: _("Sending the CT"),
+    "receiving the result": lambda: _("Receiving the result"),
     "importing": lambda: _("Showing the result"),
     "running": lambda: _("Waiting for the worker"),
     "stopping": lambda: _("Stopping"),
@@ -41,6 +44,10 @@ NETWORK = re.compile(
     r"connection|timed? ?out|temporary failure in name|proxy|ssl|network is unreachable",
     re.IGNORECASE,
 )
+QUEUED = re.compile(r"position (\d+) of (\d+) in the queue")
+"""Step of a run that waits on a server."""
+SERVER = "server "
+"""How the argument of an error begins that another computer is about."""
 BY_CLASS = {
     "Cancelled": "cancelled",
     "NothingFound": "nothing_found",
@@ -58,7 +65,11 @@ def stage_text(stage: str) -> str:
     >>> stage_text("organs"), stage_text("something new")
     ('Segmenting the organs', 'something new')
     """
-    known = STAGES.get(stage)
+    known, queued = STAGES.get(stage), QUEUED.fullmatch(stage)
+    if queued:
+        return _("Position {position} of {of} in the server's queue").format(
+            position=queued[1], of=queued[2]
+        )
     return known() if known else stage
 
 
@@ -123,10 +134,12 @@ def kind_of(error: BaseException | str) -> str:
     name = type(error).__name__
     if name in by_class:
         return by_class[name]
+    argument = str(getattr(error, "parts", ("",))[0])
+    if argument.startswith(SERVER):
+        return "input"
     for kind, pattern in (("out_of_memory", OUT_OF_MEMORY), ("disk_full", DISK_FULL)):
         if pattern.search(words):
             return kind
-    argument = str(getattr(error, "parts", ("",))[0])
     if MODEL.search(argument):
         return "model"
     if NETWORK.search(words):

@@ -10,6 +10,7 @@ from FLARESegLib.qt.signals import Signal
 from FLARESegLib.qt.translation import _
 from FLARESegLib.run.all_times import AllTimes, Listeners
 from FLARESegLib.run.messages import error_text, four_parts_text
+from FLARESegLib.run.place_box import PlaceBox
 from FLARESegLib.run.view import RunView
 from FLARESegLib.scene.time_points import time_points_of
 
@@ -43,6 +44,9 @@ class RunPanel:
         self._run: Run | AllTimes | None = None
         self._began = 0.0
         self._closed = False
+        self.place = PlaceBox(ui)
+        """Where runs are computed."""
+        self.place.changed.connect(self.update)
         ui.applyButton.connect("clicked(bool)", self.apply_or_cancel)
         logic.workplace.worker.on_log.connect(self.view.log)
 
@@ -61,7 +65,7 @@ class RunPanel:
         if not settings.model:
             return _("No model is installed; install FLARESeg again.")
         problem = settings.problem  # what a program or an older scene has put into the node
-        return "" if problem is None else four_parts_text(*problem.parts)
+        return self.place.problem if problem is None else four_parts_text(*problem.parts)
 
     def update(self) -> None:
         """Offer what can be done now."""
@@ -89,7 +93,10 @@ class RunPanel:
         if parameters is None or self.why_not:
             self.view.say(self.why_not, "bad")
             return
-        volume = parameters.inputVolume
+        if not self.place.agreed():
+            self.view.say(_("Not started; nothing has left this computer."))
+            return
+        volume, on = parameters.inputVolume, self.place.on
         times = time_points_of(volume) if self._ui.allTimesBox.checked else None
         told = Listeners(self._progress, lambda node: self._end(volume, node), self._fail)
         self.view.show_started()
@@ -97,7 +104,7 @@ class RunPanel:
         try:
             self._logic.installDependencies(dialogs.agree)
             if times is not None:
-                self._run = AllTimes(self._logic, volume, times, self._chosen.settings, told)
+                self._run = AllTimes(self._logic, volume, times, self._chosen.settings, told, on=on)
                 return
             self._run = self._logic.segmentAsync(
                 volume,
@@ -106,6 +113,7 @@ class RunPanel:
                 onProgress=told.onProgress,
                 onFinished=told.onFinished,
                 onFailed=told.onFailed,
+                on=on,
             )
         except Exception as error:  # noqa: BLE001 - the panel's edge: a person must get words
             self._fail(error)

@@ -170,7 +170,9 @@ class Run:
         assert self._folder is not None
         self._clock["asked"] = time.perf_counter()
         self._enter(RUNNING, EXPORT_SHARE)
+        there = {} if self._tools.on is None else {"on": self._tools.on}
         request = {
+            **there,
             "command": "segment",
             "input": str(self._folder / INPUT_FILE),
             "output": str(self._folder / LABELS_FILE),

@@ -28,7 +28,7 @@ LAST_WORDS_S = 2.0
 AGAIN = "Run it again, or on this computer; nothing was written."
 
 
-class ServerFailed(FlareError):
+class ServerFailed(InputError):
     """Something broke inside a server."""
 
 
@@ -292,8 +292,12 @@ class Connection:
             return InputError(f"{self._name}: {parts[0]}", *parts[1:])
         if answer.get("kind") == "nothing_found":
             return NothingFound(parts[1])
-        words = f"{parts[1]}\n  {parts[3]}" if parts[3] else parts[1]
-        return ServerFailed(f"On {self._name} something failed: {words}")
+        return ServerFailed(
+            self._name,
+            f"something failed there: {parts[1]}",
+            "a server that works",
+            "Tell whoever runs it, or run it on this computer; nothing was written.",
+        )
 
 
 def spoilt(access: Access, came: str) -> InputError:
