@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flare_core.datasets.case import load_cases
 from flare_core.models.card import ModelCard, TrainingSource
@@ -40,11 +40,21 @@ def stage_card(config: TrainConfig, run: Inference, folds: int) -> StageCard:
         patch=phase.patch,
         normalisation=config.normalisation,
         labels=(BACKGROUND, *config.organs),
-        tile_step=run.tile_step,
-        margin_mm=run.margin_mm,
+        **_how(run),
         threshold=run.threshold,
         least_ml=run.least_ml,
     )
+
+
+def _how(run: Inference) -> dict[str, Any]:
+    """Return the fields of a stage card that say how it is run."""
+    return {
+        "tile_step": run.tile_step,
+        "margin_mm": run.margin_mm,
+        "least_certainty": run.least_certainty,
+        "skipping": run.skipping,
+        "whole": run.whole,
+    }
 
 
 def package_of(
@@ -62,7 +72,8 @@ def package_of(
     if (folder / "card.json").is_file():
         return load_package(folder)
     recipe = options.scaled
-    stages, tensors = [], {}
+    stages: list[StageCard] = []
+    tensors: dict[str, Mapping[str, Tensor]] = {}
     for config, files in trained:
         stage = stage_card(config, recipe.run_of(config.stage), len(files))
         names = [stage.name, *(fold.file for fold in stage.folds)]
@@ -132,8 +143,7 @@ def finished(folder: Path, last: Package, recipe: Recipe, more: Sequence[Trained
     tensors: dict[str, Mapping[str, Tensor]] = {}
     stages = []
     for stage in last.card.stages:
-        run = recipe.run_of(stage.name)
-        stages.append(replace(stage, tile_step=run.tile_step, margin_mm=run.margin_mm))
+        stages.append(replace(stage, **_how(recipe.run_of(stage.name))))
         names = [stage.name, *(fold.file for fold in stage.folds)]
         tensors |= _tensors(names, last.weights_paths(stage.name))
     for config, files in more:

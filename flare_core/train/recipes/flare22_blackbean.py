@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from flare_core.models.stage_card import Skipping
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.recipes.parts import (
     ANY_WINDOW,
     DICE_CE,
     EPOCH,
     NNUNET,
-    NO_SKIPPED_TILES,
     OURS,
     RUNNING_MEAN,
     SGD,
@@ -62,7 +62,9 @@ BLACKBEAN_22 = Recipe(
         **SGD,
     ),
     self_training=SelfTraining({"kind": "iterative", "keep": 0.962}, rounds=3),
-    inference={"organs": Inference(tile_step=0.5)},
+    inference={
+        "organs": Inference(tile_step=0.5, skipping=Skipping(centre_first="any", least_voxels=1000))
+    },
     clean_up="The team kept everything; here the organ table's rules choose the pieces.",
     sources={
         **OURS,
@@ -77,7 +79,8 @@ BLACKBEAN_22 = Recipe(
         "*.weight_decay": f"{PAPER}: 3e-5",
         "*.centred": f"{PAPER}: foreground over-sampling .33",
         "self_training": f"{PAPER}: three rounds; 1924 of 2000 with the lowest u are kept",
-        "inference.organs": f"{PAPER}: 3 x 3 windows in plane that overlap by half",
+        "inference.organs": f"{PAPER}: 3 x 3 windows in plane that overlap by half; where "
+        "the middle one finds fewer than 1000 voxels the others are skipped",
     },
-    departures=(ANY_WINDOW, RUNNING_MEAN, NO_SKIPPED_TILES),
+    departures=(ANY_WINDOW, RUNNING_MEAN),
 )

@@ -12,6 +12,7 @@ from flare_core.train.recipes.parts import (
     OURS,
     RUNNING_MEAN,
     SOFT_TISSUE,
+    TRAINED_AT_MM,
     unet,
 )
 from flare_core.train.recipes.recipe import Departure, Inference, Recipe, SelfTraining
@@ -21,7 +22,6 @@ MM, PATCH = (1.8, 1.8, 1.8), (192, 192, 192)
 WIDTHS = (16, 32, 64, 128, 200)
 
 PAPER = "FLARE23, team hmi306 (4th), LNCS 14544"
-TOLD_BY_NONE = "ours: the paper's is not known here"
 
 HMI306_23 = Recipe(
     "flare23-hmi306",
@@ -82,7 +82,7 @@ HMI306_23 = Recipe(
     ),
     inference={
         "organs": Inference(tile_step=0.8, margin_mm=((40.0, 40.0), (10.0, 10.0), (10.0, 10.0))),
-        "lesions": Inference(tile_step=0.8),
+        "lesions": Inference(tile_step=0.8, whole=True),
     },
     clean_up="The organ table's rules.",
     sources={
@@ -99,11 +99,12 @@ HMI306_23 = Recipe(
         "*.centred": f"{PAPER}: the whole region is the patch",
         "self_training": f"{PAPER}: organs train, label, train on both",
         "inference.organs": f"{PAPER}: region + 40/10/10 mm; the step is ours",
-        "inference.lesions": TOLD_BY_NONE,
+        "inference.lesions": f"{PAPER}: the whole region is the input",
     },
     departures=(
         MULTICLASS_REGION,
         FIXED_MM,
+        TRAINED_AT_MM,
         ANY_WINDOW,
         RUNNING_MEAN,
         Departure(

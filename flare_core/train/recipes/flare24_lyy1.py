@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flare_core.models.stage_card import Skipping
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.recipes.parts import (
     ANY_WINDOW,
@@ -59,7 +60,9 @@ LYY1_24 = Recipe(
         **(DICE_CE | SGD),
     ),
     self_training=SelfTraining({"kind": "soft_labels"}),
-    inference={"organs": Inference(tile_step=0.875)},
+    inference={
+        "organs": Inference(tile_step=0.875, skipping=Skipping(outside_region=True)),
+    },
     clean_up="The organ table's rules.",
     sources={
         **OURS,
@@ -71,7 +74,8 @@ LYY1_24 = Recipe(
         "teacher.phases": f"{PAPER}: 2.28/1.87/1.87 mm, 80/160/160; the schedule is nnU-Net's",
         "student.phases": f"{PAPER}: 2.28/1.87/1.87 mm, 80/160/160; the schedule is nnU-Net's",
         "self_training": f"{PAPER}: distillation",
-        "inference.organs": f"{PAPER}: step 7/8",
+        "inference.organs": f"{PAPER}: step 7/8; tiles in which the region's network found "
+        "nothing are not run, which is ours",
     },
     departures=(
         Departure(

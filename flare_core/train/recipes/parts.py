@@ -66,10 +66,10 @@ FIXED_MM = Departure(
     "a fixed voxel size at which an abdomen fills the same number of voxels",
     "a stage works at one voxel size; a longer scan is then several tiles and not a squeezed one",
 )
-NO_SKIPPED_TILES = Departure(
-    "windows are skipped where the middle one found nothing",
-    "every tile is run",
-    "tiles are averaged over the whole region; skipping is not built yet",
+TRAINED_AT_MM = Departure(
+    "the lesion network learns from regions resized to a cube",
+    "it learns from patches at one voxel size, the mean of such regions, and runs on resized ones",
+    "a training draws patches; its augmentation changes sizes by more than regions differ",
 )
 
 

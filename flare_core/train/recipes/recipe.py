@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from flare_core.errors import InputError
-from flare_core.models.stage_card import Margin
+from flare_core.models.stage_card import Margin, Skipping
 from flare_core.train.config import TrainConfig
 
 STAGES = {"region": "localiser", "teacher": "organs", "student": "organs", "lesions": "lesions"}
@@ -43,6 +43,12 @@ class Inference:
     """Lesion stage: probability above which a voxel is a lesion."""
     least_ml: float = 0.0
     """Lesion stage: a smaller finding is none."""
+    least_certainty: float = 0.85
+    """Region stage: mean probability of an organ that is believed to be there."""
+    skipping: Skipping | None = None
+    """Which tiles are not run."""
+    whole: bool = False
+    """Whether the region is resized to one patch."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,15 @@ def test_a_stage_is_run_as_the_recipe_says() -> None:
     assert card.threshold == 0.4 and card.labels == ("background", "lesion") and not card.folds
 
 
+def test_what_a_recipe_says_of_tiles_is_in_the_card() -> None:
+    for key, stage in (("flare22-blackbean", "organs"), ("flare23-hmi306", "lesions")):
+        each = RECIPES[key]
+        run = each.run_of(stage)
+        config = {c.stage: c for c in each.trainings.values()}[stage]
+        card = stage_card(config, run, 1)
+        assert (card.skipping, card.whole) == (run.skipping, run.whole) != (None, False)
+
+
 def test_further_folds_have_files_of_their_own() -> None:
     made = recipe()
     card = stage_card(made.teacher, made.run_of("organs"), 3)

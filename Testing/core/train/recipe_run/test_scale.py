@@ -32,6 +32,27 @@ def test_a_smaller_recipe_sees_as_many_millimetres_with_less_of_everything(
         assert config.organs == before.organs and config.strategy == before.strategy
 
 
+def test_rounds_certainty_and_the_voxels_that_a_middle_tile_must_find_shrink_too() -> None:
+    recipe, factors = RECIPES["flare22-blackbean"], SCALES["small"]
+    small = scaled(recipe, factors)
+    assert recipe.self_training is not None and small.self_training is not None
+    assert (recipe.self_training.rounds, small.self_training.rounds) == (3, factors.rounds)
+    before, after = recipe.run_of("organs"), small.run_of("organs")
+    assert before.skipping is not None and after.skipping is not None
+    ratio = before.skipping.least_voxels / after.skipping.least_voxels
+    assert ratio == pytest.approx(factors.voxels**3, rel=0.02)
+    assert after.tile_step == before.tile_step
+    assert small.run_of("localiser").least_certainty == factors.least_certainty < 0.85
+
+
+def test_a_recipe_with_a_rate_of_its_own_for_adamw_keeps_its_proportion() -> None:
+    small = {key: scaled(RECIPES[key], SCALES["small"]) for key in RECIPES}
+    rates = {key: each.teacher.phases[0].learning_rate for key, each in small.items()}
+    assert rates["flare22-blackbean"] == SCALES["small"].rate
+    assert rates["flare22-phtrans"] == pytest.approx(6 * 5e-4)
+    assert rates["flare23-hanglok"] == pytest.approx(6 * 1e-3)
+
+
 def test_the_paper_s_scale_changes_nothing() -> None:
     for recipe in RECIPES.values():
         assert scaled(recipe, find_scale("1")) is recipe
