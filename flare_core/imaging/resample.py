@@ -123,20 +123,6 @@ def _nearest(place: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return (later - (halfway & (np.arange(place.size) % 2 == 0))).astype(np.int64)
 
 
-def class_fractions(labels: Volume, target: Geometry, classes: int) -> Float:
-    """Return how much of each target voxel every class fills: soft labels (C, Z, Y, X), in [0, 1].
-
-    Each class's mask is resampled like an image; a thin adrenal keeps its share of a coarse voxel.
-    """
-    result = np.zeros((classes, *target.shape), np.float32)
-    present = np.unique(labels.array)
-    for c in present[(present > 0) & (present < classes)]:
-        mask = labels.with_array((labels.array == c).astype(np.uint8))
-        result[c] = resample_intensity(mask, target, clip_hu=(0.0, 1.0)).array
-    result[0] = np.clip(1.0 - result[1:].sum(axis=0), 0.0, 1.0)
-    return result
-
-
 def covered(source: Geometry, target: Geometry) -> Box:
     """Return the voxels of `target` whose centres lie inside the cells of `source`."""
     require_parallel(source, target)

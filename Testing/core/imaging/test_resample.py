@@ -10,7 +10,6 @@ from flare_core.errors import InputError
 from flare_core.imaging.geometry import AxisMap, Box, Geometry, Index
 from flare_core.imaging.resample import (
     axis_weights,
-    class_fractions,
     covered,
     grid_weights,
     resample_intensity,
@@ -204,26 +203,26 @@ def test_labels_and_cover_agree_on_what_is_outside() -> None:
         assert np.array_equal(resample_labels(labels, each).array == 1, mask)
 
 
-def test_fractions_say_how_much_of_a_voxel_is_filled() -> None:
+def test_a_resampled_mask_says_how_much_of_a_voxel_is_filled() -> None:
     grid = Geometry((1, 1, 12), (1.0, 1.0, 1.0))
     array = np.zeros(grid.shape, np.uint8)
     array[..., 5:7], array[..., 9:] = 1, 2
-    found = class_fractions(Volume(array, grid), grid.with_shape((1, 1, 4)), 3)
-    assert found.shape == (3, 1, 1, 4)
-    assert found.sum(axis=0) == pytest.approx(np.ones((1, 1, 4)), abs=1e-6)
+    masks = [Volume((array == c).astype(np.uint8), grid) for c in (1, 2)]
+    coarse = grid.with_shape((1, 1, 4))
+    one, two = (resample_intensity(each, coarse, clip_hu=(0.0, 1.0)).array for each in masks)
+    assert one.shape == (1, 1, 4)
     # the triangle filter around source voxel 4 weighs voxels 2 to 6 with 1 2 3 2 1, over 9
-    assert found[1, 0, 0] == pytest.approx([0, 3 / 9, 3 / 9, 0], abs=1e-6)
-    assert found[2, 0, 0, 3] > 0.8
+    assert one[0, 0] == pytest.approx([0, 3 / 9, 3 / 9, 0], abs=1e-6)
+    assert two[0, 0, 3] > 0.8
 
 
-def test_fractions_keep_volumes() -> None:
+def test_a_resampled_mask_keeps_its_volume() -> None:
     grid = oblique((16, 24, 28))
     array = np.zeros(grid.shape, np.uint8)
-    array[6:9, 8:12, 10:13] = 7
-    found = class_fractions(Volume(array, grid), grid.with_shape((8, 12, 7)), 14)
-    millilitres = found[7].sum() * grid.with_shape((8, 12, 7)).voxel_ml
-    assert millilitres == pytest.approx(36 * grid.voxel_ml, rel=1e-4)
-    assert not found[[1, 13]].any()
+    array[6:9, 8:12, 10:13] = 1
+    coarse = grid.with_shape((8, 12, 7))
+    found = resample_intensity(Volume(array, grid), coarse, clip_hu=(0.0, 1.0)).array
+    assert found.sum() * coarse.voxel_ml == pytest.approx(36 * grid.voxel_ml, rel=1e-4)
 
 
 @pytest.mark.parametrize(
