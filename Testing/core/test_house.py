@@ -44,6 +44,10 @@ BAD: dict[str, list[dict[str, str]]] = {
             "Testing/core/imaging/test_x.py": "from flare_core.imaging.x import f\nf()",
         },
         {"FLARESeg/FLARESegLib/x.py": "class A:\n    def b(self): ...\nA()"},
+        {
+            "flare_core/imaging/x.py": "def f(): ...",
+            "flare_core/imaging/y.py": "from flare_core.imaging.x import f\n__all__ = ['f']",
+        },
     ],
     "each layer imports only the packages it may": [
         {"flare_core/anatomy/x.py": "import numpy as np"},
@@ -141,6 +145,8 @@ GOOD: dict[str, dict[str, str]] = {
     "nothing is there for tests only": {
         "flare_core/imaging/x.py": "def f(): ...\ndef g(): f()\nclass A:\n    def forward(): ...",
         "flare_core/imaging/y.py": "call('flare_core.imaging.x:g')\nuse(A)",
+        "flare_core/z.py": "def library(): ...",
+        "flare_core/__init__.py": "__all__ = ['library']",
     },
     "functions are short": {"flare_core/x.py": 'def f():\n    """' + "Doc.\n" * 50 + '    """\n'},
     "files are short": {"flare_core/anatomy/x.py": TABLE + "pass\n" * 340},

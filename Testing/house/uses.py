@@ -29,6 +29,9 @@ SLICER_CLASS = re.compile(r"FLARE(Seg|Train)(Widget|Test)")
 
 USERS = (*PRODUCT, "benchmarks/")
 
+LIBRARY = "flare_core/__init__.py"
+"""What it lists, people import from their own programs."""
+
 
 def unused(sources: Sequence[Source], exempt: Mapping[str, str] = CALLED_FROM_OUTSIDE) -> list[str]:
     """Find functions, methods and classes of the product that at most tests use.
@@ -67,14 +70,28 @@ def _is_inside(place: tuple[str, int], source: Source, node: ast.AST) -> bool:
 
 
 def _names(source: Source) -> Iterator[tuple[str, int]]:
-    """Yield every name that a file reads, with its line."""
+    """Yield every name that a file reads, with its line.
+
+    What ``__all__`` lists is handed on, not used, but for the names of the library itself.
+    """
+    handed_on = set() if source.path == LIBRARY else set(map(id, _listed(source)))
     for node in ast.walk(source.tree):
+        if id(node) in handed_on:
+            continue
         if isinstance(node, ast.Name):
             yield node.id, node.lineno
         elif isinstance(node, ast.Attribute):
             yield node.attr, node.end_lineno or node.lineno
         elif isinstance(node, ast.Constant) and _is_one_word(node.value):
             yield from ((word, node.lineno) for word in re.findall(r"\w+", str(node.value)))
+
+
+def _listed(source: Source) -> Iterator[ast.AST]:
+    """Yield the nodes of a file's ``__all__``."""
+    for node in source.tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(each, ast.Name) and each.id == "__all__" for each in targets):
+            yield from ast.walk(node)
 
 
 def _is_one_word(value: object) -> TypeGuard[str]:
