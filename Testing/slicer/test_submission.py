@@ -16,6 +16,7 @@ from FLARESegLib.scene.volumes import finish, node_volume
 
 import slicer
 from flare_core.cases.store import LabelFacts, open_store
+from flare_core.datasets.cache import load_sample
 from flare_core.datasets.stored import cases_of_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume, write_labels, write_volume
@@ -61,7 +62,7 @@ def test_image_labels_and_facts_are_stored(result, place, draw):
         place, node, ALL, author=" Dr. Ada ", patient=" P1 ", note="spleen was too small"
     )
     facts = version.facts
-    assert version.number == 1
+    assert version.number == 2
     assert (facts.kind, facts.author, facts.note) == (
         "corrected",
         "Dr. Ada",
@@ -73,8 +74,11 @@ def test_image_labels_and_facts_are_stored(result, place, draw):
     added = int(grown.sum() - (labels == 3).sum())
     assert facts.edited_ml["spleen"] == pytest.approx(added * VOXEL_ML, abs=1e-3)
     assert facts.edited_ml["liver"] == 0
-    assert facts.parent is None
+    assert facts.parent == 1  # what the model said
     with open_store(place) as store:
+        said = store.version(version.case, 1)
+        assert (said.facts.kind, said.facts.model) == ("pseudo", "default-1.2.0")
+        assert np.array_equal(read_labels(said.path).array, labels)
         record = store.case(version.case)
         assert record.name == "Case 7"
         image, stored = read_volume(record.image), read_labels(version.path)
@@ -83,6 +87,62 @@ def test_image_labels_and_facts_are_stored(result, place, draw):
     assert image.geometry.same_grid(volumes.node_geometry(volume))
     assert np.array_equal(stored.array, current_labels(node, volume).array)
     assert stored.geometry.same_grid(image.geometry)
+
+
+def edited_voxels(place, tmp_path, name):
+    """How many voxels of a case training weighs more, because a person edited them."""
+    with open_store(place) as store:
+        (case,) = [case for case in cases_of_store(store) if case.name == name]
+        spacing = read_volume(case.image).canonical()[0].geometry.spacing_mm
+        edited = load_sample(case, spacing, tmp_path / "cache").edited
+        return 0 if edited is None else int(np.count_nonzero(edited))
+
+
+def test_the_first_correction_counts_and_later_ones_are_made_from_the_model_too(
+    result, place, draw, tmp_path
+):
+    _, node, labels = result
+    less = ((labels == 3) & (np.roll(labels, 1, axis=2) == 3)).astype(np.uint8)
+    draw(node, organ_segment_ids(node)["spleen"], less, over=[])
+    first = submit(place, node, ["spleen"], author="Ada", patient="P1")
+    changed = int((labels == 3).sum() - less.sum())
+    assert edited_voxels(place, tmp_path, first.case) == changed > 0
+    shrunk = ((labels == 1) & (np.roll(labels, 1, axis=2) == 1)).astype(np.uint8)
+    draw(node, organ_segment_ids(node)["liver"], shrunk, over=[])
+    second = submit(place, node, ["liver", "spleen"], author="Ada")
+    assert (first.number, second.number, second.facts.parent) == (2, 3, 1)
+    more = changed + int((labels == 1).sum() - shrunk.sum())
+    assert edited_voxels(place, tmp_path, first.case) == more
+    assert sum(second.facts.edited_ml.values()) == pytest.approx(more * VOXEL_ML, abs=1e-3)
+
+
+def test_an_organ_that_the_model_missed_counts_whole(add_volume, small_ct, place, draw, tmp_path):
+    array, labels = small_ct
+    volume = add_volume(array, PLACE, "Case 7")
+    node = show_result(volume, np.where(labels == 3, 0, labels).astype(np.uint8), facts=FACTS)
+    spleen = organ_segment_ids(node).get("spleen") or node.GetSegmentation().AddEmptySegment(
+        "", "Spleen"
+    )
+    draw(node, spleen, (labels == 3).astype(np.uint8))
+    version = submit(place, node, ["spleen"], author="Ada", patient="P1")
+    assert edited_voxels(place, tmp_path, version.case) == np.count_nonzero(labels == 3)
+    again = submit(place, node, ["spleen"], author="Bea")
+    assert (version.facts.parent, again.facts.parent, again.number) == (1, 1, 3)
+
+
+def test_a_model_that_contradicts_a_persons_word_is_kept_without_that_organ(
+    result, place, draw, tmp_path
+):
+    volume, node, labels = result
+    spleen = organ_segment_ids(node)["spleen"]
+    node.GetSegmentation().RemoveSegment(spleen)
+    submit(place, node, ["liver"], absent=["spleen"], author="Ada", patient="P1")
+    show_result(volume, np.roll(labels, 1, axis=1), segmentationNode=node, facts=FACTS)
+    draw(node, organ_segment_ids(node)["liver"], (labels == 1).astype(np.uint8), over=[])
+    version = submit(place, node, ["liver"], author="Ada")
+    with open_store(place) as store:
+        said = store.version(version.case, version.facts.parent)
+        assert not (read_labels(said.path).array == 3).any()
 
 
 def test_only_reviewed_organs_are_stored(result, place):

@@ -29,6 +29,7 @@ from flare_core.errors import FlareError, InputError
 from flare_core.imaging.inputs import suffix_of
 from flare_core.imaging.volume import Volume
 from FLARESegLib.correction.corrections import count_changes, label_steps, volume_of
+from FLARESegLib.correction.model_version import Said, made_from
 from FLARESegLib.correction.patient import check_patient, hashed, patient_key
 from FLARESegLib.scene.kept_output import KeptOutput, kept_output
 from FLARESegLib.scene.results import ABSENT, FACT, result_facts
@@ -195,7 +196,20 @@ def _store(store: CaseStore, submission: Submission, scratch: Path) -> LabelVers
     record = _known_case(store, submission) or _new_case(store, submission, scratch)
     labels = scratch / "labels.nii.gz"
     write_labels(labels, _only(submission.labels, submission.reviewed), like=record.image)
-    return store.add_labels(record.name, labels, _facts(submission, record.latest))
+    parent = _parent(store, record, submission, scratch)
+    return store.add_labels(record.name, labels, _facts(submission, parent))
+
+
+def _parent(
+    store: CaseStore, record: CaseRecord, submission: Submission, scratch: Path
+) -> int | None:
+    """Return the version that was corrected: the model's, where there is one."""
+    kept = submission.kept
+    if kept is None:
+        return record.latest
+    now = submission.labels
+    said = Said(now.with_array(kept.whole()), **_run(submission))
+    return made_from(store, record, said, now, submission.reviewed, scratch)
 
 
 def remember_submission(
@@ -257,13 +271,20 @@ def _facts(submission: Submission, parent: int | None) -> LabelFacts:
         kind="expert" if kept is None else "corrected",
         annotated=tuple(target.key for target in organs),
         author=submission.author,
-        model="" if kept is None else _model(submission.made),
-        settings={} if kept is None else dict(submission.made.get("settings", {})),
+        **_run(submission),
         parent=parent,
         edited_ml=edited,
         note=submission.note,
         absent=tuple(target.key for target in submission.absent),
     )
+
+
+def _run(submission: Submission) -> dict[str, Any]:
+    """Return by which model and how the labels were made that were corrected."""
+    if submission.kept is None:
+        return {}
+    settings = dict(submission.made.get("settings", {}))
+    return {"model": _model(submission.made), "settings": settings}
 
 
 def _counts(labels: Volume) -> np.ndarray:
