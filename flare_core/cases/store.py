@@ -51,6 +51,9 @@ from flare_core.cases.write import Writing, writing
 from flare_core.errors import InputError
 from flare_core.paths import usable_path
 
+Check = Callable[[Path], object]
+"""Looks at a scan, as a file, before anything is kept; may raise to refuse it."""
+
 AT_ONCE = 200
 """Cases whose scores are written while others wait; a second or two of a slow disk."""
 
@@ -119,6 +122,7 @@ class CaseStore(CaseReader):
         link: bool = False,
         author: str = "",
         weight: float = 1.0,
+        check: Check | None = None,
     ) -> CaseRecord:
         """Add a scan, or return it if it is there under this name.
 
@@ -132,6 +136,8 @@ class CaseStore(CaseReader):
             Whoever was scanned; the case's name if empty.
         link : bool
             Leave the file where it is and remember its place and hash.
+        check : callable, optional
+            Called with the scan as a file before anything is kept; may raise to refuse it.
 
         Raises
         ------
@@ -141,7 +147,7 @@ class CaseStore(CaseReader):
         """
         return self.put_case(
             image, name=name, patient=patient, source=source, link=link, author=author,
-            weight=weight,
+            weight=weight, check=check,
         )[0]  # fmt: skip
 
     def put_case(
@@ -154,6 +160,7 @@ class CaseStore(CaseReader):
         link: bool = False,
         author: str = "",
         weight: float = 1.0,
+        check: Check | None = None,
     ) -> tuple[CaseRecord, bool]:
         """Do as `add_case`; return the case, and whether it is new."""
         self.refuse_if_read_only()
@@ -170,14 +177,16 @@ class CaseStore(CaseReader):
         with (
             self.scratch() as scratch,
             checks.scan_file(path, scratch) as (file, suffix, grid),
-            self._copy(file, suffix, link) as copy,
         ):
-            known, older = self._voxels(file, copy.sha256, grid)
-            with self._writing() as write:
-                put_voxels(self._db, older)
-                new = same_image(self._db, Image(copy.sha256, known, grid), given) is None
-                if new:
-                    insert_scan(write, {**values, "grid": grid, "voxels": known}, copy, suffix)
+            if check is not None:
+                check(file)
+            with self._copy(file, suffix, link) as copy:
+                known, older = self._voxels(file, copy.sha256, grid)
+                with self._writing() as write:
+                    put_voxels(self._db, older)
+                    new = same_image(self._db, Image(copy.sha256, known, grid), given) is None
+                    if new:
+                        insert_scan(write, {**values, "grid": grid, "voxels": known}, copy, suffix)
         return self.case(given), new
 
     def case_of_image(self, image: str | os.PathLike[str]) -> CaseRecord | None:

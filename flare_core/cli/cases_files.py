@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from flare_core.jobs.outputs import plain
 from flare_core.jobs.progress import OnCount, reporting
 
 if TYPE_CHECKING:
-    from flare_core.cases.store import CaseRecord, CaseStore
+    from flare_core.cases.store import CaseRecord, CaseStore, LabelFacts
     from flare_core.datasets.case import Case
     from flare_core.datasets.exchange.exporting import Exported
     from flare_core.datasets.exchange.importing import Imported
@@ -35,15 +36,20 @@ def add(store: CaseStore, arguments: argparse.Namespace) -> Told:
     _check_add(arguments)
     found = []
     for image in arguments.images:
-        record = store.add_case(
-            image,
-            name=arguments.name,
-            patient=arguments.patient,
-            source=arguments.source,
-            link=arguments.link,
-            author=arguments.author,
-        )
-        found.append(_with_labels(store, record, arguments))
+        with store.scratch() as scratch:
+            labels = None if arguments.labels is None else _Labels(arguments, scratch)
+            record = store.add_case(
+                image,
+                name=arguments.name,
+                patient=arguments.patient,
+                source=arguments.source,
+                link=arguments.link,
+                author=arguments.author,
+                check=None if labels is None else labels.check,
+            )
+            if labels is not None:
+                labels.add_to(store, record)
+        found.append(store.case(record.name))
     text = "\n".join(f"{record.name}: {record.status}" for record in found)
     return 0, text, [plain(record) for record in found]
 
@@ -155,51 +161,60 @@ def _is_drawn(arguments: argparse.Namespace) -> bool:
     return is_drawn(arguments.labels)
 
 
-def _with_labels(store: CaseStore, record: CaseRecord, arguments: argparse.Namespace) -> CaseRecord:
-    from flare_core.cases.store import LabelFacts
+class _Labels:
+    """The labels of a scan that is added: refused before the scan is kept, added behind it."""
 
-    if arguments.labels is None:
-        return record
-    if _is_drawn(arguments):
-        return _with_drawn(store, record, arguments)
-    absent = parse_organs(arguments.absent) if arguments.absent else ()
-    kind = arguments.kind or "expert"
-    facts = LabelFacts(
-        kind,
-        tuple(each.key for each in parse_organs(arguments.organs)),
-        author=arguments.author,
-        model=arguments.model,
-        parent=record.chosen if kind == "corrected" else None,
-        note=arguments.note,
-        absent=tuple(each.key for each in absent),
-    )
-    store.add_labels(record.name, arguments.labels, facts)
-    return store.case(record.name)
+    def __init__(self, arguments: argparse.Namespace, scratch: Path) -> None:
+        self._arguments, self._scratch = arguments, scratch
+        self._file: Path = arguments.labels
+        self._facts = _facts(arguments, _keys(arguments.organs)) if arguments.organs else None
 
+    def check(self, scan: Path) -> None:
+        """Refuse labels that are not the scan's, or not what they claim."""
+        from flare_core.cases.checks import check_labels
 
-def _with_drawn(store: CaseStore, record: CaseRecord, arguments: argparse.Namespace) -> CaseRecord:
-    """Add the contours or the segmentation of a DICOM file; say what was left out."""
-    from flare_core.cases.store import LabelFacts
-    from flare_core.datasets.exchange.drawn_labels import write_drawn_labels
+        if self._facts is None:
+            self._facts = self._drawn(scan)
+        check_labels(self._file, scan, self._facts)
 
-    with store.scratch() as scratch:
-        target = scratch / "labels.nii.gz"
-        drawn = write_drawn_labels(arguments.labels, record.image, target)
+    def add_to(self, store: CaseStore, record: CaseRecord) -> None:
+        """Add them; what was corrected was made from the version that counts now."""
+        facts = self._facts
+        assert facts is not None
+        parent = record.chosen if facts.kind == "corrected" else None
+        store.add_labels(record.name, self._file, replace(facts, parent=parent))
+
+    def _drawn(self, scan: Path) -> LabelFacts:
+        """Write the contours or the segmentation of a DICOM file; say what was left out."""
+        from flare_core.datasets.exchange.drawn_labels import write_drawn_labels
+
+        arguments, self._file = self._arguments, self._scratch / "labels.nii.gz"
+        drawn = write_drawn_labels(arguments.labels, scan, self._file)
         for note in drawn.notes:
             print(f"{arguments.labels.name}: {note}", file=sys.stderr)
-        absent = parse_organs(arguments.absent) if arguments.absent else ()
-        kind = arguments.kind or drawn.kind
-        facts = LabelFacts(
-            kind,
-            (*drawn.annotated, *(each.key for each in absent)),
-            author=arguments.author,
-            model=arguments.model,
-            parent=record.chosen if kind == "corrected" else None,
-            note=arguments.note or f"imported; DICOM {drawn.label}",
-            absent=tuple(each.key for each in absent),
-        )
-        store.add_labels(record.name, target, facts)
-    return store.case(record.name)
+        facts = _facts(arguments, (*drawn.annotated, *_keys(arguments.absent)), drawn.kind)
+        return replace(facts, note=arguments.note or f"imported; DICOM {drawn.label}")
+
+
+def _facts(
+    arguments: argparse.Namespace, annotated: tuple[str, ...], kind: str = "expert"
+) -> LabelFacts:
+    """Return what a person says of labels."""
+    from flare_core.cases.store import LabelFacts
+
+    return LabelFacts(
+        arguments.kind or kind,
+        annotated,
+        author=arguments.author,
+        model=arguments.model,
+        note=arguments.note,
+        absent=_keys(arguments.absent),
+    )
+
+
+def _keys(organs: str | None) -> tuple[str, ...]:
+    """Return the organs that an option names."""
+    return tuple(each.key for each in parse_organs(organs)) if organs else ()
 
 
 def _imported_text(found: Imported) -> str:

@@ -13,6 +13,7 @@ from core.datasets.made_dataset import ALL_13, Maker, make_flare22, make_flare23
 from flare_core import cli
 from flare_core.cases.store import open_store
 from flare_core.datasets.case import load_cases
+from flare_core.imaging.geometry import Geometry
 
 
 @pytest.fixture
@@ -78,6 +79,26 @@ def test_what_add_refuses(flare, tmp_path: Path, truth: Path):
     assert (code, out.strip()) == (0, "a: accepted")
     code, _, err = flare("list", "--status", "good")
     assert code == 2 and "one of unlabelled" in err
+
+
+@pytest.mark.parametrize("words", [
+    ("--organs", "liver,spleen,aorta"), ("--organs", "liver"), ("--organs", "livver"),
+    ("--organs", "liver,spleen", "--absent", "aorta"), ("--organs", "liver,spleen", "--kind", "x"),
+])  # fmt: skip
+def test_labels_that_are_refused_leave_no_scan_behind(flare, tmp_path: Path, truth: Path, words):
+    image = scan(tmp_path / "a.nii.gz")
+    code, _, _ = flare("add", image, "--labels", truth, *words)
+    assert code == 2
+    assert values(flare("list", "--json")) == []
+    assert list((tmp_path / "store").rglob("image*")) == []
+
+
+def test_files_that_are_no_labels_of_a_scan_leave_it_out(flare, tmp_path: Path, truth: Path):
+    image = scan(tmp_path / "a.nii.gz")
+    other = labels(tmp_path / "other.nii.gz", {LIVER: 20}, Geometry((3, 4, 5), (1.0, 1.0, 1.0)))
+    for file in (other, image, tmp_path / "none.nii.gz", tmp_path):
+        assert flare("add", image, "--labels", file, "--organs", "liver")[0] == 2
+    assert values(flare("list", "--json")) == []
 
 
 def test_without_a_store_there_is_nothing_to_list(flare, tmp_path: Path):

@@ -37,6 +37,21 @@ def test_add_with_contours(study, tmp_path, capsys):
     assert "names its organs itself" in capsys.readouterr().err
 
 
+def test_contours_that_are_refused_leave_no_scan_behind(study, tmp_path, capsys):
+    store = ["--store", str(tmp_path / "store")]
+    other = write_ct(tmp_path / "other")
+    grid = read_volume(tmp_path / "other").geometry
+    points = grid.voxel_to_lps([(3, 8, 7), (3, 8, 15), (3, 20, 15)])
+    strange = tmp_path / "strange.dcm"
+    write_structures(strange, {"PTV": [points]}, other.uid)
+    for words in (["--labels", str(strange)], ["--labels", str(study / "rs.dcm"),
+                                               "--absent", "liver"]):  # fmt: skip
+        assert cli.main(["cases", "add", str(study / "ct"), *words, *store]) == 2
+    capsys.readouterr()
+    assert cli.main(["cases", "list", "--json", *store]) == 0
+    assert capsys.readouterr().out.strip() == "[]"
+
+
 def test_import_of_a_study(study, tmp_path, capsys):
     store = ["--store", str(tmp_path / "store"), "--progress", "none"]
     assert cli.main(["cases", "import", str(study), *store]) == 0
