@@ -34,14 +34,8 @@ def workers() -> Iterator[Any]:
 
 
 @pytest.fixture
-def mortal_workers(pytestconfig: pytest.Config) -> Iterator[Any]:
-    """Yield one for a test that ends workers; others need not wait until they are back.
-
-    Dask's nanny does not always bring a killed worker back on a busy machine, so these tests, which
-    may then wait ten minutes, are run when they are asked for.
-    """
-    if not pytestconfig.getoption("--end-workers"):
-        pytest.skip("pytest --end-workers runs the tests that kill the workers of a cluster")
+def mortal_workers() -> Iterator[Any]:
+    """Yield one for a test that ends workers; others need not wait until they are back."""
     with two_workers() as client:
         yield client
 

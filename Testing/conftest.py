@@ -30,11 +30,6 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what a person may ask for."""
-    parser.addoption("--end-workers", action="store_true", help="kill workers of a cluster, too")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def unsynced(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let `os.fsync` return at once: tests make many small files, and no power fails here.

@@ -6,10 +6,10 @@ exactly. It is a network like any other: registered, with weights in a package.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -178,3 +178,8 @@ def settings(folder: Path, **changes: object) -> Settings:
     """How the stub is run: on one thread of the CPU, in float32."""
     chosen = Settings(model=str(folder), device="cpu", threads=1, precision="float32")
     return replace(chosen, **changes)  # type: ignore[arg-type]
+
+
+def do(function: Callable[[Any], Any], item: Any) -> Any:
+    """Call the function, in a process that knows the stub's network by now."""
+    return function(item)

@@ -9,23 +9,31 @@
     flare rounds promote RUN [--round N] [--anyway]    put a round's model into use
     flare rounds rollback MODEL                        use what was used before
 
-Several processes share a run: torchrun -m flare_core rounds resume RUN. Exit codes: 0 all well, 2
-the arguments or the run cannot be used, 130 stopped: by `stop`, Ctrl-C, SIGTERM or SIGHUP, in all
-of which a training writes its checkpoint first.
+Several processes share a run: torchrun -m flare_core rounds resume RUN. With --cluster, workers
+anywhere label and score the scans; training stays here. Exit codes: 0 all well, 2 the arguments or
+the run cannot be used, 130 stopped: by `stop`, Ctrl-C, SIGTERM or SIGHUP, in all of which a
+training writes its checkpoint first.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flare_core.cli.train import progress_line
 from flare_core.errors import InputError
+from flare_core.jobs.cluster import place_of
 from flare_core.jobs.ending import end_at_once, on_stop_signal
-from flare_core.jobs.progress import PROGRESS, reporting
+from flare_core.jobs.on_cluster import CLUSTER, GPU, spread_of, threads_each
+from flare_core.jobs.progress import PROGRESS, Reporter, reporting, time_text
+from flare_core.spread.cases import Pacer
+
+if TYPE_CHECKING:
+    from flare_core.train.rounds.predict import Elsewhere
 
 NAME = "rounds"
 HELP = "self-training: predict, select, train, compare, promote"
@@ -47,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             default="bar",
             help="lines for people, JSON lines for programs, or nothing",
         )
+        each.add_argument(CLUSTER[0], **CLUSTER[1])
     _action(actions, "stop", stop, "ask a run to stop")
     status = _action(actions, "status", tell_status, "say where a run stands")
     following = _action(actions, "next", tell_next, "say which scans to look at next")
@@ -84,15 +93,64 @@ def go_on(arguments: argparse.Namespace) -> int:
     from flare_core.train.rounds.state import RunFolder
 
     with reporting(arguments.progress) as reporter:
-        with on_stop_signal(RunFolder(arguments.run).ask_to_stop):
-            state = run_rounds(
-                arguments.run, report=lambda facts: reporter.log(round_line(facts), facts)
-            )
+        told = _with_pace(lambda facts: reporter.log(round_line(facts), facts))
+        with (
+            _elsewhere(arguments, reporter) as elsewhere,
+            on_stop_signal(RunFolder(arguments.run).ask_to_stop),
+        ):
+            state = run_rounds(arguments.run, report=told, elsewhere=elsewhere)
         done = {"event": "done", "status": state.status, "message": state.message}
         reporter.tell(state.message, done)
     if leave():
         end_at_once()  # see `flare_core.train.processes.leave`
     return 0
+
+
+@contextmanager
+def _elsewhere(arguments: argparse.Namespace, reporter: Reporter) -> Iterator[Elsewhere | None]:
+    """Yield who labels scans: workers of a cluster, which the first process asks; or None."""
+    from flare_core.spread.here import in_turn
+    from flare_core.train.rounds.predict import Elsewhere
+    from flare_core.train.rounds.run import meet
+    from flare_core.train.rounds.state import RunFolder
+
+    if arguments.cluster is None:
+        yield None
+        return
+    run = RunFolder(arguments.run)
+    if not meet(run).first:
+        yield Elsewhere(in_turn)  # the first process asks for all
+        return
+    inputs = [Path(run.settings.store) / "cases", *map(Path, filter(None, [run.state.teacher]))]
+    resources = GPU if run.settings.device == "cuda" else {}
+    threads = threads_each(place_of(arguments.cluster))
+    with spread_of(
+        arguments, reporter, results=run.path, inputs=inputs, resources=resources
+    ) as spread:
+        assert spread is not None
+        yield Elsewhere(spread, threads)
+
+
+def _with_pace(tell: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """Return what tells the same facts, those about scans with how fast it goes."""
+    pacers: dict[tuple[str, int], Pacer] = {}
+
+    def told(facts: dict[str, Any]) -> None:
+        if facts["event"] == "begin":
+            pacers.clear()
+        if facts["event"] not in ("predict", "review", "score"):
+            tell(facts)
+            return
+        key = facts["event"], facts["total"]
+        if key not in pacers:  # the first time nothing is done yet
+            pacers[key] = Pacer(facts["done"])
+            tell(facts)
+            return
+        pace = pacers[key](facts["done"], facts["total"])
+        left_s = round(pace.seconds_left or 0.0, 1)
+        tell({**facts, "per_minute": round(pace.per_minute, 2), "seconds_left": left_s})
+
+    return told
 
 
 def stop(arguments: argparse.Namespace) -> int:
@@ -209,10 +267,16 @@ def round_line(facts: dict[str, Any]) -> str:
     if facts["event"] == "begin":
         return f"round {facts['round']} of {facts['of']}: {facts['stage']}"
     if facts["event"] in ("predict", "review"):
-        return f"{facts['done']} of {facts['total']} scans labelled"
+        return f"{facts['done']} of {facts['total']} scans labelled{_pace_text(facts)}"
     if facts["event"] == "score":
-        return f"{facts['done']} of {facts['total']} hold-out scans scored"
+        return f"{facts['done']} of {facts['total']} hold-out scans scored{_pace_text(facts)}"
     return progress_line(facts)
+
+
+def _pace_text(facts: dict[str, Any]) -> str:
+    if "per_minute" not in facts:
+        return ""
+    return f", {facts['per_minute']:.1f} a minute, {time_text(facts['seconds_left'])} left"
 
 
 def _action(

@@ -18,7 +18,7 @@ from flare_core import atomic
 from flare_core.jobs.batch import Doing, Plan, Work, run_plan
 from flare_core.jobs.cluster import Place
 from flare_core.jobs.engine import Engine
-from flare_core.jobs.on_cluster import GPU, told_of_cluster
+from flare_core.jobs.on_cluster import GPU, threads_each, told_of_cluster
 from flare_core.jobs.one_case import Caller, Job, run_case
 from flare_core.jobs.outputs import OUTPUTS, OutputPaths
 from flare_core.jobs.progress import Reporter, Step
@@ -114,10 +114,7 @@ def _from_anywhere(plan: Plan, place: Place) -> Plan:
         settings = replace(settings, model=os.path.abspath(settings.model))
     if settings.home:
         settings = replace(settings, home=os.path.abspath(settings.home))
-    if place.kind == "local" and not settings.threads:
-        from flare_core.segment.runtime import available_cores
-
-        settings = replace(settings, threads=max(1, available_cores() // place.workers))
+    settings = replace(settings, threads=settings.threads or threads_each(place))
     return replace(plan, jobs=jobs, settings=settings)
 
 

@@ -78,6 +78,13 @@ def spread_of(
         yield found
 
 
+def threads_each(place: Place) -> int:
+    """Return how many CPU threads a worker may use: its part of this computer; 0 elsewhere: all."""
+    from flare_core.segment.runtime import available_cores
+
+    return max(1, available_cores() // place.workers) if place.kind == "local" else 0
+
+
 @contextmanager
 def told_of_cluster(
     place: Place,

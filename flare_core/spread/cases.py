@@ -58,15 +58,15 @@ class Pace:
     """Cases a minute, of the last ones."""
 
     @property
-    def seconds_left(self) -> float:
-        """Time for the rest, at this pace.
+    def seconds_left(self) -> float | None:
+        """Time for the rest, at this pace; None if nothing was done yet.
 
         Examples
         --------
         >>> Pace(4, 10, 3.0).seconds_left
         120.0
         """
-        return 60 * (self.of - self.done) / self.per_minute
+        return 60 * (self.of - self.done) / self.per_minute if self.per_minute else None
 
     @property
     def text(self) -> str:
@@ -81,16 +81,22 @@ class Pace:
 
 
 class Pacer:
-    """Tells the pace of cases that are counted as they are done; the clock runs from its making."""
+    """Tells the pace of cases as they are done; the clock runs from its making.
 
-    def __init__(self) -> None:
-        self._times = deque([time.monotonic()], maxlen=PACE_OF + 1)
+    Parameters
+    ----------
+    done : int
+        How many were done before.
+    """
+
+    def __init__(self, done: int = 0) -> None:
+        self._marks = deque([(time.monotonic(), done)], maxlen=PACE_OF + 1)
 
     def __call__(self, done: int, of: int) -> Pace:
-        """Return the pace now that one more case is done."""
-        self._times.append(time.monotonic())
-        took_s = max(1e-6, self._times[-1] - self._times[0])
-        return Pace(done, of, 60 * (len(self._times) - 1) / took_s)
+        """Return the pace now that so many are done."""
+        self._marks.append((time.monotonic(), done))
+        (since_s, before), (now_s, _) = self._marks[0], self._marks[-1]
+        return Pace(done, of, 60 * (done - before) / max(1e-6, now_s - since_s))
 
 
 def paced(outcomes: Iterable[Outcome], of: int) -> Iterator[tuple[Outcome, Pace]]:

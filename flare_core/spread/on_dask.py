@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 COUNT_EVERY_S = 5.0
 """How often the workers are counted: they come and go."""
+
+AWAY_S = 30.0
+"""Workers that ended and are not back after such a time are told; it takes seconds to be back."""
 
 POLL_S = (0.001, 0.05)
 """How often we look for outcomes: soon after the last one, and ever more seldom."""
@@ -75,7 +78,8 @@ def spread(
     """Call the function with every case on some worker; yield outcomes in order of completion.
 
     A case whose worker ends is tried again after all others, with no second one beside it: so it
-    is known whose fault it was. If the caller stops, cases under way are told (see `unwanted`).
+    is known whose fault it was. If it was begun `ATTEMPTS` times in vain, it is `WorkerLost`. If
+    the caller stops, cases under way are told (see `unwanted`).
 
     Parameters
     ----------
@@ -96,10 +100,9 @@ def spread(
     """
     run = _Run(client, function, terms)
     try:
-        for attempt in range(1, ATTEMPTS + 1):
-            cases = yield from run.through(cases, attempt)
-            if not cases:
-                return
+        lost = yield from run.through((_Try(case) for case in cases), alone=False)
+        while lost:
+            lost = yield from run.through(lost, alone=True)
     finally:
         run.stop()
 
@@ -126,6 +129,18 @@ def unwanted() -> Callable[[], bool]:
     return is_unwanted
 
 
+@dataclass  # mutable: counts
+class _Try:
+    """A case and how it fared."""
+
+    case: Case
+    """The case."""
+    begun: int = 0
+    """How often a worker ended while it did the case."""
+    number: int = 0
+    """Which submission it was, of all; workers do what was submitted first."""
+
+
 class _Run:
     """The cases under way, by the key of their future."""
 
@@ -133,20 +148,24 @@ class _Run:
         self._client = client
         self._function = function
         self._terms = terms
-        self._flying: dict[str, tuple[Case, Future]] = {}
+        self._flying: dict[str, tuple[_Try, Future]] = {}
         self._alone: dict[str, str] = {}  # key -> the worker that has nothing else
         self._room = 1
+        self._submitted = 0
         self._counted_s = float("-inf")
         self._peopled_s = time.monotonic()
+        self._crew = _Crew(terms.tell)
         self._pause_s = POLL_S[0]
 
-    def through(self, cases: Iterable[Case], attempt: int) -> Generator[Outcome, None, list[Case]]:
+    def through(
+        self, cases: Iterable[_Try], *, alone: bool
+    ) -> Generator[Outcome, None, list[_Try]]:
         """Do the cases; return those whose worker ended, if they may be tried again."""
         from distributed import as_completed
 
-        queue, again = iter(cases), list[Case]()
+        queue, lost = iter(cases), list[tuple[_Try, Any]]()
         self._counted_s = float("-inf")
-        first = self._fill(queue, attempt)
+        first = self._fill(queue, alone)
         flying = as_completed(first, loop=self._client.loop, raise_errors=False)
         while not flying.is_empty():
             for future in flying.next_batch(block=False) or self._wait():
@@ -154,15 +173,18 @@ class _Run:
                     flying.add(future)  # its result went with a worker; it is done again
                     continue
                 self._pause_s = POLL_S[0]
-                case, _ = self._flying.pop(future.key)
+                tried, _ = self._flying.pop(future.key)
                 self._alone.pop(future.key, None)
-                lost, outcome = self._outcome(case, future)
-                flying.update(self._fill(queue, attempt))
-                if lost and attempt < ATTEMPTS:
-                    again.append(case)
+                worker, outcome = self._outcome(tried.case[0], future)
+                flying.update(self._fill(queue, alone))
+                if outcome is None:
+                    lost.append((tried, worker))
+                    self._terms.tell(f"{tried.case[0]}: its worker ended; it is tried again later.")
                 else:
                     yield outcome
-        return again
+        _count_begun(lost, alone)
+        yield from (_lost(each) for each, _ in lost if each.begun >= ATTEMPTS)
+        return [each for each, _ in lost if each.begun < ATTEMPTS]
 
     def stop(self) -> None:
         """Forget what is under way; workers notice."""
@@ -188,35 +210,37 @@ class _Run:
             raise ClusterLost(f"the cluster has had no worker for {alone_s:.0f} s")
         return []
 
-    def _fill(self, queue: Iterator[Case], attempt: int) -> list[Future]:
+    def _fill(self, queue: Iterator[_Try], alone: bool) -> list[Future]:
         """Submit as many cases as there is room for."""
-        places = self._places() if attempt == 1 else self._free_workers()
+        places = self._free_workers() if alone else self._places()
         new = []
         for worker in places:
-            case = next(queue, None)
-            if case is None:
+            tried = next(queue, None)
+            if tried is None:
                 break
-            new.append(self._submit(case, worker))
+            new.append(self._submit(tried, worker))
         return new
 
-    def _submit(self, case: Case, worker: str | None) -> Future:
+    def _submit(self, tried: _Try, worker: str | None) -> Future:
+        self._submitted += 1
+        tried.number = self._submitted
         future = self._client.submit(
             _done_there,
             self._function,
             self._terms.shared,
-            case[1],
+            tried.case[1],
             key=f"case-{uuid.uuid4().hex}",
             pure=False,
             resources=dict(self._terms.resources) or None,
             workers=worker and [worker],
             allow_other_workers=bool(worker),  # it may be gone by now
         )
-        self._flying[future.key] = case, future
+        self._flying[future.key] = tried, future
         if worker:
             self._alone[future.key] = worker
         return future
 
-    def _places(self) -> list[None]:
+    def _places(self) -> list[str | None]:
         """Return as many nothings as there is room for: a few for each thread there is."""
         self._count()
         return [None] * (self._room - len(self._flying))
@@ -227,8 +251,10 @@ class _Run:
         if now - self._counted_s < COUNT_EVERY_S:
             return
         self._counted_s = now
-        if threads := sum(self._client.nthreads().values()):
-            self._room, self._peopled_s = self._terms.ahead * threads, now
+        threads = self._client.nthreads()
+        self._crew.count(len(threads), now)
+        if total := sum(threads.values()):
+            self._room, self._peopled_s = self._terms.ahead * total, now
 
     def _free_workers(self) -> list[str]:
         """Return the workers that have none of our cases; if we have none at all, wait for one."""
@@ -239,29 +265,61 @@ class _Run:
                 return free
             self._wait()
 
-    def _outcome(self, case: Case, future: Future) -> tuple[bool, Outcome]:
-        """Return whether the case's worker ended, and what came of it."""
+    def _outcome(self, case: str, future: Future) -> tuple[Any, Outcome | None]:
+        """Return what came of a case; if its worker ended, that worker and None."""
         from distributed import KilledWorker
 
         if future.status == "finished":
             try:
-                return False, Outcome(case[0], future.result())
-            except KilledWorker:  # the result was lost with one worker, and so was the next one
-                return True, self._lost(case)
+                return None, Outcome(case, future.result())
+            except KilledWorker as error:  # the result was lost, and so was the next worker
+                return error.last_worker, None
         if future.status != "error":
             raise ClusterLost(f"the cluster's scheduler is gone ({future.status})")
         error = future.exception()
         if isinstance(error, Unseen):
             raise error
         if isinstance(error, KilledWorker):
-            return True, self._lost(case)
+            return error.last_worker, None
         if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit over there
             error = RuntimeError(f"{type(error).__name__} in the worker")
-        return False, Outcome(case[0], error=error.with_traceback(future.traceback()))
+        return None, Outcome(case, error=error.with_traceback(future.traceback()))
 
-    def _lost(self, case: Case) -> Outcome:
-        times = f"its worker process was ended {ATTEMPTS} times"
-        return Outcome(case[0], error=WorkerLost(f"{times}, mostly for want of memory"))
+
+def _count_begun(lost: Sequence[tuple[_Try, Any]], alone: bool) -> None:
+    """Count for each case that its worker had begun it; others that waited there had no chance."""
+    waited: dict[str, int] = {}
+    for tried, worker in sorted(lost, key=lambda pair: pair[0].number):
+        before = waited.get(worker.address, 0)
+        waited[worker.address] = before + 1
+        if alone or before < worker.nthreads:
+            tried.begun += 1
+
+
+def _lost(tried: _Try) -> Outcome:
+    times = f"its worker process was ended {tried.begun} times"
+    return Outcome(tried.case[0], error=WorkerLost(f"{times}, mostly for want of memory"))
+
+
+class _Crew:
+    """How many workers there are, and who is told when some are gone."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._most = 0
+        self._told = 0
+        self._whole_s = 0.0
+
+    def count(self, there: int, now_s: float) -> None:
+        """Tell if workers have been away for a while, and when all are back."""
+        if there >= self._most:
+            if self._told < self._most:
+                self._tell(f"All {there} workers are there again.")
+            self._most = self._told = there
+            self._whole_s = now_s
+        elif now_s - self._whole_s > AWAY_S and there != self._told:
+            self._told = there
+            self._tell(f"{there} of {self._most} workers are left; the cases go on with them.")
 
 
 def _done_there(function: Callable[[Any], Any], seen: Shared, item: Any) -> Any:

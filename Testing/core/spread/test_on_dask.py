@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import spread_cases
 from flare_core.errors import InputError
+from flare_core.spread import on_dask as module
 from flare_core.spread.cases import WorkerLost
 from flare_core.spread.on_dask import Terms, check_resources, spread, unwanted
 from spread_cases import numbers
@@ -62,7 +66,17 @@ def test_a_case_that_kills_its_worker_is_tried_twice_and_the_others_are_done(
     assert isinstance(found["case2"].error, WorkerLost)
     assert "2 times" in str(found["case2"].error)
     assert (tmp_path / "tried_2").read_text() == "xx"
-    assert (tmp_path / "tried_4").read_text() in ("xx", "xxx")  # once beside case 2, perhaps
+    assert (tmp_path / "tried_4").read_text() in ("xx", "xxx")  # it may have waited behind case 2
+
+
+def test_only_what_a_worker_had_begun_is_held_against_a_case():
+    one, two = SimpleNamespace(address="a", nthreads=1), SimpleNamespace(address="b", nthreads=2)
+    tries = [module._Try((f"case{n}", n), number=n) for n in range(5)]
+    lost = list(zip(tries, [one, one, two, two, two], strict=True))
+    module._count_begun(lost[::-1], alone=False)
+    assert [each.begun for each in tries] == [1, 0, 1, 1, 0]
+    module._count_begun(lost, alone=True)
+    assert [each.begun for each in tries] == [2, 1, 2, 2, 1]
 
 
 def test_cases_under_way_stop_when_the_caller_does(workers, proof, tmp_path):
@@ -91,12 +105,29 @@ def test_resources_that_nobody_offers_are_refused(workers):
         check_resources(workers, {"GPU": 1.0})
 
 
+def test_workers_that_stay_away_are_told_and_those_that_are_back():
+    said = []
+    crew = module._Crew(said.append)
+    for now_s, there in ((0, 1), (5, 3), (10, 2), (20, 3), (25, 2), (45, 2)):
+        crew.count(there, now_s)
+    assert said == []  # they were back in time
+    crew.count(2, 51 + module.AWAY_S)
+    crew.count(2, 52 + module.AWAY_S)
+    assert said == ["2 of 3 workers are left; the cases go on with them."]
+    crew.count(3, 60 + module.AWAY_S)
+    assert said[1:] == ["All 3 workers are there again."]
+
+
 def test_outside_a_worker_everything_is_wanted():
     pytest.importorskip("distributed")
     assert not unwanted()()
 
 
-def test_dask_need_not_be_there_to_be_wanted(monkeypatch):
-    monkeypatch.delitem(sys.modules, "distributed", raising=False)
-    assert not unwanted()()
-    assert "distributed" not in sys.modules
+def test_dask_need_not_be_there_to_be_wanted():
+    code = (
+        "import sys\n"
+        "from flare_core.spread.on_dask import unwanted\n"
+        "sys.exit(unwanted()() or 'distributed' in sys.modules)"
+    )
+    root = Path(module.__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

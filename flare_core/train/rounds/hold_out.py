@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 
@@ -18,10 +20,19 @@ from flare_core.imaging.apart import read_labels
 from flare_core.imaging.volume import Volume
 from flare_core.json_fields import decode
 from flare_core.models.package import Package
+from flare_core.spread.cases import Outcome, input_error
+from flare_core.spread.here import in_turn
 from flare_core.train.log import Listener
 from flare_core.train.processes import Processes
 from flare_core.train.rounds.comparison import CaseScores
-from flare_core.train.rounds.predict import Predictor, claim
+from flare_core.train.rounds.predict import (
+    Elsewhere,
+    Predictor,
+    Task,
+    listener_there,
+    task_of,
+    warm_predictor,
+)
 from flare_core.train.rounds.state import RunFolder, read_of_run
 
 LEAST_ML = 1.0
@@ -36,21 +47,57 @@ def score_model(
     package: Package,
     cases: Sequence[Case],
     *,
-    launch: str,
     processes: Processes,
     tell: Listener,
+    elsewhere: Elsewhere | None = None,
 ) -> None:
-    """Score a model on every case that has no score yet and that nobody has claimed."""
-    prefix = f"{launch}-{package.fingerprint[:16]}"
-    claims = ensure_folder(run.path / "scores" / "claims" / prefix)
-    predictor: Predictor | None = None
-    for done, case in enumerate(cases, 1):
-        path = run.score_of(package.fingerprint, case.name)
-        if not path.exists() and claim(claims / case.name, processes.rank):
-            ensure_folder(path.parent)
-            predictor = predictor or Predictor(package, run.settings)
-            atomic.write_json(path, asdict(score_case(predictor, case, tell)))
-        tell({"event": "score", "done": done, "total": len(cases)})
+    """Score a model on every case that has no score yet, of which this process takes its part.
+
+    Raises
+    ------
+    InputError
+        If a case cannot be scored; the others are.
+    """
+    paths = {case.name: run.score_of(package.fingerprint, case.name) for case in cases}
+    left = processes.agree([case for case in cases if not paths[case.name].exists()])
+    mine = [left[number] for number in processes.part_of(len(left))]
+    before = len(cases) - len(left)
+    tell({"event": "score", "done": before, "total": len(cases)})
+    errors = []
+    with closing(_scores(run, package, mine, tell, elsewhere)) as outcomes:
+        for done, outcome in enumerate(outcomes, start=1):
+            if error := input_error(outcome):
+                errors.append(error)
+            else:
+                ensure_folder(paths[outcome.case].parent)
+                atomic.write_json(paths[outcome.case], asdict(outcome.value))
+            all_done = before + min(len(left), done * processes.count)
+            tell({"event": "score", "done": all_done, "total": len(cases)})
+    if errors:
+        raise errors[0]
+
+
+def _scores(
+    run: RunFolder,
+    package: Package,
+    cases: Sequence[Case],
+    tell: Listener,
+    elsewhere: Elsewhere | None,
+) -> Generator[Outcome, None, None]:
+    """Yield the cases' scores, worked out here or by workers."""
+    named = [(case.name, case) for case in cases]
+    if not named:
+        return
+    if elsewhere is None:
+        predictor = Predictor(package, run.settings)
+        yield from in_turn(lambda case: score_case(predictor, case, tell), named)
+    else:
+        yield from elsewhere.spread(partial(score_there, task_of(run, package, elsewhere)), named)
+
+
+def score_there(task: Task, case: Case) -> CaseScores:
+    """Return the scores of one case, in a worker."""
+    return score_case(warm_predictor(task), case, listener_there(task))
 
 
 def read_scores(run: RunFolder, package: Package, cases: Sequence[Case]) -> list[CaseScores]:

@@ -1,37 +1,39 @@
-"""A model labels many scans: each once, by any number of processes, over any number of restarts.
+"""A model labels many scans: each once, wherever, over any number of restarts.
 
-Within one launch a scan belongs to whoever makes its claim file first. A result on disk is never
-made again. Claims of an earlier launch do not count, so what a lost process had claimed is picked
-up by the next launch.
+A result on disk is never made again, so what a lost process has not finished is made by the next
+launch. Ranks of ``torchrun`` share what is left; workers of a cluster (`Elsewhere`) do all of it.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from flare_core.anatomy.organs import organ
-from flare_core.errors import InputError, NothingFound
+from flare_core.errors import Cancelled, InputError, NothingFound
 from flare_core.home import ensure_folder
 from flare_core.imaging.apart import read_labels, read_volume
 from flare_core.imaging.checks import check_ct
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.volume import Volume
-from flare_core.models.package import Package
+from flare_core.models.package import Package, load_package
 from flare_core.segment.cascade import Plan, load_stages
 from flare_core.segment.pipeline import Labelled, label_ct
 from flare_core.segment.runtime import choose_runtime
+from flare_core.spread.cases import SpreadCases, WorkerLost
+from flare_core.spread.here import in_turn
+from flare_core.spread.on_dask import unwanted
 from flare_core.train.log import Listener
 from flare_core.train.processes import Processes
 from flare_core.train.rounds.evidence import Labels, case_evidence, compared
 from flare_core.train.rounds.pseudo_labels import soft_maps
 from flare_core.train.rounds.settings import RoundSettings
-from flare_core.train.rounds.state import RoundFolder
+from flare_core.train.rounds.state import RoundFolder, RunFolder
 from flare_core.train.strategies.candidate import CaseEvidence, write_evidence
 
 MAPS_COMPARED = 3
@@ -66,7 +68,7 @@ class Predictor:
     def __init__(self, package: Package, settings: RoundSettings) -> None:
         runtime = choose_runtime(settings.device, settings.precision, settings.threads)
         torch.set_num_threads(runtime.threads)
-        self.model = f"{package.card.name}-{package.card.version}"
+        self.model = name_of(package)
         self.teacher = load_stages(package, runtime)
         if self.teacher.organs is None:
             raise InputError(
@@ -107,35 +109,128 @@ class Predictor:
         return found, case_evidence(job.case, self.model, volume, found, self.teacher.known)
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """Who labels and scores scans instead of the processes of the run."""
+
+    spread: SpreadCases
+    """Does the cases."""
+    threads: int = 0
+    """CPU threads of each worker; 0 as the settings of the run say."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a worker needs to label scans, or to score a model."""
+
+    run: Path
+    """Folder of the run."""
+    model: Path
+    """Folder of the model."""
+    settings: RoundSettings
+    """Give device, precision and threads."""
+    round: int = 0
+    """Whose labels they become."""
+    soft: bool = False
+    """Whether the model's doubt is kept as well."""
+
+
+_WARM: list[tuple[tuple[Path, RoundSettings], Predictor]] = []
+"""The model of the last case that this process did as a worker."""
+
+
+def task_of(run: RunFolder, model: Package, elsewhere: Elsewhere) -> Task:
+    """Return what workers elsewhere are given to do."""
+    threads = run.settings.threads or elsewhere.threads
+    settings = replace(run.settings, threads=threads)
+    return Task(run.path.absolute(), model.folder.absolute(), settings)
+
+
+def warm_predictor(task: Task) -> Predictor:
+    """Return the predictor of a task; it stays in this process for the next case."""
+    wanted = task.model, task.settings
+    for known, predictor in _WARM:
+        if known == wanted:
+            return predictor
+    _WARM.clear()  # one model at a time
+    _WARM.append((wanted, Predictor(load_package(task.model), task.settings)))
+    return _WARM[0][1]
+
+
+def listener_there(task: Task) -> Listener:
+    """Return what ends a case, in a worker, that nobody wants any more."""
+    run, is_unwanted = RunFolder(task.run), unwanted()
+
+    def listen(_: object) -> None:
+        run.stop_if_asked()
+        if is_unwanted():
+            raise Cancelled("nobody waits for this case any more")
+
+    return listen
+
+
+def label_there(task: Task, job: Job) -> None:
+    """Label one scan, in a worker."""
+    run = RunFolder(task.run)
+    earlier = [run.seen_round(number) for number in range(1, task.round)]
+    predict_one(
+        warm_predictor(task),
+        job,
+        run.seen_round(task.round),
+        earlier,
+        listener_there(task),
+        soft=task.soft,
+    )
+
+
 def predict_all(
-    predictor: Predictor,
+    do: Callable[[Job], None],
     jobs: Sequence[Job],
     folder: RoundFolder,
-    earlier: Sequence[RoundFolder],
     *,
-    launch: str,
+    model: str,
     processes: Processes,
     tell: Listener,
-    soft: bool = False,
+    spread: SpreadCases = in_turn,
 ) -> None:
-    """Label every scan that has no result yet and that nobody else has claimed in this launch.
+    """Label every scan that has no result yet, of which this process takes its part.
+
+    A scan whose worker ended gets evidence that says so.
 
     Parameters
     ----------
-    earlier : sequence of RoundFolder
-        The rounds before this one, oldest first; their label maps are compared with the new one.
-    launch : str
-        The same in all ranks of one launch, never the same in two.
+    do : callable
+        Labels one scan, as `predict_one`.
+    model : str
+        Its name, see `name_of`.
     tell : callable
         Told after every scan; raises to stop.
-    soft : bool
-        Keep the model's doubt as well (`datasets.soft_map`).
+    spread : SpreadCases
+        What does the scans.
     """
-    claims = ensure_folder(folder.path / "claims" / launch)
-    for number, job in enumerate(jobs, 1):
-        if not folder.evidence_of(job.case).exists() and claim(claims / job.case, processes.rank):
-            predict_one(predictor, job, folder, earlier, tell, soft=soft)
-        tell({"event": "predict", "done": number, "total": len(jobs)})
+    left = processes.agree([job for job in jobs if not folder.evidence_of(job.case).exists()])
+    mine = [left[number] for number in processes.part_of(len(left))]
+    before = len(jobs) - len(left)
+    tell({"event": "predict", "done": before, "total": len(jobs)})
+    with closing(spread(do, ((job.case, job) for job in mine))) as outcomes:
+        for done, outcome in enumerate(outcomes, start=1):
+            if isinstance(outcome.error, WorkerLost):
+                leave_out(folder, outcome.case, model, outcome.error)
+            elif outcome.error is not None:
+                raise outcome.error
+            all_done = before + min(len(left), done * processes.count)  # the others are as quick
+            tell({"event": "predict", "done": all_done, "total": len(jobs)})
+
+
+def leave_out(folder: RoundFolder, case: str, model: str, why: Exception) -> None:
+    """Write the evidence of a scan that has no labels: why."""
+    left = CaseEvidence(case, model, notes=(" ".join(str(why).split()),))
+    write_evidence(folder.evidence_of(case), left)
+
+
+def name_of(model: Package) -> str:
+    """Return a model's name and version, as evidence has them."""
+    return f"{model.card.name}-{model.card.version}"
 
 
 def predict_one(
@@ -151,8 +246,7 @@ def predict_one(
     try:
         found, evidence = predictor.label(job, tell)
     except InputError as error:
-        left = CaseEvidence(job.case, predictor.model, notes=(" ".join(str(error).split()),))
-        write_evidence(folder.evidence_of(job.case), left)
+        leave_out(folder, job.case, predictor.model, error)
         return
     maps = [*earlier_maps(job.case, earlier), found.labels.array]  # all of them cleaned
     ids = {key: organ(key).id for key in evidence.organs}
@@ -181,14 +275,3 @@ def earlier_maps(case: str, earlier: Sequence[RoundFolder]) -> list[Labels]:
     ]
     there = [path for path in paths if path.is_file()]
     return [np.asarray(read_labels(path).array) for path in there[-(MAPS_COMPARED - 1) :]]
-
-
-def claim(path: Path, rank: int) -> bool:
-    """Claim a scan; return whether it was free."""
-    try:
-        number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except FileExistsError:
-        return False
-    os.write(number, f"rank {rank}, process {os.getpid()}\n".encode())
-    os.close(number)
-    return True

@@ -11,7 +11,6 @@ so a run goes on after kill -9 wherever it was (`state` lists the files). Severa
 
 from __future__ import annotations
 
-import secrets
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from flare_core.segment.runtime import choose_runtime
 from flare_core.train.config_file import config_text, load_config
 from flare_core.train.log import Facts, Listener
 from flare_core.train.processes import Processes, join
+from flare_core.train.rounds.predict import Elsewhere
 from flare_core.train.rounds.settings import RoundSettings
 from flare_core.train.rounds.stages import ACTIONS, SHARED, RoundWork
 from flare_core.train.rounds.state import STAGES, RoundsState, RunFolder, create_run
@@ -54,7 +54,9 @@ def start_rounds(folder: Path, settings: RoundSettings) -> RunFolder:
     return create_run(folder, settings, teacher, texts)
 
 
-def run_rounds(folder: Path, *, report: Listener = lambda _: None) -> RoundsState:
+def run_rounds(
+    folder: Path, *, report: Listener = lambda _: None, elsewhere: Elsewhere | None = None
+) -> RoundsState:
     """Run all rounds of a run, or go on where it was stopped; return how it ended.
 
     Parameters
@@ -63,6 +65,8 @@ def run_rounds(folder: Path, *, report: Listener = lambda _: None) -> RoundsStat
         Of a run that `start_rounds` has made.
     report : callable
         Told a dict of facts now and then; may raise `Cancelled`.
+    elsewhere : Elsewhere, optional
+        Who labels and scores scans instead of the processes of this run.
 
     Raises
     ------
@@ -72,15 +76,12 @@ def run_rounds(folder: Path, *, report: Listener = lambda _: None) -> RoundsStat
         If somebody asked to stop (`RunFolder.ask_to_stop`).
     """
     run = RunFolder(folder)
-    device = choose_runtime(run.settings.device, "auto", run.settings.threads).device
-    processes = join(device)
+    processes = meet(run)
     require_even(run.settings, processes.count)
     with run.owned() if processes.first else nullcontext():
-        # The same number in all processes of this launch, another one in the next.
-        launch = f"{int(processes.agree(float(secrets.randbits(48)))):012x}"
         ended = ("failed", "something went wrong; see the log of its process")
         try:
-            message = _all_rounds(run, processes, launch, report)
+            message = _all_rounds(run, processes, report, elsewhere)
             ended = ("done", message)
         except Cancelled as stopped:
             ended = ("stopped", str(stopped))
@@ -92,6 +93,17 @@ def run_rounds(folder: Path, *, report: Listener = lambda _: None) -> RoundsStat
             if processes.first:
                 run.end(*ended)
     return run.state
+
+
+def meet(run: RunFolder) -> Processes:
+    """Return this process among those that torchrun started for a run.
+
+    Raises
+    ------
+    InputError
+        If the device is not to be had, or a machine has more processes than GPUs.
+    """
+    return join(choose_runtime(run.settings.device, "auto", run.settings.threads).device)
 
 
 def require_even(settings: RoundSettings, processes: int) -> None:
@@ -113,7 +125,9 @@ def require_even(settings: RoundSettings, processes: int) -> None:
             )
 
 
-def _all_rounds(run: RunFolder, processes: Processes, launch: str, report: Listener) -> str:
+def _all_rounds(
+    run: RunFolder, processes: Processes, report: Listener, elsewhere: Elsewhere | None
+) -> str:
     """Run the rounds that are left; return why it ended."""
 
     def tell(facts: Facts) -> None:
@@ -122,7 +136,7 @@ def _all_rounds(run: RunFolder, processes: Processes, launch: str, report: Liste
             report(facts)
 
     for number in range(1, run.settings.rounds + 1):
-        work = RoundWork(run, run.round(number), processes, launch, tell)
+        work = RoundWork(run, run.round(number), processes, tell, elsewhere)
         _one_round(work)
         again = run.settings.students_teach or work.verdict.promote
         if not again and number < run.settings.rounds:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 from flare_core.cases.store import BY_PEOPLE, CaseRecord, CaseStore, LabelVersion, open_store
@@ -14,11 +14,20 @@ from flare_core.models.package import Package, load_package
 from flare_core.train.config import TrainConfig
 from flare_core.train.log import Listener
 from flare_core.train.loop import Trainer
-from flare_core.train.processes import Processes
+from flare_core.train.processes import ALONE, Processes
 from flare_core.train.rounds.comparison import Verdict, first_of_its_name, judge
 from flare_core.train.rounds.hold_out import read_scores, score_model
 from flare_core.train.rounds.next_cases import store_scores
-from flare_core.train.rounds.predict import Job, Predictor, predict_all
+from flare_core.train.rounds.predict import (
+    Elsewhere,
+    Job,
+    Predictor,
+    label_there,
+    name_of,
+    predict_all,
+    predict_one,
+    task_of,
+)
 from flare_core.train.rounds.promote import incumbent_of, next_version, put_round_in_use
 from flare_core.train.rounds.pseudo_labels import Origin, add_pseudo_label
 from flare_core.train.rounds.state import RoundFolder, RunFolder
@@ -51,10 +60,10 @@ class RoundWork:
     """Where the round is."""
     processes: Processes
     """This process among the others."""
-    launch: str
-    """Names this launch."""
     tell: Listener
     """Told about progress; raises to stop."""
+    elsewhere: Elsewhere | None = None
+    """Who labels and scores scans instead of these processes."""
 
     @cached_property
     def teacher(self) -> Package | None:
@@ -82,6 +91,11 @@ class RoundWork:
     def verdict(self) -> Verdict:
         """What came out of old against new."""
         return verdict_of(self.folder)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether this process labels and scores scans, or has workers do it."""
+        return self.elsewhere is None or self.processes.first
 
     @property
     def earlier(self) -> list[RoundFolder]:
@@ -207,9 +221,10 @@ def score(work: RoundWork) -> None:
     """Score old and new on the frozen hold-out."""
     with work.store() as store:
         cases = hold_out_cases(store)
-    for model in _models(work):
+    processes = ALONE if work.elsewhere else work.processes
+    for model in _models(work) if work.predicts else ():
         score_model(
-            work.run, model, cases, launch=work.launch, processes=work.processes, tell=work.tell
+            work.run, model, cases, processes=processes, tell=work.tell, elsewhere=work.elsewhere
         )
 
 
@@ -241,17 +256,28 @@ ACTIONS: dict[str, Callable[[RoundWork], None]] = {
 
 def _predict(work: RoundWork, model: Package, tell: Listener) -> None:
     """Let a model label the round's scans, this process its part of them."""
-    if jobs := _jobs(work, model):
-        predict_all(
-            Predictor(model, work.run.settings),
-            jobs,
-            work.folder,
-            work.earlier,
-            launch=work.launch,
-            processes=work.processes,
-            tell=tell,
-            soft=work.soft,
-        )
+    jobs, name = _jobs(work, model), name_of(model)
+    if not jobs or not work.predicts:
+        return
+    if work.elsewhere is None:
+        predictor = Predictor(model, work.run.settings)
+
+        def do(job: Job) -> None:
+            predict_one(predictor, job, work.folder, work.earlier, tell, soft=work.soft)
+
+        predict_all(do, jobs, work.folder, model=name, processes=work.processes, tell=tell)
+        return
+    task = task_of(work.run, model, work.elsewhere)
+    task = replace(task, round=work.folder.number, soft=work.soft)
+    predict_all(
+        partial(label_there, task),
+        jobs,
+        work.folder,
+        model=name,
+        processes=ALONE,
+        tell=tell,
+        spread=work.elsewhere.spread,
+    )
 
 
 def _gather(work: RoundWork, jobs: Sequence[Job]) -> None:

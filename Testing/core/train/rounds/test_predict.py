@@ -1,4 +1,4 @@
-"""Each scan is labelled once, by whoever claims it first, over any number of restarts."""
+"""Each scan is labelled once, wherever, over any number of restarts."""
 
 from __future__ import annotations
 
@@ -7,26 +7,35 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import stub_models
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, write_labels
-from flare_core.train.processes import ALONE
+from flare_core.models.package import load_package
+from flare_core.spread.here import in_processes
+from flare_core.train.processes import ALONE, Processes
 from flare_core.train.rounds.predict import (
+    Elsewhere,
     Job,
     Predictor,
-    claim,
     earlier_maps,
+    label_there,
     predict_all,
     predict_one,
+    task_of,
+    warm_predictor,
 )
 from flare_core.train.rounds.run import require_even, start_rounds
 from flare_core.train.rounds.state import RoundFolder, RunFolder
 from flare_core.train.strategies.candidate import read_evidence
 from rounds_world import UNLABELLED, make_store, settings, student
+from spread_cases import ending
 from stub_models import ORGANS as STAGE
 from stub_models import stub_package
 
@@ -45,8 +54,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def predictor(world: Path) -> Predictor:
-    from flare_core.models.package import load_package
-
     return Predictor(load_package(world / "teacher"), settings(world))
 
 
@@ -64,22 +71,20 @@ def run(
     predictor: Predictor,
     work: Sequence[Job],
     folder: RoundFolder,
-    launch: str,
+    processes: Processes = ALONE,
     tell: Any = lambda _: None,
 ) -> None:
-    predict_all(predictor, work, folder, (), launch=launch, processes=ALONE, tell=tell)
+    def do(job: Job) -> None:
+        predict_one(predictor, job, folder, (), lambda _: None)
 
-
-def test_a_claim_is_given_once(tmp_path):
-    assert claim(tmp_path / "una", 0)
-    assert not claim(tmp_path / "una", 1)
+    predict_all(do, work, folder, model="stub-1.2.3", processes=processes, tell=tell)
 
 
 def test_labels_and_evidence_of_every_scan(world, predictor, tmp_path):
     folder = place(tmp_path)
     told: list[dict[str, Any]] = []
-    run(predictor, jobs(world), folder, "one", lambda facts: told.append(facts) if facts else None)
-    assert [row["done"] for row in told] == [1, 2, 3]
+    run(predictor, jobs(world), folder, tell=told.append)
+    assert [row["done"] for row in told] == [0, 1, 2, 3]
     for name in UNLABELLED:
         labels = read_labels(folder.labels_of(name))
         assert {1, 3} <= set(labels.array.ravel().tolist())
@@ -88,26 +93,31 @@ def test_labels_and_evidence_of_every_scan(world, predictor, tmp_path):
         assert found.organs["liver"].volume_plausible
 
 
-def test_what_another_process_claimed_is_left_to_it_until_the_next_launch(
-    world, predictor, tmp_path
-):
+class Second(Processes):
+    """The second of two, which knows of the first one's list only."""
+
+    def agree(self, value):
+        return value
+
+
+def test_processes_share_what_is_left_and_nothing_is_done_again(world, predictor, tmp_path):
     folder = place(tmp_path)
-    claims = folder.path / "claims" / "one"
-    claims.mkdir(parents=True)
-    claim(claims / "uwe", 1)  # rank 1 has taken it, and is lost
-    run(predictor, jobs(world), folder, "one")
-    assert not folder.evidence_of("uwe").exists() and folder.evidence_of("una").exists()
-    before = folder.evidence_of("una").stat().st_mtime_ns
-    run(predictor, jobs(world), folder, "two")
-    assert folder.evidence_of("uwe").exists()
-    assert folder.evidence_of("una").stat().st_mtime_ns == before
+    second, told = Second(1, 2), list[dict[str, Any]]()
+    run(predictor, jobs(world), folder, second)
+    (mine,) = (name for name in UNLABELLED if folder.evidence_of(name).exists())
+    assert mine == UNLABELLED[1]
+    before = folder.evidence_of(mine).stat().st_mtime_ns
+    run(predictor, jobs(world), folder, tell=told.append)
+    assert all(folder.evidence_of(name).exists() for name in UNLABELLED)
+    assert folder.evidence_of(mine).stat().st_mtime_ns == before
+    assert [row["done"] for row in told] == [1, 2, 3]
 
 
 def test_a_scan_that_cannot_be_read_does_not_stop_the_others(world, predictor, tmp_path):
     folder = place(tmp_path)
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"no scan")
-    run(predictor, [Job("bad", bad), *jobs(world)[:1]], folder, "one")
+    run(predictor, [Job("bad", bad), *jobs(world)[:1]], folder)
     found = read_evidence(folder.evidence_of("bad"))
     assert found.organs == {} and "bad.nii.gz" in found.notes[0]
     assert folder.evidence_of(UNLABELLED[0]).exists() and not folder.labels_of("bad").exists()
@@ -143,6 +153,52 @@ def test_a_batch_that_two_processes_cannot_share_is_refused_before_any_predictio
     require_even(RunFolder(tmp_path / "run").settings, 2)
 
 
+def elsewhere(world: Path, tmp_path: Path, spread: Any) -> RoundFolder:
+    """Label the scans in other processes."""
+    start_rounds(tmp_path / "run", settings(world, teacher=str(world / "teacher"), threads=1))
+    run, model = RunFolder(tmp_path / "run"), load_package(world / "teacher")
+    task = replace(task_of(run, model, Elsewhere(spread)), round=1)
+    folder = run.round(1)
+
+    def stubbed(function, cases):
+        return spread(partial(stub_models.do, function), cases)
+
+    predict_all(
+        partial(label_there, task),
+        jobs(world),
+        folder,
+        model="stub-1.2.3",
+        processes=ALONE,
+        tell=lambda _: None,
+        spread=stubbed,
+    )
+    return folder
+
+
+def test_labels_of_other_processes_are_the_same_and_a_scan_that_ends_one_is_named(
+    world, predictor, tmp_path
+):
+    dying = ending(in_processes(2), {"una": 2, "uwe": 1}, tmp_path / "tried")
+    there, here = elsewhere(world, tmp_path, dying), place(tmp_path)
+    run(predictor, jobs(world), here)
+    for name in ("uwe", "ulla"):
+        assert there.labels_of(name).read_bytes() == here.labels_of(name).read_bytes()
+        assert there.evidence_of(name).read_bytes() == here.evidence_of(name).read_bytes()
+    assert "2 times" in read_evidence(there.evidence_of("una")).notes[0]
+    assert not there.labels_of("una").exists()
+
+
+def test_a_process_keeps_one_model(world, tmp_path):
+    start_rounds(tmp_path / "run", settings(world, teacher=str(world / "teacher"), threads=1))
+    run, model = RunFolder(tmp_path / "run"), load_package(world / "teacher")
+    task = task_of(run, model, Elsewhere(in_processes(2), threads=3))
+    assert task.settings.threads == 1
+    first = warm_predictor(task)
+    assert warm_predictor(replace(task)) is first
+    assert warm_predictor(replace(task, round=2, soft=True)) is first
+    assert warm_predictor(replace(task, settings=settings(world))) is not first
+
+
 def test_two_processes_share_a_run(world, tmp_path):
     """Under torchrun: every scan once, by either process, and one finished run."""
     chosen = settings(world, rounds=1, steps=4, teacher=str(world / "teacher"), threads=1)
@@ -158,8 +214,6 @@ def test_two_processes_share_a_run(world, tmp_path):
     assert done.returncode == 0, done.stderr.decode()
     folder = RunFolder(tmp_path / "run").round(1)
     assert RunFolder(tmp_path / "run").state.status == "done"
-    claims = [path for path in (folder.path / "claims").rglob("*") if path.is_file()]
-    assert sorted(path.name for path in claims) == sorted(UNLABELLED)
-    assert len({path.parent for path in claims}) == 1  # both ranks knew the same launch
+    assert not (folder.path / "claims").exists()
     rows = json.loads((folder.path / "candidates.json").read_text("utf-8"))
     assert {row["case"] for row in rows} == set(UNLABELLED)

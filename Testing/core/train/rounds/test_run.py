@@ -66,8 +66,7 @@ def test_a_run_without_a_teacher_trains_one_first(world):
 def test_every_unlabelled_scan_is_predicted_once_and_no_other(world):
     found = {row["case"] for row in rounds(world).read("candidates")}
     assert found == set(UNLABELLED)
-    claims = [p.name for p in (rounds(world).path / "claims").rglob("*") if p.is_file()]
-    assert sorted(claims) == sorted(UNLABELLED)
+    assert sorted(p.stem for p in rounds(world).predictions.glob("*.json")) == sorted(UNLABELLED)
 
 
 def test_every_decision_has_a_reason_on_disk(world):
@@ -305,8 +304,7 @@ def test_a_run_killed_in_every_stage_ends_as_if_nothing_had_happened(fresh, worl
     assert ends == [[moment, "SIGKILL", "interrupted"] for moment in moments]
     assert run_rounds(fresh / "run").status == "done"
     folder = RunFolder(fresh / "run").round(1)
-    claimed = [p.name for p in (folder.path / "claims").rglob("*") if p.is_file()]
-    assert set(claimed) == set(UNLABELLED)
+    assert {p.stem for p in folder.predictions.glob("*.json")} == set(UNLABELLED)
     with open_store(fresh / "store") as store:
         assert not [each for each in store.verify() if each.wrong]
         mine = {"run": RunFolder(fresh / "run").state.run, "round": 1}
