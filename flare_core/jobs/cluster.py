@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -213,6 +215,29 @@ def _started(place: Place) -> Any:
         )
 
 
+SAFE_START = """\
+import os, runpy, site, sys
+more = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+sys.path[:0] = [entry for entry in more if os.path.isabs(entry)]
+sys.prefix == sys.base_prefix and site.addsitedir(site.getusersitepackages())
+sys.argv = sys.argv[2:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+"""Does as Python's ``-m MODULE``, which would look into the current folder first. An isolated
+Python hands that on to those it starts, whatever its version; what it leaves out is put back."""
+
+
+def safe_python(python: str) -> str:
+    """Return how a shell starts a Python with ``-m MODULE`` that runs no file of its folder.
+
+    Parameters
+    ----------
+    python : str
+        For the shell: a program, perhaps with words before and behind it.
+    """
+    return f"{python} -I -c {shlex.quote('; '.join(SAFE_START.splitlines()))}"
+
+
 def queue_cluster(kind: str, queue: Queue) -> Any:
     """Return the cluster of a queueing system; nothing is submitted yet.
 
@@ -239,8 +264,7 @@ def queue_cluster(kind: str, queue: Queue) -> Any:
         "job_name": "flare",
         "scheduler_options": {"allowed_failures": 0, "dashboard_address": ":0"},
     }
-    if queue.python:
-        common["python"] = queue.python
+    common["python"] = safe_python(queue.python or shlex.quote(sys.executable))
     if kind == "slurm":
         return SLURMCluster(**common, job_cpu=queue.cores)
     chunk = f"select=1:ncpus={queue.cores}:mem={queue.memory.replace(' ', '')}"

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from flare_core.errors import InputError
 from flare_core.jobs import cluster as module
-from flare_core.jobs.cluster import Place, Queue, connected, place_of, queue_cluster, read_queue
+from flare_core.jobs.cluster import (
+    Place,
+    Queue,
+    connected,
+    place_of,
+    queue_cluster,
+    read_queue,
+    safe_python,
+)
 
 PAGE = Path(__file__).parents[3] / "docs" / "cluster.md"
 GPU_QUEUE = Queue(
@@ -115,7 +127,37 @@ def _check_worker(lines):
     assert lines.index("module load cuda") < lines.index(worker)
     assert re.search(r"tcp://\S+:\d+", worker)
     assert "--nthreads 1 " in worker
+    safe = safe_python(shlex.quote(sys.executable))
+    assert worker.startswith(f"{safe} -m distributed.cli.dask_worker ")
     assert "--resources GPU=1" in worker
+
+
+def test_no_worker_of_a_queue_runs_a_file_of_its_folder(tmp_path):
+    """Nor does a process that it starts; what PYTHONPATH names is found all the same."""
+    trap, mine = tmp_path / "trap", tmp_path / "my modules"
+    trap.mkdir()
+    mine.mkdir()
+    for name in ("runpy", "site", "os", "multiprocessing", "json", "own"):
+        (trap / f"{name}.py").write_text("raise SystemExit(9)\n")
+    (mine / "own.py").write_text(
+        "import multiprocessing, sys\n"
+        "if __name__ == '__main__':\n"
+        "    import json\n"
+        "    context = multiprocessing.get_context('spawn')\n"
+        "    child = context.Process(target=print, args=('child',))\n"
+        "    child.start(); child.join()\n"
+        "    print(json.dumps([sys.argv, child.exitcode]))\n"
+    )
+    words = f"{safe_python(shlex.quote(sys.executable))} -m own tcp://x:1 --nthreads 1"
+    path = os.pathsep.join([str(mine), "", "."])
+    run = subprocess.run(
+        ["sh", "-c", words], cwd=trap, env={**os.environ, "PYTHONPATH": path}, capture_output=True
+    )
+    assert run.returncode == 0, run.stderr.decode()
+    child, told = run.stdout.decode().split("\n")[:2]
+    assert child == "child"
+    assert json.loads(told) == [[str(mine / "own.py"), "tcp://x:1", "--nthreads", "1"], 0]
+    assert subprocess.run([sys.executable, "-m", "own"], cwd=trap).returncode == 9
 
 
 def test_nobody_at_the_address_is_told(monkeypatch):
