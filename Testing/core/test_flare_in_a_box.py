@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,20 +25,25 @@ FULL_LESION_ORGANS = {14: "full", 1: "lesions", 13: "organs"}
 @pytest.fixture(scope="module")
 def box(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("box")
+    done = run(repository, folder, "--tiny", "--bootstraps", "50")
+    (folder / "said.txt").write_text(done, encoding="utf-8")
+    return folder
+
+
+def run(repository: Path, *words: object) -> str:
+    """Run the benchmark; return what it prints."""
     program = repository / "benchmarks" / "flare_in_a_box" / "box.py"
     done = subprocess.run(
-        [sys.executable, str(program), str(folder), "--tiny", "--threads", "1",
-         "--bootstraps", "50"],
+        [sys.executable, str(program), *map(str, words)],
         env=os.environ | {"PYTHONPATH": str(repository)},
         capture_output=True, text=True, check=False, timeout=1500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    (folder / "said.txt").write_text(done.stdout, encoding="utf-8")
-    return folder
+    return done.stdout
 
 
 def test_the_cohort_is_flare23s_with_partial_labels(box: Path) -> None:
-    dataset = look_into_labels(find_dataset(box / "cohort" / "train"), workers=1)
+    dataset = look_into_labels(find_dataset(box / "cohort" / "train"))
     assert dataset.edition == "flare23"
     kinds = [FULL_LESION_ORGANS.get(len(c.annotated)) for c in dataset.cases if c.labels]
     assert {"lesions", "organs"} <= set(kinds)
@@ -47,7 +54,7 @@ def test_the_cohort_is_flare23s_with_partial_labels(box: Path) -> None:
 
 
 def test_a_labeller_of_organs_draws_them_with_their_tumours(box: Path) -> None:
-    dataset = look_into_labels(find_dataset(box / "cohort" / "train"), workers=1)
+    dataset = look_into_labels(find_dataset(box / "cohort" / "train"))
     (organs,) = [c for c in dataset.cases if c.labels and len(c.annotated) == 13 and "lesion"
                  not in c.annotated and c.subset == "training"][-1:]  # fmt: skip
     assert organs.labels is not None
@@ -63,9 +70,9 @@ def test_every_recipe_ends_with_a_model_and_a_label_map_of_each_hidden_scan(
     images = sorted((box / "cohort" / "test" / "images").iterdir())
     for image in images:
         name = image.name.replace("_0000.nii.gz", ".nii.gz")
-        found = read_labels(box / "results" / team / "predictions" / name)
+        found = read_labels(box / "measured" / team / "predictions" / name)
         assert found.geometry.same_grid(read_geometry(image), tolerance_mm=0.01)
-    lines = (box / "results" / team / "efficiency.csv").read_text("utf-8").splitlines()
+    lines = (box / "measured" / team / "efficiency.csv").read_text("utf-8").splitlines()
     assert len(lines) == 1 + len(images)
 
 
@@ -77,3 +84,85 @@ def test_the_page_and_the_table_rank_all_of_them(box: Path) -> None:
     for team in TEAMS:
         assert team in page and team in json.dumps(ranking) and f"| {team} |" in table
     assert "nan" not in table
+
+
+def test_a_result_is_a_small_file_that_says_all_the_table_needs(box: Path) -> None:
+    for team in TEAMS:
+        path = box / "results" / f"{team}.json"
+        result = json.loads(path.read_text("utf-8"))
+        assert path.stat().st_size < 8192
+        assert len(result["cases"]) == 2 and len(result["organs"]) == 13
+        assert result["reference_s"] > 0 and result["training_cpu_s"] > 0
+        assert all(case["cpu_s"] > 0 and case["ram_mib"] > 0 for case in result["cases"])
+
+
+def test_what_has_a_result_is_not_run_again_on_another_machine(
+    box: Path, repository: Path, tmp_path: Path
+) -> None:
+    """There are the results and the cohort of another session, and nothing else."""
+    for part in ("results", "cohort"):
+        (tmp_path / part).symlink_to(box / part)
+    said = run(repository, tmp_path, "--tiny", "--bootstraps", "50")
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "measured").exists()
+    assert said == (box / "said.txt").read_text("utf-8")
+
+
+def test_seconds_of_two_machines_are_ranked_as_multiples_of_their_reference(
+    box: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks" / "flare_in_a_box"))
+    import results
+
+    first, _ = results.kept(box / "results")
+    slow = [replace(case, cpu_s=3 * case.cpu_s) for case in first.cases]
+    other = replace(first, recipe="other", reference_s=3 * first.reference_s, cases=tuple(slow))
+    assert other.references == pytest.approx(first.references)
+    results.write_teams(tmp_path, [first, other])
+    seconds = [
+        [float(row["runtime_s"]) for row in csv.DictReader(path.open(encoding="utf-8"))]
+        for path in sorted(tmp_path.glob("*.csv"))
+    ]
+    assert seconds[0] == pytest.approx(seconds[1])
+
+
+def test_results_of_two_cohorts_are_not_put_into_one_table(
+    box: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks" / "flare_in_a_box"))
+    import results
+
+    first, second = results.kept(box / "results")
+    for each in (first, replace(second, cohort="another")):
+        results.keep(tmp_path, each)
+    with pytest.raises(SystemExit, match="different cohorts"):
+        results.kept(tmp_path)
+    results.keep(tmp_path, second)
+    assert results.kept(tmp_path) == [first, second]
+
+
+def test_real_scans_are_linked_and_no_patient_is_on_two_sides(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks" / "flare_in_a_box"))
+    import real
+
+    cases = {f"p{i:02d}{scan}": {"patient": f"p{i:02d}"} for i in range(18) for scan in "ab"}
+    (tmp_path / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
+    for part in ("ct", "labels"):
+        (tmp_path / part).mkdir()
+        for name in cases:
+            (tmp_path / part / f"{name}.nii.gz").write_bytes(name.encode())
+    made: list[tuple[str, int]] = []
+    monkeypatch.setattr(real, "make_case", lambda _, kind, number, __: made.append((kind, number)))
+    for _ in range(2):  # again changes nothing
+        real.link_cohort(tmp_path / "cohort", tmp_path)
+    images = {
+        part: {path.name[:3] for path in (tmp_path / "cohort" / part).iterdir()}
+        for part in ("test/images", "train/imagesTr2200", "train/unlabeledTr1800")
+    }
+    assert [len(patients) for patients in images.values()] == [6, 6, 4]
+    assert not set.intersection(*images.values()) and len(set.union(*images.values())) == 16
+    linked = tmp_path / "cohort" / "test" / "labels" / "p00a.nii.gz"
+    assert linked.is_symlink() and linked.read_bytes() == b"p00a"
+    assert not (tmp_path / "cohort" / "train" / "labelsTr2200" / "p04a.nii.gz").exists()
+    assert {kind for kind, _ in made} == {"lesions"}

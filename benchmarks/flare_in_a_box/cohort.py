@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from flare_core import atomic
 from flare_core.anatomy.organs import LESION
 from flare_core.datasets.phantom.make import PhantomSettings, make_phantom
 from flare_core.imaging.files import write_labels, write_volume
@@ -61,22 +60,26 @@ SIZES = {
 }
 
 
-def make_cohort(folder: Path, size: CohortSize, seed: int = 2023) -> None:
+SEED = 2023
+"""Of the first person; the next ones follow."""
+
+
+def make_cohort(folder: Path, size: CohortSize) -> None:
     """Write the scans and labels that are not there yet."""
     counts = (size.full, size.lesions, size.organs, size.bare, size.tuning, size.test)
     kinds = ("full", "lesions", "organs", "bare", "tuning", "test")
     number = 1  # a case called FLARE23_0000 would look like the scan of a case FLARE23
     for kind, count in zip(kinds, counts, strict=True):
-        for index in range(count):
-            _make_case(folder, kind, index, number, settings_of(kind, number, size, seed))
+        for _ in range(count):
+            make_case(folder, kind, number, settings_of(kind, number, size))
             number += 1
 
 
-def settings_of(kind: str, number: int, size: CohortSize, seed: int) -> PhantomSettings:
+def settings_of(kind: str, number: int, size: CohortSize) -> PhantomSettings:
     """Return the person and the scan of one case."""
     healthy = number % HEALTHY == 1 and kind not in ("lesions", "organs")
     return PhantomSettings(
-        seed=seed + number,
+        seed=SEED + number,
         spacing_mm=size.spacing_mm,
         field=FIELDS[number % len(FIELDS)],
         phase=PHASES[number % len(PHASES)],
@@ -89,7 +92,8 @@ def settings_of(kind: str, number: int, size: CohortSize, seed: int) -> PhantomS
     )
 
 
-def _make_case(folder: Path, kind: str, index: int, number: int, who: PhantomSettings) -> None:
+def make_case(folder: Path, kind: str, number: int, who: PhantomSettings) -> None:
+    """Write one scan and what a labeller of its kind drew, unless it is there."""
     name = f"FLARE23_{number:04d}"
     images, labels = {"bare": (UNLABELLED, ""), "tuning": TUNING, "test": TEST}.get(kind, TRAINING)
     image = folder / images / f"{name}_0000.nii.gz"
@@ -102,7 +106,6 @@ def _make_case(folder: Path, kind: str, index: int, number: int, who: PhantomSet
         write_labels(path, _annotated(made.labels, kind))
     image.parent.mkdir(parents=True, exist_ok=True)
     write_volume(image, made.image)  # last: it says that the case is whole
-    atomic.write_json(folder / "people.json", {"cases": number, "last": f"{kind} {index}"})
 
 
 def _annotated(labels: Volume, kind: str) -> Volume:
