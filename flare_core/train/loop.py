@@ -38,12 +38,12 @@ from flare_core.train.checkpoint import Progress, load_checkpoint, read_start, s
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.config_file import config_text
 from flare_core.train.log import LOG, Facts, Listener, RunLog
-from flare_core.train.optimiser import optimiser_of
 from flare_core.train.processes import join
 from flare_core.train.samples import gather_samples
 from flare_core.train.schedule import (
     RunningMean,
     learning_rate,
+    optimiser_of,
     phase_fraction,
     phase_seconds_left,
     run_seconds_left,

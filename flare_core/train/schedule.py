@@ -1,4 +1,4 @@
-"""What each step moves: how far a phase is, learning rate, time left, the mean of the weights.
+"""What a step moves: weights and their mean, the learning rate, how far a phase is, time left.
 
 A phase ends at its step limit or its time limit, whichever is nearer, and the cosine follows that
 one: a slow machine takes fewer steps, but always a finished schedule.
@@ -16,13 +16,29 @@ from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import build_network
 from flare_core.segment.runtime import Runtime
 from flare_core.train.checkpoint import Progress
-from flare_core.train.config import Phase
+from flare_core.train.config import Phase, TrainConfig
 
 FINAL = 0.01
 """Learning rate at the end of a phase, as a fraction of its peak."""
 
 POWER = 0.9
 """Of the ``poly`` decay, as in nnU-Net."""
+
+
+def optimiser_of(config: TrainConfig, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return a configuration's AdamW, or the SGD that nnU-Net and most teams train with.
+
+    The rate is set before every step.
+    """
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=config.weight_decay)
+    return torch.optim.SGD(
+        parameters,
+        lr=1e-3,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=config.momentum > 0,
+    )
 
 
 def phase_fraction(phase: Phase, progress: Progress) -> float:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flare_core.train.loop import Trainer
-from flare_core.train.optimiser import optimiser_of
+from flare_core.train.schedule import optimiser_of
 from tiny_training import tiny_config
 
 
