@@ -67,7 +67,7 @@ def worker_of(command, loop):
 
 def node_of(scene, volume, name="CT"):
     """A volume node with the voxels and the place of a `Volume`."""
-    from FLARESegLib.scene.new_volume import volume_node
+    from FLARESegLib.scene.volumes import volume_node
 
     return volume_node(scene, volume, name)
 

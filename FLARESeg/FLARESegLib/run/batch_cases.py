@@ -19,8 +19,8 @@ from flare_core.imaging.inputs import CaseInput, existing, find_inputs
 from flare_core.jobs.batch import with_own_names
 from FLARESegLib.qt.event_loop import in_slicer
 from FLARESegLib.run.workplace import python_program
-from FLARESegLib.scene.new_volume import volume_node
 from FLARESegLib.scene.results import nodes_of
+from FLARESegLib.scene.volumes import volume_node
 
 SCENE_SUFFIX = ".mrb"
 OWN_RESULT = ".seg.nrrd"

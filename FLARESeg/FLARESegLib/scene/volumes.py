@@ -1,4 +1,4 @@
-"""From a volume node to voxels in world space and to a file; where every input check is.
+"""From a volume node to voxels in world space and back; where every input check is.
 
 `node_geometry` puts a node's grid into world LPS, parent transform included, so that a model sees
 the patient as the views show him. Axes stay as they are: an array that comes back on this grid has
@@ -11,7 +11,7 @@ writing them (`run.exchange`) needs no scene, so a thread can do it.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,24 @@ def node_volume(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
         If the node is no CT volume, or lies under a transform that bends or shears it.
     """
     return Volume(voxels(volumeNode), node_geometry(volumeNode))
+
+
+def volume_node(scene: Any, volume: Volume, name: str) -> Any:
+    """Put a volume into a scene as a scalar volume node."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(*volume.array.shape[::-1])
+    flat = np.ascontiguousarray(volume.array).ravel()
+    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
+    geometry = volume.geometry
+    steps = (
+        np.asarray(geometry.direction) * np.asarray(geometry.spacing_mm)[:, None]
+    )  # (z y x, LPS)
+    ijk_to_lps = np.eye(4)
+    ijk_to_lps[:3, :3], ijk_to_lps[:3, 3] = steps[::-1].T, geometry.origin_mm
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node.SetIJKToRASMatrix(as_vtk(RAS_TO_LPS @ ijk_to_lps))
+    node.SetAndObserveImageData(image)
+    return node
 
 
 def check_input(volumeNode: slicer.vtkMRMLNode | None) -> Geometry:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from FLARESegLib.scene.new_volume import volume_node
 from FLARESegLib.scene.results import (
     ABSENT,
     CASE,
@@ -25,6 +24,7 @@ from FLARESegLib.scene.results import (
 )
 from FLARESegLib.scene.subject_place import place_beside
 from FLARESegLib.scene.views import LEVEL_HU, WINDOW_HU
+from FLARESegLib.scene.volumes import volume_node
 
 import slicer
 from flare_core.anatomy.organs import organ
