@@ -19,6 +19,7 @@ import numpy.typing as npt
 from flare_core.anatomy.organs import Organ, organ, parse_organs
 from flare_core.errors import InputError
 from flare_core.jobs import engine as engines
+from flare_core.jobs.one_case import Caller
 from flare_core.paths import usable_path
 
 if TYPE_CHECKING:
@@ -58,16 +59,16 @@ class LastScores:
     """The scores of the last run, and of no other: they are large."""
 
     def __init__(self) -> None:
-        self._path = ""
-        self._scores: ClassScores | None = None
+        self._kept: tuple[str, ClassScores | None] = ("", None)  # in one: threads read and write
 
     def remember(self, scan: Path, scores: ClassScores | None) -> None:
         """Keep a run's scores instead of those of the run before."""
-        self._path, self._scores = realpath(scan), scores
+        self._kept = realpath(scan), scores
 
     def of(self, scan: Path) -> ClassScores | None:
         """Return the scores of the scan at a path, which need not be there any more."""
-        return self._scores if realpath(scan) == self._path else None
+        path, scores = self._kept
+        return scores if realpath(scan) == path else None
 
 
 def correction_of(request: Mapping[str, Any]) -> Correction:
@@ -151,10 +152,30 @@ def _scores(
     scan = job.scan or job.image
     scores = last.of(scan)
     if scores is None and job.recompute:
-        found = engine.segment(engine.read(scan, None), settings, lambda step: None, cancelled)
-        scores = found.scores
-        last.remember(scan, scores)
+        scores = recomputed(scan, settings, engine, last, Caller(cancelled=cancelled))
     return scores
+
+
+def recomputed(
+    scan: Path, settings: Settings, engine: Engine, last: LastScores, caller: Caller
+) -> ClassScores | None:
+    """Run a scan again for its scores, and keep them; None if they are too large to keep.
+
+    Raises
+    ------
+    InputError
+        If the scan or a setting cannot be used.
+    Cancelled
+        If the caller no longer wants it.
+    """
+    loading = engines.in_background(lambda: engine.preload(settings))
+    reading = engines.in_background(lambda: engine.read(scan, None))
+    image = engines.wait_for(reading, caller.cancelled)
+    engines.wait_for(loading, caller.cancelled)
+    found = engine.segment(image, settings, caller.on_step, caller.cancelled)
+    engines.stop_if(caller.cancelled)
+    last.remember(scan, found.scores)
+    return found.scores
 
 
 def _history(number: int, strokes: npt.NDArray[np.uint8]) -> StrokeHistory:

@@ -25,20 +25,23 @@ Requests; `id` is a text or a whole number that the program chooses::
     {"id": 6, "command": "correct", "image": "/tmp/x/ct.nrrd", "labels": "/tmp/x/before.nrrd",
      "strokes": "/tmp/x/strokes.nrrd", "organ": "liver", "output": "/tmp/x/after.nrrd",
      "protected": ["spleen"], "scan": "/a/ct.nrrd", "recompute": false, "settings": {}}
+    {"id": 7, "command": "scores", "scan": "/a/ct.nrrd", "recompute": true, "settings": {}}
 
-`segment`, `preload` and `correct` may name another computer that computes (`remote`)::
+`segment`, `preload`, `correct` and `scores` may name another computer that computes (`remote`)::
 
     "on": {"address": "HOST:PORT", "token": "...", "certificate": null, "without_tls": false}
 
 Only `input` and `output` must be given. `output` is a folder or a file name ending .nii.gz, .nii,
 .nrrd or .mha (the last three uncompressed); what is there is replaced. `segment`, `preload` and
-`correct` wait in a queue, one runs at a time; the rest is answered at once, also during a run.
+what recomputes wait in a queue, one runs at a time; `correct` has a queue of its own, as strokes
+wait for no run; the rest is answered at once.
 
 `correct` solves one organ anew around strokes (`jobs.corrections`). Image, labels and strokes are
 files on one grid, the scan's or a part of it; labels are organ ids before the first stroke, strokes
 1 (belongs) and 2 (does not). `scan` is the path that was segmented: the scores of the last run stay
 in memory, and with `recompute` those that are gone come from running it again. `protected` organs
-lose no voxel.
+lose no voxel. `scores` says whether a scan's scores are there, and with `recompute` makes them
+again; it gives way to a `segment` that comes.
 
 Answers. Each request gets exactly one last answer; `segment` gets progress before it::
 
@@ -53,6 +56,7 @@ Answers. Each request gets exactly one last answer; `segment` gets progress befo
     {"id": 2, "event": "preloaded", "seconds": 2.7}
     {"id": 6, "event": "corrected", "file": "/tmp/x/after.nrrd", "box": [[0, 0, 0], [9, 9, 9]],
      "added": 120, "removed": 0, "with_scores": true, "seconds": 0.4}     box: null if all is as was
+    {"id": 7, "event": "scores", "there": true}  after progress, if they were made again
     {"id": 3, "event": "ok", "cancelled": true}  false: the target has ended or is writing its files
     {"id": 4, "event": "pong", "busy": true, "waiting": 0}
     {"id": 5, "event": "bye"}                    after the rest was cancelled; exit code 0
@@ -83,7 +87,13 @@ from flare_core import atomic
 from flare_core.anatomy.label_schemes import scheme
 from flare_core.errors import Cancelled, InputError
 from flare_core.jobs import engine as engines
-from flare_core.jobs.corrections import Correction, LastScores, correct, correction_of
+from flare_core.jobs.corrections import (
+    Correction,
+    LastScores,
+    correct,
+    correction_of,
+    recomputed,
+)
 from flare_core.jobs.ending import end_at_once
 from flare_core.jobs.engine import Engine
 from flare_core.jobs.failure import failure_of, json_line
@@ -133,6 +143,7 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
         "settings": (dict,),
         "on": (dict,),
     },
+    "scores": {"scan": (str,), "recompute": (bool,), "settings": (dict,), "on": (dict,)},
     "cancel": {"target": (str, int)},
     "ping": {},
     "shutdown": {},
@@ -148,6 +159,7 @@ JSON_NAMES: dict[type, str] = {
 REQUIRED = {
     "segment": ("id", "input", "output"),
     "correct": ("id", "image", "labels", "strokes", "organ", "output"),
+    "scores": ("id", "scan"),
     "cancel": ("target",),
 }
 """Fields that must be there."""
@@ -169,7 +181,7 @@ class How:
     """This computer's, or another one's."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """A request that waits or runs."""
 
@@ -177,6 +189,8 @@ class Task:
     """Name the program gave it."""
     work: Callable[[Task], dict[str, Any]]
     """Does it and returns the last answer."""
+    gives_way: bool = False
+    """Whether a run that comes stops it."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when it should end."""
 
@@ -196,7 +210,8 @@ def serve(defaults: Settings, engine: Engine, *, scheme: str = OUR_SCHEME) -> in
 class Worker:
     """Reads requests in one thread and works on them, one at a time, in the caller's thread.
 
-    A third one writes the answers: a program that reads none must not make us deaf.
+    Another one follows strokes, which wait for no run. A last one writes the answers: a program
+    that reads none must not make us deaf.
     """
 
     def __init__(
@@ -215,10 +230,11 @@ class Worker:
         self._leave = leave
         self._answers: SimpleQueue[str | None] = SimpleQueue()
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._strokes: SimpleQueue[Task | None] = SimpleQueue()
         self._lock = threading.RLock()  # guards the next three
         self._open: list[Task] = []  # still without their last answer
-        self._running: Task | None = None
-        self._writing: Task | None = None
+        self._running: set[Task] = set()
+        self._writing: set[Task] = set()
 
     def run(self, lines: Iterable[str]) -> int:
         """Work until the end of the lines or a shutdown; return the exit code 0."""
@@ -229,10 +245,11 @@ class Worker:
         speaking = threading.Thread(target=self._speak, daemon=True)
         speaking.start()
         threading.Thread(target=self._listen, args=(lines,), daemon=True).start()
+        strokes = threading.Thread(target=self._work, args=(self._strokes,), daemon=True)
+        strokes.start()
         try:
-            while (task := self._tasks.get()) is not None:
-                if self._begin(task):
-                    self._finish(task, self._do(task))
+            self._work(self._tasks)
+            strokes.join(GRACE_S)
         except BaseException:  # Ctrl-C
             self._leave_later()
             raise
@@ -240,6 +257,12 @@ class Worker:
             self._answers.put(None)
             speaking.join(GRACE_S)
         return 0
+
+    def _work(self, tasks: SimpleQueue[Task | None]) -> None:
+        """Do the tasks of a queue until its end."""
+        while (task := tasks.get()) is not None:
+            if self._begin(task):
+                self._finish(task, self._do(task))
 
     # --- the thread that listens
 
@@ -270,6 +293,9 @@ class Worker:
             self._send({"id": name, "event": "pong", **self._load()})
         elif command == "cancel":
             self._cancel(name, request["target"])
+        elif command == "scores" and not request.get("recompute", False):
+            there = self._scores.of(Path(request["scan"])) is not None
+            self._send({"id": name, "event": "scores", "there": there})
         elif command == "shutdown":
             self._cancel_all()
             self._send({"id": name, "event": "bye"})
@@ -284,32 +310,43 @@ class Worker:
         if "on" in request:
             engine = engine_on(access_of(request["on"]), engine, scores=True)
         how = How(settings, engine)
-        if request["command"] == "preload":
-            task = Task(name, lambda task: self._preload(task, how))
-        elif request["command"] == "correct":
-            asked = correction_of(request)
-            task = Task(name, lambda task: self._correct(task, asked, how))
-        else:
-            job = job_of({"scheme": self._scheme, **request})
-            task = Task(name, lambda task: self._segment(task, job, how))
+        task, queue = self._task(name, request, how)
         with self._lock:
             if any(other.id == name for other in self._open):
                 raise InputError(
                     "id", repr(name), "an id that no open request has", "Choose another id."
                 )
             self._open.append(task)
-        self._tasks.put(task)
+            if request["command"] == "segment":
+                self._stop([other for other in self._open if other.gives_way])
+        queue.put(task)
+
+    def _task(self, name: Id, request: Fields, how: How) -> tuple[Task, SimpleQueue[Task | None]]:
+        """Return what a request asks for, and where it waits."""
+        command = request["command"]
+        if command == "preload":
+            return Task(name, lambda task: self._preload(task, how)), self._tasks
+        if command == "scores":
+            scan = usable_path(request["scan"], "scan")
+            task = Task(name, lambda task: self._recompute(task, scan, how), gives_way=True)
+            return task, self._tasks
+        if command == "correct":
+            asked = correction_of(request)
+            task = Task(name, lambda task: self._correct(task, asked, how))
+            return task, self._tasks if asked.recompute else self._strokes
+        job = job_of({"scheme": self._scheme, **request})
+        return Task(name, lambda task: self._segment(task, job, how)), self._tasks
 
     def _cancel(self, name: Id, target: Id) -> None:
         """Say whether the target can still be cancelled, and do it."""
         with self._lock:
-            found = [task for task in self._open if task.id == target and task != self._writing]
+            found = [t for t in self._open if t.id == target and t not in self._writing]
             self._send({"id": name, "event": "ok", "cancelled": bool(found)})
             self._stop(found)
 
     def _cancel_all(self) -> None:
         with self._lock:
-            self._stop([task for task in self._open if task != self._writing])
+            self._stop([task for task in self._open if task not in self._writing])
 
     def _stop(self, tasks: Iterable[Task]) -> None:
         """Have tasks stopped and answer them now, as a run may take seconds to notice."""
@@ -319,28 +356,29 @@ class Worker:
 
     def _load(self) -> dict[str, Any]:
         with self._lock:
-            busy = self._running is not None
-            waiting = sum(task is not self._running for task in self._open)
-            return {"busy": busy, "waiting": waiting}
+            waiting = sum(task not in self._running for task in self._open)
+            return {"busy": bool(self._running), "waiting": waiting}
 
     def _end(self) -> None:
         """Stop everything; if a run does not stop in time, end without it."""
         self._leave_later()
         self._cancel_all()
         self._tasks.put(None)
+        self._strokes.put(None)
 
     def _leave_later(self) -> None:
         timer = threading.Timer(GRACE_S, self._leave)
         timer.daemon = True
         timer.start()
 
-    # --- the thread that works
+    # --- the threads that work
 
     def _begin(self, task: Task) -> bool:
         """Return whether the task is still wanted, and mark it as running."""
         with self._lock:
             wanted = task in self._open
-            self._running = task if wanted else None
+            if wanted:
+                self._running.add(task)
             return wanted
 
     def _do(self, task: Task) -> dict[str, Any]:
@@ -355,7 +393,8 @@ class Worker:
     def _finish(self, task: Task, answer: dict[str, Any]) -> None:
         """Make place for the next task; answer this one."""
         with self._lock:
-            self._running = self._writing = None
+            self._running.discard(task)
+            self._writing.discard(task)
             self._answer(task, answer)
 
     def _answer(self, task: Task, answer: dict[str, Any]) -> None:
@@ -375,7 +414,7 @@ class Worker:
         """Let a task write its files; from now on it cannot be cancelled."""
         with self._lock:
             engines.stop_if(task.stop.is_set)
-            self._writing = task
+            self._writing.add(task)
 
     def _preload(self, task: Task, how: How) -> dict[str, Any]:
         start = time.perf_counter()
@@ -386,16 +425,24 @@ class Worker:
     def _segment(self, task: Task, job: Job, how: How) -> dict[str, Any]:
         make_folder(job.paths.labels.parent)
         atomic.restore([*job.paths.files(OUTPUTS).values()])
+        caller = self._caller(task)
+        result = run_case(job, how.settings, how.engine, caller)
+        self._scores.remember(job.input, result.segmentation.scores)
+        return {"event": "result", **result_fields(result)}
+
+    def _recompute(self, task: Task, scan: Path, how: How) -> dict[str, Any]:
+        kept = recomputed(scan, how.settings, how.engine, self._scores, self._caller(task))
+        return {"event": "scores", "there": kept is not None}
+
+    def _caller(self, task: Task) -> Caller:
+        """Return who is told of a task's steps, not too often, and may stop it."""
         throttle = Throttle()
 
         def on_step(step: StepLike) -> None:
             if throttle.lets_through(step):
                 self._tell(task, step)
 
-        caller = Caller(on_step, task.stop.is_set, lambda: self._commit(task))
-        result = run_case(job, how.settings, how.engine, caller)
-        self._scores.remember(job.input, result.segmentation.scores)
-        return {"event": "result", **result_fields(result)}
+        return Caller(on_step, task.stop.is_set, lambda: self._commit(task))
 
     def _correct(self, task: Task, asked: Correction, how: How) -> dict[str, Any]:
         make_folder(asked.output.parent)

@@ -163,6 +163,54 @@ def test_another_computer_computes_and_strokes_have_its_scores(client, tmp_path)
     assert access.token not in "".join(client.log)
 
 
+def test_scores_that_are_gone_are_made_again(client, tmp_path):
+    from flare_core.imaging.files import write_volume
+
+    scan = fake_engine.scan()
+    paths = {name: str(tmp_path / f"{name}.nrrd") for name in ("image", "labels", "strokes")}
+    write_volume(paths["image"], scan)
+    for name in ("labels", "strokes"):
+        marked = scan.with_array(np.zeros(scan.array.shape, np.uint8))
+        marked.array[2, 8:10, 8:12] = 1
+        write_volume(paths[name], marked)
+    client.send(id=1, command="scores", scan=paths["image"])
+    assert client.until("scores", 1)["there"] is False
+    with served.serving() as access:
+        on = {"address": access.address, "token": access.token}
+        client.send(id=2, command="scores", scan=paths["image"], recompute=True, on=on)
+        client.until("progress", 2)
+        assert client.until("scores", 2)["there"] is True
+    client.send(id=3, command="scores", scan=paths["image"])
+    assert client.until("scores", 3)["there"] is True
+    client.send(id=4, command="correct", **paths, organ="liver", output=str(tmp_path / "x.nrrd"))
+    assert client.until("corrected", 4)["with_scores"]
+    client.send(id=5, command="scores", scan="bad.nrrd", recompute=True)
+    assert client.until("error", 5)["kind"] == "input"
+    client.send(id=7, command="scores", scan="", recompute=True)
+    assert client.until("error", 7)["argument"] == "scan"
+
+
+def test_strokes_wait_for_no_run_and_scores_give_way_to_one(client, tmp_path):
+    from flare_core.imaging.files import write_volume
+
+    scan = fake_engine.scan()
+    paths = {name: str(tmp_path / f"{name}.nrrd") for name in ("image", "labels", "strokes")}
+    write_volume(paths["image"], scan)
+    for name in ("labels", "strokes"):
+        marked = scan.with_array(np.zeros(scan.array.shape, np.uint8))
+        marked.array[2, 8:10, 8:12] = 1
+        write_volume(paths[name], marked)
+    client.send(id=1, command="scores", scan="slow.nrrd", recompute=True)
+    client.until("progress", 1)
+    client.send(id=2, command="correct", **paths, organ="liver", output=str(tmp_path / "x.nrrd"))
+    assert client.until("corrected", 2)["seconds"] < 25
+    client.send(id=3, command="ping")
+    assert client.until("pong", 3)["busy"]
+    client.send(id=4, command="segment", input="a.nrrd", output=str(tmp_path))
+    client.until("cancelled", 1)
+    client.until("result", 4)
+
+
 def test_progress_rises_to_one(client, tmp_path):
     client.send(id=1, command="segment", input="a.nrrd", output=str(tmp_path))
     seen = []
