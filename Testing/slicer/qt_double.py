@@ -35,6 +35,17 @@ class Qt:
     AscendingOrder, DescendingOrder = 0, 1
 
 
+class Palette:
+    """A theme, known by how light its background is (0 to 255)."""
+
+    def __init__(self, lightness: int = 239) -> None:
+        self._lightness = lightness
+
+    def window(self) -> Any:
+        colour = types.SimpleNamespace(lightness=lambda: self._lightness)
+        return types.SimpleNamespace(color=lambda: colour)
+
+
 class Widget:
     """A widget of any kind: properties, setters, signals."""
 
@@ -42,6 +53,7 @@ class Widget:
         "text": "", "toolTip": "", "enabled": True, "visible": True, "checked": False, "value": 0,
         "currentPath": "", "currentIndex": -1, "collapsed": True, "format": "", "styleSheet": "",
         "plainText": "", "iconSize": None, "wordWrap": False, "maximum": 0, "minimum": 0,
+        "palette": Palette(),
     }  # fmt: skip
 
     def __init__(self) -> None:

@@ -6,10 +6,13 @@ import pytest
 from FLARESegLib.run.facts import RunProgress
 from FLARESegLib.run.failures import RunFailed, Stopped
 from FLARESegLib.run.view import RunView
+from qt_double import Palette
 
 
 class Widget:
     """Remembers what a setter was given last, and the lines appended."""
+
+    palette = Palette()
 
     def __init__(self):
         self.got, self.lines = {}, []

@@ -14,7 +14,7 @@ from FLARESegLib.core_path import flare_arguments
 from FLARESegLib.models.installer import ModelInstaller, ModelTools
 from FLARESegLib.qt import dialogs
 from FLARESegLib.qt.translation import _
-from FLARESegLib.run.view import COLOURS
+from FLARESegLib.qt.word_colours import style_of
 from FLARESegLib.run.workplace import new_child, python_program
 
 
@@ -85,8 +85,7 @@ class ModelMenu:
         self._ui.modelProgressBar.setToolTip(file)
 
     def _say(self, text: str, how: str) -> None:
-        colour = COLOURS[how]
-        self._ui.modelMessage.setStyleSheet(f"color: {colour};" if colour else "")
+        self._ui.modelMessage.setStyleSheet(style_of(how, self._ui.modelMessage))
         self._ui.modelMessage.setText(text)
         self._ui.modelMessage.setVisible(bool(text))
 

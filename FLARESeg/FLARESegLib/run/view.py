@@ -7,13 +7,12 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from FLARESegLib.qt.translation import _
+from FLARESegLib.qt.word_colours import style_of
 from FLARESegLib.run.messages import error_text, progress_text
 
 if TYPE_CHECKING:
     from FLARESegLib.run.run import RunProgress
 
-COLOURS = {"info": "", "good": "#2e7d32", "bad": "#c62828"}
-"""Colour of a message; each is also told by its words."""
 WANTED = ("cancelled", "scene_closed", "node_removed", "shutdown")
 """Kinds of an end that a person brought about, which is no error."""
 
@@ -53,7 +52,8 @@ class RunView:
 
     def show_done(self, head: str, notes: Sequence[str]) -> None:
         """Show how a run ended, in green, and below it what to know about the scan."""
-        lines = [f'<span style="color: {COLOURS["good"]};">{escape(head)}</span>']
+        colour = style_of("good", self._ui.messageLabel)
+        lines = [f'<span style="{colour}">{escape(head)}</span>']
         self.say("<br>".join([*lines, *(escape(note) for note in notes)]))
 
     def show_progress(self, progress: RunProgress) -> None:
@@ -73,9 +73,8 @@ class RunView:
         self.log(f"{type(error).__name__}: {error}")
 
     def say(self, text: str, how: str = "info") -> None:
-        """Show a message below the bar; ``how`` is a key of `COLOURS`."""
-        colour = COLOURS[how]
-        self._ui.messageLabel.setStyleSheet(f"color: {colour};" if colour else "")
+        """Show a message below the bar; ``how`` is "info", "good" or "bad"."""
+        self._ui.messageLabel.setStyleSheet(style_of(how, self._ui.messageLabel))
         self._ui.messageLabel.setText(text)
 
     def log(self, text: str) -> None:

@@ -9,6 +9,7 @@ from FLARESegLib.qt import dialogs
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.qt.table_style import fit, set_titles
 from FLARESegLib.qt.translation import _
+from FLARESegLib.qt.word_colours import word_colour
 
 from flare_core.errors import FlareError
 from FLARETrainLib.comparison.rows import (
@@ -23,7 +24,8 @@ from FLARETrainLib.run.error_words import error_words
 from FLARETrainLib.run.processes import Answer
 from FLARETrainLib.run.watch import RunView
 
-WORSE, BETTER = "#b00020", "#1b7f3b"
+ROUNDED = 0.0005
+"""A change of DSC below is none in the three digits that are shown."""
 CHANGE, REMARK, FEW = 3, 4, 5
 """Columns of the table; those from `FEW` on do not fit into a dock and are told by the tip."""
 
@@ -157,7 +159,11 @@ class ComparisonPanel:
         table.setRowCount(len(rows))
         for number, row in enumerate(rows):
             for column, text in enumerate(cells(row)):
-                table.setItem(number, column, _item(row, column, text, bold=number == 0))
+                item = _item(row, column, text, bold=number == 0)
+                if column == CHANGE and row.change is not None and abs(row.change) >= ROUNDED:
+                    how = word_colour("good" if row.change > 0 else "bad", table)
+                    item.setForeground(qt.QBrush(qt.QColor(how)))
+                table.setItem(number, column, item)
         for column in range(FEW, len(titles)):
             table.setColumnHidden(column, True)
         fit(table, stretch=REMARK)
@@ -172,13 +178,11 @@ class ComparisonPanel:
 
 
 def _item(row: ComparedOrgan, column: int, text: str, *, bold: bool) -> Any:
-    """Return a cell: numbers to the right, the change in red or green, the means in bold."""
+    """Return a cell: numbers to the right, the means in bold."""
     item = qt.QTableWidgetItem(text)
     item.setToolTip(tip(row))
     if column not in (0, REMARK):
         item.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
-    if column == CHANGE and row.change is not None and abs(row.change) >= 0.0005:
-        item.setForeground(qt.QBrush(qt.QColor(BETTER if row.change > 0 else WORSE)))
     if bold:
         font = qt.QFont(item.font())
         font.setBold(True)
