@@ -133,22 +133,19 @@ def _elsewhere(arguments: argparse.Namespace, reporter: Reporter) -> Iterator[El
 
 def _with_pace(tell: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
     """Return what tells the same facts, those about scans with how fast it goes."""
-    pacers: dict[tuple[str, int], Pacer] = {}
+    pacer, last = Pacer(), 0
 
     def told(facts: dict[str, Any]) -> None:
-        if facts["event"] == "begin":
-            pacers.clear()
-        if facts["event"] not in ("predict", "review", "score"):
-            tell(facts)
-            return
-        key = facts["event"], facts["total"]
-        if key not in pacers:  # the first time nothing is done yet
-            pacers[key] = Pacer(facts["done"])
-            tell(facts)
-            return
-        pace = pacers[key](facts["done"], facts["total"])
-        left_s = round(pace.seconds_left or 0.0, 1)
-        tell({**facts, "per_minute": round(pace.per_minute, 2), "seconds_left": left_s})
+        nonlocal pacer, last
+        done = facts.get("done", 0)
+        if facts["event"] in ("predict", "review", "score") and done > last:
+            pace = pacer(done, facts["total"])
+            left_s = round(pace.seconds_left or 0.0, 1)
+            facts = {**facts, "per_minute": round(pace.per_minute, 2), "seconds_left": left_s}
+        else:  # others begin
+            pacer = Pacer(done)
+        last = done
+        tell(facts)
 
     return told
 
