@@ -66,7 +66,7 @@ class Panel:
         self._loop = logic.workplace.loop
         self.statistics = StatisticsPanel(ui, logic.workplace.loop)
         self.measures = ResultMeasures(logic.workplace.loop)
-        self.correction = CorrectionPanel(ui, logic.workplace)
+        self.correction = CorrectionPanel(ui, logic.workplace, lambda: self.run.place.agreed_on)
         self._volume: Any = None
         self._segmentation: Any = None
         self._brought: tuple[Any, Any] | None = None  # volume, result of a run, while we were away

@@ -19,7 +19,9 @@ from flare_core.segment.settings import Settings
 
 
 class StrokeWorker:
-    """Answers ``correct`` when a test's loop goes on."""
+    """Answers ``correct`` and ``scores`` when a test's loop goes on."""
+
+    ready = True
 
     def __init__(self, loop: PlainLoop) -> None:
         self.on_log = Signal()
@@ -27,15 +29,26 @@ class StrokeWorker:
         self.held: list = []
         self.hold = False
         self.last = LastScores()
+        self.makes: object = None
+        """What comes of making scores again; None: they are too large to keep."""
+        self.cancelled: list[int] = []
+        self.hold_scores = False
         self._loop = loop
 
     def request(self, fields: dict, on_answer) -> int:
         self.requests.append(fields)
         answer = lambda: on_answer(self._answer(fields))  # noqa: E731
-        self.held.append(answer) if self.hold else self._loop.call_later(0, answer)
+        held = self.hold or (self.hold_scores and fields.get("recompute", False))
+        self.held.append(answer) if held else self._loop.call_later(0, answer)
         return len(self.requests)
 
+    def cancel(self, number: int, on_free) -> None:
+        self.cancelled.append(number)
+        on_free()
+
     def _answer(self, fields: dict) -> dict:
+        if fields["command"] == "scores":
+            return self._scores(fields)
         asked = {key: value for key, value in fields.items() if key != "command"}
         try:
             told = correct(
@@ -44,6 +57,13 @@ class StrokeWorker:
         except FlareError as error:
             return {"event": "error", **failure_of(error).fields()}
         return {"event": "corrected", **told}
+
+    def _scores(self, fields: dict) -> dict:
+        scan = Path(fields["scan"])
+        if fields["recompute"]:
+            assert scan.is_file()
+            self.last.remember(scan, self.makes)
+        return {"event": "scores", "there": self.last.of(scan) is not None}
 
 
 def stroke_place(folder: Path) -> SimpleNamespace:

@@ -7,7 +7,10 @@ import pytest
 from FLARESegLib.correction.corrections import current_labels
 from FLARESegLib.correction.editor import Editor
 from FLARESegLib.correction.scribbles import BELONGS, OUTSIDE, set_mask
+from FLARESegLib.scene.volumes import node_volume
 from stroke_worker import StrokeWorker
+
+from flare_core.segment.belief import ClassScores
 
 pytest_plugins = ["panel_double"]
 
@@ -54,6 +57,45 @@ def now(desk):
 
 def segmentations(desk):
     return desk.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+
+
+def asked(desk, command):
+    """What the worker was asked of this kind."""
+    return [each for each in desk.logic.workplace.worker.requests if each["command"] == command]
+
+
+def test_scores_that_are_gone_are_made_again_and_the_strokes_followed_with_them(desk, brush):
+    worker = desk.logic.workplace.worker
+    grid = node_volume(desk.volume).canonical()[0].geometry
+    away = np.stack([np.ones(grid.shape), np.zeros(grid.shape)]).astype(np.float16)
+    worker.makes = ClassScores(away, (0, LIVER), grid)
+    worker.hold_scores = True
+    desk.ui.outsideButton.click()
+    desk.until(lambda: brush and worker.held)
+    assert "being worked out again (0 %)" in desk.ui.strokesLabel.text
+    draw(desk, OUTSIDE, MARKED)  # strokes wait for no scores
+    assert "being worked out again" in desk.ui.strokesLabel.text
+    session = desk.panel.correction.strokes.session
+    assert session.with_scores is False
+    worker.held.pop()()
+    desk.until(lambda: session.with_scores and not session.busy)
+    assert (now(desk)[MARKED] == 0).all()
+    assert "worked out" not in desk.ui.strokesLabel.text
+    assert len(asked(desk, "correct")) == 2
+    assert asked(desk, "correct")[1]["scan"] == asked(desk, "scores")[1]["scan"]
+
+
+def test_scores_that_cannot_be_made_are_said_and_strokes_go_on(desk, brush, monkeypatch):
+    worker = desk.logic.workplace.worker
+    error = {"event": "error", "kind": "input", "argument": "x", "came": "y", "legal": "z",
+             "action": "Install it."}  # fmt: skip
+    monkeypatch.setattr(worker, "_scores", lambda fields: dict(error) if fields["recompute"]
+                        else {"event": "scores", "there": False})  # fmt: skip
+    desk.ui.outsideButton.click()
+    desk.until(lambda: "cannot be worked out again" in desk.ui.strokesLabel.text)
+    assert "Install it." in desk.ui.strokesLabel.text
+    draw(desk, OUTSIDE, MARKED)
+    assert (now(desk)[MARKED] == 0).all()
 
 
 def test_the_brush_is_in_the_hand_of_whoever_presses(desk, brush):
@@ -106,7 +148,7 @@ def test_a_reviewed_organ_is_protected(desk, brush):
     desk.ui.belongsButton.click()
     desk.until(lambda: brush)
     draw(desk, BELONGS, MARKED)
-    assert desk.logic.workplace.worker.requests[-1]["protected"] == ["right_kidney"]
+    assert asked(desk, "correct")[-1]["protected"] == ["right_kidney"]
 
 
 def test_nothing_is_left_when_the_editor_the_result_or_the_panel_goes(desk, brush, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from html import escape
 from pathlib import Path
@@ -41,9 +41,11 @@ class CorrectionPanel:
         The panel's widgets by name.
     place : Workplace
         Calls later; its worker follows strokes.
+    on : callable
+        Returns the server that a person has agreed to, as a worker's request says it, or None.
     """
 
-    def __init__(self, ui: Any, place: Workplace) -> None:
+    def __init__(self, ui: Any, place: Workplace, on: Callable[[], dict[str, Any] | None]) -> None:
         self._ui = ui
         self._loop = place.loop
         self._segmentation: Any = None
@@ -55,7 +57,7 @@ class CorrectionPanel:
         self.review = ReviewTable(ui.reviewTable)
         self.history = HistoryTable(ui.historyTable)
         self.editor = Editor(ui.editorFrame)
-        self.strokes = StrokesPanel(ui, place, self.editor, self.review)
+        self.strokes = StrokesPanel(ui, place, self.editor, self.review, on)
         self._remembered = Remembered(ui)
         self.review.ticked.connect(self.update)
         ui.editButton.connect("clicked(bool)", self.edit)
@@ -122,7 +124,7 @@ class CorrectionPanel:
 
     def cleanup(self) -> None:
         """Close the editor; strokes leave nothing behind."""
-        self.strokes.close()
+        self.strokes.cleanup()
         self.editor.close()
 
     def update(self) -> None:

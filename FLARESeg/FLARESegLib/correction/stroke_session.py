@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,8 @@ class StrokeSession:
         """Why the last strokes changed nothing."""
         self.busy = False
         """Whether strokes are being solved."""
+        self.with_scores: bool | None = None
+        """Whether the last strokes were followed with the network's scores; None: not known."""
         self.scratch: Any = None
         self._place, self._protected = place, protected
         self._segmentation, self._volume = segmentation, volume
@@ -134,6 +136,13 @@ class StrokeSession:
     def undo(self) -> None:
         """Take the last stroke back."""
         self._show(self.history.undo())
+
+    def solve_again(self) -> None:
+        """Follow the strokes once more: the network's scores are there now."""
+        if self._alive() and self.history.strokes:
+            self._wanted = replace(self.history)
+            self._solve()
+            self.changed.emit()
 
     def redo(self) -> None:
         """Bring the stroke back that was taken back last."""
@@ -266,6 +275,7 @@ class StrokeSession:
         if answer["event"] != "corrected":
             self._fail(error_of(answer) if answer["event"] == "error" else None)
             return
+        self.with_scores = bool(answer["with_scores"])
         in_background(
             self._place.loop,
             lambda: read_raw_labels(Path(answer["file"]), part.box.shape),

@@ -12,6 +12,7 @@ from FLARESegLib.scene.segment_identity import organ_segment_ids
 
 if TYPE_CHECKING:
     from FLARESegLib.correction.editor import Editor
+    from FLARESegLib.correction.kept_scores import KeptScores
     from FLARESegLib.correction.review_table import ReviewTable
     from FLARESegLib.correction.stroke_session import StrokeSession
     from FLARESegLib.run.workplace import Workplace
@@ -30,10 +31,22 @@ class StrokesPanel:
         Whose Paint tool draws.
     review : ReviewTable
         Which organ is meant, and which ones are reviewed.
+    on : callable
+        Returns the server that the CT may go to again, if any.
     """
 
-    def __init__(self, ui: Any, place: Workplace, editor: Editor, review: ReviewTable) -> None:
+    def __init__(
+        self,
+        ui: Any,
+        place: Workplace,
+        editor: Editor,
+        review: ReviewTable,
+        on: Callable[[], dict[str, Any] | None],
+    ) -> None:
         self.session: StrokeSession | None = None
+        self.scores: KeptScores | None = None
+        """Of the network, for the result that is worked on; None before the first stroke."""
+        self._on = on
         self._ui, self._place, self._editor, self._review = ui, place, editor, review
         self._segmentation: Any = None
         self._volume: Any = None
@@ -47,9 +60,16 @@ class StrokesPanel:
     def show(self, segmentation: Any, volume: Any) -> None:
         """Work on this segmentation; None: on none."""
         if segmentation is not self._segmentation or volume is not self._volume:
-            self.close()
+            self.cleanup()
         self._segmentation, self._volume = segmentation, volume
         self.update()
+
+    def cleanup(self) -> None:
+        """Put the brush down, and make no scores any more."""
+        self.close()
+        scores, self.scores = self.scores, None
+        if scores is not None:
+            scores.close()
 
     def draw(self, side: str) -> None:
         """Take up the brush for `BELONGS` or `OUTSIDE`."""
@@ -68,6 +88,7 @@ class StrokesPanel:
             self._place, self._segmentation, self._volume, target, lambda: self._review.reviewed
         )
         session.changed.connect(self.update)
+        self._watch_scores()
         names = {BELONGS: _("Belongs"), OUTSIDE: _("Does not belong")}
         session.open(names, self._when_current(session, lambda: self._paint(side)))
         self._press(side)
@@ -85,6 +106,8 @@ class StrokesPanel:
         """Offer what can be done now, and say what was done."""
         from FLARESegLib.correction.stroke_session import stroke_target
 
+        if self.session is not None and self.session.with_scores is False and self.scores:
+            self.scores.ensure()  # the worker was ended meanwhile, or has run another CT
         there = self._segmentation is not None and self._volume is not None
         can = there and stroke_target(self._key()) is not None
         self._ui.belongsButton.setEnabled(can)
@@ -94,6 +117,20 @@ class StrokesPanel:
         self._ui.redoStrokeButton.setEnabled(history is not None and bool(history.undone))
         self._ui.strokesLabel.setText(self._words())
         self._ui.strokesLabel.setVisible(self.session is not None)
+
+    def _watch_scores(self) -> None:
+        """See that the network's scores are there, or are made again."""
+        from FLARESegLib.correction.kept_scores import KeptScores
+
+        if self.scores is None:
+            self.scores = KeptScores(self._place, self._segmentation, self._volume, self._on)
+            self.scores.changed.connect(self.update)
+            self.scores.made.connect(self._follow_again)
+        self.scores.ensure()
+
+    def _follow_again(self) -> None:
+        if self.session is not None:
+            self.session.solve_again()
 
     def _key(self) -> str:
         """Return the organ that is meant: the selected row's, else the first."""
@@ -126,10 +163,27 @@ class StrokesPanel:
             return ""
         if session.problem is not None:
             return error_text(session.problem)
-        name = session.organ.name
+        name, count = session.organ.name, len(session.history.strokes)
         if session.busy:
-            return _("{organ}: following your strokes...").format(organ=name)
-        count = len(session.history.strokes)
-        if not count:
-            return _("{organ}: draw in any slice over what is wrong.").format(organ=name)
-        return _("{organ}: {count} strokes.").format(organ=name, count=count)
+            words = _("{organ}: following your strokes...").format(organ=name)
+        elif not count:
+            words = _("{organ}: draw in any slice over what is wrong.").format(organ=name)
+        else:
+            words = _("{organ}: {count} strokes.").format(organ=name, count=count)
+        return f"{words} {self._words_of_scores()}".strip()
+
+    def _words_of_scores(self) -> str:
+        """Say that strokes reach less far, and why; empty if they do not."""
+        scores = self.scores
+        if scores is not None and scores.fraction is not None:
+            percent = round(100 * scores.fraction)
+            return _(
+                "What the network believed is being worked out again ({percent} %); until then "
+                "strokes reach less far, afterwards they are followed once more."
+            ).format(percent=percent)
+        if scores is not None and scores.problem is not None:
+            return _(
+                "Strokes reach less far: what the network believed cannot be worked out again. "
+                "{reason}"
+            ).format(reason=error_text(scores.problem))
+        return ""

@@ -57,6 +57,12 @@ class PlaceBox:
         }
 
     @property
+    def agreed_on(self) -> dict[str, Any] | None:
+        """As `on`, if a person has agreed to it already; nobody is asked."""
+        on = self.on
+        return on if on is not None and on["address"] in self._agreed else None
+
+    @property
     def problem(self) -> str:
         """Why what is chosen cannot be used; empty if it can."""
         from flare_core.errors import InputError

@@ -67,7 +67,7 @@ class Client:
             answer = self.answers.get(timeout=max(0.01, end - time.monotonic()))
             if answer["event"] == event and (name is None or answer.get("id") == name):
                 return answer
-            assert answer["event"] in ("progress", event), answer
+            assert answer["event"] in ("progress", event), f"{answer}{self.log}"
 
     def end(self) -> int:
         """Wait for the end of the process; return its exit code."""
