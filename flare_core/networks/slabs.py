@@ -18,6 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from flare_core.networks.normalisation import InstanceNorm, Moments, normalised
+from flare_core.networks.separable import SeparableConv
+
+Convolution = nn.Conv3d | SeparableConv
 
 LAST = torch.channels_last_3d
 
@@ -127,7 +130,7 @@ class Joined:
 
 
 def convolve(
-    conv: nn.Conv3d, norm: InstanceNorm, source: Source, *, into: Tensor | None = None
+    conv: Convolution, norm: InstanceNorm, source: Source, *, into: Tensor | None = None
 ) -> Raw:
     """Return the result of a convolution, not yet normalised.
 
@@ -156,7 +159,10 @@ def convolve(
 
 
 def run_blocks(
-    blocks: Iterable[tuple[nn.Conv3d, InstanceNorm]], source: Source, *, into: Tensor | None = None
+    blocks: Iterable[tuple[Convolution, InstanceNorm]],
+    source: Source,
+    *,
+    into: Tensor | None = None,
 ) -> Raw:
     """Return the result of convolutions and norms one after the other, the last norm outstanding.
 
@@ -190,7 +196,7 @@ def thickness(image: Tensor) -> int:
     return max(1, SLAB_BYTES // max(1, image[:, :, :1].numel() * image.element_size()))
 
 
-def out_shape(conv: nn.Conv3d, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+def out_shape(conv: Convolution, shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """Return the size (Z', Y', X') of a convolution's result."""
     z, y, x = (
         (n + 2 * int(p) - k) // s + 1
@@ -199,16 +205,16 @@ def out_shape(conv: nn.Conv3d, shape: tuple[int, int, int]) -> tuple[int, int, i
     return z, y, x
 
 
-def _cut(conv: nn.Conv3d, shape: tuple[int, int, int], size: tuple[int, int, int]) -> list[slice]:
+def _cut(conv: Convolution, shape: tuple[int, int, int], size: tuple[int, int, int]) -> list[slice]:
     """Return slabs of the result so that neither what is read nor what is written is large."""
-    width = conv.weight.element_size()
+    width = next(conv.parameters()).element_size()
     written = conv.out_channels * size[1] * size[2] * width
     read = conv.in_channels * shape[1] * shape[2] * width * conv.stride[0]
     n = max(1, conv.kernel_size[0] - 1, SLAB_BYTES // max(1, written, read))
     return [slice(start, min(start + n, size[0])) for start in range(0, size[0], n)]
 
 
-def _convolved(conv: nn.Conv3d, source: Source, slices: slice) -> Tensor:
+def _convolved(conv: Convolution, source: Source, slices: slice) -> Tensor:
     """Return some slices of a convolution's result, channels-last."""
     kernel, stride, border = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
     depth = source.shape[0]
@@ -217,15 +223,24 @@ def _convolved(conv: nn.Conv3d, source: Source, slices: slice) -> Tensor:
     part = source.read(max(0, first), min(stop, depth))
     if first < 0 or stop > depth:
         part = _bordered(part, max(0, -first), max(0, stop - depth))
+    if isinstance(conv, SeparableConv):
+        found = _run(conv.point, _run(conv.depth, part))
+    else:
+        found = _run(conv, part)
+    return found.contiguous(memory_format=LAST)
+
+
+def _run(conv: nn.Conv3d, part: Tensor) -> Tensor:
+    """Return a convolution of slices, its border along z being there already."""
     flat = (0, *conv.padding[1:])
     if torch.backends.mkldnn.is_available() and _has_kernel(part.dtype):
         # conv3d itself gives slabs of few float32 voxels to a kernel that is ten times slower
-        found = torch.mkldnn_convolution(
+        return torch.mkldnn_convolution(
             part, conv.weight, conv.bias, flat, conv.stride, conv.dilation, conv.groups
         )
-    else:
-        found = nn.functional.conv3d(part, conv.weight, conv.bias, conv.stride, flat, conv.dilation)
-    return found.contiguous(memory_format=LAST)
+    return nn.functional.conv3d(
+        part, conv.weight, conv.bias, conv.stride, flat, conv.dilation, conv.groups
+    )
 
 
 def _has_kernel(dtype: torch.dtype) -> bool:
@@ -248,7 +263,7 @@ def _empty(like: Tensor, size: tuple[int, ...]) -> Tensor:
     return torch.empty((1, *size), dtype=like.dtype, memory_format=LAST)
 
 
-def _keeps_size(conv: nn.Conv3d) -> bool:
+def _keeps_size(conv: Convolution) -> bool:
     return (
         conv.in_channels == conv.out_channels
         and set(conv.stride) == {1}
