@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from flare_core.anatomy.label_schemes import SCHEMES, as_listed
-from flare_core.cli import segment_on
 from flare_core.errors import InputError
 from flare_core.jobs import batch, worker
 from flare_core.jobs.batch_on_cluster import run_plan_on
@@ -21,7 +20,9 @@ from flare_core.jobs.cluster import place_of
 from flare_core.jobs.engine import REAL, Engine
 from flare_core.jobs.on_cluster import CLUSTER
 from flare_core.jobs.outputs import OUR_SCHEME, USUAL, check_outputs, is_file_name, make_folder
-from flare_core.jobs.progress import PROGRESS, reporting
+from flare_core.jobs.progress import PROGRESS, Reporter, reporting
+from flare_core.jobs.remote.access import Access, address_of, read_token
+from flare_core.jobs.remote.client import engine_on
 from flare_core.jobs.reports import CaseReport
 from flare_core.segment.settings import DEVICES, PRECISIONS, Settings
 
@@ -74,7 +75,19 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--progress", {"choices": PROGRESS, "default": "bar", "help": "for people, programs, nobody"}),
     ("--home", {"metavar": "FOLDER", "help": "where installed models are"}),
     ("--worker", {"action": "store_true", "help": "stay warm and take JSON requests on stdin"}),
+    ("--on", {"metavar": "HOST:PORT", "help": "compute there, where `flare serve` listens"}),
+    ("--token-file", {"type": Path, "metavar": "FILE", "help": "with --on: the server's token"}),
+    ("--certificate", {"type": Path, "metavar": "FILE", "help": "with --on: PEM to trust"}),
+    ("--without-tls", {"action": "store_true", "help": "with --on: send scans unencrypted"}),
 )
+
+WHAT_LEAVES = (
+    "Voxels and their geometry go to {address} ({how}): no file name, no patient's name, no DICOM"
+    " tags. It keeps nothing."
+)
+
+SERVERS_OWN = ("device", "threads", "precision", "home")
+"""What the server's own command line decides."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="OUT", help="folder, or FILE.nii.gz for a single scan"
     )
-    for name, facts in (*OPTIONS, *segment_on.OPTIONS):
+    for name, facts in OPTIONS:
         parser.add_argument(name, **facts)
 
 
@@ -97,7 +110,7 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
     InputError
         If the arguments cannot be used.
     """
-    access = segment_on.access_named(arguments)
+    access = access_named(arguments)
     if arguments.worker:
         _refuse_paths(arguments)
         return worker.serve(settings_of(arguments), engine, scheme=arguments.scheme)
@@ -105,7 +118,7 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
     with reporting(arguments.progress) as reporter:
         plan = make_plan(arguments)
         if access is not None:
-            engine = segment_on.engine_there(access, engine, reporter)
+            engine = engine_there(access, engine, reporter)
         if place is None:
             tally = batch.run_plan(plan, engine, CaseReport(reporter), debug=arguments.debug)
         else:
@@ -184,3 +197,55 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
             "lesion_sensitivity": arguments.lesion_sensitivity,
         }
     )
+
+
+def access_named(arguments: argparse.Namespace) -> Access | None:
+    """Return the server that the arguments name; None: this computer.
+
+    Raises
+    ------
+    InputError
+        If they do not fit together, or there is no token.
+    """
+    if not arguments.on:
+        _refuse_without_server(
+            arguments, {"token_file": None, "certificate": None, "without_tls": False}
+        )
+        return None
+    host, port = address_of(arguments.on)
+    if arguments.cluster or arguments.worker:
+        other = "--cluster" if arguments.cluster else "--worker"
+        raise InputError(other, f"{other} beside --on", "one of them", "Leave one of them out.")
+    for name in SERVERS_OWN:
+        if getattr(arguments, name) != getattr(Settings, name):
+            raise InputError(
+                f"--{name}", f"--{name} beside --on", "nothing: the server decides",
+                "Leave it out, or start the server with it.",
+            )  # fmt: skip
+    if arguments.token_file is None:
+        raise InputError(
+            "--token-file",
+            "nothing, beside --on",
+            "a file that holds the server's token and that only you can read",
+            "Write what `flare serve` printed into a file: --token-file FILE.",
+        )
+    token = read_token(arguments.token_file)
+    return Access(host, port, token, arguments.certificate, arguments.without_tls)
+
+
+def engine_there(access: Access, here: Engine, reporter: Reporter) -> Engine:
+    """Return the engine that computes there; say what leaves this computer."""
+    how = "encrypted" if access.tls else "not encrypted"
+    words = WHAT_LEAVES.format(address=access.address, how=how)
+    reporter.log(words, {"event": "elsewhere", "address": access.address})
+    return engine_on(access, here)
+
+
+def _refuse_without_server(arguments: argparse.Namespace, unused: dict[str, object]) -> None:
+    for name, usual in unused.items():
+        if getattr(arguments, name) != usual:
+            option = "--" + name.replace("_", "-")
+            raise InputError(
+                option, f"{option} without --on", "nothing, where this computer computes",
+                "Name the server (--on HOST:PORT), or leave it out.",
+            )  # fmt: skip
