@@ -97,9 +97,6 @@ class Tiling:
 MOST_TILES = 50_000
 """Tiles of a stage; a scan from head to feet at 1.5 mm has about two thousand of 128 voxels."""
 
-SLICES = 4
-"""Slices of a tile that are added at a time."""
-
 SMALLEST = 5e-8
 """Least sum of weights to divide by; not 0 in float16, and below any tile's weights."""
 
@@ -334,18 +331,19 @@ def _run(networks: Sequence[nn.Module], tile: Tensor, runtime: Runtime, tiling: 
 
 
 def _add(total: Tensor, scores: Tensor, weights: Tensor, tiling: Tiling) -> None:
-    """Add a tile's scores (C, network's axes) times weights to sums (C, Z, Y, X), by slices.
+    """Add a tile's scores (C, network's axes) times weights to sums (C, Z, Y, X), slice by slice.
 
     Channels-last scores are read in their order, and float32 copies stay small.
     """
     axis, depth = tiling.axes.permutation[0], scores.shape[1]
-    for start in range(0, depth, SLICES):
-        stop = min(start + SLICES, depth)
-        here = (depth - stop, depth - start) if tiling.axes.flips[0] else (start, stop)
-        part = tiling.back(scores[:, start:stop]).float()
-        some = weights.narrow(axis, here[0], here[1] - here[0])
-        sums = total.narrow(1 + axis, here[0], here[1] - here[0])
-        sums.copy_(part.mul_(some).add_(sums))  # float16 += float32 would be four times slower
+    for k in range(depth):
+        here = depth - 1 - k if tiling.axes.flips[0] else k
+        part = tiling.back(scores[:, k : k + 1]).float()
+        some, sums = weights.narrow(axis, here, 1), total.narrow(1 + axis, here, 1)
+        if sums.dtype == torch.float32:
+            sums.addcmul_(part, some)
+        else:
+            sums.copy_(part.mul_(some).add_(sums))  # float16 += float32 would be 4 times slower
 
 
 def _pad(image: Tensor, patch: Index, tiling: Tiling) -> tuple[Tensor, tuple[slice, slice, slice]]:
