@@ -20,7 +20,7 @@ from flare_core.datasets.flare.cases import FlareCase
 from flare_core.datasets.flare.labels import convert
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_labels, read_volume
-from flare_core.imaging.geometry import GRID_TOLERANCE_MM, Box, Geometry
+from flare_core.imaging.geometry import GRID_TOLERANCE_MM, Box, Geometry, Index, Triple
 from flare_core.imaging.resample import resample_intensity, resample_labels
 from flare_core.imaging.volume import Volume, body_box
 
@@ -53,8 +53,12 @@ class Sample:
     """What else each voxel may be (Z, Y, X), see `soft_map`; None without soft labels."""
 
 
-def load_sample(case: Case, spacing_mm: tuple[float, float, float], folder: Path) -> Sample:
+def load_sample(
+    case: Case, spacing_mm: Triple, folder: Path, *, whole: Index | None = None
+) -> Sample:
     """Return the case at about `spacing_mm`, from `folder` if it was there already.
+
+    With `whole` the body has so many voxels z, y, x, whatever its size, and voxels of its own size.
 
     Its arrays are mapped from the file: what is not looked at is not read.
 
@@ -67,11 +71,11 @@ def load_sample(case: Case, spacing_mm: tuple[float, float, float], folder: Path
         If a file cannot be read, or the labels are no label map on the scan's grid.
     """
     name = re.sub(r"[^\w.-]", "_", case.name)
-    path = folder / f"{name}-{_fingerprint(case, spacing_mm)}.npz"
+    path = folder / f"{name}-{_fingerprint(case, spacing_mm, whole)}.npz"
     tidy(folder)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_arrays(path, _prepare(case, spacing_mm))
+        write_arrays(path, _prepare(case, spacing_mm, whole))
     stored = map_arrays(path)
     z, y, x = stored["spacing"].tolist()
     places = {int(k): part[:, 1:] for k, part in _by_organ(stored["places"])}
@@ -88,13 +92,13 @@ def _by_organ(rows: npt.NDArray[np.int16]) -> list[tuple[int, npt.NDArray[np.int
 
 
 def _prepare(
-    case: Case, spacing_mm: tuple[float, float, float]
+    case: Case, spacing_mm: Triple, whole: Index | None
 ) -> dict[str, npt.NDArray[np.generic]]:
     """Read, turn, cut and resample one case; return what is cached, all on the same grid."""
-    whole = read_volume(case.image).canonical()[0]
-    box = body_box(whole) or Box.of_shape(whole.geometry.shape)
-    image = whole.crop(box)
-    target = image.geometry.with_spacing(spacing_mm)
+    scan = read_volume(case.image).canonical()[0]
+    image = scan.crop(box := body_box(scan) or Box.of_shape(scan.geometry.shape))
+    body = image.geometry
+    target = body.with_shape(whole) if whole else body.with_spacing(spacing_mm)
     small = resample_intensity(image, target)
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "image": np.rint(small.array).astype(np.int16),
@@ -104,8 +108,8 @@ def _prepare(
     for name in ("labels", "before", "soft"):
         path = getattr(case, name)
         if path is not None:
-            labels = _labels_on(path, _read_map(case, name, path), whole.geometry).crop(box)
-            arrays[name] = resample_labels(Volume(labels.array, image.geometry), target).array
+            labels = _labels_on(path, _read_map(case, name, path), scan.geometry).crop(box)
+            arrays[name] = resample_labels(Volume(labels.array, body), target).array
     return _finished(case, arrays)
 
 
@@ -182,9 +186,9 @@ def _places(labels: npt.NDArray[np.uint8]) -> dict[int, npt.NDArray[np.int16]]:
     return places
 
 
-def _fingerprint(case: Case, spacing_mm: tuple[float, float, float]) -> str:
+def _fingerprint(case: Case, spacing_mm: Triple, whole: Index | None) -> str:
     """Return a short hash of what the cached arrays depend on."""
-    parts: list[object] = [FORMAT, spacing_mm]
+    parts: list[object] = [FORMAT, ("whole", whole) if whole else spacing_mm]
     if case.before is not None:
         parts.append(case.annotated)
     if numbers := _foreign_numbers(case):

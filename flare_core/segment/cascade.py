@@ -255,6 +255,8 @@ def locate(
         If the localiser finds no abdominal organ.
     """
     whole = Box.of_shape(image.geometry.shape)
+    if localiser.card.whole:  # air around a body must not make it smaller
+        whole = first_region(image, localiser.card)
     scores = run_stage(localiser, image, whole, notify=_share_of("localise", notify))
     rough = believable(scores.labels())
     ids = ids_in_box(plan.organs)

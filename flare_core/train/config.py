@@ -45,6 +45,9 @@ class Phase:
     centred: float | None = None
     """Share of class-centred patches in this phase; None: that of the configuration. A last phase
     of 1 is FLARE23's winner's fine-tuning."""
+    whole: bool = False
+    """True: the body of every scan, whatever its size, is resized to one patch (how FLARE's teams
+    find the region); `spacing_mm` is then only about what that comes to. No patch is centred."""
 
     def __post_init__(self) -> None:
         """Refuse a phase that could not run, or never end."""
@@ -55,6 +58,8 @@ class Phase:
         _require(0 <= self.full_share <= 1, "phases: full_share", self.full_share, "0 to 1")
         fits = self.centred is None or 0 <= self.centred <= 1
         _require(fits, "phases: centred", self.centred, "0 to 1, or null")
+        fits = not self.whole or self.centred == 0
+        _require(fits, "phases: centred", self.centred, "0 where the whole scan is the patch")
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,10 @@ class Trainer:
 
     def _run_phase(self, phase: Phase) -> None:
         config, among = self.config, self.processes
-        training, held_out = gather_samples(config, phase.spacing_mm, self.cache, processes=among)
+        whole = phase.patch if phase.whole else None
+        training, held_out = gather_samples(
+            config, phase.spacing_mm, self.cache, whole=whole, processes=among
+        )
         start = (self.progress.phase, self.progress.step)
         with PatchSource(config, phase, training, start, self._device(), processes=among) as source:
             self._run_steps(phase, source, held_out)

@@ -19,11 +19,13 @@ def gather_samples(
     spacing_mm: tuple[float, float, float],
     cache: Path,
     *,
+    whole: tuple[int, int, int] | None = None,
     processes: Processes = ALONE,
 ) -> tuple[list[Sample], list[Sample]]:
     """Return (training, held-out) samples; each process prepares a part of what is not cached yet.
 
-    Training samples without labels, where the strategy learns from them, annotate nothing.
+    Training samples without labels, where the strategy learns from them, annotate nothing. With
+    `whole` every scan has so many voxels (z, y, x), and `spacing_mm` does not count.
 
     Raises
     ------
@@ -35,11 +37,11 @@ def gather_samples(
     if processes.count > 1:
         cases = [*training, *held_out]
         for i in processes.part_of(len(cases)):
-            load_sample(cases[i], spacing_mm, cache)
+            load_sample(cases[i], spacing_mm, cache, whole=whole)
         processes.wait()
     return (
-        [load_sample(case, spacing_mm, cache) for case in training],
-        [load_sample(case, spacing_mm, cache) for case in held_out],
+        [load_sample(case, spacing_mm, cache, whole=whole) for case in training],
+        [load_sample(case, spacing_mm, cache, whole=whole) for case in held_out],
     )
 
 

@@ -44,9 +44,9 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     prepare: Callable = cache._prepare
 
-    def counted(case: Case, spacing: tuple[float, float, float]) -> object:
+    def counted(case: Case, *grid: object) -> object:
         seen.append(case.name)
-        return prepare(case, spacing)
+        return prepare(case, *grid)
 
     monkeypatch.setattr(cache, "_prepare", counted)
     return seen
@@ -194,3 +194,20 @@ def test_volumes_are_those_of_the_labels(tmp_path: Path) -> None:
     assert {k: v.tolist() for k, v in again.places.items()} == {
         k: v.tolist() for k, v in sample.places.items()
     }
+
+
+def test_a_whole_body_has_as_many_voxels_as_asked_for_whatever_its_size(
+    tmp_path: Path, prepared: list[str]
+) -> None:
+    case = write_case(tmp_path)
+    plain = load_sample(case, SPACING, tmp_path / "cache")
+    whole = load_sample(case, SPACING, tmp_path / "cache", whole=(12, 16, 8))
+    assert whole.image.shape == whole.labels.shape == (12, 16, 8)
+    extents = [
+        [n * mm for n, mm in zip(each.image.shape, each.spacing_mm, strict=True)]
+        for each in (plain, whole)
+    ]
+    assert extents[0] == pytest.approx(extents[1])
+    assert whole.volumes_ml[1] == pytest.approx(plain.volumes_ml[1], rel=0.25)
+    load_sample(case, (9.0, 9.0, 9.0), tmp_path / "cache", whole=(12, 16, 8))
+    assert prepared == ["case", "case"]  # the spacing does not count

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box
+from flare_core.imaging.volume import Volume
 from flare_core.models.stage_card import NnunetGrids, Skipping
 from flare_core.segment.cascade import Plan, Region, Stages, run_cascade, run_organs
 from flare_core.segment.sliding_window import Tiling, predict_scores
 from flare_core.segment.stage import run_stage
 from flare_core.segment.tile_choice import own_parts, with_a_middle
-from stub_models import LIVER, LOCALISER, ORGANS, RUNTIME, SPLEEN, dsc, loaded, quiet, scene
+from stub_models import LIVER, LOCALISER, ORGANS, RUNTIME, SPLEEN, Looks, dsc, loaded, quiet, scene
 
 LIVER_ID = organ("liver").id
 PATCH = (8, 8, 8)
@@ -193,3 +194,17 @@ def test_a_rule_nobody_knows_is_refused() -> None:
         Skipping(centre_first="corner")
     with pytest.raises(InputError, match="least_voxels"):
         Skipping(least_voxels=0)
+
+
+def test_a_whole_localiser_sees_the_body_and_not_the_air_around_it(looks: Looks) -> None:
+    image, _ = scene()
+    wide = np.full((50, 90, 160), -1000, np.int16)
+    wide[:, 20:80, 40:120] = image.array
+    padded = Volume(wide, replace(image.geometry, shape=wide.shape))
+    body, plan = Box((0, 20, 40), (50, 80, 120)), Plan((organ("liver"), organ("spleen")))
+    for whole in (True, False):
+        card = replace(LOCALISER, whole=whole)
+        run_cascade(padded, Stages(loaded(card), loaded(ORGANS)), plan, quiet)
+        seen = next(box for name, box, _ in reversed(looks) if name == "localiser")
+        assert seen.intersect(body) == body
+        assert (seen.shape == wide.shape) is not whole

@@ -119,3 +119,9 @@ def test_words_are_of_a_few(name: str, tmp_path: Path) -> None:
         tiny_config(tmp_path, **{name: "something"})
     with pytest.raises(InputError, match="centred"):
         replace(PHASE, centred=1.5)
+
+
+def test_no_patch_is_centred_where_the_whole_scan_is_the_patch() -> None:
+    with pytest.raises(InputError, match="centred"):
+        replace(PHASE, whole=True)
+    assert replace(PHASE, whole=True, centred=0.0).whole

@@ -119,3 +119,8 @@ def test_corrected_cases_are_drawn_more_often(cases: Path, cache: Path, tmp_path
     config = tiny_config(tmp_path / "list.json", corrected_weight=4.0)
     training, _ = gather_samples(config, SPACING_MM, cache)
     assert [s.case.weight for s in training] == [6.0, 1.0]
+
+
+def test_a_phase_of_whole_scans_gives_each_as_many_voxels(cases: Path, cache: Path) -> None:
+    training, held_out = gather_samples(tiny_config(cases), SPACING_MM, cache, whole=(16, 8, 24))
+    assert {each.image.shape for each in (*training, *held_out)} == {(16, 8, 24)}

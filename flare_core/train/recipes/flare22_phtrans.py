@@ -37,9 +37,12 @@ PHTRANS_22 = Recipe(
         data=(),
         network=unet("phtrans", WIDTHS, REGION_PATCH, REGION_MM, classes=14, deep=False),
         normalisation=SOFT_TISSUE,
-        phases=(Phase(REGION_MM, REGION_PATCH, 300 * EPOCH, learning_rate=5e-4),),
+        phases=(
+            Phase(
+                REGION_MM, REGION_PATCH, 300 * EPOCH, learning_rate=5e-4, centred=0.0, whole=True
+            ),
+        ),
         class_balance=0.0,
-        centred=0.33,
         warm_up_steps=20 * EPOCH,
     ),
     teacher=TrainConfig(
@@ -53,7 +56,10 @@ PHTRANS_22 = Recipe(
         centred=0.33,
         warm_up_steps=20 * EPOCH,
     ),
-    inference={"organs": Inference(tile_step=0.75, margin_mm=((20.0, 20.0),) * 3)},
+    inference={
+        "localiser": Inference(whole=True),
+        "organs": Inference(tile_step=0.75, margin_mm=((20.0, 20.0),) * 3),
+    },
     clean_up="The organ table's rules.",
     sources={
         **OURS,
@@ -62,8 +68,9 @@ PHTRANS_22 = Recipe(
         "region.phases": f"{PAPER}: 64^3 voxels, 300 epochs, rate 5e-4",
         "teacher.phases": f"{PAPER}: 96/192/192 voxels, 300 epochs, rate 5e-4",
         "*.class_balance": "ours: no weights are told of",
-        "*.centred": "ours: most patches show the whole region anyway",
+        "teacher.centred": "ours: most patches show the whole region anyway",
         "*.warm_up_steps": f"{PAPER}: 20 epochs",
+        "inference.localiser": f"{PAPER}: the whole volume is the input",
         "inference.organs": f"{PAPER}: region + 20 mm; the step is ours",
     },
     departures=(MULTICLASS_REGION, FIXED_MM, ANY_WINDOW, RUNNING_MEAN),

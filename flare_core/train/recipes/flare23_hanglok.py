@@ -5,7 +5,6 @@ from __future__ import annotations
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.recipes.parts import (
     ANY_WINDOW,
-    FIXED_MM,
     MULTICLASS_REGION,
     OURS,
     RUNNING_MEAN,
@@ -48,7 +47,9 @@ HANGLOK_23 = Recipe(
             stem=STEM,
         ),
         normalisation=SOFT_TISSUE,
-        phases=(Phase(REGION_MM, REGION_PATCH, STEPS, learning_rate=1e-3),),
+        phases=(
+            Phase(REGION_MM, REGION_PATCH, STEPS, learning_rate=1e-3, centred=0.0, whole=True),
+        ),
         class_balance=0.0,
         centred=0.0,
     ),
@@ -73,7 +74,7 @@ HANGLOK_23 = Recipe(
         class_balance=0.0,
     ),
     self_training=SelfTraining({"kind": "iterative", "keep": 1.0}, rounds=2),
-    inference={"organs": Inference(tile_step=0.5)},
+    inference={"localiser": Inference(whole=True), "organs": Inference(tile_step=0.5)},
     clean_up="Largest components by the organ table's rules; tumours that touch no organ are none.",
     sources={
         **OURS,
@@ -85,11 +86,11 @@ HANGLOK_23 = Recipe(
         "*.class_balance": f"{PAPER}: Dice + cross entropy without weights",
         "region.centred": f"{PAPER}: the whole volume is the patch",
         "self_training": f"{PAPER}: self-training refines the pseudo labels; two rounds are ours",
+        "inference.localiser": f"{PAPER}: the whole volume is the input",
         "inference.organs": "ours: the paper's step is not known here",
     },
     departures=(
         MULTICLASS_REGION,
-        FIXED_MM,
         ANY_WINDOW,
         RUNNING_MEAN,
         Departure(

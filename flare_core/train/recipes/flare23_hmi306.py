@@ -40,7 +40,11 @@ HMI306_23 = Recipe(
         data=(),
         network=unet("phtrans", WIDTHS, REGION_PATCH, REGION_MM, classes=14, deep=False),
         normalisation=SOFT_TISSUE,
-        phases=(Phase(REGION_MM, REGION_PATCH, 300 * EPOCH, learning_rate=5e-4),),
+        phases=(
+            Phase(
+                REGION_MM, REGION_PATCH, 300 * EPOCH, learning_rate=5e-4, centred=0.0, whole=True
+            ),
+        ),
         centred=0.0,
     ),
     teacher=TrainConfig(
@@ -81,6 +85,7 @@ HMI306_23 = Recipe(
         centred=0.0,
     ),
     inference={
+        "localiser": Inference(whole=True),
         "organs": Inference(tile_step=0.8, margin_mm=((40.0, 40.0), (10.0, 10.0), (10.0, 10.0))),
         "lesions": Inference(tile_step=0.8, whole=True),
     },
@@ -98,6 +103,7 @@ HMI306_23 = Recipe(
         "reference tumour voxels forced in",
         "*.centred": f"{PAPER}: the whole region is the patch",
         "self_training": f"{PAPER}: organs train, label, train on both",
+        "inference.localiser": f"{PAPER}: the whole volume is the input",
         "inference.organs": f"{PAPER}: region + 40/10/10 mm; the step is ours",
         "inference.lesions": f"{PAPER}: the whole region is the input",
     },

@@ -62,9 +62,9 @@ RUNNING_MEAN = Departure(
     "that is what every training of this library exports",
 )
 FIXED_MM = Departure(
-    "the whole volume resized to a cube of voxels",
-    "a fixed voxel size at which an abdomen fills the same number of voxels",
-    "a stage works at one voxel size; a longer scan is then several tiles and not a squeezed one",
+    "the region resized to so many voxels",
+    "a fixed voxel size at which the region of an abdomen fills as many",
+    "a training draws patches; a longer region is then several tiles and not a squeezed one",
 )
 TRAINED_AT_MM = Departure(
     "the lesion network learns from regions resized to a cube",

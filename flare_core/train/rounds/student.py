@@ -253,10 +253,12 @@ def _stage_card(config: TrainConfig, old: StageCard | None, folds: int) -> Stage
         patch=phase.patch,
         normalisation=config.normalisation,
         labels=("background", *config.organs),
+        whole=phase.whole,
     )
     if old is None:
         return card
-    return replace(card, tile_step=old.tile_step, margin_mm=old.margin_mm, use=old.use)
+    kept = ("tile_step", "margin_mm", "skipping", "least_certainty", "use")
+    return replace(card, **{name: getattr(old, name) for name in kept})
 
 
 def source_of(labelled: Sequence[Case], store: Path) -> TrainingSource:

@@ -76,3 +76,12 @@ def test_networks_have_the_sizes_that_the_papers_tell() -> None:
 def test_an_unknown_name_is_told_the_nearest() -> None:
     with pytest.raises(InputError, match="Did you mean flare23-aladdin5"):
         find_recipe("flare23-aladin5")
+
+
+@pytest.mark.parametrize("key", RECIPES)
+def test_a_region_is_found_in_what_it_was_learned_from(key: str) -> None:
+    """A network that learned whole scans in one patch is run so, and no other is."""
+    recipe = RECIPES[key]
+    if recipe.region is not None:
+        assert recipe.region.phases[-1].whole == recipe.run_of("localiser").whole
+    assert not any(phase.whole for phase in recipe.teacher.phases)
