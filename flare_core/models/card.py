@@ -21,6 +21,7 @@ from flare_core.models.stage_card import (
     OTHER,
     NetworkSpec,
     Normalisation,
+    OrganMask,
     StageCard,
     WeightsFile,
     require,
@@ -28,14 +29,18 @@ from flare_core.models.stage_card import (
 
 __all__ = [
     "BACKGROUND", "CARD_FILE", "CATALOGUE", "FORMAT_VERSION", "OTHER", "KnownModel", "ModelCard",
-    "NetworkSpec", "Normalisation", "StageCard", "TrainingSource", "WeightsFile",
+    "NetworkSpec", "Normalisation", "OrganMask", "StageCard", "TrainingSource", "WeightsFile",
 ]  # fmt: skip
 
-FORMAT_VERSION = 1
-"""Newest card format this library reads, and the one it writes."""
+FORMAT_VERSION = 2
+"""Newest card format this library reads, and the one it writes. Since 2 a stage may have a `mask`.
+"""
 
 CARD_FILE = "card.json"
 """File name of the card inside a package."""
+
+LOCALISER, LESIONS = "localiser", "lesions"
+"""Names of stages: the first finds nothing that is reported, the last may have a mask."""
 
 _VERSION = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){0,3}(-[a-z0-9]{1,20})?")
 
@@ -99,6 +104,18 @@ class ModelCard:
         require(fits, "card: stages", names, "one or more, each name once")
         files = [weights.file.lower() for weights in self.weights_files]
         require(len(set(files)) == len(files), "card: weights", files, "each file once")
+        self._check_masks()
+
+    def _check_masks(self) -> None:
+        """Refuse a stage that is to see organs which no stage before it finds."""
+        known: set[str] = set()
+        for stage in self.stages:
+            if stage.mask is not None:
+                legal = ", ".join(sorted(known)) or "none: no stage before it finds an organ"
+                where = f"stage {stage.name}: mask: organs"
+                require(known.issuperset(stage.mask.organs), where, stage.mask.organs, legal)
+                require(stage.name == LESIONS, f"stage {stage.name}: mask", "one", "none")
+            known.update(key for _, key in stage.organ_channels if stage.name != LOCALISER)
 
     @classmethod
     def from_json(cls, text: str, *, where: str = CARD_FILE) -> ModelCard:

@@ -72,6 +72,10 @@ class NetworkSpec:
     """Convolution kernel of each decoder stage, the deepest first; none: the encoder's of the same
     resolution. (nnU-Net v1 takes those of the resolution below.)"""
 
+    foreground_share: float = 1.0
+    """Most that an organ is of what the norms of a ``masked_residual_unet`` count: where it is more
+    of a tile, they count as much background beyond the tile as is missing."""
+
     def __post_init__(self) -> None:
         stages = len(self.features_per_stage)
         require(stages >= 2, "network: features_per_stage", self.features_per_stage, "2 or more")
@@ -102,6 +106,8 @@ class NetworkSpec:
         legal = "above 0, and 0 to 1"
         fits = came[0] > 0 and 0 <= came[1] <= 1
         require(fits, "network: norm_epsilon, negative_slope", came, legal)
+        share = self.foreground_share
+        require(0 < share <= 1, "network: foreground_share", share, "above 0, up to 1")
 
     @property
     def divisor(self) -> Triple:
@@ -205,6 +211,39 @@ class Skipping:
 
 
 @dataclass(frozen=True)
+class OrganMask:
+    """What a stage sees of a scan: the organs of the stages before it, and one value around them.
+
+    The tiles are cut to the box of what it sees, so a patch may be larger than most organs.
+    """
+
+    organs: tuple[str, ...]
+    """Keys of the organs, seen as one."""
+    outside_hu: float
+    """Value of all other voxels (HU)."""
+    closing_mm: float = 0.0
+    """Gaps and dents narrower than twice this are seen too; holes of a slice always."""
+    dents_mm: float = 0.0
+    """The same for those which only hold soft tissue, and no other organ: the organ stage may have
+    left a tumour out of the organ."""
+    soft_hu: tuple[float, float] = (0.0, 200.0)
+    """What soft tissue has."""
+    widening_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """How far what is around is seen, along the volume's z, y, x."""
+
+    def __post_init__(self) -> None:
+        require(self.organs, "mask: organs", self.organs, "one organ or more")
+        for key in self.organs:
+            right = _organ_key(key, "mask: organs")
+            require(right == key, "mask: organs", key, f"the organ key {right}")
+        came = (self.closing_mm, self.dents_mm, *self.widening_mm)
+        legal = "0 to 100 mm"
+        fits = all(0 <= mm <= 100 for mm in came)
+        require(fits, "mask: closing_mm, dents_mm, widening_mm", came, legal)
+        require(self.soft_hu[0] < self.soft_hu[1], "mask: soft_hu", self.soft_hu, "lower < upper")
+
+
+@dataclass(frozen=True)
 class WeightsFile:
     """One safetensors file of a package."""
 
@@ -278,6 +317,8 @@ class StageCard:
     """Localiser: mean probability of an organ that is really there. Livers, spleens and kidneys of
     real scans and phantoms have .91 to .96 with a network trained to its end; what it found in
     chests, pelves and a block of water had at most .83."""
+    mask: OrganMask | None = None
+    """Set: the stage sees these organs alone."""
     threshold: float = 0.5
     """Lesion stage: the probability above which a voxel is a lesion; chosen on the folds."""
     peak: float = 0.0

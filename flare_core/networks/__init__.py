@@ -13,6 +13,7 @@ from flare_core.errors import InputError
 from flare_core.networks.dual_decoder_unet import DualDecoderUNet
 from flare_core.networks.fasternet_segformer import FasterNetSegFormer
 from flare_core.networks.light_residual_unet import LightResidualUNet
+from flare_core.networks.masked_residual_unet import MaskedResidualUNet
 from flare_core.networks.metaformer_unetr import MetaFormerUNETR
 from flare_core.networks.phtrans import PHTrans
 from flare_core.networks.plain_unet import PlainUNet
@@ -34,6 +35,7 @@ NETWORKS = {
     "metaformer_unetr": MetaFormerUNETR,
     "fasternet_segformer": FasterNetSegFormer,
     "light_residual_unet": LightResidualUNet,
+    "masked_residual_unet": MaskedResidualUNet,
 }
 
 __all__ = ["NETWORKS", "build_network"]

@@ -2,7 +2,7 @@
 
 torch's own instance norm copies channels-last tensors to channels-first and back, a quarter of a
 U-Net's time on a CPU. Normalising one image is the same as batch normalisation of a batch of one,
-and for that torch has channels-last kernels; only their sums need help (see `_moments`).
+and for that torch has channels-last kernels; only their sums need help (see `channel_moments`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _ChannelsLastNorm(torch.autograd.Function):
         slope: float | None,
     ) -> Tensor:
         """Return the activation and keep what the backward pass reads."""
-        mean, variance = _moments(x)
+        mean, variance = channel_moments(x)
         weight, bias = weight.float(), bias.float()
         y = functional.batch_norm(x, mean, variance, weight, bias, training=False, eps=epsilon)
         if slope is not None:
@@ -91,7 +91,7 @@ class Moments:
 
     def add(self, part: Tensor) -> None:
         """Take in some channels-last voxels (1, C, Z, Y, X)."""
-        self._parts.append((part[0, 0].numel(), *_moments(part)))
+        self._parts.append((part[0, 0].numel(), *channel_moments(part)))
 
     def pooled(self) -> tuple[Tensor, Tensor]:
         """Return mean and variance over all parts, float32 (C,)."""
@@ -122,7 +122,7 @@ def normalised(
         torch.ops.aten.leaky_relu.out(y, norm.negative_slope, out=out)
 
 
-def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance of every channel of one channels-last image, float32 (C,).
 
     torch's kernel adds a channel's voxels one after the other; after a million additions in float32

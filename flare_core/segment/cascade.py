@@ -6,8 +6,9 @@
    face of the box that is not the scan's edge, the box grows there and it looks again.
    Further organ stages (``organs_2`` ..., as TotalSegmentator's parts) see the same box one after
    another; a later one paints over an earlier one.
-3. A lesion stage, if the model has one, sees the box of the organs. What it finds is kept apart
-   from the organs: a liver with a tumour is a whole liver and a lesion in it (`lesions`).
+3. A lesion stage, if the model has one, sees the box of the organs, or some organs alone if its
+   card says so (`organ_mask`). What it finds is kept apart from the organs: a liver with a tumour
+   is a whole liver and a lesion in it (`lesions`).
 
 A model whose only stage is ``lesions`` (FLARE24 task 1) looks at the whole body instead, a stack of
 slices at a time, so that a scan from neck to feet needs no more memory than an abdomen.
@@ -40,7 +41,14 @@ from flare_core.segment.margins import with_margin
 from flare_core.segment.nnunet import patch_here, spacing_here
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
 from flare_core.segment.runtime import Runtime
-from flare_core.segment.stage import LoadedStage, Scores, first_region, load_stage, run_stage
+from flare_core.segment.stage import (
+    UNSEEN,
+    LoadedStage,
+    Scores,
+    first_region,
+    load_stage,
+    run_stage,
+)
 
 Notify = Callable[[str, float], None]
 
@@ -72,10 +80,6 @@ SENSITIVITY = 0.5
 REACH = 4.0
 """Logits that a sensitivity of 0 or 1 adds to or takes from the threshold: .5 becomes .98 or .018.
 """
-
-
-UNSEEN = 100.0
-"""Taken from the scores of a finding that is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -377,14 +381,41 @@ def add_lesions(
     found : Found
         Organ ids on the grid of `image`.
     """
-    organs = Box.of_mask(found.organs.array) or Box.of_shape(image.geometry.shape)
-    region = with_margin(organs, image.geometry, stage.card, plan.tile_step)
-    notify_share = _share_of("lesions", notify)
-    scores = run_stage(stage, image, region, tile_step=plan.tile_step, notify=notify_share)
+    region = lesion_region(found.organs, stage.card, plan)
+    if region is None:
+        nothing = np.zeros(image.geometry.shape, np.bool_)
+        return replace(found, lesions=image.with_array(nothing))
+    scores = run_stage(
+        stage,
+        image,
+        region,
+        organs=found.organs,
+        tile_step=plan.tile_step,
+        notify=_share_of("lesions", notify),
+    )
     threshold = threshold_for(stage.card, plan.lesion_sensitivity)
     peak = _moved(stage.card.peak, plan.lesion_sensitivity)
     lesions, probability = lesions_above(scores, threshold, image.geometry, peak)
     return replace(found, lesions=lesions, lesion_probability=(probability,))
+
+
+def lesion_region(organs: Volume, card: StageCard, plan: Plan) -> Box | None:
+    """Return where the lesion stage looks; None if it is to see organs that are not there.
+
+    Parameters
+    ----------
+    organs : Volume
+        Organ ids on the scan's grid.
+    """
+    if card.mask is None:
+        box = Box.of_mask(organs.array) or Box.of_shape(organs.geometry.shape)
+        return with_margin(box, organs.geometry, card, plan.tile_step)
+    seen = Box.of_mask(np.isin(organs.array, [organ(key).id for key in card.mask.organs]))
+    if seen is None:
+        return None
+    margins = zip(card.margin_mm, organs.geometry.spacing_mm, strict=True)
+    z, y, x = (math.ceil(max(margin) / s) for margin, s in margins)
+    return seen.grow((z, y, x), organs.geometry.shape)
 
 
 def threshold_for(card: StageCard, sensitivity: float | None = None) -> float:

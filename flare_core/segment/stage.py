@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,19 @@ from torch import Tensor, nn
 
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
-from flare_core.imaging.geometry import Box, Geometry, box_of_world
+from flare_core.imaging.geometry import Box, Geometry, Index, box_of_world
 from flare_core.imaging.hounsfield import normalise
-from flare_core.imaging.resample import covered, grid_weights, resample_intensity, span
+from flare_core.imaging.resample import (
+    covered,
+    grid_weights,
+    resample_intensity,
+    resample_labels,
+    span,
+)
 from flare_core.imaging.resample_scores import Weights, last_above_zero, streamed_argmax
 from flare_core.imaging.volume import Volume, body_box
 from flare_core.models.package import Package, read_weights
-from flare_core.models.stage_card import StageCard
+from flare_core.models.stage_card import OrganMask, StageCard
 from flare_core.networks import build_network
 from flare_core.networks.separable import separate
 from flare_core.segment.memory import require_memory, tiles_at_once
@@ -33,6 +39,7 @@ from flare_core.segment.nnunet import (
     resampling_plan,
     spacing_here,
 )
+from flare_core.segment.organ_mask import seen_voxels
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.side_by_side import in_order
 from flare_core.segment.sliding_window import Tiling, predict_scores
@@ -46,6 +53,9 @@ MOST_CLASSES = 254
 
 SLICES = 16
 """Slices of a scan whose labels are made at a time, several such parts side by side on a CPU."""
+
+UNSEEN = 100.0
+"""Taken from the scores of what is not to be seen."""
 
 MODELS_HELD = 2
 """Models used last, of which every stage stays in memory, however many there are: a model that gave
@@ -196,11 +206,15 @@ def run_stage(
     image: Volume,
     region: Box,
     *,
+    organs: Volume | None = None,
     tile_step: float | None = None,
     rough: Volume | None = None,
     notify: Callable[[float], None] | None = None,
 ) -> Scores:
     """Return the stage's scores inside `region`.
+
+    A stage with a `mask` sees its organs alone, and its scores are those of their box inside
+    `region`.
 
     Parameters
     ----------
@@ -208,6 +222,8 @@ def run_stage(
         Canonical axes.
     region : Box
         Voxels of `image` to look at.
+    organs : Volume, optional
+        Organ ids on the grid of `image`, for a stage with a `mask`; some of its organs are there.
     tile_step : float, optional
         Distance of tiles as a fraction of the patch; the card's if None.
     rough : Volume, optional
@@ -220,8 +236,12 @@ def run_stage(
     InputError
         If there is too little memory for it.
     """
+    if stage.card.mask is not None:
+        stage, pixels, seen = _masked_input(image, region, organs, stage, stage.card.mask)
+        resampling = None
+    else:
+        pixels, resampling = _input_of(image, region, stage)
     card = stage.card
-    pixels, resampling = _input_of(image, region, stage)
     tiling = Tiling(
         network_axes(card),
         nnunet=card.nnunet is not None,
@@ -240,7 +260,49 @@ def run_stage(
         wanted=_near(rough, pixels.geometry, card),
         notify=notify,
     )
+    if card.mask is not None:
+        hide(logits, ~seen, regions=card.regions)
     return Scores(logits, pixels.geometry, card, resampling)
+
+
+def hide(logits: Tensor, places: npt.NDArray[np.bool_], *, regions: bool) -> None:
+    """Lower the scores (C, Z, Y, X) of everything but the background out of sight, in places."""
+    logits[0 if regions else 1 :, torch.from_numpy(places)] -= UNSEEN
+
+
+def _masked_input(
+    image: Volume, region: Box, organs: Volume | None, stage: LoadedStage, mask: OrganMask
+) -> tuple[LoadedStage, Volume, npt.NDArray[np.bool_]]:
+    """Return the stage with tiles cut to what it sees, its input, and which of it it sees."""
+    if organs is None:
+        raise ValueError(
+            f"stage {stage.card.name} has a mask, and nobody says where the organs are"
+        )
+    target = image.geometry.crop(region).with_spacing(spacing_here(stage.card))
+    part = resample_intensity(image, target)
+    seen = seen_voxels(part, resample_labels(organs, target), mask)
+    box = Box.of_mask(seen) or Box((0, 0, 0), (1, 1, 1))
+    seen, geometry = seen[box.slices], target.crop(box)
+    card = replace(stage.card, patch=cut_patch(stage.card, box.shape))
+    require_memory(card, box.shape, stage.runtime)
+    hu = np.where(seen, part.array[box.slices], np.float32(mask.outside_hu))
+    n = card.normalisation
+    pixels = normalise(hu, (n.lower_hu, n.upper_hu), n.mean, n.std)
+    return replace(stage, card=card), Volume(pixels, geometry), seen
+
+
+def cut_patch(card: StageCard, shape: Index) -> Index:
+    """Return the card's patch, or along axes where the image is smaller as much of it as needed.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Of the image, canonical axes; the patch has the network's.
+    """
+    order = network_axes(card).permutation
+    sizes = zip(card.patch, (shape[axis] for axis in order), card.network.divisor, strict=True)
+    z, y, x = (min(most, -(-n // divisor) * divisor) for most, n, divisor in sizes)
+    return z, y, x
 
 
 def _input_of(

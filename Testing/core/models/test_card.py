@@ -16,6 +16,7 @@ from flare_core.models.card import (
     ModelCard,
     NetworkSpec,
     Normalisation,
+    OrganMask,
     StageCard,
     WeightsFile,
 )
@@ -176,3 +177,39 @@ def test_no_torch_and_no_numpy_are_loaded() -> None:
         "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def with_lesions(card: ModelCard, **changes: object) -> ModelCard:
+    """The card with a lesion stage that sees the liver alone."""
+    fields: dict[str, object] = {
+        "name": "lesions", "weights": "lesions.safetensors",
+        "mask": OrganMask(("liver",), outside_hu=-200.0), "folds": (),
+    }  # fmt: skip
+    lesions = replace(card.stages[1], **(fields | changes))  # type: ignore[arg-type]
+    return replace(card, stages=(*card.stages, lesions))
+
+
+def test_a_mask_comes_back_from_json(card: ModelCard) -> None:
+    mask = OrganMask(("liver",), outside_hu=-200.0, closing_mm=3.0, widening_mm=(6.0, 2.0, 2.0))
+    masked = with_lesions(card, mask=mask)
+    assert ModelCard.from_json(masked.to_json()) == masked
+
+
+def test_a_mask_needs_a_stage_before_it_that_finds_its_organs(card: ModelCard) -> None:
+    with pytest.raises(InputError, match=r"mask: organs(.|\n)*stomach"):
+        with_lesions(card, mask=OrganMask(("stomach",), outside_hu=-200.0))
+    lonely = with_lesions(card).stages[-1:]
+    with pytest.raises(InputError, match="no stage before it finds an organ"):
+        replace(card, stages=lonely)
+
+
+def test_only_a_lesion_stage_is_shown_organs_alone(card: ModelCard) -> None:
+    with pytest.raises(InputError, match="mask"):
+        with_lesions(card, name="organs_2")
+
+
+def test_a_card_of_the_first_format_is_still_read(card: ModelCard) -> None:
+    value = json.loads(card.to_json()) | {"format_version": 1}
+    for stage in value["stages"]:
+        del stage["mask"], stage["network"]["foreground_share"]
+    assert ModelCard.from_json(json.dumps(value)) == replace(card, format_version=1)

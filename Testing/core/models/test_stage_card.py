@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from flare_core.errors import InputError
-from flare_core.models.stage_card import NetworkSpec, Normalisation, StageCard, WeightsFile
+from flare_core.models.stage_card import (
+    NetworkSpec,
+    Normalisation,
+    OrganMask,
+    StageCard,
+    WeightsFile,
+)
 
 SPEC = NetworkSpec(
     "plain_unet",
@@ -91,3 +97,27 @@ def test_a_network_that_cannot_be_built_is_refused(field: str, value: Any) -> No
     changed: dict[str, Any] = {field: value}
     with pytest.raises(InputError):
         replace(SPEC, **changed)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("organs", ()),
+        ("organs", ("heart",)),
+        ("organs", ("Liver",)),
+        ("closing_mm", -1.0),
+        ("dents_mm", 101.0),
+        ("widening_mm", (0.0, -2.0, 0.0)),
+        ("soft_hu", (200.0, 0.0)),
+    ],
+)
+def test_a_mask_that_cannot_be_made_is_refused(field: str, value: Any) -> None:
+    mask = OrganMask(("liver",), outside_hu=-200.0)
+    with pytest.raises(InputError, match="mask"):
+        replace(mask, **{field: value})
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.1])
+def test_an_organ_is_a_part_of_a_tile(share: float) -> None:
+    with pytest.raises(InputError, match="foreground_share"):
+        replace(SPEC, foreground_share=share)

@@ -30,12 +30,15 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
         image: Volume,
         region: Box,
         *,
+        organs: Volume | None = None,
         tile_step: float | None = None,
         rough: Volume | None = None,
         notify: Callable[[float], None] | None = None,
     ) -> Scores:
         seen.append((stage.card.name, region, tile_step))
-        return run_stage(stage, image, region, tile_step=tile_step, rough=rough, notify=notify)
+        return run_stage(
+            stage, image, region, organs=organs, tile_step=tile_step, rough=rough, notify=notify
+        )
 
     monkeypatch.setattr(cascade, "run_stage", watched)
     return seen
