@@ -21,9 +21,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flare_core import atomic
+from flare_core.cli.actions import Action, Options, add_actions
 from flare_core.errors import InputError
 from flare_core.jobs.failure import EXIT_INTERNAL
 from flare_core.jobs.on_cluster import CLUSTER, spread_of
@@ -48,18 +49,7 @@ TITLE = "data set"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the three sub-commands and their options."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, action, text in (
-        ("list", list_cases, "which cases there are; -o writes a list to train from"),
-        ("check", check, "name what is missing, doubled, unreadable, off-grid or mislabelled"),
-        ("summary", summary, "tables of resolution, HU, coverage and volume"),
-    ):
-        one = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
-        _add_common(one)
-        one.set_defaults(do=action)
-        if name == "list":
-            one.add_argument("--pseudo", metavar="TEAM", help="take unlabelled cases' labels from")
-            one.add_argument("--labels", type=Path, metavar="FOLDER", help="converted label maps")
+    add_actions(parser, ACTIONS, EVERYWHERE)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -145,22 +135,6 @@ def summary(arguments: argparse.Namespace) -> int:
         print(f"written: {write_summary(arguments.output, found, tables)}", file=sys.stderr)
         shutil.rmtree(parts, ignore_errors=True)
     return EXIT_INTERNAL if found.left_out else 0
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    options: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("--edition", {"metavar": "NAME", "help": "flare21, flare22 ... (default: found out)"}),
-        ("--numbers", {"metavar": "SCHEME", "help": "what label values mean (default: edition's)"}),
-        ("--workers", {"type": int, "default": 0, "metavar": "N", "help": "0: one per core"}),
-        CLUSTER,
-        ("--progress", {"choices": ("bar", "none"), "default": "bar", "help": "show it or not"}),
-        ("--debug", {"action": "store_true", "default": argparse.SUPPRESS,
-                     "help": "show the traceback of an error"}),
-    )  # fmt: skip
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the data set")
-    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="also write to")
-    for name, facts in options:
-        parser.add_argument(name, **facts)
 
 
 def _dataset(arguments: argparse.Namespace, pseudo: str | None = None) -> FlareDataset:
@@ -251,3 +225,26 @@ def _findings_csv(findings: Sequence[Finding]) -> str:
     writer.writerow(("kind", "where", "what"))
     writer.writerows((finding.kind, finding.where, finding.what) for finding in findings)
     return stream.getvalue()
+
+
+ACTIONS: tuple[Action, ...] = (
+    (
+        "list", list_cases, "which cases there are; -o writes a list to train from",
+        (
+            ("--pseudo", {"metavar": "TEAM", "help": "take unlabelled cases' labels from"}),
+            ("--labels", {"type": Path, "metavar": "FOLDER", "help": "converted label maps"}),
+        ),
+    ),
+    ("check", check, "name what is missing, doubled, unreadable, off-grid or mislabelled", ()),
+    ("summary", summary, "tables of resolution, HU, coverage and volume", ()),
+)  # fmt: skip
+
+EVERYWHERE: Options = (
+    ("folder", {"type": Path, "metavar": "FOLDER", "help": "the data set"}),
+    ("-o,--output", {"type": Path, "metavar": "OUT", "help": "also write to"}),
+    ("--edition", {"metavar": "NAME", "help": "flare21, flare22 ... (default: found out)"}),
+    ("--numbers", {"metavar": "SCHEME", "help": "what label values mean (default: edition's)"}),
+    ("--workers", {"type": int, "default": 0, "metavar": "N", "help": "0: one per core"}),
+    CLUSTER,
+    ("--progress", {"choices": ("bar", "none"), "default": "bar", "help": "show it or not"}),
+)

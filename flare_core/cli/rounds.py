@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flare_core.cli.actions import Action, Options, add_actions
 from flare_core.cli.train import progress_line
 from flare_core.errors import InputError
 from flare_core.jobs.cluster import place_of
@@ -43,32 +44,7 @@ SHOWN = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-commands and their options."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    start = _action(actions, "start", begin, "make a run and run it")
-    start.add_argument("--settings", type=Path, required=True, help="JSON file, see RoundSettings")
-    start.add_argument("--wait", action="store_true", help="only make it; resume runs it later")
-    resume = _action(actions, "resume", go_on, "go on with a run")
-    for each in (start, resume):
-        each.add_argument(
-            "--progress",
-            choices=PROGRESS,
-            default="bar",
-            help="lines for people, JSON lines for programs, or nothing",
-        )
-        each.add_argument(CLUSTER[0], **CLUSTER[1])
-    _action(actions, "stop", stop, "ask a run to stop")
-    status = _action(actions, "status", tell_status, "say where a run stands")
-    following = _action(actions, "next", tell_next, "say which scans to look at next")
-    following.add_argument("--count", type=int, default=SHOWN, help="how many; 0 is all")
-    for each in (status, following):
-        each.add_argument("--json", action="store_true", help="JSON for programs")
-    report = _action(actions, "report", write_report, "write a page with plots")
-    report.add_argument("-o", "--output", type=Path, help="HTML file (default: RUN/report.html)")
-    promote = _action(actions, "promote", promote_round, "put a round's model into use")
-    promote.add_argument("--round", type=int, help="which; the last finished one if left out")
-    promote.add_argument("--anyway", action="store_true", help="even if it was judged worse")
-    back = _action(actions, "rollback", go_back, "use the model that was used before", "model")
-    back.add_argument("--home", help="folder of installed models (default: ~/.flareseg)")
+    add_actions(parser, ACTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -276,16 +252,57 @@ def _pace_text(facts: dict[str, Any]) -> str:
     return f", {facts['per_minute']:.1f} a minute, {time_text(facts['seconds_left'])} left"
 
 
-def _action(
-    actions: Any, name: str, do: Callable[[argparse.Namespace], int], text: str, what: str = "run"
-) -> argparse.ArgumentParser:
-    one: argparse.ArgumentParser = actions.add_parser(
-        name, help=text, description=text, allow_abbrev=False
-    )
-    one.add_argument(
-        what,
-        type=Path if what == "run" else str,
-        help=f"{'folder of the ' * (what == 'run')}{what}",
-    )
-    one.set_defaults(do=do)
-    return one
+RUN: Options = (("run", {"type": Path, "help": "folder of the run"}),)
+
+RUNNING: Options = (
+    (
+        "--progress",
+        {
+            "choices": PROGRESS,
+            "default": "bar",
+            "help": "lines for people, JSON lines for programs, or nothing",
+        },
+    ),
+    CLUSTER,
+)
+
+JSON: Options = (("--json", {"action": "store_true", "help": "JSON for programs"}),)
+
+ACTIONS: tuple[Action, ...] = (
+    (
+        "start", begin, "make a run and run it",
+        (
+            *RUN,
+            ("--settings", {"type": Path, "required": True,
+                            "help": "JSON file, see RoundSettings"}),
+            ("--wait", {"action": "store_true", "help": "only make it; resume runs it later"}),
+            *RUNNING,
+        ),
+    ),
+    ("resume", go_on, "go on with a run", (*RUN, *RUNNING)),
+    ("stop", stop, "ask a run to stop", RUN),
+    ("status", tell_status, "say where a run stands", (*RUN, *JSON)),
+    (
+        "next", tell_next, "say which scans to look at next",
+        (*RUN, ("--count", {"type": int, "default": SHOWN, "help": "how many; 0 is all"}), *JSON),
+    ),
+    (
+        "report", write_report, "write a page with plots",
+        (*RUN, ("-o,--output", {"type": Path, "help": "HTML file (default: RUN/report.html)"})),
+    ),
+    (
+        "promote", promote_round, "put a round's model into use",
+        (
+            *RUN,
+            ("--round", {"type": int, "help": "which; the last finished one if left out"}),
+            ("--anyway", {"action": "store_true", "help": "even if it was judged worse"}),
+        ),
+    ),
+    (
+        "rollback", go_back, "use the model that was used before",
+        (
+            ("model", {"help": "model"}),
+            ("--home", {"help": "folder of installed models (default: ~/.flareseg)"}),
+        ),
+    ),
+)  # fmt: skip
