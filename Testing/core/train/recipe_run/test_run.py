@@ -22,6 +22,7 @@ from flare_core.train.recipes import RECIPES
 from flare_core.train.rounds.state import RunFolder
 from recipe_world import KEY, make_store, recipe
 from rounds_world import UNLABELLED
+from two_ranks import LAUNCH
 
 TESTING = Path(__file__).resolve().parents[3]
 
@@ -125,8 +126,7 @@ def test_two_processes_share_a_run(tmp_path: Path) -> None:
     """Under torchrun both train, one does the rest, and there is one model."""
     make_store(tmp_path)
     words = [
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "recipe_world",
+        *LAUNCH, "recipe_world",
         "recipes", "run", KEY, "--store", str(tmp_path / "store"), "-o", str(tmp_path / "run"),
         "--device", "cpu", "--threads", "1", "--progress", "json",
     ]  # fmt: skip

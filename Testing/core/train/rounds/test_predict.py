@@ -38,6 +38,7 @@ from rounds_world import UNLABELLED, make_store, settings, student
 from spread_cases import ending
 from stub_models import ORGANS as STAGE
 from stub_models import stub_package
+from two_ranks import LAUNCH
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -203,12 +204,11 @@ def test_two_processes_share_a_run(world, tmp_path):
     """Under torchrun: every scan once, by either process, and one finished run."""
     chosen = settings(world, rounds=1, steps=4, teacher=str(world / "teacher"), threads=1)
     start_rounds(tmp_path / "run", chosen)
-    words = "-m torch.distributed.run --standalone --nproc-per-node 2 -m run_with_stub"
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "Testing")))
     }
     done = subprocess.run(
-        [sys.executable, *words.split(), str(tmp_path / "run")],
+        [sys.executable, *LAUNCH, "run_with_stub", str(tmp_path / "run")],
         env=environment, capture_output=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
