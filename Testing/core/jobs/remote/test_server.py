@@ -19,6 +19,7 @@ import fake_engine
 import served
 from flare_core.errors import InputError
 from flare_core.jobs.remote import wire
+from flare_core.jobs.remote.access import server_tls
 from flare_core.jobs.remote.client import check, engine_on
 from flare_core.jobs.remote.server import PREFIX, Limits
 from flare_core.segment.settings import Settings
@@ -83,6 +84,22 @@ def test_garbage_is_answered_and_the_server_goes_on():
                     assert answer.get("event") == "error"
                     assert {"argument", "came", "legal", "action"} <= set(answer)
         assert works(access)
+
+
+def test_garbage_instead_of_tls_keeps_nobody_waiting(certificate):
+    limits = Limits(patience=served.QUICK)
+    with serving(tls=server_tls(*certificate), limits=limits) as access:
+        ends = [socket.create_connection((access.host, access.port)) for _ in range(6)]
+        garbage = [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00", b"{}\n", b"\0" * 99, b"x"]
+        for end, data in zip(ends, garbage, strict=True):
+            with suppress(OSError):
+                end.sendall(data)
+        assert works(replace(access, certificate=certificate[0]))
+        for end in ends:
+            with end, suppress(OSError):
+                end.settimeout(30)
+                while end.recv(1000):
+                    pass
 
 
 def test_nobody_gets_anywhere_without_the_token(monkeypatch):
