@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 AS_BEFORE = "window-as-before"
 """Link that takes the window of this module back."""
+LOOKS_S = (0.1, 1.0, 3.0, 8.0)
+"""When a volume is looked at after it was chosen: whoever is still loading it may set its window,
+or say what it is, later than that."""
 
 
 class Panel:
@@ -172,13 +175,26 @@ class Panel:
         if known is None or not is_of(known, volume):
             chosen.outputSegmentation = result_of(volume)
         self._bring_to_views(volume)
+        new = views.never_windowed(volume)
+        for delay_s in LOOKS_S:
+            self._loop.call_later(delay_s, lambda: self._look_at(volume, window=new))
+
+    def _look_at(self, volume: Any, *, window: bool) -> None:
+        """Say it if a volume is no CT; give a CT that nobody has windowed a window that suits it.
+
+        A volume that is just being loaded is chosen before its reader has set either.
+        """
+        if volume is not self._volume or volume.GetScene() is None:
+            return
+        text, how = "", "info"
         try:
             check_modality(volume)
+            if window and views.set_abdominal_window(volume):
+                text = _window_text()
         except InputError as error:
-            self.run.view.say(error_text(error), "bad")
-            return
-        if views.set_abdominal_window(volume):
-            self.run.view.say(_window_text())
+            text, how = error_text(error), "bad"
+        if text and not self.run.busy and not self.ui.messageLabel.text:  # nothing newer was said
+            self.run.view.say(text, how)
 
     def _bring_to_views(self, volume: Any) -> None:
         """Show a volume and its result, and none of another volume's."""

@@ -7,8 +7,9 @@ The node has a parameter for each choice that the panel offers, as Slicer binds 
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from flare_core.segment.settings import Settings
@@ -40,7 +41,7 @@ class FLARESegParameterNode:
     """The module's parameters.
 
     Node types stand alone: a parameter of a node type may be None anyway, and Slicer's binding does
-    not understand ``X | None``.
+    not understand ``X | None``. A number without a range loses the one of its spin box.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -55,7 +56,7 @@ class FLARESegParameterNode:
     """Where it runs."""
     fast: bool = Settings.fast
     """Quicker and a little less exact."""
-    lesionSensitivity: int = MODELS_OWN
+    lesionSensitivity: Annotated[int, WithinRange(MODELS_OWN, 100)] = MODELS_OWN
     """How readily a voxel is a lesion, in percent; below 0 is as the model was made."""
     assumeHu: bool = Settings.assume_hu
     """Whether the values are taken for HU whatever they look like."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from typing import Annotated
+
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -10,7 +12,7 @@ from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 
 @parameterNodeWrapper
 class FLARETrainParameterNode:
-    """The module's parameters."""
+    """The module's parameters; a number without a range loses the one of its spin box."""
 
     volumeToAdd: vtkMRMLScalarVolumeNode
     """The CT that is to become a case."""
@@ -20,9 +22,9 @@ class FLARETrainParameterNode:
     """Name, or ``name@version``, of a model."""
     strategy: str = "iterative"
     """One of `strategies.STRATEGIES`."""
-    minutes: float = 60.0
+    minutes: Annotated[float, WithinRange(0.1, 100_000.0)] = 60.0
     """Training time of one network."""
-    rounds: int = 1
+    rounds: Annotated[int, WithinRange(1, 20)] = 1
     """How many rounds."""
     modelName: str = "self-trained"
     """Name of the model that comes out."""

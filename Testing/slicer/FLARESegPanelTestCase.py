@@ -112,9 +112,35 @@ class FLARESegPanelTestCase(PanelTestCase):
         display = add_ct().GetDisplayNode()
         display.SetAutoWindowLevel(True)
         self.open_panel()
+        until(lambda: not display.GetAutoWindowLevel(), "the window")
         self.assertEqual((display.GetWindow(), display.GetLevel()), (400, 40))
         self.panel._follow_link("window-as-before")
         self.assertTrue(display.GetAutoWindowLevel())
+
+    def test_a_ct_that_is_loaded_while_the_panel_is_open_gets_its_window(self) -> None:
+        """Slicer's reader sets the automatic one after the node is in the scene, and chosen."""
+        file = str(self.folder / "ct.nrrd")
+        slicer.util.saveNode(add_ct(), file)
+        slicer.mrmlScene.Clear()
+        self.open_panel()
+        display = slicer.util.loadVolume(file).GetDisplayNode()
+        until(lambda: display.GetWindow() == 400, "the window")
+        self.assertFalse(display.GetAutoWindowLevel())
+
+    def test_the_panel_fits_into_a_narrow_dock(self) -> None:
+        add_ct()
+        self.open_panel()
+        for name in ("settingsSection", "statisticsSection", "correctionSection", "logSection"):
+            getattr(self.ui, name).collapsed = False
+        self.ui.timeChartButton.setVisible(True)
+        pump(0.1)
+        self.assertLess(self.top.minimumSizeHint.width(), 400)
+
+    def test_spin_boxes_have_the_range_of_their_choice(self) -> None:
+        self.open_panel()
+        box = self.ui.sensitivityBox
+        self.assertEqual((box.minimum, box.maximum), (-5, 100))
+        self.assertEqual(box.text, box.specialValueText)
 
     def test_a_scene_that_is_closed_leaves_an_empty_panel(self) -> None:
         add_ct()

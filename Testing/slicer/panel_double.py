@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
+from collections import namedtuple
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -199,6 +200,7 @@ class Bench:
         """Give the scene's Slicer an application, as far as panels ask for one."""
         wrapper, modules = ModuleType("wrapper"), ModuleType("modules")
         wrapper.parameterNodeWrapper = lambda cls: cls
+        wrapper.WithinRange = namedtuple("WithinRange", "minimum maximum")
         modules.ScriptedLoadableModuleLogic = object
         names = {
             "slicer.parameterNodeWrapper": wrapper, "slicer.ScriptedLoadableModule": modules,

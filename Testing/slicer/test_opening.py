@@ -197,6 +197,7 @@ for name, key, value in (("parameterNodeWrapper", "parameterNodeWrapper", lambda
                          ("ScriptedLoadableModule", "ScriptedLoadableModuleLogic", object)):
     made = types.ModuleType(name)
     setattr(made, key, value)
+    made.WithinRange = lambda minimum, maximum: (minimum, maximum)
     sys.modules["slicer." + name] = made
 import FLARESegLib.logic, FLARESegLib.panel, FLARETrainLib.logic, FLARETrainLib.panel
 print(sorted(n for n in ("scipy", "skimage", "SimpleITK", "torch") if n in sys.modules))

@@ -160,6 +160,7 @@ def test_a_ct_that_nobody_windowed_gets_a_window_for_the_abdomen(bench, ct):
     display = ct[0].GetDisplayNode()
     display.SetAutoWindowLevel(True)
     bench.panel.enter()
+    bench.settle()
     assert (display.GetWindow(), display.GetLevel()) == (400, 40)
     assert "width 400" in bench.ui.messageLabel.text
     bench.ui.messageLabel.emit("linkActivated(QString)", "window-as-before")
@@ -170,11 +171,31 @@ def test_a_ct_that_nobody_windowed_gets_a_window_for_the_abdomen(bench, ct):
     assert display.GetAutoWindowLevel()  # whoever went back is not asked again
 
 
+def test_a_ct_that_is_chosen_while_it_is_loaded_gets_its_window_afterwards(bench, ct):
+    """Slicer's reader asks for the automatic window when its node is in the scene already."""
+    display = ct[0].GetDisplayNode()
+    display.SetAutoWindowLevel(True)
+    bench.panel.enter()
+    bench.settle()
+    display.SetAutoWindowLevel(True)
+    bench.until(lambda: not display.GetAutoWindowLevel())
+    assert (display.GetWindow(), display.GetLevel()) == (400, 40)
+
+
+def test_the_window_is_not_said_over_what_came_meanwhile(bench, ct):
+    ct[0].GetDisplayNode().SetAutoWindowLevel(True)
+    bench.panel.enter()
+    bench.apply().fail(InputError("volume 'CT'", "an MR", "a CT", "Choose the CT."))
+    bench.settle()
+    assert "an MR" in bench.ui.messageLabel.text
+
+
 def test_a_window_that_somebody_chose_stays(bench, ct):
     display = ct[0].GetDisplayNode()
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(1500, -500)
     bench.panel.enter()
+    bench.settle()
     assert (display.GetWindow(), display.GetLevel()) == (1500, -500)
     assert bench.ui.messageLabel.text == ""
 
@@ -184,6 +205,7 @@ def test_what_is_no_ct_keeps_its_window(bench, add_volume):
     mr.CreateDefaultDisplayNodes()
     mr.GetDisplayNode().SetAutoWindowLevel(True)
     bench.panel.enter()
+    bench.settle()
     assert mr.GetDisplayNode().GetAutoWindowLevel()
 
 
@@ -193,6 +215,7 @@ def test_an_mr_is_called_one_as_soon_as_it_is_chosen(bench, scene, add_volume):
     item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), mr)
     hierarchy.SetItemAttribute(item, "DICOM.Modality", "MR")
     bench.panel.enter()
+    bench.settle()
     assert "an MR, as DICOM says" in bench.ui.messageLabel.text
     assert "1024" not in bench.ui.messageLabel.text
 

@@ -11,7 +11,9 @@ CT = "vtkMRMLScalarVolumeNode"
 WINDOW_HU, LEVEL_HU = 400.0, 40.0
 """Shows an abdomen: organs grey, bone white, lungs black."""
 WINDOW_ATTRIBUTE = "FLARESeg.window"
-"""Attribute of a volume whose window this module has set, once."""
+"""Attribute of a volume whose window this module has set."""
+ABDOMEN, AUTOMATIC = "abdomen", "automatic"
+"""Its values: set, or taken back by a person, which is for good."""
 AIR_HU = -500.0
 """A CT has voxels below; MR, PET and masks have none, and a window of their own suits them."""
 
@@ -39,6 +41,11 @@ def show_volume(volume: Any) -> None:
         slicer.util.setSliceViewerLayers(background=volume, fit=True)
 
 
+def never_windowed(volume: Any) -> bool:
+    """Whether this module has not given a volume a window yet."""
+    return volume.GetAttribute(WINDOW_ATTRIBUTE) is None
+
+
 def set_abdominal_window(volume: Any) -> bool:
     """Give a CT that nobody has windowed a window that shows an abdomen; return whether it did.
 
@@ -46,12 +53,12 @@ def set_abdominal_window(volume: Any) -> bool:
     grey. A window that a person, a file or DICOM has set stays as it is.
     """
     display, image = volume.GetDisplayNode(), volume.GetImageData()
-    known = volume.GetAttribute(WINDOW_ATTRIBUTE) is not None
-    if known or display is None or image is None or not display.GetAutoWindowLevel():
+    refused = volume.GetAttribute(WINDOW_ATTRIBUTE) == AUTOMATIC
+    if refused or display is None or image is None or not display.GetAutoWindowLevel():
         return False
     if image.GetScalarRange()[0] > AIR_HU:
         return False
-    volume.SetAttribute(WINDOW_ATTRIBUTE, "abdomen")
+    volume.SetAttribute(WINDOW_ATTRIBUTE, ABDOMEN)
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(WINDOW_HU, LEVEL_HU)
     return True
@@ -60,6 +67,7 @@ def set_abdominal_window(volume: Any) -> bool:
 def undo_window(volume: Any) -> None:
     """Go back to Slicer's automatic window; it is not taken away again."""
     if volume is not None and volume.GetDisplayNode() is not None:
+        volume.SetAttribute(WINDOW_ATTRIBUTE, AUTOMATIC)
         volume.GetDisplayNode().SetAutoWindowLevel(True)
 
 

@@ -19,7 +19,7 @@ NUMBERS = (
 )  # fmt: skip
 """Measures that are columns; the two judgements become the remark."""
 
-FEW = 5
+FEW = 4
 """How many columns, from the left, fit into a dock; the others are for those who ask."""
 
 DECIMALS = {
@@ -49,7 +49,7 @@ class Line:
 def column_titles() -> tuple[str, ...]:
     """Return the titles of the columns, with units; the first `FEW` are short: a dock is narrow."""
     return (
-        _("Organ"), _("mL"), _("usual mL"), _("HU"), _("Remark"), _("median HU"), _("SD HU"),
+        _("Organ"), _("mL"), _("usual mL"), _("Remark"), _("HU"), _("median HU"), _("SD HU"),
         _("5 % HU"), _("95 % HU"), _("surface cm2"), _("pieces"), _("mL without lesions"),
         _("confidence"),
     )  # fmt: skip
@@ -59,7 +59,7 @@ def column_tips() -> tuple[str, ...]:
     """Return what the titles mean."""
     return (
         _("Click a title to sort."), _("Volume, mL"), _("Usual volume of adults, mL"),
-        _("Mean density, HU"), _("What to look at"), _("Median density"), _("Standard deviation"),
+        _("What to look at"), _("Mean density, HU"), _("Median density"), _("Standard deviation"),
         _("5 % of the voxels are less dense"), _("5 % of the voxels are denser"),
         _("Area of the surface"), _("Pieces that do not touch each other"),
         _("Volume without the lesions that are part of it"),
@@ -79,8 +79,8 @@ def lines_of(rows: Sequence[StatisticsRow]) -> tuple[Line, ...]:
 
 def cells_of(line: Line) -> tuple[str | float | None, ...]:
     """Return the cells of a line, in the order of `column_titles`."""
-    volume, mean, *others = line.numbers
-    return (line.name, volume, line.usual, mean, line.remark, *others)
+    volume, *others = line.numbers
+    return (line.name, volume, line.usual, line.remark, *others)
 
 
 def tab_separated(lines: Sequence[Line]) -> str:

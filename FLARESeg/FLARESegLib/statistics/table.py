@@ -19,7 +19,7 @@ COLOURS = {
 }
 """Background of a marked cell; its text is black, so that it can be read in a dark theme too."""
 
-VOLUME, REMARK = 1, 4
+VOLUME, REMARK = 1, 3
 """Columns that are marked."""
 
 KEY_ROLE = qt.Qt.UserRole
