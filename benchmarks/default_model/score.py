@@ -35,11 +35,16 @@ def score(image: Volume, truth: Volume, model: str) -> Row:
     start = time.perf_counter()
     found = segment_ct(image, Settings(model=model))
     seconds = time.perf_counter() - start
-    labels = np.where(found.labels.array == LESION.id, 0, truth.array).astype(np.uint8)
+    return dsc_of_organs(found.labels, truth) | {"seconds": seconds}
+
+
+def dsc_of_organs(found: Volume, truth: Volume) -> Row:
+    """Return organ key -> DSC; what is found as a lesion counts for no organ and against none."""
+    labels = np.where(found.array == LESION.id, 0, truth.array).astype(np.uint8)
     sizes = np.bincount(labels.ravel(), minlength=256) * truth.geometry.voxel_ml
     ids = [o.id for o in ORGANS if sizes[o.id] >= LEAST_ML]
-    values = dice(found.labels.array, labels, ids)  # type: ignore[arg-type]
-    return {o.key: values[o.id] for o in ORGANS if o.id in values} | {"seconds": seconds}
+    values = dice(found.array, labels, ids)  # type: ignore[arg-type]
+    return {o.key: values[o.id] for o in ORGANS if o.id in values}
 
 
 def show(name: str, row: Row) -> None:

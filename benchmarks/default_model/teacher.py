@@ -4,11 +4,9 @@
     python benchmarks/default_model/teacher.py RUNS/teacher.safetensors
 
 The labels' maker (a public FLARE25 task-2 entry, Apache-2.0, 0.36 M parameters) is a plain U-Net of
-depth-wise separable convolutions. A depth-wise convolution with weights d and bias b, followed by a
-point-wise one with weights p and bias c and nothing between them, is one dense convolution: weights
-p[o, i] d[i], bias c + p b. So the same function is a plain U-Net of 3.9 M parameters, each of which
-may now move on its own. Zero padding commutes with it, because the depth-wise bias is added after
-the padding, everywhere alike.
+depth-wise separable convolutions, which our `plain_unet` has too (`separable`). Its depth-wise
+convolutions have a bias b, ours do not: behind a point-wise one with weights p it is p b more of
+that one's bias. Zero padding does not mind, because the bias is added after it, everywhere alike.
 """
 
 from __future__ import annotations
@@ -35,6 +33,7 @@ NETWORK = NetworkSpec(
     kernel_sizes=(CUBE,) * 5,
     convolutions_per_stage_encoder=(1, 1, 2, 2, 2),
     convolutions_per_stage_decoder=(1, 1, 2, 2),
+    separable=True,
 )
 NORMALISATION = Normalisation("window", -971, 291, 83.7786, 144.8389)
 SPACING_MM = (1.9736, 1.538, 1.538)
@@ -53,22 +52,22 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
     }
 
 
-def dense(separable: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of the U-Net that does the same with dense convolutions."""
+def ours(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights by our names."""
     found = {}
-    for name, tensor in separable.items():
+    for name, tensor in theirs.items():
         block, _, part = name.rpartition(".conv.")
-        if part.startswith("depthwise"):
-            continue
-        if not part.startswith("pointwise"):
-            found[name] = tensor
+        if part == "depthwise.weight":
+            found[f"{block}.conv.depth.weight"] = tensor
         elif part == "pointwise.weight":
-            depth = separable[f"{block}.conv.depthwise.weight"]  # (I, 1, 3, 3, 3)
-            found[f"{block}.conv.weight"] = tensor * depth[None, :, 0]  # (O, I, 3, 3, 3)
-        else:
-            point = separable[f"{block}.conv.pointwise.weight"].flatten(1)  # (O, I)
-            bias = separable[f"{block}.conv.depthwise.bias"]
-            found[f"{block}.conv.bias"] = tensor + point @ bias
+            found[f"{block}.conv.point.weight"] = tensor
+        elif part == "pointwise.bias":
+            mixed = theirs[f"{block}.conv.pointwise.weight"].flatten(1)  # (O, I)
+            found[f"{block}.conv.point.bias"] = (
+                tensor + mixed @ theirs[f"{block}.conv.depthwise.bias"]
+            )
+        elif not part.startswith("depthwise"):
+            found[name] = tensor
     return found
 
 
@@ -80,14 +79,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--onnx", type=Path, default=ONNX)
     arguments = parser.parse_args()
-    weights = {name: part.contiguous() for name, part in dense(read_onnx(arguments.onnx)).items()}
+    weights = {name: part.contiguous() for name, part in ours(read_onnx(arguments.onnx)).items()}
     network = build_network(NETWORK)  # its coarser heads are for training alone, the file has none
     heads = {k: torch.zeros_like(v) for k, v in network.state_dict().items() if k not in weights}
     network.load_state_dict(weights | heads)
     weights |= heads
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_bytes(arguments.out, save(weights))
-    print(f"{arguments.out}: {sum(part.numel() for part in weights.values()) / 1e6:.1f} M numbers")
+    print(f"{arguments.out}: {sum(part.numel() for part in weights.values()) / 1e6:.2f} M numbers")
 
 
 if __name__ == "__main__":

@@ -60,6 +60,9 @@ class NetworkSpec:
     """Channels of the image, before `space_to_depth` folds voxels into more of them."""
     conv_bias: bool = True
     """Whether convolutions have a bias."""
+    separable: bool = False
+    """Whether convolutions of more than a voxel are depth-wise ones, then point-wise ones with
+    nothing between them (of the plain and residual U-Nets, but for the heads)."""
     norm_epsilon: float = 1e-5
     """Epsilon of the instance normalisation."""
     negative_slope: float = 0.01

@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flare_core.networks.normalisation import InstanceNorm
-from flare_core.networks.slabs import Ready, Source, add_and_activate, can_stream, run_blocks
+from flare_core.networks.separable import SeparableConv
+from flare_core.networks.slabs import (
+    Convolution,
+    Ready,
+    Source,
+    add_and_activate,
+    can_stream,
+    run_blocks,
+)
 
 if TYPE_CHECKING:
     from flare_core.models.stage_card import NetworkSpec, Triple
@@ -50,12 +58,10 @@ class ConvBlock(nn.Module):
         bias: bool | None = None,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(
-            *channels,
-            kernel,
-            stride,
-            same_padding(kernel),
-            bias=spec.conv_bias if bias is None else bias,
+        separable = spec.separable and kernel != ONE
+        bias = spec.conv_bias if bias is None else bias
+        self.conv = (SeparableConv if separable else nn.Conv3d)(
+            *channels, kernel, stride, same_padding(kernel), bias=bias
         )
         self.norm = InstanceNorm(
             channels[1], spec.norm_epsilon, spec.negative_slope if activation else None
@@ -160,7 +166,7 @@ class ResidualStack(nn.Module):
         return self.blocks(x)
 
 
-def _pairs(blocks: Iterable[nn.Module]) -> Iterator[tuple[nn.Conv3d, InstanceNorm]]:
+def _pairs(blocks: Iterable[nn.Module]) -> Iterator[tuple[Convolution, InstanceNorm]]:
     for block in blocks:
         if not isinstance(block, ConvBlock):
             raise TypeError(type(block))

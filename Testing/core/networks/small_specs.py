@@ -38,6 +38,8 @@ SPECS = {
     "residual isotropic": replace(ISOTROPIC, kind="residual_encoder_unet"),
     "residual anisotropic": replace(ANISOTROPIC, kind="residual_encoder_unet"),
     "residual no bias": replace(ANISOTROPIC, kind="residual_encoder_unet", conv_bias=False),
+    "separable": replace(ANISOTROPIC, separable=True),
+    "residual separable": replace(ISOTROPIC, kind="residual_encoder_unet", separable=True),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -42,6 +44,35 @@ def test_a_network_of_products_says_the_same(name: str, in_slabs: bool) -> None:
     pairs = zip(expected, found, strict=True) if isinstance(found, list) else [(expected, found)]
     for before, after in pairs:
         assert torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.detach().std()))
+
+
+@pytest.mark.parametrize("name", ["separable", "residual separable"])
+def test_a_card_that_says_so_has_them_and_dense_weights_say_the_same(name: str) -> None:
+    spec = SPECS[name]
+    network = shaken(build_network(spec)).eval()
+    dense = build_network(replace(spec, separable=False)).eval()
+    weights = network.state_dict()
+    for key in [key for key in weights if key.endswith(".depth.weight")]:
+        conv = key.removesuffix(".depth.weight")
+        for part in [part for part in weights if part.startswith(f"{conv}.point.")]:
+            weights[part.replace(".point.", ".")] = weights.pop(part)
+        weights[f"{conv}.weight"] = weights[f"{conv}.weight"] * weights.pop(key)[:, 0]
+    dense.load_state_dict(weights)
+    image = image_for(spec)
+    with torch.no_grad():
+        expected, found = dense(image), network(image)
+    trained = network(image)  # another way, the same result
+    assert separate(network) == 0  # they are apart already
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(trained, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_both_factors_learn() -> None:
+    network = build_network(SPECS["separable"])
+    network(image_for(SPECS["separable"])).square().mean().backward()
+    convs = [module for module in network.modules() if isinstance(module, SeparableConv)]
+    assert all(float(conv.depth.weight.grad.abs().sum()) > 0 for conv in convs)
+    assert all(float(conv.point.weight.grad.abs().sum()) > 0 for conv in convs)
 
 
 def test_weights_rounded_to_bf16_are_still_a_product() -> None:
