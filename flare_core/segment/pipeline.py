@@ -169,7 +169,14 @@ def segment_ct(
     if found.pieces is not None and LESION in ready.organs:
         lesions = list_lesions(image, found.labels, found.pieces, found.lesion_probability)
     labels = _only(found.labels, ready.organs)
-    rows = organ_statistics(image, labels, ready.organs, whole=found.whole, evidence=found.evidence)
+    rows = organ_statistics(
+        image,
+        labels,
+        ready.organs,
+        whole=found.whole,
+        evidence=found.evidence,
+        threads=ready.runtime.threads,
+    )
     clock.notify("statistics", 1.0)
     return Segmentation(
         labels,
@@ -240,8 +247,8 @@ def _wanted_labels(
     found = label_ct(image, ready.stages, plan, clock.notify)
     clock.mark("clean-up")
     if ready.stages.organs is not None:  # no lesion in the whole body is an answer
-        ids = [target.id for target in ready.organs]
-        if not np.isin(found.labels.array, ids).any():
+        there = organ_boxes(found.labels.array)
+        if not any(target.id in there for target in ready.organs):
             raise nothing_found(ready.organs)
     return found
 
@@ -288,13 +295,14 @@ def _cleaned(
     found: Found, stages: Stages, image: Volume
 ) -> tuple[Volume, Volume, tuple[Piece, ...] | None, tuple[str, ...]]:
     """Return labels with lesions on top, whole organs, the lesions, and notes."""
+    threads = next(s.runtime.threads for s in (stages.organs, stages.lesions) if s is not None)
     if found.lesions is None:
-        labels, notes = clean_up(found.organs, ALL_TARGETS, image=image)
+        labels, notes = clean_up(found.organs, ALL_TARGETS, image=image, threads=threads)
         return labels, labels, None, notes
     told: list[str] = []
 
     def clean(organs: Volume) -> Volume:
-        labels, notes = clean_up(organs, ALL_TARGETS, image=image)
+        labels, notes = clean_up(organs, ALL_TARGETS, image=image, threads=threads)
         told.extend(notes)
         return labels
 

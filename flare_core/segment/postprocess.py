@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,7 +100,11 @@ LARGE_BOX = 500_000
 
 
 def clean_up(
-    labels: Volume, organs: Sequence[Organ] = ALL_TARGETS, *, image: Volume | None = None
+    labels: Volume,
+    organs: Sequence[Organ] = ALL_TARGETS,
+    *,
+    image: Volume | None = None,
+    threads: int = 1,
 ) -> tuple[Volume, tuple[str, ...]]:
     """Return a cleaned label map and notes for the person about pieces that changed sides.
 
@@ -111,9 +116,12 @@ def clean_up(
         Organs to clean; voxels of others stay as they are.
     image : Volume, optional
         HU on the same grid: density helps to choose among pieces.
+    threads : int
+        Organs worked on at a time.
     """
     sided, notes = correct_sides(labels, organs)
-    return drop_specks(keep_components(sided, organs, image=image), organs), notes
+    kept = keep_components(sided, organs, image=image, threads=threads)
+    return drop_specks(kept, organs), notes
 
 
 def drop_specks(labels: Volume, organs: Sequence[Organ] = ALL_TARGETS) -> Volume:
@@ -138,16 +146,25 @@ def drop_specks(labels: Volume, organs: Sequence[Organ] = ALL_TARGETS) -> Volume
 
 
 def keep_components(
-    labels: Volume, organs: Sequence[Organ] = ALL_TARGETS, *, image: Volume | None = None
+    labels: Volume,
+    organs: Sequence[Organ] = ALL_TARGETS,
+    *,
+    image: Volume | None = None,
+    threads: int = 1,
 ) -> Volume:
     """Return a label map with only the pieces each organ's rule keeps; the rest is background."""
     array = labels.array.copy()
     boxes = organ_boxes(array)
     floor_mm = _kidneys_end_mm(labels, boxes)
-    for target in organs:
-        if target.id in boxes and target.clean_up.keep != "all":
-            box = boxes[target.id]
-            _drop_strays(array[box], target, _Judge(labels.geometry, box, image, floor_mm))
+
+    def keep(target: Organ) -> None:  # each changes its own voxels alone
+        box = boxes[target.id]
+        _drop_strays(array[box], target, _Judge(labels.geometry, box, image, floor_mm))
+
+    picky = [each for each in organs if each.id in boxes and each.clean_up.keep != "all"]
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        for _ in pool.map(keep, picky):
+            pass
     return labels.with_array(array)
 
 
@@ -259,9 +276,29 @@ def touches_border(box: Slices, shape: tuple[int, int, int]) -> bool:
 
 
 def organ_boxes(array: Labels) -> dict[int, Slices]:
-    """Return the bounding box of every label value above 0 in `array` (Z, Y, X), in one pass."""
-    found = ndimage.find_objects(array)
-    return {number: box for number, box in enumerate(found, 1) if box is not None}
+    """Return the bounding box of every label value above 0 in `array` (Z, Y, X)."""
+    place = _filled(array)  # most of a scan is none, and this is told eight times as fast
+    found = ndimage.find_objects(array[place]) if array[place].size else []
+    return {number: _moved(box, place) for number, box in enumerate(found, 1) if box is not None}
+
+
+def _filled(array: Labels) -> Slices:
+    """Return the bounding box of all that is not 0 in `array` (Z, Y, X) of whole numbers."""
+    slices = _span(np.array([plane.any() for plane in array], np.bool_))
+    plane = np.bitwise_or.reduce(array[slices], axis=0)
+    return slices, _span(plane.any(axis=1)), _span(plane.any(axis=0))
+
+
+def _span(there: npt.NDArray[np.bool_]) -> slice:
+    """Return from the first to the last true entry."""
+    places = np.flatnonzero(there)
+    return slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 0)
+
+
+def _moved(box: Slices, place: Slices) -> Slices:
+    """Return a box inside another as one of the whole array."""
+    z, y, x = (slice(a.start + b.start, a.stop + b.start) for a, b in zip(box, place, strict=True))
+    return z, y, x
 
 
 def _drop_strays(part: Labels, target: Organ, judge: _Judge) -> None:

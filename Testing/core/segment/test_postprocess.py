@@ -10,7 +10,13 @@ import pytest
 from flare_core.anatomy.organs import ALL_TARGETS, ORGANS, Organ, organ
 from flare_core.imaging.geometry import AxisMap, Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.segment.postprocess import MIRRORED, clean_up, correct_sides, keep_components
+from flare_core.segment.postprocess import (
+    MIRRORED,
+    clean_up,
+    correct_sides,
+    keep_components,
+    organ_boxes,
+)
 
 LIVER, RK, SPLEEN, AORTA, IVC, RA, LA, LK = 1, 2, 3, 5, 6, 7, 8, 13
 LESION = 14
@@ -252,6 +258,23 @@ def test_organs_not_asked_for_keep_their_strays():
     array[0, 0, :4] = LIVER
     array[2, 4, 0] = LIVER
     assert (keep_components(flat(array), [organ("spleen")]).array == array).all()
+
+
+def test_organs_side_by_side_keep_what_they_keep_one_after_the_other():
+    labels = build(CANONICAL)
+    specks = np.random.default_rng(0).random(CANONICAL.shape) < 0.02
+    labels.array[specks] = np.arange(specks.sum()) % 13 + 1
+    one, two = (keep_components(labels, threads=n).array for n in (1, 2))
+    assert np.array_equal(one, two)
+    assert np.count_nonzero(one) < np.count_nonzero(labels.array)
+
+
+def test_boxes_hold_each_organ_and_no_more():
+    array = np.zeros((5, 6, 7), np.uint8)
+    array[1:3, 2, 6], array[4, 5, 0] = 3, 9
+    slices = (slice(1, 3), slice(2, 3), slice(6, 7)), (slice(4, 5), slice(5, 6), slice(0, 1))
+    assert organ_boxes(array) == {3: slices[0], 9: slices[1]}
+    assert organ_boxes(np.zeros((5, 6, 7), np.uint8)) == {}
 
 
 def test_empty_map():
