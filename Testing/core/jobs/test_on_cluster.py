@@ -157,13 +157,7 @@ def test_a_case_that_ends_its_process_is_named_and_the_rest_is_done(check, folde
 
 
 def test_a_case_that_ends_its_worker_is_named_and_the_rest_is_done(mortal_workers, folders, proof):
-    on_dask = partial(spread, mortal_workers, terms=Terms(proof))
-    for number, check in enumerate(ENDS):
-        place = folders / str(number)
-        place.mkdir()
-        for name in ("pred", "ref"):
-            (place / name).symlink_to(folders / name)
-        check(place, on_dask)
+    _evaluated_with_ends(folders, partial(spread, mortal_workers, terms=Terms(proof)))
 
 
 def test_a_worker_that_sees_another_folder_is_told(folders, where, capsys, monkeypatch):

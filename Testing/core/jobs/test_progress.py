@@ -10,11 +10,13 @@ from flare_core.jobs.progress import (
     Step,
     Throttle,
     bar_text,
+    counted,
     reporting,
     step_fields,
     time_text,
     within,
 )
+from flare_core.spread.cases import Pace
 
 
 def test_bar_text_says_stage_fraction_and_time_left_and_fits():
@@ -47,6 +49,16 @@ def test_lines_are_plain_and_one_per_stage():
     lines.show(Step("two", 0.5, 3.0))
     lines.clear()
     assert stream.getvalue() == "case:  10 % one\ncase:  50 % two, 3 s left\n"
+
+
+def test_lines_come_again_every_minute():
+    stream, now_s = io.StringIO(), [100.0]
+    lines = Lines(stream, clock=lambda: now_s[0])
+    lines.start("case")
+    for passed_s in (0.0, 30.0, 29.0, 1.0, 10.0):
+        now_s[0] += passed_s
+        lines.show(Step("one", now_s[0] / 1000))
+    assert stream.getvalue() == "case:  10 % one\ncase:  16 % one\n"
 
 
 def test_throttle_passes_new_stages_and_the_end_at_once():
@@ -87,7 +99,15 @@ def test_a_counter_tells_how_far_many_cases_are(capsys):
         count(1, 2)
         count(2, 2)
     told = capsys.readouterr().err
-    assert "store:  50 % reading 2 cases" in told and "left" in told
+    assert "store:  50 % reading 2 cases" in told and "a minute" in told and "left" in told
+
+
+def test_programs_are_told_the_pace_too():
+    fields = step_fields(counted("scoring", Pace(5, 20, 30.0), "case5"))
+    assert fields == {
+        "stage": "scoring", "fraction": 0.25, "seconds_left": 30.0, "per_minute": 30.0,
+        "message": "case5",
+    }  # fmt: skip
 
 
 def test_a_counter_can_be_silent_and_survives_nothing_to_do(capsys):
