@@ -39,6 +39,8 @@ class Tiling:
     """How many tiles a CPU runs at a time; the sums are the same."""
     skipping: Skipping | None = None
     """Whether the middle tile decides on those beside it, and how; None: it does not."""
+    edges: bool = False
+    """Whether an image smaller than a tile goes on as its edge, and not as its lowest value."""
 
     def into(self, tile: Tensor) -> Tensor:
         """Return an image (Z, Y, X) in the network's axes."""
@@ -354,6 +356,8 @@ def _pad(image: Tensor, patch: Index, tiling: Tiling) -> tuple[Tensor, tuple[sli
     if not any(missing):
         return image, (z, y, x)
     widths = [w for m, b in zip(missing[::-1], before[::-1], strict=True) for w in (b, m - b)]
+    if tiling.edges:
+        return functional.pad(image[None, None], widths, mode="replicate")[0, 0], (z, y, x)
     value = 0.0 if tiling.nnunet else float(image.min())
     return functional.pad(image, widths, value=value), (z, y, x)
 

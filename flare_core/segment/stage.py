@@ -241,7 +241,7 @@ def run_stage(
         resampling = None
     else:
         pixels, resampling = _input_of(image, region, stage)
-    card = stage.card
+    card, short = _for_short_scans(stage.card, pixels.geometry.shape)
     tiling = Tiling(
         network_axes(card),
         nnunet=card.nnunet is not None,
@@ -249,6 +249,7 @@ def run_stage(
         regions=card.regions,
         at_once=tiles_at_once(card, pixels.geometry.shape, stage.runtime),
         skipping=card.skipping if card.skipping and card.skipping.centre_first else None,
+        edges=short,
     )
     logits = predict_scores(
         stage.networks,
@@ -289,6 +290,21 @@ def _masked_input(
     n = card.normalisation
     pixels = normalise(hu, (n.lower_hu, n.upper_hu), n.mean, n.std)
     return replace(stage, card=card), Volume(pixels, geometry), seen
+
+
+def _for_short_scans(card: StageCard, shape: Index) -> tuple[StageCard, bool]:
+    """Return an organ stage's card with tiles as short as the scan, and whether they are.
+
+    Air beside what a scan shows moves the means that a network normalises by. Measured with model
+    0.3.0 on the seven scans of the data that are shorter than its patch, though not by half: mean
+    DSC .920 with shorter tiles, .878 with air (.917 and .913 without the worst of them). Of one of
+    a third of a patch the tile says less: there air is better.
+    """
+    cut = cut_patch(card, shape)
+    thick = all(2 * n >= whole for n, whole in zip(cut, card.patch, strict=True))
+    if card.nnunet is not None or not card.name.startswith("organs") or not thick:
+        return card, False
+    return replace(card, patch=cut), cut != card.patch
 
 
 def cut_patch(card: StageCard, shape: Index) -> Index:

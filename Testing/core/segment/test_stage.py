@@ -298,3 +298,23 @@ def test_probabilities_of_half_precision_scores_are_float32() -> None:
     for each in (scores, regions):
         assert each.probabilities().dtype == torch.float32
     assert float(regions.probabilities().min()) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "slices", "seen"),
+    [("organs", 26, (28, 32, 32)), ("organs", 12, (32, 32, 32)), ("localiser", 26, (32, 32, 32))],
+)
+def test_tiles_are_as_short_as_a_scan_that_is_not_too_thin(
+    name: str, slices: int, seen: tuple[int, int, int]
+) -> None:
+    network = replace(ORGANS.network, strides=((1, 1, 1), (4, 4, 4)))
+    stage = loaded(replace(ORGANS, name=name, network=network))
+    images: list[torch.Tensor] = []
+    stage.networks[0].register_forward_pre_hook(lambda _, x: images.append(x[0]))
+    hu = np.full((slices, 40, 32), 100, np.int16)
+    image = Volume(hu, Geometry((slices, 40, 32), (4.0, 3.0, 3.0)))
+    scores = run_stage(stage, image, Box.of_shape(image.geometry.shape))
+    assert {tuple(tile.shape[2:]) for tile in images} == {seen}
+    assert scores.logits.shape[1:] == image.geometry.shape
+    flat = all(bool((tile == 1.0).all()) for tile in images)
+    assert flat == (seen[0] < 32), "a shorter tile goes on as the edge of the scan"
