@@ -72,5 +72,6 @@ def operations(network: nn.Module, patch: Sequence[int]) -> float:
         for module in network.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
                 hooks.callback(module.register_forward_hook(count).remove)
-        network.eval()(torch.empty(1, 1, *patch, device="meta"))
+        dtype = next(network.parameters()).dtype
+        network.eval()(torch.empty(1, 1, *patch, device="meta", dtype=dtype))
     return total
