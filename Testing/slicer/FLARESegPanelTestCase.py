@@ -167,11 +167,11 @@ class FLARESegPanelTestCase(PanelTestCase):
         self.open_panel()
         self.apply()
         self.assertEqual(len(self.shown(0)), 13)
-        self.assertIn("not found", self.shown(4))
-        self.assertIn("smaller than usual", self.shown(4))  # the blocks are small organs
+        self.assertIn("not found", self.shown(3))
+        self.assertIn("smaller than usual", self.shown(3))  # the blocks are small organs
         self.ui.statisticsTable.sortItems(1, qt.Qt.DescendingOrder)
         self.assertEqual(self.shown(0)[:2], ["Liver", "Spleen"])
-        row = self.shown(4).index("smaller than usual")
+        row = self.shown(3).index("smaller than usual")
         self.assertNotEqual(
             self.ui.statisticsTable.item(row, 1).background().color().name(), "#000000"
         )

@@ -263,6 +263,8 @@ class Header(Widget):
     def __init__(self) -> None:
         super().__init__()
         self.modes: dict[int, int] = {}
+        self.sizeHint = types.SimpleNamespace(height=lambda: 24)
+        self.defaultSectionSize = 30
 
     def setSectionResizeMode(self, column: int, mode: int) -> None:  # noqa: N802
         self.modes[column] = mode
@@ -271,7 +273,7 @@ class Header(Widget):
         self.least = pixels
 
     def setDefaultSectionSize(self, pixels: int) -> None:  # noqa: N802
-        self.usual = pixels
+        self.defaultSectionSize = pixels
 
     def setStretchLastSection(self, stretch: bool) -> None:  # noqa: N802
         self.stretches = stretch
@@ -297,11 +299,15 @@ class Table(Widget):
         self.widths: dict[int, int] = {}
         self.chosen: list[int] = []
         self.rowCount = self.columnCount = 0
+        self.frameWidth, self.least_height = 1, 0
         self._across, self._down = Header(), Header()
 
     def setRowCount(self, count: int) -> None:  # noqa: N802
         self.rowCount = count
         self.cells = {spot: item for spot, item in self.cells.items() if spot[0] < count}
+
+    def setMinimumHeight(self, pixels: int) -> None:  # noqa: N802
+        self.least_height = pixels
 
     def setColumnCount(self, count: int) -> None:  # noqa: N802
         self.columnCount = count

@@ -73,7 +73,7 @@ def test_an_organ_that_the_scan_cuts_is_marked(node):
     kind = slicer.vtkMRMLPlotSeriesNode
     assert liver.GetMarkerStyle() == kind.MarkerStyleDiamond and "cut" in liver.GetName()
     assert spleen.GetMarkerStyle() == kind.MarkerStyleCircle and "cut" not in spleen.GetName()
-    assert "cut by the scan's edge" in chart.GetXAxisTitle()
+    assert "usual range" in chart.GetXAxisTitle()
     assert json.loads(chart.GetAttribute(NAMES_ATTRIBUTE))["3"] == "Liver (cut)"
     whole = finish(draw_steps(node, VOLUMES))
     assert "cut" not in whole.GetXAxisTitle()

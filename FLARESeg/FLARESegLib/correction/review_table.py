@@ -154,8 +154,9 @@ def change_text(change: OrganChange | None, there: bool) -> str:
     ('no', 'no voxel')
     """
     if change is not None and change.changed_voxels:
-        changed = _("{ml:.2f} mL, DSC {dsc:.3f}").format(ml=change.changed_ml, dsc=change.dsc)
-        return changed if there else _("erased ({ml:.2f} mL)").format(ml=change.changed_ml)
+        ml = f"{change.changed_ml:.{1 if change.changed_ml >= 10 else 2}f}"  # a dock is narrow
+        changed = _("{ml} mL, DSC {dsc:.2f}").format(ml=ml, dsc=change.dsc)
+        return changed if there else _("erased ({ml} mL)").format(ml=ml)
     return _("no") if there else _("no voxel")
 
 

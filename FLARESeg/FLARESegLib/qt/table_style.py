@@ -13,6 +13,8 @@ NARROWEST = 24
 """Pixels of a column at least, so that one that stretches never vanishes."""
 WIDEST = 26
 """Characters of a column at most, where another one takes what is left."""
+MOST_ROWS = 14
+"""A table that has more scrolls by itself; a shorter one is shown whole, as the panel scrolls."""
 
 
 def set_titles(table: Any, titles: Sequence[str], tips: Sequence[str] = ()) -> None:
@@ -45,7 +47,14 @@ def fit(table: Any, stretch: int | None = None) -> None:
     table.resizeColumnsToContents()
     if stretch is not None:
         _narrow(table, stretch)
+    table.setMinimumHeight(_whole_height(table))
     table.setVisible(table.rowCount > 0)
+
+
+def _whole_height(table: Any) -> int:
+    """Return how high a table has to be for its rows, `MOST_ROWS` at most; pixels."""
+    rows = min(table.rowCount, MOST_ROWS) * table.verticalHeader().defaultSectionSize
+    return int(table.horizontalHeader().sizeHint.height() + rows + 2 * table.frameWidth)
 
 
 def _narrow(table: Any, stretch: int) -> None:

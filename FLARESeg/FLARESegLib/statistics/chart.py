@@ -35,6 +35,8 @@ VOLUME, USUAL = "Volume [%]", "Usual [%]"
 EACH = 3
 """Lines of the table for an organ: from, to, and a gap that ends its band."""
 
+TITLE_POINTS, AXIS_POINTS = 16, 13
+"""Size of the chart's words, so that they fit into a view that is a third of a screen wide."""
 BAND = (0.8, 0.8, 0.8)
 BAND_WIDTH, MARKER_SIZE = 10.0, 12.0
 LEAST_RANGE = 200.0
@@ -115,8 +117,10 @@ def _chart_of(
     scene.AddNode(table)
     chart.SetNodeReferenceID(DATA_ROLE, table.GetID())
     segmentationNode.SetNodeReferenceID(CHART_ROLE, chart.GetID())
-    chart.SetTitle(_("Organ volumes and the usual range of adults"))
+    chart.SetTitle(_("Organ volumes (grey: usual in adults)"))
     chart.SetYAxisTitle("")
+    chart.SetTitleFontSize(TITLE_POINTS)
+    chart.SetAxisTitleFontSize(AXIS_POINTS)
     return chart
 
 
@@ -195,10 +199,7 @@ def _set_axes(
         str(len(organs) - place): label_of(target, cut=target.key in cut)
         for place, target in enumerate(organs)
     }
-    title = _("Volume, % of the middle of the usual range")
-    if any(target.key in cut for target in organs):
-        title = _("{title}; diamonds: cut by the scan's edge").format(title=title)
-    chart.SetXAxisTitle(title)
+    chart.SetXAxisTitle(_("Volume, % of the middle of the usual range"))
     chart.SetAttribute(NAMES_ATTRIBUTE, json.dumps(names))
     chart.SetLegendVisibility(True)
     chart.SetXAxisRangeAuto(False)
