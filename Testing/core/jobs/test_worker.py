@@ -73,20 +73,59 @@ class Client:
         """Wait for the end of the process; return its exit code."""
         return self.process.wait(timeout=PATIENCE_S)
 
+    def is_idle(self) -> bool:
+        """Whether it has said nothing odd, and nothing is left of what it was asked."""
+        if self.process.poll() is not None or self.log:
+            return False
+        self.send(id="idle", command="ping")
+        answer = self.answers.get(timeout=PATIENCE_S)
+        idle = {"id": "idle", "event": "pong", "busy": False, "waiting": 0}
+        return answer == idle and self.answers.empty()
 
-@pytest.fixture
-def client():
-    """A fresh worker that has said that it is ready."""
+    def close(self) -> None:
+        """End it, whatever it does."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            pipe.close()
+
+
+def started() -> Client:
+    """Return a worker that has said that it is ready."""
     one = Client()
     ready = one.until("ready")
     assert (ready["protocol"], ready["pid"]) == (1, one.process.pid)
     assert ready["version"]
+    return one
+
+
+@pytest.fixture
+def fresh():
+    """A worker that nobody has asked anything."""
+    one = started()
     yield one
-    if one.process.poll() is None:
-        one.process.kill()
-    one.process.wait()
-    for pipe in (one.process.stdin, one.process.stdout, one.process.stderr):
-        pipe.close()
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def resting():
+    """Workers that are idle after a test, for the next one: a start takes two seconds."""
+    kept: list[Client] = []
+    yield kept
+    for one in kept:
+        one.close()
+
+
+@pytest.fixture
+def client(resting):
+    """A worker that is ready; it may have worked before."""
+    one = resting.pop() if resting else started()
+    yield one
+    if one.is_idle():
+        resting.append(one)
+    else:
+        one.close()
 
 
 def test_segments_again_and_again_and_says_what_it_wrote(client, tmp_path):
@@ -114,7 +153,7 @@ def test_only_labels_as_an_uncompressed_file(client, tmp_path):
     assert os.listdir(output.parent) == ["labels.nii"]
 
 
-def test_strokes_are_answered_with_corrected_labels(client, tmp_path):
+def test_strokes_are_answered_with_corrected_labels(fresh, tmp_path):
     from flare_core.imaging.files import write_volume
 
     scan = fake_engine.scan()
@@ -125,19 +164,19 @@ def test_strokes_are_answered_with_corrected_labels(client, tmp_path):
     write_volume(paths["image"], scan)
     write_volume(paths["labels"], before)
     write_volume(paths["strokes"], strokes)
-    client.send(id=7, command="correct", **paths, organ="liver", recompute=False,
+    fresh.send(id=7, command="correct", **paths, organ="liver", recompute=False,
                 output=str(tmp_path / "x" / "after.nrrd"))  # fmt: skip
-    told = client.until("corrected", 7)
+    told = fresh.until("corrected", 7)
     assert told["removed"] >= 8 and not told["with_scores"]
     assert Path(told["file"]).is_file()
-    client.send(id=8, command="correct", **paths, organ="toe", output=str(tmp_path / "y.nrrd"))
-    assert client.until("error", 8)["argument"] == "organ"
-    client.send(id=9, command="correct", **paths, organ="liver", output=str(tmp_path / "y.nrrd"),
+    fresh.send(id=8, command="correct", **paths, organ="toe", output=str(tmp_path / "y.nrrd"))
+    assert fresh.until("error", 8)["argument"] == "organ"
+    fresh.send(id=9, command="correct", **paths, organ="liver", output=str(tmp_path / "y.nrrd"),
                 recompute=3)  # fmt: skip
-    assert client.until("error", 9)["argument"] == "recompute"
+    assert fresh.until("error", 9)["argument"] == "recompute"
 
 
-def test_another_computer_computes_and_strokes_have_its_scores(client, tmp_path):
+def test_another_computer_computes_and_strokes_have_its_scores(fresh, tmp_path):
     from flare_core.imaging.files import write_volume
 
     scan = fake_engine.scan()
@@ -148,22 +187,22 @@ def test_another_computer_computes_and_strokes_have_its_scores(client, tmp_path)
     write_volume(paths["strokes"], strokes)
     with served.serving() as access:
         on = {"address": access.address, "token": access.token}
-        client.send(id=1, command="segment", input=paths["image"], output=paths["labels"],
+        fresh.send(id=1, command="segment", input=paths["image"], output=paths["labels"],
                     outputs=["labels"], on=on)  # fmt: skip
-        assert client.until("result", 1)["provenance"]["computed_on"] == access.address
-        client.send(id=2, command="correct", **paths, organ="liver",
+        assert fresh.until("result", 1)["provenance"]["computed_on"] == access.address
+        fresh.send(id=2, command="correct", **paths, organ="liver",
                     output=str(tmp_path / "after.nrrd"))  # fmt: skip
-        assert client.until("corrected", 2)["with_scores"]
-    client.send(id=3, command="preload", on=on)
-    assert client.until("error", 3)["argument"] == f"server {access.address}"
-    client.send(id=4, command="preload", on={"address": "x"})
-    assert client.until("error", 4)["argument"] == "on"
-    client.send(id=5, command="preload")
-    client.until("preloaded", 5)
-    assert access.token not in "".join(client.log)
+        assert fresh.until("corrected", 2)["with_scores"]
+    fresh.send(id=3, command="preload", on=on)
+    assert fresh.until("error", 3)["argument"] == f"server {access.address}"
+    fresh.send(id=4, command="preload", on={"address": "x"})
+    assert fresh.until("error", 4)["argument"] == "on"
+    fresh.send(id=5, command="preload")
+    fresh.until("preloaded", 5)
+    assert access.token not in "".join(fresh.log)
 
 
-def test_scores_that_are_gone_are_made_again(client, tmp_path):
+def test_scores_that_are_gone_are_made_again(fresh, tmp_path):
     from flare_core.imaging.files import write_volume
 
     scan = fake_engine.scan()
@@ -173,24 +212,24 @@ def test_scores_that_are_gone_are_made_again(client, tmp_path):
         marked = scan.with_array(np.zeros(scan.array.shape, np.uint8))
         marked.array[2, 8:10, 8:12] = 1
         write_volume(paths[name], marked)
-    client.send(id=1, command="scores", scan=paths["image"])
-    assert client.until("scores", 1)["there"] is False
+    fresh.send(id=1, command="scores", scan=paths["image"])
+    assert fresh.until("scores", 1)["there"] is False
     with served.serving() as access:
         on = {"address": access.address, "token": access.token}
-        client.send(id=2, command="scores", scan=paths["image"], recompute=True, on=on)
-        client.until("progress", 2)
-        assert client.until("scores", 2)["there"] is True
-    client.send(id=3, command="scores", scan=paths["image"])
-    assert client.until("scores", 3)["there"] is True
-    client.send(id=4, command="correct", **paths, organ="liver", output=str(tmp_path / "x.nrrd"))
-    assert client.until("corrected", 4)["with_scores"]
-    client.send(id=5, command="scores", scan="bad.nrrd", recompute=True)
-    assert client.until("error", 5)["kind"] == "input"
-    client.send(id=7, command="scores", scan="", recompute=True)
-    assert client.until("error", 7)["argument"] == "scan"
+        fresh.send(id=2, command="scores", scan=paths["image"], recompute=True, on=on)
+        fresh.until("progress", 2)
+        assert fresh.until("scores", 2)["there"] is True
+    fresh.send(id=3, command="scores", scan=paths["image"])
+    assert fresh.until("scores", 3)["there"] is True
+    fresh.send(id=4, command="correct", **paths, organ="liver", output=str(tmp_path / "x.nrrd"))
+    assert fresh.until("corrected", 4)["with_scores"]
+    fresh.send(id=5, command="scores", scan="bad.nrrd", recompute=True)
+    assert fresh.until("error", 5)["kind"] == "input"
+    fresh.send(id=7, command="scores", scan="", recompute=True)
+    assert fresh.until("error", 7)["argument"] == "scan"
 
 
-def test_strokes_wait_for_no_run_and_scores_give_way_to_one(client, tmp_path):
+def test_strokes_wait_for_no_run_and_scores_give_way_to_one(fresh, tmp_path):
     from flare_core.imaging.files import write_volume
 
     scan = fake_engine.scan()
@@ -200,15 +239,15 @@ def test_strokes_wait_for_no_run_and_scores_give_way_to_one(client, tmp_path):
         marked = scan.with_array(np.zeros(scan.array.shape, np.uint8))
         marked.array[2, 8:10, 8:12] = 1
         write_volume(paths[name], marked)
-    client.send(id=1, command="scores", scan="slow.nrrd", recompute=True)
-    client.until("progress", 1)
-    client.send(id=2, command="correct", **paths, organ="liver", output=str(tmp_path / "x.nrrd"))
-    assert client.until("corrected", 2)["seconds"] < 25
-    client.send(id=3, command="ping")
-    assert client.until("pong", 3)["busy"]
-    client.send(id=4, command="segment", input="a.nrrd", output=str(tmp_path))
-    client.until("cancelled", 1)
-    client.until("result", 4)
+    fresh.send(id=1, command="scores", scan="slow.nrrd", recompute=True)
+    fresh.until("progress", 1)
+    fresh.send(id=2, command="correct", **paths, organ="liver", output=str(tmp_path / "x.nrrd"))
+    assert fresh.until("corrected", 2)["seconds"] < 25
+    fresh.send(id=3, command="ping")
+    assert fresh.until("pong", 3)["busy"]
+    fresh.send(id=4, command="segment", input="a.nrrd", output=str(tmp_path))
+    fresh.until("cancelled", 1)
+    fresh.until("result", 4)
 
 
 def test_progress_rises_to_one(client, tmp_path):
