@@ -90,9 +90,15 @@ class TrainPanelTestCase(WatchedTestCase):
         run = self.folder / "home" / "runs" / name
         student = run / "round-01" / "student-0"
         student.mkdir(parents=True)
-        facts = {"name": "mine", "rounds": 1, "strategy": {"kind": "confident"}}
+        facts = {
+            "name": "mine",
+            "rounds": 1,
+            "strategy": {"kind": "confident"},
+            "student": "s.json",
+        }
         steps = dict.fromkeys(("predict", "evidence", "select", "labels", "train"), "now")
-        state = {"status": status, "round": 1, "step": "promote", "done": {"1": steps}}
+        begun = {"run": name, "created": "2026-11-29T12:00:00+00:00"}
+        state = {**begun, "status": status, "round": 1, "step": "promote", "done": {"1": steps}}
         (run / "settings.json").write_text(json.dumps({**facts, "store": str(self.store)}))
         (run / "state.json").write_text(json.dumps({**state, "message": "All rounds."}))
         (run / "round-01" / "verdict.json").write_text(json.dumps(VERDICT))
