@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from flare_core.anatomy.organs import LESION
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Index
 from flare_core.imaging.volume import Volume
 from flare_core.segment.belief import ClassScores
+from flare_core.segment.lesion_strokes import with_lesions
 from flare_core.segment.strokes import Mask, StrokeSettings, correct_by_strokes
 
 Labels = npt.NDArray[np.uint8]
@@ -108,6 +110,7 @@ def corrected_labels(
     """Return the labels that strokes make of what was there before any of them.
 
     Voxels that come to an organ leave the organ they were; voxels that leave one become background.
+    Lesions lie over their organs: where one goes, the organ around it is there again.
 
     Parameters
     ----------
@@ -133,9 +136,13 @@ def corrected_labels(
         belongs, outside = (
             np.asarray(axes.apply(m), bool) for m in history.marked(organ, labels.shape)
         )
+        if organ == LESION.id:
+            result = with_lesions(scan, result, belongs, outside)
+            continue
         solved = correct_by_strokes(
             scan, result == organ, belongs, outside,
             probability=None if scores is None else scores.belief(organ),
+            others=(result != 0) & (result != organ),
             protected=np.isin(result, [other for other in protected if other != organ]),
             settings=settings or StrokeSettings(),
         )  # fmt: skip

@@ -1,23 +1,20 @@
 """A few strokes -> a corrected organ in 3D, within a second on the CPU.
 
-A person draws "belongs" and "does not belong" in any plane. Inside a box around the strokes the
-organ is solved for anew. Each voxel starts with what was believed of it: how the network's score of
-this organ stands against the best other class, or without scores how deep in or out of the organ
-the voxel lies. A stroke says how wrong that is where it was drawn, and as wrong it is taken to be
-for voxels like those of the stroke: near, of alike HU and believed alike (Gaussian process
-regression of the error). So a faint belief near a stroke tips, and a firm one far away stays. Then
-a random walker with priors (Grady 2005) makes borders follow the edges of the image; strokes are
-fixed. Where no stroke is like a voxel, it does not change.
+A person draws "belongs" and "does not belong" in any plane. Inside a box around the strokes each
+voxel is asked whether it changes sides: what the network's scores, the image and the labels say
+about it, how it compares with the nearest strokes and how deep these lie in the wrong side
+(`stroke_features`). A small perceptron that has seen many strokes over real networks' errors
+answers (`stroke_judge`); a random walker moves borders to the image's edges (`random_walk`).
+Strokes are obeyed to the voxel, and far from them nothing changes.
 
-1. box and coarse grid around the strokes (`_place`);
-2. what is believed (`_believed`), and how far strokes shift it (`_shifted`);
-3. solve (`_solve`), bring the change back to the scan's grid (`_applied`).
+1. box and grid around the strokes, as fine as the organ is small (`_place`);
+2. each voxel's new share of the organ (`_change`);
+3. the change brought back to the scan's grid (`_applied`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,61 +23,37 @@ from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.resample import covered, resample_intensity
 from flare_core.imaging.volume import Volume
-
-Float = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+from flare_core.segment.random_walk import settled
+from flare_core.segment.stroke_features import REACH, Float, Mask, Scene, features, odds_of
+from flare_core.segment.stroke_judge import default_judge
 
 SOFT_TISSUE_HU = (-150.0, 250.0)
 """Values outside count as its ends: bone and air are as different as fat from muscle."""
 
-MOST_MARKED = 200
-"""Marked voxels that errors are learned from; of more, so many are drawn."""
+FADE = 6
+"""Voxels over which changes fade out, at the end of `REACH`."""
 
-FAR = 2.5
-"""Lengths from a stroke beyond which nothing is like it."""
+FULL = 3.0
+"""A share that changes by more than 1 / this is taken as it is."""
 
-LEAST_ODDS, MOST_ODDS = 0.2, 4.0
-"""Log-odds of a belief: a label that stands is at least so sure, and nothing is surer."""
+MARGIN = 4
+"""Voxels around what may change, for what is seen there."""
 
-LEAST_SPACING = 0.5
-"""Of the solution's voxels in a small organ, against those in a large one."""
-
-ROWS = 50_000
-"""Voxels compared with strokes at a time; bounds memory."""
-
-FULL_CHANGE = 3.0
-"""A voxel takes the whole change if it is more than 1 / this like a stroke, else a part."""
+EDGE_HU, SMOOTH = 25.0, 1.0
+"""A step between neighbours that is an edge, and their weight against each voxel's own odds."""
 
 
 @dataclass(frozen=True)
 class StrokeSettings:
-    """How far strokes reach and what holds them back; chosen by `benchmarks/strokes.py`."""
+    """How fine the solution is."""
 
-    reach_mm: float = 60.0
-    """Margin around the strokes inside which voxels may change."""
-    spacing_mm: float = 2.5
-    """Voxels of the solution; coarser than the scan's where those are finer."""
-    length_mm: float = 22.0
-    """Distance at which a voxel is 60 % like a stroke's; in a small organ, its radius."""
-    least_length_mm: float = 8.0
-    """The same in the smallest organ."""
-    alike_hu: float = 30.0
-    """The same for its value."""
-    alike_odds: float = 1.5
-    """The same for what the network believes of it, log-odds."""
-    alike_depth: float = 3.0
-    """The same for what is believed of its depth in the organ, where there are no scores."""
-    want: float = 1.5
-    """What is to be believed of a stroke's voxels, log-odds."""
-    doubt: float = 0.3
-    """Variance of what single voxels of strokes say: none is followed to the letter."""
-    blur_mm: float = 4.0
-    """How fuzzy an organ's border is thought to be where there are no scores."""
-    edge_hu: float = 25.0
-    """Difference between neighbours that counts as an edge."""
-    smooth: float = 2.0
-    """Weight of neighbours against belief."""
-    most_voxels: int = 1_200_000
+    finest_mm: float = 1.25
+    """Voxels of the solution in a small organ."""
+    coarsest_mm: float = 2.5
+    """The same in a large one; the reach of strokes is `REACH` of them."""
+    across_radius: float = 12.0
+    """Voxels that an organ's radius has, between the two."""
+    most_voxels: int = 400_000
     """Of the solution; a larger box gets coarser voxels."""
 
 
@@ -98,22 +71,6 @@ class StrokeResult:
     """Voxels that left it."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Scene:
-    """What there is in the box, on the coarse grid."""
-
-    image: Float
-    """HU, clipped to soft tissue."""
-    was: Float
-    """Share of each voxel that the organ fills as it is."""
-    inside: Mask
-    """Voxels with a stroke that belongs."""
-    away: Mask
-    """Voxels with a stroke that does not."""
-    grid: Geometry
-    """Where the voxels are."""
-
-
 def correct_by_strokes(
     image: Volume,
     mask: Mask,
@@ -121,6 +78,7 @@ def correct_by_strokes(
     outside: Mask,
     *,
     probability: Volume | None = None,
+    others: Mask | None = None,
     protected: Mask | None = None,
     settings: StrokeSettings = StrokeSettings(),
 ) -> StrokeResult:
@@ -138,32 +96,43 @@ def correct_by_strokes(
         How the network's score of this organ stands against the best other class
         (`ClassScores.belief`), on any grid with the scan's axes (its own, coarser one). Where a
         person has changed the labels since, the labels count.
+    others : bool (Z, Y, X), optional
+        Voxels of other organs; they may come to this one, if less readily than what is none.
     protected : bool (Z, Y, X), optional
         Voxels that must not change, such as organs that were reviewed; strokes on them are ignored.
     settings : StrokeSettings
-        Reach and weights.
+        How fine the solution is.
 
     Raises
     ------
     InputError
         If shapes differ, or nothing is marked.
     """
-    for name, array in (("mask", mask), ("belongs", belongs), ("outside", outside)):
+    given = {"mask": mask, "belongs": belongs, "outside": outside}
+    given |= {"others": others} if others is not None else {}
+    given |= {"protected": protected} if protected is not None else {}
+    for name, array in given.items():
         _check(name, array, image)
-    if protected is not None:
-        _check("protected", protected, image)
     marked = _marked(belongs | outside, protected)
-    settings = _for_size(settings, np.count_nonzero(mask | belongs) * image.geometry.voxel_ml)
-    box, grid = _place(marked, image.geometry, settings)
+    organ_ml = np.count_nonzero(mask | belongs) * image.geometry.voxel_ml
+    box, grid = _place(marked, image.geometry, organ_ml, settings)
     here, scan = box.slices, image.geometry.crop(box)
     free = np.ones(box.shape, bool) if protected is None else ~protected[here]
     before, no = mask[here], outside[here] & free
     yes = belongs[here] & free & ~no
     ct = np.clip(image.array[here], *SOFT_TISSUE_HU).astype(np.float32)
-    coarse = np.asarray(resample_intensity(Volume(ct, scan), grid).array, np.float32)
-    was, away = _fraction(before, scan, grid), _hit(no, scan, grid)
-    scene = _Scene(coarse, was, _hit(yes, scan, grid) & ~away, away, grid)
-    after = _applied(_change(scene, probability, settings), before, scan)
+    away = _hit(no, scan, grid)
+    scene = Scene(
+        np.asarray(resample_intensity(Volume(ct, scan), grid).array, np.float32),
+        _fraction(before, scan, grid),
+        _scores(probability, grid),
+        _fraction(np.zeros_like(before) if others is None else others[here] & ~before, scan, grid),
+        _hit(yes, scan, grid) & ~away,
+        away,
+        float(np.mean(grid.spacing_mm)),
+        radius_mm(organ_ml),
+    )
+    after = _applied(Volume(_change(scene, grid), grid), scene.was, before, scan)
     after = ((after & ~_refused(before, yes, no)) | yes) & ~no
     after = np.where(free, after, before)
     new = mask.copy()
@@ -172,17 +141,15 @@ def correct_by_strokes(
     return StrokeResult(new, box, added, removed)
 
 
-def _for_size(settings: StrokeSettings, organ_ml: float) -> StrokeSettings:
-    """Return what suits an organ of a size: in a small one strokes reach less far, and finer."""
-    radius_mm = 10.0 * (0.75 * organ_ml / np.pi) ** (1 / 3)
-    length = float(np.clip(radius_mm, settings.least_length_mm, settings.length_mm))
-    share = length / settings.length_mm
-    return replace(
-        settings,
-        length_mm=length,
-        reach_mm=share * settings.reach_mm,
-        spacing_mm=max(share, LEAST_SPACING) * settings.spacing_mm,
-    )
+def radius_mm(organ_ml: float) -> float:
+    """Radius of a ball as large as an organ.
+
+    Examples
+    --------
+    >>> round(radius_mm(4.18879), 3)
+    10.0
+    """
+    return float(10.0 * (0.75 * max(organ_ml, 1e-3) / np.pi) ** (1 / 3))
 
 
 def _marked(strokes: Mask, protected: Mask | None) -> Box:
@@ -204,18 +171,20 @@ def _check(name: str, array: npt.NDArray[np.generic], image: Volume) -> None:
         )  # fmt: skip
 
 
-def _place(marked: Box, geometry: Geometry, settings: StrokeSettings) -> tuple[Box, Geometry]:
+def _place(
+    marked: Box, geometry: Geometry, organ_ml: float, settings: StrokeSettings
+) -> tuple[Box, Geometry]:
     """Return the box on the scan's grid, and the grid of the solution over it."""
-    margin = tuple(int(np.ceil(settings.reach_mm / s)) for s in geometry.spacing_mm)
+    wanted = radius_mm(organ_ml) / settings.across_radius
+    spacing = float(np.clip(wanted, settings.finest_mm, settings.coarsest_mm))
+    margin = [int(np.ceil((REACH + MARGIN) * spacing / mm)) for mm in geometry.spacing_mm]
     box = marked.grow((margin[0], margin[1], margin[2]), geometry.shape)
     part = geometry.crop(box)
-    spacing = settings.spacing_mm
     while True:
-        coarse = tuple(max(s, spacing) for s in part.spacing_mm)
-        grid = part.with_spacing((coarse[0], coarse[1], coarse[2]))
+        grid = part.with_spacing((spacing, spacing, spacing))
         if np.prod(grid.shape) <= settings.most_voxels:
             return box, grid
-        spacing *= 1.2
+        spacing *= 1.1
 
 
 def _fraction(mask: Mask, scan: Geometry, grid: Geometry) -> Float:
@@ -234,155 +203,34 @@ def _hit(marked: Mask, scan: Geometry, grid: Geometry) -> Mask:
     return hit
 
 
-def _change(scene: _Scene, probability: Volume | None, settings: StrokeSettings) -> Volume:
-    """Return by how much the organ's share of each coarse voxel changes, -1 to 1."""
-    odds = _believed(scene, probability, settings)
-    scale = settings.alike_depth if probability is None else settings.alike_odds
-    shift, like = _shifted(scene, odds, scale, settings)
-    target = 1.0 / (1.0 + np.exp(-(odds + shift)))
-    solved = _solve(scene, target.astype(np.float32), settings)
-    change = np.minimum(1.0, FULL_CHANGE * like) * (solved - scene.was)
-    return Volume(change.astype(np.float32), scene.grid)
-
-
-def _believed(scene: _Scene, probability: Volume | None, settings: StrokeSettings) -> Float:
-    """Log-odds of the organ, on the labels' side: the network's where it agrees with them.
-
-    Where there are no scores, or a person has changed the labels since, depth in the organ counts.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    organ = scene.was > 0.5
-    sigma = [settings.blur_mm / s for s in scene.grid.spacing_mm]
-    depth = _odds(gaussian_filter(scene.was, sigma))
-    sides = np.maximum(depth, LEAST_ODDS), np.minimum(depth, -LEAST_ODDS)
-    depth = np.where(organ, *sides).astype(np.float32)
+def _scores(probability: Volume | None, grid: Geometry) -> Float | None:
+    """Log-odds of the organ by the network, 0 where it did not look."""
     if probability is None:
-        return depth
-    known = covered(probability.geometry, scene.grid)
-    if known.empty:
-        return depth
-    scores = np.zeros_like(depth)
-    inside = scene.grid.crop(known)
-    resampled = resample_intensity(probability, inside, clip_hu=(0.0, 1.0)).array
-    scores[known.slices] = _odds(np.asarray(resampled, np.float32))
-    agree = (scores != 0) & ((scores > 0) == organ)
-    return np.where(agree, scores, depth).astype(np.float32)
+        return None
+    scores = np.zeros(grid.shape, np.float32)
+    known = covered(probability.geometry, grid)
+    if not known.empty:
+        resampled = resample_intensity(probability, grid.crop(known), clip_hu=(0.0, 1.0)).array
+        scores[known.slices] = odds_of(np.asarray(resampled, np.float32))
+    return scores
 
 
-def _odds(share: Float) -> Float:
-    """Log-odds of a probability, at most `MOST_ODDS`."""
-    safe = np.clip(share, 1e-3, 1.0 - 1e-3)
-    return np.clip(np.log(safe / (1.0 - safe)), -MOST_ODDS, MOST_ODDS).astype(np.float32)
-
-
-def _shifted(
-    scene: _Scene, odds: Float, scale: float, settings: StrokeSettings
-) -> tuple[Float, Float]:
-    """How wrong the belief is by what strokes say, log-odds; and how like a stroke each voxel is.
-
-    Only strokes that say something new count as such: one over what was known holds others back.
-    """
-    from scipy.ndimage import distance_transform_edt
-
-    marked = np.argwhere(scene.inside | scene.away)
-    if len(marked) > MOST_MARKED:
-        marked = np.random.default_rng(0).permutation(marked)[:MOST_MARKED]
-    place = tuple(marked.T)
-    sign = np.where(scene.inside[place], 1.0, -1.0)
-    wrong = np.where(sign * odds[place] >= settings.want, 0, sign * settings.want - odds[place])
-    strokes = _features(marked, scene, odds / scale, settings)
-    own = _alike(strokes, strokes).astype(float)
-    weights = np.linalg.solve(own + settings.doubt * np.eye(len(own)), wrong).astype(np.float32)
-    new = wrong != 0 if wrong.any() else np.ones(len(wrong), bool)
-    blank = np.ones(odds.shape, bool)
-    blank[place] = False
-    spacing = scene.grid.spacing_mm
-    near = distance_transform_edt(blank, spacing) < FAR * settings.length_mm
-    shift, like = np.zeros_like(odds), np.zeros_like(odds)
-    for few in np.array_split(np.argwhere(near), 1 + np.count_nonzero(near) // ROWS):
-        there = tuple(few.T)
-        alike = _alike(_features(few, scene, odds / scale, settings), strokes)
-        shift[there], like[there] = alike @ weights, alike[:, new].max(axis=1)
-    return shift, like
-
-
-def _features(
-    places: npt.NDArray[np.int64], scene: _Scene, belief: Float, settings: StrokeSettings
-) -> Float:
-    """What voxels (n, 3) are compared by, in units of the lengths at which they are alike."""
-    mm = places * np.array(scene.grid.spacing_mm) / settings.length_mm
-    at = tuple(places.T)
-    value = scene.image[at] / settings.alike_hu
-    return np.column_stack([mm, value, belief[at]]).astype(np.float32)
-
-
-def _alike(a: Float, b: Float) -> Float:
-    """How alike voxels are, 0 to 1: (n, m) for features (n, d) and (m, d)."""
-    middle = b.mean(axis=0)  # float32 squares of what is far from 0 would be coarse
-    a, b = a - middle, b - middle
-    apart = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T)
-    return np.exp(-0.5 * np.maximum(apart, 0)).astype(np.float32)
-
-
-def _solve(scene: _Scene, target: Float, settings: StrokeSettings) -> Float:
-    """Minimise sum w (x - x')^2 + sum (x - target)^2, strokes fixed, by conjugate gradients.
-
-    Neighbours' weights w fall with the difference of their values, and with their distance.
-    """
-    weights = [_ties(scene, axis, settings) for axis in range(3)]
-    start = np.where(scene.inside, 1.0, np.where(scene.away, 0.0, target)).astype(np.float32)
-    diagonal = np.ones_like(target)
-    for axis, tie in enumerate(weights):
-        low, high = _neighbours(axis)
-        diagonal[low] += tie
-        diagonal[high] += tie
-    free = ~(scene.inside | scene.away)
-
-    def times(x: Float) -> Float:
-        result = diagonal * x
-        for axis, tie in enumerate(weights):
-            low, high = _neighbours(axis)
-            result[low] -= tie * x[high]
-            result[high] -= tie * x[low]
-        return result
-
-    return start + _conjugate_gradients(times, (target - times(start)) * free, free, diagonal)
-
-
-def _ties(scene: _Scene, axis: int, settings: StrokeSettings) -> Float:
-    step = np.diff(scene.image, axis=axis) / settings.edge_hu
-    apart = (settings.spacing_mm / scene.grid.spacing_mm[axis]) ** 2
-    return (settings.smooth * apart * (np.exp(-(step**2)) + 0.02)).astype(np.float32)
-
-
-def _neighbours(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    low, high = [slice(None)] * 3, [slice(None)] * 3
-    low[axis], high[axis] = slice(None, -1), slice(1, None)
-    return tuple(low), tuple(high)
-
-
-def _conjugate_gradients(
-    times: Callable[[Float], Float], right: Float, free: Mask, diagonal: Float
-) -> Float:
-    """Solve for the change of the free voxels, preconditioned by the diagonal."""
-    x = np.zeros_like(right)
-    residual = right.copy()
-    scaled = residual / diagonal
-    direction = scaled.copy()
-    fit = float(np.vdot(residual, scaled))
-    for _ in range(80):
-        if fit < 1e-7 * right.size:
-            break
-        moved = times(direction) * free
-        step = fit / max(float(np.vdot(direction, moved)), 1e-20)
-        x += step * direction
-        residual -= step * moved
-        scaled = residual / diagonal
-        better = float(np.vdot(residual, scaled))
-        direction = scaled + (better / fit) * direction
-        fit = better
-    return x
+def _change(scene: Scene, grid: Geometry) -> Float:
+    """Return by how much the organ's share of each voxel changes, -1 to 1."""
+    marked = scene.belongs | scene.outside
+    change = np.zeros_like(scene.was)
+    if marked.any():
+        voxels = features(scene)
+        goes = 1.0 / (1.0 + np.exp(-default_judge().odds(voxels)))
+        target = scene.organ.astype(np.float32)
+        target[voxels.places] = np.where(scene.organ[voxels.places], 1.0 - goes, goes)
+        target[scene.belongs], target[scene.outside] = 1.0, 0.0
+        solved = settled(
+            scene.image, target, marked, grid.spacing_mm, edge_hu=EDGE_HU, smooth=SMOOTH
+        )
+        fade = np.clip((REACH - voxels.apart) / FADE, 0.0, 1.0)
+        change[voxels.places] = fade * (solved - scene.was)[voxels.places]
+    return change
 
 
 def _refused(mask: Mask, belongs: Mask, outside: Mask) -> Mask:
@@ -400,7 +248,14 @@ def _refused(mask: Mask, belongs: Mask, outside: Mask) -> Mask:
     return np.asarray(goes[pieces])
 
 
-def _applied(change: Volume, mask: Mask, scan: Geometry) -> Mask:
-    """Add the change of share, interpolated, to the mask as it is."""
-    fine = resample_intensity(change, scan, clip_hu=(-1.0, 1.0)).array
-    return np.asarray(mask + np.asarray(fine) > 0.5)
+def _applied(change: Volume, was: Float, mask: Mask, scan: Geometry) -> Mask:
+    """Return the mask with the new shares: its own detail counts where they are as they were."""
+
+    def fine(values: Float) -> Float:
+        volume = change.with_array(values)
+        return np.asarray(resample_intensity(volume, scan, clip_hu=(-1.0, 1.0)).array)
+
+    by = fine(np.asarray(change.array, np.float32))
+    kept = 1.0 - np.minimum(1.0, FULL * np.abs(by))
+    shared = fine(was)
+    return np.asarray(shared + by + kept * (mask - shared) > 0.5)

@@ -101,12 +101,21 @@ def test_a_networks_doubt_brings_back_more_than_its_certainty(scan) -> None:
     doubt = filled.with_array(np.asarray(0.45 * filled.array))  # just below one half, all over
     sure = filled.with_array(np.asarray(0.02 * filled.array))
     gain = [
-        correct_by_strokes(
-            scan, half, stroke((15, 22, 30)), NOTHING, probability=belief
-        ).added
-        for belief in (sure, doubt)
-    ]  # fmt: skip
-    assert gain[1] > gain[0]
+        (correct_by_strokes(scan, half, stroke((15, 22, 30)), NOTHING, probability=p).mask & ORGAN)
+        for p in (sure, doubt)
+    ]
+    assert gain[1].sum() > gain[0].sum()
+
+
+def test_other_organs_give_way_less_readily_than_what_is_none(scan) -> None:
+    half = ORGAN.copy()
+    half[:, :25] = False
+    other = ORGAN & ~half
+    free, taken = (
+        correct_by_strokes(scan, half, stroke((15, 18, 30)), NOTHING, others=others).added
+        for others in (None, other)
+    )
+    assert free > taken > 0
 
 
 def test_what_cannot_be_used_is_said(scan) -> None:
