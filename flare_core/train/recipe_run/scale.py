@@ -40,10 +40,8 @@ class Scale:
     """Rounds of pseudo labels, at most; 0 leaves them."""
     rate: float = 0.0
     """Learning rate: AdamW's of a short training, in place of the recipe's own; 0 leaves rate and
-    optimiser. SGD with a momentum of .99 needs more steps than a CPU has."""
-    own_rate: float = 0.0
-    """A recipe that trains with AdamW anyway takes so many times its own rate, because networks
-    that attend bear less; 0 gives it `rate` as well."""
+    optimiser. SGD with a momentum of .99 needs more steps than a CPU has. In 400 steps .01 came
+    farther than .003, with convolutions (mean DSC .48 against .30) and with attention (.36, .30)."""
     least_certainty: float = 0.0
     """How sure a region network of so few steps must be of an organ; 0 leaves the recipe's. After
     400 steps it gives a liver that is there .82, after 400 at a third of the rate .64."""
@@ -63,7 +61,6 @@ SCALES: dict[str, Scale] = {
         folds=2,
         rounds=2,
         rate=1e-2,
-        own_rate=6.0,
         least_certainty=0.5,
     ),
     "tiny": Scale(
@@ -168,11 +165,7 @@ def smaller(config: TrainConfig, scale: Scale) -> TrainConfig:
 
 def _short(config: TrainConfig, scale: Scale) -> TrainConfig:
     """Return a training whose optimiser gets somewhere in few steps."""
-    own = scale.own_rate if config.optimiser == "adamw" else 0.0
-    phases = tuple(
-        replace(each, learning_rate=own * each.learning_rate or scale.rate)
-        for each in config.phases
-    )
+    phases = tuple(replace(each, learning_rate=scale.rate) for each in config.phases)
     steps = sum(each.steps for each in phases)
     return replace(
         config, phases=phases, optimiser="adamw", rate_decay="cosine", weight_decay=1e-2,

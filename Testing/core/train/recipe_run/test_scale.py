@@ -45,14 +45,6 @@ def test_rounds_certainty_and_the_voxels_that_a_middle_tile_must_find_shrink_too
     assert small.run_of("localiser").least_certainty == factors.least_certainty < 0.85
 
 
-def test_a_recipe_with_a_rate_of_its_own_for_adamw_keeps_its_proportion() -> None:
-    small = {key: scaled(RECIPES[key], SCALES["small"]) for key in RECIPES}
-    rates = {key: each.teacher.phases[0].learning_rate for key, each in small.items()}
-    assert rates["flare22-blackbean"] == SCALES["small"].rate
-    assert rates["flare22-phtrans"] == pytest.approx(6 * 5e-4)
-    assert rates["flare23-hanglok"] == pytest.approx(6 * 1e-3)
-
-
 def test_the_paper_s_scale_changes_nothing() -> None:
     for recipe in RECIPES.values():
         assert scaled(recipe, find_scale("1")) is recipe
