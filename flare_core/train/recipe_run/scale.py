@@ -41,7 +41,7 @@ class Scale:
     rate: float = 0.0
     """Learning rate: AdamW's of a short training, in place of the recipe's own; 0 leaves rate and
     optimiser. SGD with a momentum of .99 needs more steps than a CPU has. In 400 steps .01 came
-    farther than .003, with convolutions (mean DSC .48 against .30) and with attention (.36, .30)."""
+    farther than .003, with convolutions (mean DSC .48 against .30) and attention (.36, .30)."""
     least_certainty: float = 0.0
     """How sure a region network of so few steps must be of an organ; 0 leaves the recipe's. After
     400 steps it gives a liver that is there .82, after 400 at a third of the rate .64."""
