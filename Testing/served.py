@@ -32,7 +32,7 @@ from flare_core.jobs.remote.server import PREFIX, Server, Setup, Told
 
 TOKEN = "a token that is long enough for anybody"
 NORMAL, SLOW, EMPTY, CRASH, DEAF = range(5)
-QUICK = Patience(hello_s=1.0, stall_s=1.0, bytes_per_s=1e4, alive_s=0.1)
+QUICK = Patience(hello_s=4.0, stall_s=3.0, bytes_per_s=1e4, alive_s=0.1)
 """Of a server whose clients are expected to fail."""
 
 RAN: list[int] = []
@@ -62,7 +62,7 @@ def segment(image, settings, on_step, cancelled):
     if what == CRASH:
         raise RuntimeError("the network fell over")
     if what == DEAF:
-        time.sleep(1.0)
+        time.sleep(3.0)
     end = time.monotonic() + (60 if what == SLOW else 0.0)
     while time.monotonic() < end:
         if cancelled():

@@ -257,7 +257,7 @@ def as_old(fields):
 
 
 def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(connection, "CONNECT_S", 0.3)
+    monkeypatch.setattr(connection, "CONNECT_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         access = Access("127.0.0.1", mute.getsockname()[1], served.TOKEN)
         with pytest.raises(InputError, match="said nothing"):
@@ -265,7 +265,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch):
 
 
 def test_a_server_that_falls_silent_later_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(connection, "STALL_S", 0.5)
+    monkeypatch.setattr(connection, "STALL_S", 1.5)
     quiet = served.Patience(alive_s=60.0)
     silent = pytest.raises(InputError, match="said nothing for")
     with serving(limits=Limits(patience=quiet)) as access, silent:

@@ -113,7 +113,7 @@ def test_hanging_up_ends_what_another_thread_waits_for():
 
 
 def test_who_takes_no_bytes_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(connection, "CONNECT_S", 0.2)
+    monkeypatch.setattr(connection, "CONNECT_S", 1.0)
     with mute() as access, closing(Connection(access)) as line:
         line._connect()
         with pytest.raises(InputError, match="said nothing for"):

@@ -152,7 +152,7 @@ def test_a_client_that_sends_half_and_stops_is_sent_away():
         one.socket.sendall(data[: len(data) // 2])
         assert served.eventually(lambda: len(served.left_files()) == 1)
         assert works(access)  # it keeps nobody waiting
-        assert one.hear() == {}  # hung up, after a second
+        assert one.hear() == {}  # hung up, after a while
         assert served.eventually(lambda: served.left_files() == [])
         assert any("stood still" in line for line in LOG)
 
