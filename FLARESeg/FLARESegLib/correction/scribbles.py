@@ -19,6 +19,8 @@ from FLARESegLib.scene.volumes import as_vtk, ijk_to_ras, image_voxels
 BELONGS, OUTSIDE = "belongs", "outside"
 """IDs of the two segments."""
 COLOURS = {BELONGS: (0.1, 0.9, 0.2), OUTSIDE: (0.95, 0.15, 0.1)}
+EXCLUDE = "SubjectHierarchy.ExcludeFromTree"
+"""Slicer's attribute of an item that the module Data does not list."""
 FILL = 0.9
 """Opacity: strokes lie over the organs."""
 
@@ -39,9 +41,9 @@ def make_scribbles(volumeNode: CtVolume, names: dict[str, str]) -> Segmentation:
     """
     node = slicer.vtkMRMLSegmentationNode()
     node.SetName("FLARESeg strokes")
-    node.SetHideFromEditors(True)
     node.SetSaveWithScene(False)
     node = volumeNode.GetScene().AddNode(node)
+    _hide(node)
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
@@ -53,6 +55,20 @@ def make_scribbles(volumeNode: CtVolume, names: dict[str, str]) -> Segmentation:
         display.SetOpacity2DFill(FILL)
         display.SetVisibility3D(False)
     return node
+
+
+def _hide(node: Segmentation) -> None:
+    """List a node nowhere.
+
+    Only after it is in the scene: a segmentation without a place in the hierarchy has Slicer write
+    an error into its log for every stroke.
+    """
+    node.SetHideFromEditors(True)
+    kind = slicer.vtkMRMLSubjectHierarchyNode
+    hierarchy = kind.GetSubjectHierarchyNode(node.GetScene())
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    if item:
+        hierarchy.SetItemAttribute(item, EXCLUDE, "1")
 
 
 def remove_scribbles(node: Segmentation | None) -> None:
