@@ -108,6 +108,24 @@ def test_labels_do_not_depend_on_the_slab(slab: int) -> None:
     assert np.array_equal(scores.labels_on(target).array[box.slices], organ_table(ORGANS)[best])
 
 
+@pytest.mark.parametrize(("slices", "threads"), [(1, 1), (3, 1), (3, 2), (1000, 2)])
+def test_labels_do_not_depend_on_the_parts_they_are_made_in(
+    slices: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "SLICES", slices)
+    scores = random_scores()
+    target = scores.geometry.with_spacing((1.3, 1.1, 0.9))
+    box = covered(scores.geometry, target)
+    best = streamed_argmax(scores.logits, scores.geometry, target.crop(box))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        found = scores.labels_on(target).array[box.slices]
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(found, organ_table(ORGANS)[best])
+
+
 def test_a_target_beside_the_stages_part_stays_empty() -> None:
     scores = random_scores()
     beside = Geometry((4, 5, 6), (2.0, 2.0, 2.0), (500.0, 0.0, 0.0))
