@@ -30,7 +30,7 @@ INIT = "/__init__.py"
 SCANS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm", ".npz", ".npy")
 LARGEST_REPOSITORY_MIB = 60
 LARGEST_FILE_MIB = 12
-LARGEST_MODEL_MIB = 12
+LARGEST_MODEL_MIB = 20
 
 
 def registries(sources: Sequence[Source]) -> list[str]:

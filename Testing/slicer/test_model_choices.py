@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from FLARESegLib.models.choices import card_tip, choice_of, model_choices, organs_of
 
-from flare_core.anatomy.organs import ORGANS
+from flare_core.anatomy.organs import ALL_TARGETS
 from flare_core.home import open_home
 from flare_core.models.card import CATALOGUE
 from flare_core.models.package import read_card
@@ -12,7 +12,7 @@ from stub_models import stub_package
 def test_the_default_model_comes_first_and_knows_every_organ(tmp_path):
     (default,) = model_choices(open_home(tmp_path))
     assert default.name == "default"
-    assert default.organs == tuple(organ.key for organ in ORGANS)
+    assert default.organs == tuple(organ.key for organ in ALL_TARGETS)
     assert default.title.startswith("Default (")
 
 
@@ -43,6 +43,6 @@ def test_a_model_whose_card_is_damaged_is_not_offered(tmp_path):
 
 def test_organs_are_in_the_order_of_the_organ_table():
     card = read_card(CATALOGUE["default"].folder)
-    keys = [organ.key for organ in ORGANS]
+    keys = [organ.key for organ in ALL_TARGETS]
     assert list(organs_of(card)) == sorted(organs_of(card), key=keys.index)
     assert choice_of("x@1", card).title == f"{card.name} {card.version}"

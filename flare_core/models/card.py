@@ -159,7 +159,7 @@ class KnownModel:
 
 CATALOGUE: dict[str, KnownModel] = {
     "default": KnownModel(
-        "13 abdominal organs on CT, small enough for a CPU",
+        "13 abdominal organs and tumours of the liver on CT, small enough for a CPU",
         Path(__file__).resolve().parent.parent / "resources" / "default_model",
     ),
 }

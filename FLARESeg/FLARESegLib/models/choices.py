@@ -69,7 +69,7 @@ def card_tip(card: ModelCard) -> str:
     """Return the facts of a card for a person who has to choose: HTML, a few lines."""
     from flare_core.anatomy.organs import organ
 
-    final = card.stages[-1]
+    final = card.stage("organs") or card.stages[-1]
     z, y, x = final.spacing_mm
     size_mb = sum(weights.size_bytes for weights in card.weights_files) / 1e6
     names = ", ".join(organ(key).name for key in organs_of(card))

@@ -33,7 +33,7 @@ def test_a_localiser_of_one_family_with_organs_of_another(home: Home) -> None:
         f"{ours.card.name}@{ours.card.version}",
     )
     with pytest.raises(InputError, match="localiser, organs"):
-        combine((Chosen(ours, "lesions"),), home=home, name="x", version="1.0.0", facts=Facts(""))
+        combine((Chosen(ours, "vessels"),), home=home, name="x", version="1.0.0", facts=Facts(""))
     twice = (Chosen(ours, "organs"), Chosen(theirs, "organs"))
     with pytest.raises(InputError, match="each name once"):
         combine(twice, home=home, name="x", version="1.0.0", facts=Facts(""))
