@@ -72,6 +72,7 @@ class _Scene:
     image: Float
     """HU, a little smoothed."""
     stroke: Mask
+    """Marked as lesion."""
     away: Mask
     """Marked as no lesion."""
     may: Mask
@@ -79,6 +80,7 @@ class _Scene:
     healthy: Mask
     """Voxels of the host."""
     grid: Geometry
+    """Where the voxels are."""
     radius_mm: float
     """Half the stroke's length."""
 

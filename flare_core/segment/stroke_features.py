@@ -109,10 +109,15 @@ class _Nearest:
     """The nearest stroke of one kind: distance and what is at that stroke; all (Z, Y, X)."""
 
     apart: Float
+    """Voxels in a straight line."""
     walked: Float
+    """Length of the shortest path over like values."""
     hu: Float
+    """Mean value there."""
     depth: Float
+    """Depth there, negative out of the organ."""
     scores: Float
+    """The network's log-odds there."""
 
 
 def odds_of(share: Float) -> Float:
