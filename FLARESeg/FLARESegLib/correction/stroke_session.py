@@ -39,7 +39,7 @@ from FLARESegLib.scene.segment_identity import organ_segment_ids
 from FLARESegLib.scene.volumes import node_geometry, voxels
 
 REACH_MM = 70.0
-"""Around the strokes; more than `StrokeSettings.reach_mm`, so that no voxel is missing."""
+"""Around the strokes: all that `correct_by_strokes` looks at for a large organ."""
 
 QUIET_S = 0.15
 """A stroke is over when nothing was drawn for so long."""
