@@ -93,6 +93,10 @@ UNLIKELY = 0.1
 RIVAL = 0.1
 """A piece of less than this share of the largest is no rival of it."""
 
+MOST_AT_ONCE = 50_000_000
+"""Voxels of all organs' boxes up to which several organs are worked on at a time: in each box every
+voxel takes about five bytes, and long scans have no memory to spare."""
+
 _NOWHERE: Floats = np.empty((0, 3))
 
 LARGE_BOX = 500_000
@@ -162,7 +166,7 @@ def keep_components(
         _drop_strays(array[box], target, _Judge(labels.geometry, box, image, floor_mm))
 
     picky = [each for each in organs if each.id in boxes and each.clean_up.keep != "all"]
-    with ThreadPoolExecutor(max(1, threads)) as pool:
+    with ThreadPoolExecutor(at_once(boxes, threads)) as pool:
         for _ in pool.map(keep, picky):
             pass
     return labels.with_array(array)
@@ -280,6 +284,19 @@ def organ_boxes(array: Labels) -> dict[int, Slices]:
     place = _filled(array)  # most of a scan is none, and this is told eight times as fast
     found = ndimage.find_objects(array[place]) if array[place].size else []
     return {number: _moved(box, place) for number, box in enumerate(found, 1) if box is not None}
+
+
+def at_once(boxes: Mapping[int, Slices], threads: int) -> int:
+    """Return how many organs to work on at a time, at least 1.
+
+    Examples
+    --------
+    >>> small, large = (slice(0, 9),) * 3, (slice(0, 900),) * 3
+    >>> at_once({1: small, 2: small}, 2), at_once({1: small, 2: large}, 2)
+    (2, 1)
+    """
+    voxels = sum(math.prod(side.stop - side.start for side in box) for box in boxes.values())
+    return max(1, threads) if voxels <= MOST_AT_ONCE else 1
 
 
 def _filled(array: Labels) -> Slices:

@@ -29,6 +29,7 @@ from flare_core.segment.lesions import connected, hosted, whole_organs
 from flare_core.segment.postprocess import (
     ALL_NEIGHBOURS,
     Slices,
+    at_once,
     organ_boxes,
     touches_border,
 )
@@ -163,7 +164,7 @@ def organ_statistics(
             values["confidence"] = expected_dsc(target, (evidence or {}).get(target.key), values)
         return list(_rows(target, values, found=box is not None))
 
-    with ThreadPoolExecutor(max(1, threads)) as pool:
+    with ThreadPoolExecutor(at_once(boxes, threads)) as pool:
         return tuple(row for rows in pool.map(measured, organs) for row in rows)
 
 
