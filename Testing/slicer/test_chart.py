@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 
@@ -128,3 +129,16 @@ def test_a_plot_view_is_followed_from_chart_to_chart(node, scene):
 def test_an_application_that_hides_the_plot_keeps_the_legend(node, scene):
     view = scene.AddNewNodeByClass("vtkMRMLPlotViewNode")
     assert not AxisNames().follow(object(), view)
+
+
+def test_a_view_that_python_has_let_go_of_still_follows(node, scene):
+    """Python may forget its own hold of a node that the scene keeps; the node still calls."""
+    chart = finish(draw_steps(node, VOLUMES))
+    plot = vtk.vtkChartXY()
+    scene.AddNewNodeByClass("vtkMRMLPlotViewNode", "view")
+    names = AxisNames()
+    view_of = type("PlotView", (), {"chart": lambda self: plot})
+    names.follow(view_of(), scene.GetFirstNodeByName("view"))
+    gc.collect()
+    scene.GetFirstNodeByName("view").SetPlotChartNodeID(chart.GetID())
+    assert plot.GetAxis(vtk.vtkAxis.LEFT).GetTickLabels().GetNumberOfValues() == 3

@@ -8,7 +8,7 @@ legend stays. A plot view shows one chart after another, so names go when anothe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import vtk
@@ -45,8 +45,22 @@ class AxisNames:
         if id(view_node) not in self._followed:
             self._followed.add(id(view_node))
             event = view_node.PlotChartNodeChangedEvent
-            view_node.AddObserver(event, lambda *_: name_rows(plot, view_node.GetPlotChartNode()))
+            view_node.AddObserver(event, follower(plot))
         return name_rows(plot, view_node.GetPlotChartNode())
+
+
+def follower(plot: vtk.vtkChartXY) -> Callable[[Any, str], None]:
+    """Return what a plot's view node calls when another chart comes.
+
+    It must not hold the node that calls it: Python would take the two for garbage that only keeps
+    itself alive, and take the function apart while the node, which the scene keeps, still calls it.
+    Slicer crashed at the close of a scene after a chart.
+    """
+
+    def follow(view_node: Any, event: str) -> None:
+        name_rows(plot, view_node.GetPlotChartNode())
+
+    return follow
 
 
 def name_rows(plot: vtk.vtkChartXY, chart_node: Any) -> bool:
