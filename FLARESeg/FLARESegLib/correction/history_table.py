@@ -13,8 +13,8 @@ from FLARESegLib.qt.translation import _
 if TYPE_CHECKING:
     from flare_core.cases.store import LabelVersion
 
-NOTE = 5
-"""Column of the note, which may be long."""
+WHEN, NOTE = 1, 5
+"""Columns of the day, whose tip has the time, and of the note, which may be long."""
 
 
 class HistoryTable:
@@ -39,7 +39,7 @@ class HistoryTable:
         for row, version in enumerate(versions):
             for column, text in enumerate(texts_of(version)):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(text)
+                item.setToolTip(_moment(version) if column == WHEN else text)
                 self.table.setItem(row, column, item)
         fit(self.table, stretch=NOTE)
 
@@ -47,9 +47,13 @@ class HistoryTable:
 def texts_of(version: LabelVersion) -> tuple[str, ...]:
     """Return the cells of a version."""
     facts = version.facts
-    when = version.created[:16].replace("T", " ")
     changed = f"{sum(facts.edited_ml.values()):.1f} mL" if facts.edited_ml else ""
     return (
-        str(version.number), when, facts.author or facts.model, str(len(facts.annotated)), changed,
-        facts.note,
+        str(version.number), version.created[:10], facts.author or facts.model,
+        str(len(facts.annotated)), changed, facts.note,
     )  # fmt: skip
+
+
+def _moment(version: LabelVersion) -> str:
+    """Return when a version was made, to the minute."""
+    return _("{moment} UTC").format(moment=version.created[:16].replace("T", " "))
