@@ -18,13 +18,14 @@ Stop it at any time (SIGTERM ends it after a checkpoint); the same command goes 
 result is kept is not run again, so that another session, on another machine, adds the next one;
 seconds are kept with those of a fixed convolution beside them (`results`).
 
-Budget at small, one thread of an AMD EPYC with AVX512-BF16, counted from a step of each network:
-3 to 17 CPU minutes a recipe, 75 for all ten trainings, and 2 to 4 a recipe for labelling bare scans
-and the hidden cases. What such a comparison can tell: that the recipes run from cases to ranking,
-and how they spend time and memory at this size. What it can't: who would win on patients. Phantoms
-are no anatomy, widths, patches and steps are divided, and SGD is replaced
-(`train.recipe_run.scale`): an order here is an order of these settings. FLARE22's and FLARE24's
-recipes learn no lesions: FLARE23's rules give them the points of healthy scans only.
+Budget at small, one thread of an AMD EPYC with AVX512-BF16, counted from a step of each network: 5
+to 40 CPU minutes a recipe, 156 for all ten trainings; with the labels of bare scans and the hidden
+cases about 3 hours, half of it on two cores with two parts of --only. What was really spent is in
+every result. What such a comparison can tell: that the recipes run from cases to ranking, and how
+they spend time and memory at this size. What it can't: who would win on patients. Phantoms are no
+anatomy, widths, patches and steps are divided, and SGD is replaced (`train.recipe_run.scale`): an
+order here is an order of these settings. FLARE22's and FLARE24's recipes learn no lesions: FLARE23's
+rules give them the points of healthy scans only.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ from results import (
 from flare_core import atomic
 from flare_core.cli import main as flare
 from flare_core.models.package import load_package, read_weights
+from flare_core.train.recipe_run.scale import find_scale
 from flare_core.train.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +128,7 @@ def one_recipe(folder: Path, name: str, scale: str, cohort: str, threads: int) -
     measured = score(folder, name)
     return RecipeResult(
         name,
-        scale,
+        f"{scale}: {find_scale(scale)}",
         cohort,
         machine(),
         commit(ROOT),

@@ -61,7 +61,7 @@ class RecipeResult:
     recipe: str
     """Its key."""
     scale: str
-    """Of the recipe."""
+    """Of the recipe, with its factors: those of other factors are another comparison."""
     cohort: str
     """Which scans, in words that are equal for equal cohorts."""
     machine: str

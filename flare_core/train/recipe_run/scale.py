@@ -28,6 +28,9 @@ class Scale:
     """Steps of each phase are divided by this."""
     least_steps: int = 1
     """Steps that are left to a training in any case, over all its phases."""
+    region_steps: int = 0
+    """Steps of the region's network, which sees the whole scan at once and learns soonest; 0: as
+    for the others."""
     least_width: int = 1
     """Channels that are left in any case."""
     blocks: int = 0
@@ -53,8 +56,9 @@ SCALES: dict[str, Scale] = {
         widths=2,
         voxels=3.0,
         region_voxels=1.75,
-        steps=625,
-        least_steps=400,
+        steps=250,
+        least_steps=1000,
+        region_steps=400,
         least_width=8,
         blocks=2,
         batch=1,
@@ -152,6 +156,8 @@ def smaller(config: TrainConfig, scale: Scale) -> TrainConfig:
     )
     total = sum(each.steps for each in config.phases)
     share = min(1.0, max(scale.least_steps / total, 1 / scale.steps))
+    if region and scale.region_steps:
+        share = min(1.0, scale.region_steps / total)
     config = replace(
         config,
         network=network,
