@@ -24,8 +24,8 @@ cases about 3 hours, half of it on two cores with two parts of --only. What was 
 every result. What such a comparison can tell: that the recipes run from cases to ranking, and how
 they spend time and memory at this size. What it can't: who would win on patients. Phantoms are no
 anatomy, widths, patches and steps are divided, and SGD is replaced (`train.recipe_run.scale`): an
-order here is an order of these settings. FLARE22's and FLARE24's recipes learn no lesions: FLARE23's
-rules give them the points of healthy scans only.
+order here is an order of these settings. FLARE22's and FLARE24's recipes learn no lesions:
+FLARE23's rules give them the points of healthy scans only.
 """
 
 from __future__ import annotations
