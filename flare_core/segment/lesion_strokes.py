@@ -230,7 +230,7 @@ def _believed(scene: _Scene) -> Float:
         tissue = _distribution(scene.image[healthy])
         by_value = _log_likelihood(scene.image, *lesion) - _log_likelihood(scene.image, *tissue)
         odds = odds + np.clip(by_value, -MOST_BY_VALUE, MOST_BY_VALUE)
-    return np.where(scene.may, odds, OUT_OF_ORGAN).astype(np.float32)
+    return np.where(scene.may, np.maximum(odds, OUT_OF_ORGAN), OUT_OF_ORGAN).astype(np.float32)
 
 
 def _distribution(values: Float) -> tuple[float, float]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from flare_core.anatomy.organs import LESION
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
@@ -133,3 +134,17 @@ def test_scores_of_the_network_are_used(scan, labels) -> None:
         for each in (sure, doubt)
     ]  # fmt: skip
     assert gain[1] > gain[0]
+
+
+def test_a_lesion_is_drawn_over_its_organ_and_taken_back(scan, labels) -> None:
+    spot = block(slice(9, 12), slice(21, 26), slice(9, 14))
+    hu = Volume(np.where(spot, 40, scan.array).astype(np.int16), GRID)
+    drawn = StrokeHistory().draw(
+        Stroke.of_mask(LESION.id, True, block(slice(10, 11), slice(23, 24), slice(9, 14)))
+    )
+    found = corrected_labels(hu, labels, drawn)
+    assert (found == LESION.id).sum() > 30
+    assert set(np.unique(found[found != labels])) == {LESION.id}
+    assert (corrected_labels(hu, labels, drawn.undo()) == labels).all()
+    wrong = Stroke.of_mask(LESION.id, False, block(slice(10, 11), slice(23, 24), slice(11, 12)))
+    assert (corrected_labels(hu, found, StrokeHistory().draw(wrong)) == labels).all()
