@@ -16,15 +16,17 @@ import slicer
 
 HERE = Path(__file__).resolve().parent
 LOG = (
-    {"event": "step", "phase": 0, "step": 20, "loss": 0.8, "phase_fraction": 0.5},
+    {"event": "step", "phase": 0, "step": 20, "loss": 0.8, "phase_fraction": 0.5,
+     "run_seconds_left": 9.0},
     {"event": "validation", "step": 20, "dsc": {"liver": 0.6, "spleen": 0.4}},
-    {"event": "step", "phase": 0, "step": 40, "loss": 0.6, "phase_fraction": 1.0},
+    {"event": "step", "phase": 0, "step": 40, "loss": 0.6, "phase_fraction": 1.0,
+     "run_seconds_left": 0.0},
     {"event": "validation", "step": 40, "dsc": {"liver": 0.8, "spleen": 0.6}},
-)
+)  # fmt: skip
 CHANGE = {"organ": "liver", "cases": 1, "old": 0.7, "new": 0.8, "low": 0.0, "high": 0.2}
 VERDICT = {
     "promote": True,
-    "reason": "Not worse on 1 hold-out cases.",
+    "reason": "Not worse on 2 hold-out cases.",
     "changes": [CHANGE | {"metric": "dsc", "worse": ""}, CHANGE | {"metric": "nsd", "worse": ""}],
     "old": {"dsc": 0.7, "nsd": 0.7},
     "new": {"dsc": 0.8, "nsd": 0.8},
