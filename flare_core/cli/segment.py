@@ -22,7 +22,6 @@ from flare_core.jobs.on_cluster import CLUSTER
 from flare_core.jobs.outputs import OUR_SCHEME, USUAL, check_outputs, is_file_name, make_folder
 from flare_core.jobs.progress import PROGRESS, Reporter, reporting
 from flare_core.jobs.remote.access import Access, address_of, read_token
-from flare_core.jobs.remote.client import engine_on
 from flare_core.jobs.reports import CaseReport
 from flare_core.segment.settings import DEVICES, PRECISIONS, Settings
 
@@ -238,6 +237,8 @@ def engine_there(access: Access, here: Engine, reporter: Reporter) -> Engine:
     how = "encrypted" if access.tls else "not encrypted"
     words = WHAT_LEAVES.format(address=access.address, how=how)
     reporter.log(words, {"event": "elsewhere", "address": access.address})
+    from flare_core.jobs.remote.client import engine_on  # NumPy is not wanted before
+
     return engine_on(access, here)
 
 

@@ -13,9 +13,6 @@ from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from flare_core.anatomy.organs import Organ, organ, parse_organs
 from flare_core.errors import InputError
 from flare_core.jobs import engine as engines
@@ -23,6 +20,9 @@ from flare_core.jobs.one_case import Caller
 from flare_core.paths import usable_path
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from flare_core.imaging.volume import Volume
     from flare_core.jobs.engine import Engine, IsCancelled
     from flare_core.segment.belief import ClassScores
@@ -130,8 +130,8 @@ def correct(
     for name, each in (("labels", labels), ("strokes", strokes)):
         _check_grid(name, each, image)
     scores = _scores(job, settings, engine, last, cancelled)
-    before = np.asarray(labels.array, np.uint8)
-    history = _history(job.organ.id, np.asarray(strokes.array, np.uint8))
+    before = labels.array.astype("uint8", copy=False)
+    history = _history(job.organ.id, strokes.array.astype("uint8", copy=False))
     protected = tuple(each.id for each in job.protected)
     new = corrected_labels(image, before, history, scores=scores, protected=protected)
     engines.stop_if(cancelled)
@@ -197,8 +197,8 @@ def _changes(
     box = Box.of_mask(before != after)
     return {
         "box": None if box is None else [list(box.start), list(box.stop)],
-        "added": int(np.count_nonzero((after == number) & (before != number))),
-        "removed": int(np.count_nonzero((before == number) & (after != number))),
+        "added": int(((after == number) & (before != number)).sum()),
+        "removed": int(((before == number) & (after != number)).sum()),
     }
 
 

@@ -111,7 +111,6 @@ from flare_core.jobs.outputs import (
 )
 from flare_core.jobs.progress import StepLike, Throttle, step_fields
 from flare_core.jobs.remote.access import access_of
-from flare_core.jobs.remote.client import engine_on
 from flare_core.jobs.reports import result_fields
 from flare_core.jobs.streams import lines_of, protected_stdin, protected_stdout
 from flare_core.paths import usable_path
@@ -308,6 +307,8 @@ class Worker:
         settings = Settings.from_dict(request.get("settings", {}), self._defaults)
         engine = self._engine
         if "on" in request:
+            from flare_core.jobs.remote.client import engine_on  # no NumPy before a scan
+
             engine = engine_on(access_of(request["on"]), engine, scores=True)
         how = How(settings, engine)
         task, queue = self._task(name, request, how)
