@@ -174,9 +174,13 @@ def _pairs(blocks: Iterable[nn.Module]) -> Iterator[tuple[Convolution, InstanceN
 
 
 def initialise(modules: Sequence[nn.Module], slope: float) -> None:
-    """Draw convolution weights as He et al. 2015 (fan-in, leaky ReLU); biases start at zero."""
+    """Draw convolution weights as He et al. 2015 (fan-in, leaky ReLU); biases start at zero.
+
+    A network without memory, built to be counted, has nothing to draw; to try all the same would
+    import torch's compiler, which takes a second and a half.
+    """
     for module in modules:
-        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d) and not module.weight.is_meta:
             nn.init.kaiming_normal_(module.weight, a=slope)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -88,6 +88,13 @@ def test_initialise_leaves_norms_alone() -> None:
             assert not value.any()
 
 
+def test_a_network_without_memory_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.nn.init, "kaiming_normal_", lambda *_, **__: pytest.fail("drawn"))
+    with torch.device("meta"):
+        network = build_network(ISOTROPIC)
+    assert all(each.is_meta for each in network.parameters())
+
+
 def test_residual_networks_run_in_bf16() -> None:
     spec = replace(ISOTROPIC, kind="residual_encoder_unet")
     network = shaken(build_network(spec)).eval()
