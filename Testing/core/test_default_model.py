@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from flare_core import NothingFound, Segmentation, Settings, Volume, read_volume, segment_ct
 from flare_core.anatomy.organs import ORGANS, organ
@@ -15,7 +16,10 @@ from flare_core.datasets.phantom.make import PhantomCase, PhantomSettings, make_
 from flare_core.evaluate.metrics.dsc import dice
 from flare_core.imaging.geometry import AxisMap, Box
 from flare_core.models.package import load_package
+from flare_core.segment.cascade import Plan, lesion_region, lesions_above
 from flare_core.segment.confidence import LOW
+from flare_core.segment.runtime import choose_runtime
+from flare_core.segment.stage import load_stage, run_stage
 
 LARGE = ("liver", "spleen", "right_kidney", "left_kidney")
 
@@ -40,8 +44,8 @@ def centre_left_mm(labels: Volume, key: str) -> float:
 def test_the_package_is_whole_small_and_says_what_it_is() -> None:
     package = load_package("default")
     size = sum(path.stat().st_size for path in package.folder.iterdir())
-    assert size <= 12e6
-    assert {s.name for s in package.card.stages} >= {"localiser", "organs"}
+    assert size <= 18e6
+    assert [s.name for s in package.card.stages] == ["localiser", "organs", "lesions"]
     assert "not a medical device" in package.card.intended_use
     assert package.card.metrics and package.card.training_data
 
@@ -51,6 +55,27 @@ def test_a_phantom_is_segmented(phantom: PhantomCase, found: Segmentation) -> No
     assert found.labels.geometry == phantom.image.geometry
     assert min(values[key] for key in LARGE) > 0.85, values
     assert np.mean(list(values.values())) > 0.6, values
+
+
+def test_a_tumour_of_the_liver_is_marked(phantom: PhantomCase) -> None:
+    """A ball of 30 mm, 60 HU darker than the liver; without it nothing is marked there."""
+    image, labels = phantom.image.canonical()[0], phantom.labels.canonical()[0]
+    stage = load_stage(load_package("default"), "lesions", choose_runtime("cpu"))
+    assert stage is not None
+    spacing = image.geometry.spacing_mm
+    depth = ndimage.distance_transform_edt(labels.array == organ("liver").id, sampling=spacing)
+    centre = np.unravel_index(depth.argmax(), depth.shape)
+    steps = zip(np.indices(depth.shape), centre, spacing, strict=True)
+    ball = sum(((n - c) * mm) ** 2 for n, c, mm in steps) <= 15**2
+    region = lesion_region(labels, stage.card, Plan())
+    assert region is not None
+    shares = []
+    for change in (0, -60):
+        changed = image.with_array(image.array + np.int16(change) * ball)
+        scores = run_stage(stage, changed, region, organs=labels)
+        lesions, _ = lesions_above(scores, stage.card.threshold, image.geometry)
+        shares.append(lesions.array[ball].mean())
+    assert shares[0] < 0.2 and shares[1] > 0.5, shares
 
 
 def test_right_and_left_are_the_patients_own(found: Segmentation) -> None:

@@ -28,8 +28,8 @@ from flare_core.models.stage_card import NetworkSpec, Normalisation, OrganMask
 from flare_core.networks import build_network
 
 SHARE = 0.25
-"""How much of a tile the norms take the liver for, at most. The original's tiles are up to a quarter
-liver. With .3 dark vessels of a liver without contrast are marked (acrin001: 9.6 mL, with .25 3.6);
+"""How much of a tile the norms take the liver for, at most. The original has up to a quarter in its
+tiles. With .3 dark vessels of a liver without contrast are marked (acrin001: 9.6 mL, with .25 3.6);
 with less tumours are lost (hcc005b: the smaller of two with .21)."""
 
 TEMPERATURE = 8.0
