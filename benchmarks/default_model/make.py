@@ -78,7 +78,7 @@ scans of ../shared/data, of patients with and without tumours of the liver."""
 LESION_METRICS: dict[str, Any] = {
     "false lesions on 6 scans of collections without abdominal tumours": 5,
     "of these in pleural fluid called liver": 1,
-    "patients with tumours of the liver by eye, in whom they are marked": "6 of 7",
+    "patients of tumour collections in whom a lesion is marked": "6 of 7",
     "note": "chosen and counted on the same scans, no expert's labels; liver of ../shared/data",
 }
 ORGAN_LIMITS = (
