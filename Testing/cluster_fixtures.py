@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ def two_workers() -> Iterator[Any]:
     from flare_core.jobs.cluster import connected, place_of
 
     before = dict(os.environ)
-    with connected(place_of("local:2")) as client:
+    with ExitStack() as stack:
+        # where a test has closed Dask's loop before, the workers have ended with it
+        stack.push(lambda kind, error, _: kind is RuntimeError and "IOLoop is closed" in str(error))
+        client = stack.enter_context(connected(place_of("local:2")))
         client.wait_for_workers(2, timeout=120)
         os.environ.clear()  # Dask gives its workers variables by setting them here
         os.environ.update(before)

@@ -52,7 +52,8 @@ NETWORK = NetworkSpec(
 NORMALISATION = Normalisation("window", -200, 200, -200, 400)
 """What the original makes of HU, but .5 more: what is around the liver is 0."""
 MASK = OrganMask(
-    ("liver",), outside_hu=-200.0, closing_mm=3.0, widening_mm=(6.0, 2.0, 2.0)
+    ("liver",), outside_hu=-200.0, closing_mm=3.0, widening_mm=(6.0, 2.0, 2.0),
+    hidden=("gallbladder",),
 )  # fmt: skip
 SPACING_MM = (3.0, 1.0, 1.0)
 PATCH = (88, 224, 264)

@@ -322,20 +322,23 @@ class Facts:
     """The model before."""
 
 
-def model_card(stages: tuple[StageCard, ...], version: str, facts: Facts) -> ModelCard:
-    """Return the card of the default model."""
+def _organ_origin(facts: Facts) -> str:
     start = (
         "The organ stage starts from the weights of a public FLARE25 task-2 entry (Apache-2.0; "
         "teacher.py)"
     )
-    after = "; not trained further."
-    if facts.tuned:
-        after = (
-            ", then flare train with organs.json: scans with painted tumours, ascites, filled "
-            f"stomachs, bright kidneys; the weights are {TRAINED_SHARE} of the way (make.py)."
-        )
+    if not facts.tuned:
+        return start + "; not trained further."
+    return (
+        f"{start}, then flare train with organs.json: scans with painted tumours, ascites, filled "
+        f"stomachs, bright kidneys; the weights are {TRAINED_SHARE} of the way (make.py)."
+    )
+
+
+def model_card(stages: tuple[StageCard, ...], version: str, facts: Facts) -> ModelCard:
+    """Return the card of the default model."""
     provenance = {
-        "organs": start + after,
+        "organs": _organ_origin(facts),
         "localiser": "flare train with localiser*.json",
         "lesions": LESION_ORIGIN,
     }

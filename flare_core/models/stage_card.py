@@ -233,12 +233,17 @@ class OrganMask:
     """What soft tissue has."""
     widening_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """How far what is around is seen, along the volume's z, y, x."""
+    hidden: tuple[str, ...] = ()
+    """Keys of organs that are never seen, wherever they lie: a gallbladder in its bed is dark as a
+    tumour, and with liver all around it in a slice it would be filled as a hole."""
 
     def __post_init__(self) -> None:
         require(self.organs, "mask: organs", self.organs, "one organ or more")
-        for key in self.organs:
-            right = _organ_key(key, "mask: organs")
-            require(right == key, "mask: organs", key, f"the organ key {right}")
+        for key in (*self.organs, *self.hidden):
+            right = _organ_key(key, "mask: organs, hidden")
+            require(right == key, "mask: organs, hidden", key, f"the organ key {right}")
+        both = set(self.organs) & set(self.hidden)
+        require(not both, "mask: hidden", self.hidden, "none of its organs")
         came = (self.closing_mm, self.dents_mm, *self.widening_mm)
         legal = "0 to 100 mm"
         fits = all(0 <= mm <= 100 for mm in came)

@@ -5,7 +5,7 @@ tumours that the organ stage left out.
 
 1. Stray pieces of the organs are left away, gaps and holes are closed.
 2. Dents too, as far as they hold soft tissue and no other organ.
-3. The edge is widened, and everything else gets one value.
+3. The edge is widened; hidden organs are taken out, and everything else gets one value.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def seen_voxels(image: Volume, organs: Volume, mask: OrganMask) -> Mask:
     part = closed(part, mask.closing_mm, spacing)
     for plane in part:
         plane |= ndimage.binary_fill_holes(plane)
-    seen[box.slices] = _reached(part, mask.widening_mm, spacing)
+    hidden = np.isin(organs.array[box.slices], [organ(key).id for key in mask.hidden])
+    seen[box.slices] = _reached(part, mask.widening_mm, spacing) & ~hidden
     return seen
 
 

@@ -68,6 +68,6 @@ def test_the_cache_of_plain_cases_stays_valid(tmp_path: Path) -> None:
     make_flare22(tmp_path / "set")
     found = cases_of(tmp_path / "set")[0]
     plain = Case(found.name, found.image, found.labels)
-    assert _fingerprint(found, SPACING) == _fingerprint(plain, SPACING)
+    assert _fingerprint(found, SPACING, None) == _fingerprint(plain, SPACING, None)
     foreign = replace(found, scheme="totalsegmentator")
-    assert _fingerprint(foreign, SPACING) != _fingerprint(plain, SPACING)
+    assert _fingerprint(foreign, SPACING, None) != _fingerprint(plain, SPACING, None)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from flare_core.anatomy.organs import organ
+from flare_core.errors import InputError
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.models.stage_card import OrganMask
@@ -88,3 +91,20 @@ def test_an_organ_at_the_scans_edge_is_widened_inside_the_scan() -> None:
 def test_closing_never_takes_voxels_away(radius: float) -> None:
     random = np.random.default_rng(1).random((6, 12, 12)) > 0.6
     assert (closed(random, radius, (3.0, 1.0, 1.0)) >= random).all()
+
+
+def test_a_hidden_organ_is_not_seen_with_liver_all_around_it() -> None:
+    image, organs = scan()
+    gallbladder = np.zeros(GRID.shape, bool)
+    gallbladder[4:8, 14:22, 14:22] = True
+    organs.array[gallbladder] = organ("gallbladder").id
+    filled = OrganMask(("liver",), outside_hu=-200.0, widening_mm=(3.0, 2.0, 2.0))
+    assert seen_voxels(image, organs, filled)[gallbladder].all()
+    seen = seen_voxels(image, organs, replace(filled, hidden=("gallbladder",)))
+    assert not seen[gallbladder].any()
+    assert seen[2:10, 8:32, 8:32].sum() == 8 * 24 * 24 - gallbladder.sum()
+
+
+def test_an_organ_is_not_seen_and_hidden() -> None:
+    with pytest.raises(InputError, match="hidden"):
+        OrganMask(("liver",), outside_hu=-200.0, hidden=("liver",))

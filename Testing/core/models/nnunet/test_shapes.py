@@ -16,7 +16,7 @@ from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import build_network
 
 ALL = {
-    **SPECS,
+    **{name: spec for name, spec in SPECS.items() if not spec.separable},
     "other decoder kernels": replace(ISOTROPIC, decoder_kernel_sizes=((3, 3, 3), (1, 3, 3))),
     "stunet": replace(ISOTROPIC, kind="stunet"),
 }
