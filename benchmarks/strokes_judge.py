@@ -30,13 +30,20 @@ from flare_core.anatomy.organs import ORGANS
 from flare_core.datasets.case import cases_of_folder
 from flare_core.imaging.files import read_labels, read_volume
 from flare_core.imaging.geometry import Box
-from flare_core.imaging.resample import covered, resample_intensity
+from flare_core.imaging.resample import filled_share, resample_intensity
 from flare_core.imaging.volume import Volume
 from flare_core.segment.pipeline import segment_ct
 from flare_core.segment.settings import Settings
 from flare_core.segment.stroke_features import REACH, Scene, Voxels, features, odds_of
 from flare_core.segment.stroke_judge import MOST, PRIOR, SLOPE, WEIGHTS
-from flare_core.segment.strokes import FADE, MARGIN, SOFT_TISSUE_HU, StrokeSettings, radius_mm
+from flare_core.segment.strokes import (
+    FADE,
+    MARGIN,
+    SOFT_TISSUE_HU,
+    StrokeSettings,
+    odds_on,
+    radius_mm,
+)
 
 Float = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -80,19 +87,11 @@ def sample_of(image: Volume, was: Mask, goal: Mask, others: Mask, belief: Volume
     grid = part.with_spacing((spacing, spacing, spacing))
 
     def share(mask: Mask) -> Float:
-        volume = Volume(mask[here].astype(np.uint8), part)
-        return np.asarray(resample_intensity(volume, grid, clip_hu=(0, 1)).array, np.float32)
+        return filled_share(mask[here], part, grid)
 
     ct = np.clip(image.array[here], *SOFT_TISSUE_HU).astype(np.float32)
     hu = np.asarray(resample_intensity(Volume(ct, part), grid).array, np.float32)
-    scores = None
-    if belief is not None:
-        scores = np.zeros(grid.shape, np.float32)
-        known = covered(belief.geometry, grid)
-        if not known.empty:
-            seen = resample_intensity(belief, grid.crop(known), clip_hu=(0, 1)).array
-            scores[known.slices] = odds_of(np.asarray(seen, np.float32))
-    return Sample(spacing, hu, share(was), share(goal), share(others), scores)
+    return Sample(spacing, hu, share(was), share(goal), share(others), odds_on(belief, grid))
 
 
 def samples(scans: Path, patients: set[str], model: str) -> list[Sample]:

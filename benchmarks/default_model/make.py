@@ -9,6 +9,7 @@
     python benchmarks/default_model/make.py package RUNS     flare_core/resources/default_model
     python benchmarks/default_model/froc.py [MODEL]          lesions found and invented
     python benchmarks/default_model/score.py [MODEL]         tables by organ, patient, thickness
+    python benchmarks/default_model/hard.py [MODEL ...]      the same on scans made hard
 
 `package` takes the weights of RUNS/organs where they are, else RUNS/teacher.safetensors. With
 ``--keep localiser`` or ``--keep localiser lesions`` these stages of the model in the repository

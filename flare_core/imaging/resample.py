@@ -137,6 +137,27 @@ def covered(source: Geometry, target: Geometry) -> Box:
     return box.intersect(Box.of_shape(target.shape))
 
 
+def filled_share(mask: npt.NDArray[np.bool_], source: Geometry, target: Geometry) -> Float:
+    """Return how much (0 to 1) of each voxel of `target` (Z, Y, X) a mask on `source` fills."""
+    volume = Volume(mask.astype(np.uint8), source)
+    return np.asarray(resample_intensity(volume, target, clip_hu=(0.0, 1.0)).array, np.float32)
+
+
+def voxels_hit(
+    mask: npt.NDArray[np.bool_], source: Geometry, target: Geometry
+) -> npt.NDArray[np.bool_]:
+    """Return the voxels of `target` (Z, Y, X) nearest to those of a mask on `source`.
+
+    What is thinner than a voxel is not averaged away, as it is in `filled_share`.
+    """
+    hit = np.zeros(target.shape, np.bool_)
+    places = np.argwhere(mask)
+    if len(places):
+        nearest = np.rint(target.lps_to_voxel(source.voxel_to_lps(places))).astype(int)
+        hit[tuple(np.clip(nearest, 0, np.array(target.shape) - 1).T)] = True
+    return hit
+
+
 def bands(weights: Float) -> list[tuple[slice, slice, torch.Tensor]]:
     """Cut a banded matrix into (target voxels, source voxels they use, their weights)."""
     import torch

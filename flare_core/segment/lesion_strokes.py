@@ -20,7 +20,7 @@ import numpy.typing as npt
 from flare_core.anatomy.organs import LESION
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry
-from flare_core.imaging.resample import resample_intensity
+from flare_core.imaging.resample import filled_share, resample_intensity, voxels_hit
 from flare_core.imaging.volume import Volume
 from flare_core.segment.random_walk import settled
 
@@ -188,7 +188,7 @@ def _place(image: Volume, labels: Labels, stroke: Mask, outside: Mask) -> tuple[
     host = int(np.bincount(hosts).argmax())
     inside = labels[here] == host
     free = labels[here] == 0
-    may = inside | free if host else free
+    may = free
     if host:
         reach = [int(np.ceil(BULGE_MM / mm)) for mm in part.spacing_mm]
         window = np.ones([2 * n + 1 for n in reach], bool)
@@ -197,25 +197,10 @@ def _place(image: Volume, labels: Labels, stroke: Mask, outside: Mask) -> tuple[
     hu = np.asarray(resample_intensity(Volume(values, part), grid).array, np.float32)
     hu = gaussian_filter(hu, [GRAIN_MM / mm for mm in grid.spacing_mm])
     scene = _Scene(
-        hu, _hit(stroke[here], part, grid), _hit(outside[here], part, grid),
-        _share(may, part, grid) > 0.5, _share(inside, part, grid) > 0.9, grid, radius,
+        hu, voxels_hit(stroke[here], part, grid), voxels_hit(outside[here], part, grid),
+        filled_share(may, part, grid) > 0.5, filled_share(inside, part, grid) > 0.9, grid, radius,
     )  # fmt: skip
     return scene, box
-
-
-def _share(mask: Mask, part: Geometry, grid: Geometry) -> Float:
-    volume = Volume(mask.astype(np.uint8), part)
-    return np.asarray(resample_intensity(volume, grid, clip_hu=(0.0, 1.0)).array, np.float32)
-
-
-def _hit(marked: Mask, part: Geometry, grid: Geometry) -> Mask:
-    """Voxels of the solution in which a marked one lies."""
-    hit = np.zeros(grid.shape, bool)
-    places = np.argwhere(marked)
-    if len(places):
-        at = np.rint(grid.lps_to_voxel(part.voxel_to_lps(places))).astype(int)
-        hit[tuple(np.clip(at, 0, np.array(grid.shape) - 1).T)] = True
-    return hit
 
 
 def _believed(scene: _Scene) -> Float:

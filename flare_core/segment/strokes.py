@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry
-from flare_core.imaging.resample import covered, resample_intensity
+from flare_core.imaging.resample import covered, filled_share, resample_intensity, voxels_hit
 from flare_core.imaging.volume import Volume
 from flare_core.segment.random_walk import settled
 from flare_core.segment.stroke_features import REACH, Float, Mask, Scene, features, odds_of
@@ -121,13 +121,15 @@ def correct_by_strokes(
     before, no = mask[here], outside[here] & free
     yes = belongs[here] & free & ~no
     ct = np.clip(image.array[here], *SOFT_TISSUE_HU).astype(np.float32)
-    away = _hit(no, scan, grid)
+    away = voxels_hit(no, scan, grid)
     scene = Scene(
         np.asarray(resample_intensity(Volume(ct, scan), grid).array, np.float32),
-        _fraction(before, scan, grid),
-        _scores(probability, grid),
-        _fraction(np.zeros_like(before) if others is None else others[here] & ~before, scan, grid),
-        _hit(yes, scan, grid) & ~away,
+        filled_share(before, scan, grid),
+        odds_on(probability, grid),
+        filled_share(
+            np.zeros_like(before) if others is None else others[here] & ~before, scan, grid
+        ),
+        voxels_hit(yes, scan, grid) & ~away,
         away,
         float(np.mean(grid.spacing_mm)),
         radius_mm(organ_ml),
@@ -187,24 +189,8 @@ def _place(
         spacing *= 1.1
 
 
-def _fraction(mask: Mask, scan: Geometry, grid: Geometry) -> Float:
-    """Share of each coarse voxel that the mask fills."""
-    part = Volume(mask.astype(np.uint8), scan)
-    return np.asarray(resample_intensity(part, grid, clip_hu=(0.0, 1.0)).array, np.float32)
-
-
-def _hit(marked: Mask, scan: Geometry, grid: Geometry) -> Mask:
-    """Coarse voxels in which a marked voxel lies: thin strokes must not be averaged away."""
-    hit = np.zeros(grid.shape, bool)
-    places = np.argwhere(marked)
-    if len(places):
-        coarse = np.rint(grid.lps_to_voxel(scan.voxel_to_lps(places))).astype(int)
-        hit[tuple(np.clip(coarse, 0, np.array(grid.shape) - 1).T)] = True
-    return hit
-
-
-def _scores(probability: Volume | None, grid: Geometry) -> Float | None:
-    """Log-odds of the organ by the network, 0 where it did not look."""
+def odds_on(probability: Volume | None, grid: Geometry) -> Float | None:
+    """Return the log-odds of an organ by the network on a grid, 0 where it did not look."""
     if probability is None:
         return None
     scores = np.zeros(grid.shape, np.float32)

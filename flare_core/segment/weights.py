@@ -57,8 +57,8 @@ def require_size(
     """
     there = sum(tensor.numel() for tensor in weights.values())
     most = 2 * there + SLACK
-    dense = not spec.separable and has_more_numbers(spec, most)
-    if dense or _others_have_more(spec, most, len(weights)):
+    known = spec.kind in KINDS and not spec.separable
+    if has_more_numbers(spec, most) if known else _others_have_more(spec, most, len(weights)):
         came = f"{len(weights)} tensors, {there} numbers"
         legal = f"those of the card's {spec.kind}, which has more than {most}"
         raise InputError(source, came, legal, action)
@@ -66,8 +66,6 @@ def require_size(
 
 def _others_have_more(spec: NetworkSpec, most: int, tensors: int) -> bool:
     """Whether a network that `nnunet.shapes` does not know is larger; built without memory."""
-    if spec.kind in KINDS and not spec.separable:
-        return False
     blocks = sum(spec.convolutions_per_stage_encoder) + sum(spec.convolutions_per_stage_decoder)
     if blocks > 2 * tensors + SLACK_BLOCKS:  # a block has a tensor or so: don't even count them
         return True

@@ -11,9 +11,11 @@ from flare_core.imaging.geometry import AxisMap, Box, Geometry, Index
 from flare_core.imaging.resample import (
     axis_weights,
     covered,
+    filled_share,
     grid_weights,
     resample_intensity,
     resample_labels,
+    voxels_hit,
 )
 from flare_core.imaging.volume import Volume
 
@@ -214,6 +216,17 @@ def test_a_resampled_mask_says_how_much_of_a_voxel_is_filled() -> None:
     # the triangle filter around source voxel 4 weighs voxels 2 to 6 with 1 2 3 2 1, over 9
     assert one[0, 0] == pytest.approx([0, 3 / 9, 3 / 9, 0], abs=1e-6)
     assert two[0, 0, 3] > 0.8
+
+
+def test_what_is_thinner_than_a_voxel_hits_it() -> None:
+    grid = oblique((16, 24, 28))
+    mask = np.zeros(grid.shape, bool)
+    mask[7, 9, 3:20] = True
+    coarse = grid.with_shape((4, 6, 7))
+    hit = voxels_hit(mask, grid, coarse)
+    assert filled_share(mask, grid, coarse).max() < 0.5
+    assert np.array_equal(np.argwhere(hit), [[1, 2, x] for x in range(5)])
+    assert not voxels_hit(np.zeros(grid.shape, bool), grid, coarse).any()
 
 
 def test_a_resampled_mask_keeps_its_volume() -> None:
