@@ -22,6 +22,12 @@ Numbers = npt.NDArray[np.float64]
 
 _ON_ONE_LINE = 'style="white-space: nowrap; text-align: left"'
 
+_OWN_STYLE = """
+@page { size: A4 landscape; margin: 12mm; }
+@media print { table { font-size: .65rem; } th, td { padding: .15rem .3rem; } }
+"""
+"""A challenge has up to nine metrics: its standings are wider than a page held upright."""
+
 IN_RADAR = 5
 """The best five, as in the FLARE papers; more lines hide each other."""
 
@@ -184,11 +190,12 @@ def ranking_page(view: RankingView) -> str:
         section("Pairs of teams", _pairs(view)),
         section("Values", _values(view)) if view.values else "",
         section("How the numbers were made", list_of(view.method)),
+        style=_OWN_STYLE,
     )
 
 
 def _standings(view: RankingView) -> str:
-    heads = "<th>Place</th><th>Team</th>" + "".join(f"<th>{escape(h)}</th>" for h in view.heads)
+    heads = f"<th>Place</th><th {_ON_ONE_LINE}>Team</th>" + "".join(f"<th>{escape(h)}</th>" for h in view.heads)
     lines = [
         f"<tr><td>{escape(row.place)}</td><td {_ON_ONE_LINE}><b>{escape(row.team)}</b></td>"
         + "".join(_cell(cell) for cell in row.cells)
