@@ -195,7 +195,8 @@ def ranking_page(view: RankingView) -> str:
 
 
 def _standings(view: RankingView) -> str:
-    heads = f"<th>Place</th><th {_ON_ONE_LINE}>Team</th>" + "".join(f"<th>{escape(h)}</th>" for h in view.heads)
+    heads = f"<th>Place</th><th {_ON_ONE_LINE}>Team</th>"
+    heads += "".join(f"<th>{escape(head)}</th>" for head in view.heads)
     lines = [
         f"<tr><td>{escape(row.place)}</td><td {_ON_ONE_LINE}><b>{escape(row.team)}</b></td>"
         + "".join(_cell(cell) for cell in row.cells)
