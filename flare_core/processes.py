@@ -256,7 +256,9 @@ def end_sidecars() -> None:
 
 def serve() -> None:
     """Answer calls until the other end of the pipe is closed; the whole life of a sidecar."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends us
+    for name in ("SIGINT", "SIGHUP"):  # Ctrl-C, a closed terminal: the main process's, it ends us
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     calls, answers = FileIO(os.dup(0), "rb"), FileIO(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1):  # what a library prints must not come between the answers

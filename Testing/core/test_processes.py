@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,3 +51,15 @@ def test_a_sidecar_is_not_shared_with_a_forked_process() -> None:
     sidecar._owner = os.getpid()
     sidecar.close()
     assert not sidecar.alive
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of Unix")
+def test_a_sidecar_lives_on_when_the_terminal_is_closed() -> None:
+    """Its system tells the whole group of processes; whoever waits for it ends it in the end."""
+    sidecar = processes.Sidecar()
+    try:
+        number = sidecar.call(os.getpid)  # it serves, and so has said what it listens to
+        os.kill(number, signal.SIGHUP)
+        assert sidecar.call(os.getpid) == number
+    finally:
+        sidecar.close()

@@ -33,15 +33,12 @@ def on_stop_signal(ask: Callable[[], object]) -> Iterator[None]:
     if before.get(SIGNALS[-1]) == signal.SIG_IGN and SIGNALS[-1] != signal.SIGINT:
         del before[SIGNALS[-1]]  # nohup: a terminal that is closed must not stop it
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
     def asked(number: int, frame: FrameType | None) -> None:
         del number, frame
-        restore()
-        if HANG_UP is not None and HANG_UP in before:
+        if HANG_UP is not None and HANG_UP in before:  # never first as before: the next one is near
             signal.signal(HANG_UP, signal.SIG_IGN)
+        for each in before.keys() - {HANG_UP}:
+            signal.signal(each, before[each])
         ask()
 
     for number in before:
@@ -49,7 +46,8 @@ def on_stop_signal(ask: Callable[[], object]) -> Iterator[None]:
     try:
         yield
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end_at_once(code: int = 0, *, flush: bool = True) -> None:

@@ -48,6 +48,29 @@ def test_a_closed_terminal_asks_however_often_it_says_so() -> None:
 
 
 @signals
+def test_a_terminal_that_says_it_while_it_is_heard_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, ended, set_handler = [], [], signal.signal
+    before = signal.signal(signal.SIGHUP, lambda *_: ended.append(1))
+
+    def then_again(number: int, handler: object) -> object:
+        was = set_handler(number, handler)  # type: ignore[arg-type]
+        if number == signal.SIGHUP:
+            os.kill(os.getpid(), signal.SIGHUP)
+        return was
+
+    try:
+        with on_stop_signal(lambda: asked.append(1)):
+            monkeypatch.setattr(signal, "signal", then_again)
+            os.kill(os.getpid(), signal.SIGHUP)
+            monkeypatch.undo()
+        assert (asked, ended) == ([1], [])
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@signals
 def test_under_nohup_a_closed_terminal_asks_nothing() -> None:
     asked: list[int] = []
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
