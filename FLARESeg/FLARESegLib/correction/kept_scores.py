@@ -18,7 +18,7 @@ from typing import Any
 
 from flare_core.errors import FlareError
 from flare_core.imaging.volume import Volume
-from FLARESegLib.qt.background import in_background
+from FLARESegLib.qt.background import hand_on, in_background
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.qt.stepwise import walk
 from FLARESegLib.run import temporary_folder
@@ -118,18 +118,16 @@ class KeptScores:
         in_background(
             self._place.loop,
             lambda: write_raw(path, volume.array, volume.geometry, self._stop),
-            lambda writing: self._ask(path, writing),
+            lambda writing: self._written(path, writing),
         )
 
-    def _ask(self, path: Path, writing: Future[None]) -> None:
-        if not self._alive():
+    def _written(self, path: Path, writing: Future[None]) -> None:
+        if self._alive():
+            hand_on(writing, lambda _: self._ask(path), self._fail)
+        else:
             self._clean_up()
-            return
-        try:
-            writing.result()
-        except (FlareError, OSError) as error:
-            self._fail(error)
-            return
+
+    def _ask(self, path: Path) -> None:
         facts, on = result_facts(self._segmentation), self._on()
         there = on is not None and facts.get(COMPUTED_ON) == on["address"]
         request = {

@@ -26,7 +26,7 @@ from flare_core.imaging.geometry import Box, Geometry
 from flare_core.segment.stroke_history import StrokeHistory
 from FLARESegLib.correction import scribbles
 from FLARESegLib.correction.corrections import label_steps
-from FLARESegLib.qt.background import in_background
+from FLARESegLib.qt.background import hand_on, in_background
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.qt.stepwise import walk
 from FLARESegLib.run import temporary_folder
@@ -107,19 +107,14 @@ class StrokeSession:
     def open(self, names: dict[str, str], then: Callable[[], None]) -> None:
         """Read the labels in short steps, make the scratch segmentation, call `then`."""
 
-        def opened(reading: Future[Any]) -> None:
-            try:
-                self._start = self._now = reading.result().array
-            except FlareError as error:
-                self._fail(error)
-                return
+        def opened(labels: Any) -> None:
+            self._start = self._now = labels.array
             self.scratch = scribbles.make_scribbles(self._volume, names)
             self._observe(self.scratch, self._drawn)
             self._observe(self._segmentation, self._edited)
             then()
 
-        steps = label_steps(self._segmentation, self._volume)
-        walk(self._place.loop, steps, opened, lambda: not self._stop.is_set())
+        self._read_labels(opened)
 
     def close(self) -> None:
         """Remove the scratch segmentation and the files; what was solved stays."""
@@ -209,24 +204,30 @@ class StrokeSession:
         self.busy = True
         part = self._part(history)
         in_background(
-            self._place.loop, lambda: self._write(part), lambda done: self._ask(history, part, done)
+            self._place.loop,
+            lambda: self._write(part),
+            lambda writing: self._written(history, part, writing),
         )
 
     def _read_start(self) -> None:
         """Read the labels again, which somebody has changed by hand."""
         self.busy = True
 
-        def read(reading: Future[Any]) -> None:
+        def read(labels: Any) -> None:
             self.busy = False
-            try:
-                self._start = self._now = reading.result().array
-            except FlareError as error:
-                self._fail(error)
-                return
+            self._start = self._now = labels.array
             self._solve()
 
-        steps = label_steps(self._segmentation, self._volume)
-        walk(self._place.loop, steps, read, lambda: not self._stop.is_set())
+        self._read_labels(read)
+
+    def _read_labels(self, then: Callable[[Any], None]) -> None:
+        """Read the labels in short steps; call `then` with them."""
+        walk(
+            self._place.loop,
+            label_steps(self._segmentation, self._volume),
+            lambda reading: hand_on(reading, then, self._fail),
+            lambda: not self._stop.is_set(),
+        )
 
     def _part(self, history: StrokeHistory) -> Part:
         """Copy what the worker needs."""
@@ -251,14 +252,11 @@ class StrokeSession:
             path = self._folder / f"{name}.nrrd"
             write_raw(path, getattr(part, name), part.geometry, self._stop)
 
-    def _ask(self, history: StrokeHistory, part: Part, writing: Future[None]) -> None:
-        if not self._alive():
-            return
-        try:
-            writing.result()
-        except (FlareError, OSError) as error:
-            self._fail(error)
-            return
+    def _written(self, history: StrokeHistory, part: Part, writing: Future[None]) -> None:
+        if self._alive():
+            hand_on(writing, lambda _: self._ask(history, part), self._fail)
+
+    def _ask(self, history: StrokeHistory, part: Part) -> None:
         assert self._folder is not None
         names = ("image", "labels", "strokes", "output")
         request: dict[str, Any] = {name: str(self._folder / f"{name}.nrrd") for name in names}

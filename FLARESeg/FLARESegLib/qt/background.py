@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from flare_core.errors import FlareError
 from FLARESegLib.qt.event_loop import EventLoop
 
 Result = TypeVar("Result")
@@ -32,3 +33,17 @@ def in_background(
             loop.call_later(POLL_S, look)
 
     loop.call_later(POLL_S, look)
+
+
+def hand_on(
+    future: Future[Result],
+    then: Callable[[Result], None],
+    fail: Callable[[FlareError | OSError], None],
+) -> None:
+    """Call `then` with what a future that is done holds, or `fail` with why it holds nothing."""
+    try:
+        result = future.result()
+    except (FlareError, OSError) as error:
+        fail(error)
+    else:
+        then(result)
