@@ -109,7 +109,7 @@ def with_lesions(image: Volume, labels: Labels, belongs: Mask, outside: Mask) ->
             "Draw over a lesion that was missed, or over what is none.",
         )  # fmt: skip
     before = labels == LESION.id
-    hosts = _hosts(labels, before)
+    hosts = without_lesions(labels)
     new = without_marked(before, marked, outside) | marked
     pieces, count = _pieces(marked)
     for number in range(1, count + 1):
@@ -125,12 +125,18 @@ def _pieces(mask: Mask) -> tuple[npt.NDArray[np.int32], int]:
     return pieces, int(count)
 
 
-def _hosts(labels: Labels, lesions: Mask) -> Labels:
-    """Return the organs under lesions: each piece's is the one it touches most, if any."""
+def without_lesions(labels: Labels) -> Labels:
+    """Return the organs with what lies under lesions: each piece's is the one it touches most.
+
+    Parameters
+    ----------
+    labels : uint8 (Z, Y, X)
+        Organ ids, lesions over them; unchanged.
+    """
     from scipy.ndimage import binary_dilation, find_objects
 
     hosts = labels.copy()
-    pieces, count = _pieces(lesions)
+    pieces, count = _pieces(labels == LESION.id)
     for number, found in enumerate(find_objects(pieces, count), 1):
         here = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in found)
         piece = pieces[here] == number

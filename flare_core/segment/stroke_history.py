@@ -16,7 +16,7 @@ from flare_core.errors import InputError
 from flare_core.imaging.geometry import Index
 from flare_core.imaging.volume import Volume
 from flare_core.segment.belief import ClassScores
-from flare_core.segment.lesion_strokes import with_lesions
+from flare_core.segment.lesion_strokes import with_lesions, without_lesions
 from flare_core.segment.strokes import Mask, StrokeSettings, correct_by_strokes
 
 Labels = npt.NDArray[np.uint8]
@@ -110,7 +110,8 @@ def corrected_labels(
     """Return the labels that strokes make of what was there before any of them.
 
     Voxels that come to an organ leave the organ they were; voxels that leave one become background.
-    Lesions lie over their organs: where one goes, the organ around it is there again.
+    Lesions lie over their organs: an organ's strokes leave them there and see the organ whole;
+    where a lesion goes, the organ around it is there again.
 
     Parameters
     ----------
@@ -139,14 +140,17 @@ def corrected_labels(
         if organ == LESION.id:
             result = with_lesions(scan, result, belongs, outside)
             continue
+        lesions = result == LESION.id
+        organs = without_lesions(result) if lesions.any() else result
         solved = correct_by_strokes(
-            scan, result == organ, belongs, outside,
+            scan, organs == organ, belongs, outside,
             probability=None if scores is None else scores.belief(organ),
-            others=(result != 0) & (result != organ),
-            protected=np.isin(result, [other for other in protected if other != organ]),
+            others=(organs != 0) & (organs != organ),
+            protected=np.isin(organs, [other for other in protected if other != organ]),
             settings=settings or StrokeSettings(),
         )  # fmt: skip
-        part, new = result[solved.box.slices], solved.mask[solved.box.slices]
+        part, new = organs[solved.box.slices], solved.mask[solved.box.slices]
         part[(part == organ) & ~new] = 0
         part[new] = organ
+        result = np.where(lesions, np.uint8(LESION.id), organs)
     return np.array(axes.undo(result), np.uint8)

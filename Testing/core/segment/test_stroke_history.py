@@ -148,3 +148,14 @@ def test_a_lesion_is_drawn_over_its_organ_and_taken_back(scan, labels) -> None:
     assert (corrected_labels(hu, labels, drawn.undo()) == labels).all()
     wrong = Stroke.of_mask(LESION.id, False, block(slice(10, 11), slice(23, 24), slice(11, 12)))
     assert (corrected_labels(hu, found, StrokeHistory().draw(wrong)) == labels).all()
+
+
+def test_an_organ_is_seen_whole_and_its_lesions_stay_over_it(scan, labels) -> None:
+    tumour = block(slice(8, 12), slice(19, 26), slice(8, 15))
+    plain = corrected_labels(scan, labels, StrokeHistory().draw(MISSING))
+    over = np.where(tumour, np.uint8(LESION.id), labels)
+    found = corrected_labels(scan, over, StrokeHistory().draw(MISSING))
+    assert ((found == LESION.id) == tumour).all()
+    assert (found[~tumour] == plain[~tumour]).all()
+    there = Stroke.of_mask(LIVER, True, tumour)
+    assert (corrected_labels(scan, over, StrokeHistory().draw(there))[tumour] == LESION.id).all()
