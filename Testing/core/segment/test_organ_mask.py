@@ -105,6 +105,26 @@ def test_a_hidden_organ_is_not_seen_with_liver_all_around_it() -> None:
     assert seen[2:10, 8:32, 8:32].sum() == 8 * 24 * 24 - gallbladder.sum()
 
 
+def test_a_small_piece_of_a_hidden_organ_at_the_organs_edge_is_seen() -> None:
+    """A tumour of 20 mm at the liver's edge was called gallbladder, and so hidden (hcc011a)."""
+    image, organs = scan()
+    gallbladder, tumour, far = (np.zeros(GRID.shape, bool) for _ in range(3))
+    gallbladder[2:10, 10:30, 32:38] = True
+    tumour[5:8, 6:11, 14:18] = True  # bulges out of the liver by two voxels
+    far[5:8, 2:5, 34:38] = True
+    organs.array[gallbladder | tumour | far] = organ("gallbladder").id
+    seen = seen_voxels(image, organs, replace(BARE, hidden=("gallbladder",)))
+    assert seen[tumour].all()
+    assert not seen[gallbladder].any() and not seen[far].any()
+
+
+def test_the_piece_of_a_hidden_organ_is_hidden_where_it_is_the_only_one() -> None:
+    image, organs = scan()
+    organs.array[5:8, 6:11, 14:18] = organ("gallbladder").id
+    seen = seen_voxels(image, organs, replace(BARE, hidden=("gallbladder",)))
+    assert np.array_equal(seen, organs.array == LIVER)
+
+
 def test_an_organ_is_not_seen_and_hidden() -> None:
     with pytest.raises(InputError, match="hidden"):
         OrganMask(("liver",), outside_hu=-200.0, hidden=("liver",))
