@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from FLARESegLib.correction.corrections import current_labels
-from FLARESegLib.scene.lesion_segments import NUMBER_TAG, made_by_us
+from FLARESegLib.scene.lesion_segments import NUMBER_TAG, lesion_segment_at, made_by_us
 from FLARESegLib.scene.results import BINARY
 from FLARESegLib.scene.segment_identity import identify, organ_segment_ids, tag_of
 from FLARESegLib.scene.volumes import image_voxels, node_volume
@@ -114,3 +114,13 @@ def test_organs_alone_leave_lesions_as_they_are(ct):
     show_result(volume, without, ORGANS, segmentationNode=node)
     assert sorted(made_by_us(node)) == [1, 2, 3]
     assert set(organ_segment_ids(node)) >= {"liver", "lesion"}
+
+
+def test_a_lesions_segment_is_found_by_its_place_whatever_its_number(ct):
+    node, rows = shown(ct), ct[2]
+    numbers = made_by_us(node)
+    node.GetSegmentation().GetSegment(numbers[1]).RemoveTag(NUMBER_TAG)
+    for row in rows:
+        x, y, z = row["centre_lps_mm"]
+        assert lesion_segment_at(node, (-x, -y, z), 5.0) == numbers[row["number"]]
+    assert lesion_segment_at(node, (400.0, 0.0, 0.0), 5.0) == ""

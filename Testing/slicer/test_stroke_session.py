@@ -5,12 +5,16 @@ import time
 import numpy as np
 import pytest
 from FLARESegLib.correction.corrections import changes, current_labels
+from FLARESegLib.correction.current_labels import voxels_of
 from FLARESegLib.correction.scribbles import BELONGS, OUTSIDE, set_mask
 from FLARESegLib.correction.stroke_session import StrokeSession, stroke_target
-from FLARESegLib.scene.segment_identity import organ_segment_ids
+from FLARESegLib.scene.lesion_segments import made_by_us
+from FLARESegLib.scene.segment_identity import identify, organ_segment_ids
+from FLARESegLib.scene.volumes import node_volume
 from stroke_worker import stroke_place
 
-from flare_core.anatomy.organs import organ
+from flare_core.anatomy.organs import LESION, organ
+from flare_core.segment.lesion_list import list_lesions
 from scene_nodes import show_result
 
 PLACE = np.array([[-2.0, 0, 0, 100], [0, -2.0, 0, 120], [0, 0, 3.0, -40], [0, 0, 0, 1]])
@@ -35,11 +39,12 @@ NOTHING = np.zeros(SHAPE, bool)
 class Desk:
     """A result whose liver lacks a half, a session on it, and the worker."""
 
-    def __init__(self, volume, node, labels, place):
+    def __init__(self, volume, node, labels, place, target=None):
         self.volume, self.node, self.labels, self.place = volume, node, labels, place
         self.reviewed: tuple[str, ...] = ()
         self.told = 0
-        self.session = StrokeSession(place, node, volume, organ("liver"), lambda: self.reviewed)
+        target = target or organ("liver")
+        self.session = StrokeSession(place, node, volume, target, lambda: self.reviewed)
         self.session.changed.connect(self._count)
         opened: list[int] = []
         self.session.open(NAMES, lambda: opened.append(1))
@@ -182,6 +187,104 @@ def test_a_scene_that_is_closed_meanwhile_is_no_error(desk, scene):
     desk.session.close()
 
 
-def test_lesions_are_not_for_strokes():
-    assert stroke_target("liver") == organ("liver")
-    assert stroke_target("lesion") is None and stroke_target("") is None
+def test_strokes_are_about_an_organ_or_lesions():
+    assert stroke_target("liver") == organ("liver") and stroke_target("lesion") == LESION
+    assert stroke_target("") is None and stroke_target("Metastasis") is None
+
+
+TUMOUR = block(slice(6, 10), slice(18, 26), slice(6, 14))
+ALONG = block(slice(8, 9), slice(21, 23), slice(6, 14))
+FALSE = block(slice(5, 7), slice(28, 31), slice(10, 14))
+
+
+@pytest.fixture
+def lesions(add_volume, tmp_path):
+    """A liver with a dark tumour that was missed, and a false one that was found."""
+    noise = np.random.default_rng(0).normal(0, 8, SHAPE)
+    hu = np.where(TUMOUR, 45, np.where(ORGAN | NEXT, 100, -90)) + noise
+    volume = add_volume(hu.astype(np.int16), PLACE)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[ORGAN], labels[NEXT] = LIVER, SPLEEN
+    labels[FALSE] = LESION.id
+    found = list_lesions(node_volume(volume), node_volume(volume).with_array(labels))
+    node = show_result(volume, labels, lesions=[lesion.to_dict() for lesion in found])
+    made = Desk(volume, node, labels, stroke_place(tmp_path), LESION)
+    yield made
+    made.session.close()
+
+
+def segment(desk, number):
+    """The voxels of a segment."""
+    mask = np.zeros(SHAPE, bool)
+    mask[tuple(voxels_of(desk.node, number, desk.volume).T)] = True
+    return mask
+
+
+def test_a_lesion_drawn_is_a_segment_of_its_own_and_its_organ_keeps_it(lesions):
+    before = set(identify(lesions.node).lesions)
+    lesions.draw(ALONG)
+    (number,) = set(identify(lesions.node).lesions) - before
+    drawn = segment(lesions, number)
+    assert 2 * (drawn & TUMOUR).sum() / (drawn.sum() + TUMOUR.sum()) > 0.8
+    liver = segment(lesions, organ_segment_ids(lesions.node)["liver"])
+    assert (liver == ORGAN).all(), "the liver contains both lesions"
+    assert lesions.node.GetSegmentation().GetSegment(number).GetName() == "Drawn lesion 1 (liver)"
+    assert made_by_us(lesions.node).keys() == {1}
+    assert (lesions.now() == LESION.id).sum() == drawn.sum() + FALSE.sum()
+
+
+def test_a_lesion_drawn_goes_with_its_stroke_and_comes_again(lesions):
+    start = lesions.now()
+    lesions.draw(ALONG)
+    drawn = lesions.now()
+    lesions.session.undo()
+    lesions.rest()
+    assert np.array_equal(lesions.now(), start) and len(identify(lesions.node).lesions) == 1
+    lesions.session.redo()
+    lesions.rest()
+    assert np.array_equal(lesions.now(), drawn) and len(identify(lesions.node).lesions) == 2
+
+
+def test_a_stroke_on_a_lesion_that_is_there_lets_it_grow(lesions):
+    lesions.session.close()
+    half = TUMOUR.copy()
+    half[:, :, 10:] = False
+    number = made_by_us(lesions.node)[1]
+    set_mask(lesions.node, number, half, lesions.volume)
+    again = Desk(lesions.volume, lesions.node, lesions.labels, lesions.place, LESION)
+    again.draw(ALONG)
+    assert identify(lesions.node).lesions == (number,)
+    assert (segment(again, number) & TUMOUR).sum() > 1.5 * half.sum()
+    again.session.undo()
+    again.rest()
+    assert (segment(again, number) == half).all()
+    again.session.close()
+
+
+def test_a_false_lesion_goes_and_its_segment_too_once_that_is_settled(lesions):
+    number = made_by_us(lesions.node)[1]
+    lesions.draw(FALSE & block(slice(5, 6), slice(28, 31), slice(11, 13)), OUTSIDE)
+    assert not segment(lesions, number).any() and (lesions.now()[FALSE] == LIVER).all()
+    lesions.session.undo()
+    lesions.rest()
+    assert (segment(lesions, number) == FALSE).all()
+    lesions.session.redo()
+    lesions.rest()
+    lesions.session.close()
+    assert not identify(lesions.node).lesions
+    assert (segment(lesions, organ_segment_ids(lesions.node)["liver"]) == ORGAN).all()
+
+
+def test_an_organs_strokes_leave_its_lesions_and_what_it_has_under_them(lesions):
+    lesions.session.close()
+    liver = organ_segment_ids(lesions.node)["liver"]
+    half = ORGAN.copy()
+    half[:, :16] = False
+    set_mask(lesions.node, liver, half, lesions.volume)
+    again = Desk(lesions.volume, lesions.node, lesions.labels, lesions.place)
+    again.reviewed = ("spleen",)
+    again.draw(STROKE)
+    now = segment(again, liver)
+    assert now.sum() > 1.2 * half.sum() and now[FALSE].all()
+    assert (segment(again, made_by_us(lesions.node)[1]) == FALSE).all()
+    again.session.close()

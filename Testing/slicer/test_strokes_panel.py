@@ -10,6 +10,7 @@ from FLARESegLib.correction.scribbles import BELONGS, OUTSIDE, set_mask
 from FLARESegLib.scene.volumes import node_volume
 from stroke_worker import StrokeWorker
 
+from flare_core.anatomy.organs import LESION
 from flare_core.segment.belief import ClassScores
 
 pytest_plugins = ["panel_double"]
@@ -169,6 +170,35 @@ def test_nothing_is_left_when_the_editor_the_result_or_the_panel_goes(desk, brus
 
 
 def test_without_a_result_there_is_nothing_to_press(bench):
-    assert not bench.ui.belongsButton.enabled and not bench.ui.outsideButton.enabled
+    for button in ("belongsButton", "outsideButton", "drawLesionButton"):
+        assert not getattr(bench.ui, button).enabled
     bench.panel.correction.strokes.draw(BELONGS)
     assert bench.panel.correction.strokes.session is None
+
+
+def test_a_lesion_is_drawn_and_the_list_of_lesions_follows(desk, brush):
+    worker = desk.logic.workplace.worker
+    before = len(worker.requests)
+    desk.ui.drawLesionButton.click()
+    desk.until(lambda: brush)
+    assert "longest diameter" in desk.ui.strokesLabel.text and desk.ui.belongsButton.checked
+    draw(desk, BELONGS, MARKED)
+    assert (now(desk)[MARKED] == LESION.id).all()
+    desk.until(lambda: desk.ui.lesionTable.rowCount == 1)
+    assert desk.ui.lesionTable.texts(1) == ["Liver"]
+    assert [each["command"] for each in worker.requests[before:]] == ["correct"], "no scores"
+    session = desk.panel.correction.strokes.session
+    desk.ui.outsideButton.click()
+    assert desk.panel.correction.strokes.session is session and session.organ == LESION
+    desk.ui.undoStrokeButton.click()
+    desk.until(lambda: not (now(desk) == LESION.id).any())
+    desk.until(lambda: desk.ui.lesionTable.rowCount == 0)
+
+
+def test_the_row_of_an_organ_that_is_chosen_ends_the_drawing_of_lesions(desk, brush):
+    desk.ui.drawLesionButton.click()
+    desk.until(lambda: brush)
+    desk.panel.correction.review.choose("right_kidney")
+    desk.ui.belongsButton.click()
+    desk.until(lambda: len(brush) == 2)
+    assert desk.panel.correction.strokes.session.organ.id == KIDNEY

@@ -8,7 +8,7 @@ Slicer's own exports.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -67,8 +67,13 @@ def current_labels(
 def label_steps(
     segmentationNode: slicer.vtkMRMLSegmentationNode,
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    *,
+    lesions: bool = True,
 ) -> Generator[float, None, Volume]:
-    """Return `current_labels` after short steps; yield the share done."""
+    """Return `current_labels` after short steps; yield the share done.
+
+    Without `lesions` the organs alone, with what they have under lesions.
+    """
     geometry = node_geometry(volumeNode)
     check_editable(segmentationNode)
     found = identify(segmentationNode)
@@ -77,7 +82,7 @@ def label_steps(
     to_volume = np.linalg.inv(to_world(volumeNode) @ ijk_to_ras(volumeNode)) @ to_world(
         segmentationNode
     )
-    layers = _layers(segmentationNode, found)
+    layers = _layers(segmentationNode, found if lesions else replace(found, lesions=()))
     for number, layer in enumerate(layers):
         for share in _paint_steps(labels, layer, to_volume):
             yield (number + share) / len(layers)

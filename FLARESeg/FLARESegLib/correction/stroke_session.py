@@ -1,7 +1,8 @@
 """Strokes on one organ of one result: what they start from, what they make, back into the scene.
 
-label_steps (before the first stroke) -> edits of the scratch segmentation, read as strokes ->
-parts of CT, labels and strokes as files (a thread) -> the worker's ``correct`` -> the segments.
+start_steps (before the first stroke) -> edits of the scratch segmentation, read as strokes ->
+parts of CT, labels and strokes as files (a thread) -> the worker's ``correct`` -> the segments
+(`stroke_segments`).
 Taking strokes back is the same with fewer strokes. Qt's thread copies and draws, nothing else.
 
 Invariant: one request at a time, always with the newest strokes; answers to older ones are dropped.
@@ -20,12 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 import slicer
-from flare_core.anatomy.organs import ORGANS, Organ, organ
-from flare_core.errors import FlareError
+from flare_core.anatomy.organs import LESION, ORGANS, Organ, organ
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.segment.stroke_history import StrokeHistory
 from FLARESegLib.correction import scribbles
-from FLARESegLib.correction.corrections import label_steps
+from FLARESegLib.correction.stroke_segments import Start, StrokeSegments, start_steps
 from FLARESegLib.qt.background import hand_on, in_background
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.qt.stepwise import walk
@@ -35,7 +35,6 @@ from FLARESegLib.run.facts import SCAN
 from FLARESegLib.run.failures import error_of
 from FLARESegLib.run.workplace import Workplace
 from FLARESegLib.scene.results import result_facts
-from FLARESegLib.scene.segment_identity import organ_segment_ids
 from FLARESegLib.scene.volumes import node_geometry, voxels
 
 REACH_MM = 70.0
@@ -95,8 +94,7 @@ class StrokeSession:
         self.scratch: Any = None
         self._place, self._protected = place, protected
         self._segmentation, self._volume = segmentation, volume
-        self._start: Labels | None = None  # before the first stroke
-        self._now: Labels | None = None
+        self._segments: StrokeSegments | None = None  # None: somebody has changed them
         self._edits = 0
         self._wanted, self._solved = StrokeHistory(), StrokeHistory()
         self._folder: Path | None = None
@@ -107,8 +105,8 @@ class StrokeSession:
     def open(self, names: dict[str, str], then: Callable[[], None]) -> None:
         """Read the labels in short steps, make the scratch segmentation, call `then`."""
 
-        def opened(labels: Any) -> None:
-            self._start = self._now = labels.array
+        def opened(start: Start) -> None:
+            self._segments = self._from(start)
             self.scratch = scribbles.make_scribbles(self._volume, names)
             self._observe(self.scratch, self._drawn)
             self._observe(self._segmentation, self._edited)
@@ -124,6 +122,9 @@ class StrokeSession:
         self._observed = []
         scratch, self.scratch = self.scratch, None
         scribbles.remove_scribbles(scratch)
+        segments, self._segments = self._segments, None
+        if segments is not None:
+            segments.tidy()
         folder, self._folder = self._folder, None
         if folder is not None:
             temporary_folder.remove_folder(folder, self._place.loop)
@@ -163,7 +164,7 @@ class StrokeSession:
         if self._quiet or self._stop.is_set():
             return
         self.history = self._wanted = self._solved = StrokeHistory()
-        self._start = None
+        self._segments = None
         self._with_quiet(lambda: scribbles.show_strokes(self.scratch, self._volume, self.history))
         self.changed.emit()
 
@@ -194,12 +195,12 @@ class StrokeSession:
         """Have the wanted strokes solved, if nothing is being solved."""
         if self.busy or not self._alive() or self._wanted is self._solved:
             return
-        if self._start is None:
+        if self._segments is None:
             self._read_start()
             return
         history = self._wanted
         if not history.strokes:
-            self._apply(history, self._start, Box.of_shape(self._start.shape))
+            self._apply(history, self._segments.restore)
             return
         self.busy = True
         part = self._part(history)
@@ -213,36 +214,42 @@ class StrokeSession:
         """Read the labels again, which somebody has changed by hand."""
         self.busy = True
 
-        def read(labels: Any) -> None:
+        def read(start: Start) -> None:
             self.busy = False
-            self._start = self._now = labels.array
+            self._segments = self._from(start)
             self._solve()
 
         self._read_labels(read)
 
-    def _read_labels(self, then: Callable[[Any], None]) -> None:
-        """Read the labels in short steps; call `then` with them."""
+    def _read_labels(self, then: Callable[[Start], None]) -> None:
+        """Read the segments in short steps; call `then` with them."""
         walk(
             self._place.loop,
-            label_steps(self._segmentation, self._volume),
+            start_steps(self._segmentation, self._volume),
             lambda reading: hand_on(reading, then, self._fail),
             lambda: not self._stop.is_set(),
         )
 
+    def _from(self, start: Start) -> StrokeSegments:
+        return StrokeSegments(self._segmentation, self._volume, start)
+
     def _part(self, history: StrokeHistory) -> Part:
         """Copy what the worker needs."""
-        assert self._start is not None
+        assert self._segments is not None
         geometry = node_geometry(self._volume)
         places = np.concatenate([stroke.voxels for stroke in history.strokes])
         low, high = places.min(axis=0), places.max(axis=0) + 1
         margin = [int(np.ceil(REACH_MM / s)) for s in geometry.spacing_mm]
         marked = Box(tuple(map(int, low)), tuple(map(int, high)))
+        if self.organ == LESION:  # it may go as a whole
+            marked = marked.union(self._segments.lesions_at(places))
         box = marked.grow((margin[0], margin[1], margin[2]), geometry.shape)
         strokes = np.zeros(box.shape, np.uint8)
         for stroke in history.strokes:
             strokes[tuple((stroke.voxels - box.start).T)] = 1 if stroke.belongs else 2
         image = voxels(self._volume)[box.slices].copy()
-        return Part(box, geometry.crop(box), image, self._start[box.slices].copy(), strokes)
+        labels = self._segments.start.labels[box.slices].copy()
+        return Part(box, geometry.crop(box), image, labels, strokes)
 
     def _write(self, part: Part) -> None:
         """Write the files; in a thread."""
@@ -285,34 +292,20 @@ class StrokeSession:
         if not self._alive():
             return
         if history is self._wanted:
-            try:
-                assert self._start is not None
-                new = self._start.copy()
-                new[part.box.slices] = reading.result()
-                self._apply(history, new, part.box)
-            except (FlareError, OSError) as error:
-                self._fail(error)
+            segments = self._segments
+            assert segments is not None
+            hand_on(
+                reading,
+                lambda new: self._apply(history, lambda: segments.write(new, part.box)),
+                self._fail,
+            )
         else:
             self._solve()
 
-    def _apply(self, history: StrokeHistory, new: Labels, box: Box) -> None:
-        """Bring the organs that differ into the scene; those that shrink first."""
-        assert self._now is not None
-        before = self._now
-        differ = before != new
-        ids = {int(k) for k in np.unique(np.concatenate([before[differ], new[differ]])) if k}
-        gains = {k: int(np.count_nonzero(new[differ] == k)) for k in ids}
-        there = organ_segment_ids(self._segmentation)
-        keys = {target.id: target.key for target in ORGANS}
-
-        def write() -> None:
-            for k in sorted(ids, key=lambda k: gains[k]):
-                number = there.get(keys.get(k, ""))
-                if number is not None:
-                    scribbles.set_mask(self._segmentation, number, new == k, self._volume)
-
+    def _apply(self, history: StrokeHistory, write: Callable[[], None]) -> None:
+        """Bring what strokes made into the scene."""
         self._with_quiet(write)
-        self._now, self._solved = new, history
+        self._solved = history
         self.changed.emit()
 
     def _fail(self, error: Exception | None) -> None:
@@ -336,5 +329,5 @@ class StrokeSession:
 
 
 def stroke_target(key: str) -> Organ | None:
-    """Return the organ that strokes can be about; None for lesions, of which there may be many."""
-    return organ(key) if key in {target.key for target in ORGANS} else None
+    """Return what strokes can be about: an organ, or lesions; None for anything else."""
+    return organ(key) if key in {target.key for target in (*ORGANS, LESION)} else None

@@ -1,10 +1,15 @@
-"""Two buttons, "Belongs" and "Does not belong": draw, and the organ follows in 3D."""
+"""Draw "Belongs" or "Does not belong", and the organ follows in 3D; a lesion that was missed too.
+
+Strokes on lesions need no choice of one: the lesion that a stroke touches grows or goes, and a
+stroke that touches none draws a new one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from flare_core.anatomy.organs import LESION
 from FLARESegLib.correction.scribbles import BELONGS, OUTSIDE
 from FLARESegLib.qt.translation import _
 from FLARESegLib.run.messages import error_text
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class StrokesPanel:
-    """Corrects the organ whose row is selected by strokes.
+    """Corrects by strokes the organ whose row is selected, or the lesions.
 
     Parameters
     ----------
@@ -46,12 +51,15 @@ class StrokesPanel:
         self.session: StrokeSession | None = None
         self.scores: KeptScores | None = None
         """Of the network, for the result that is worked on; None before the first stroke."""
+        self._row_before_lesion: str | None = None
+        """Whose row was selected when a lesion was to be drawn; None: none is."""
         self._on = on
         self._ui, self._place, self._editor, self._review = ui, place, editor, review
         self._segmentation: Any = None
         self._volume: Any = None
         ui.belongsButton.connect("clicked(bool)", lambda checked: self.draw(BELONGS))
         ui.outsideButton.connect("clicked(bool)", lambda checked: self.draw(OUTSIDE))
+        ui.drawLesionButton.connect("clicked(bool)", lambda checked: self.draw_lesion())
         ui.undoStrokeButton.connect("clicked(bool)", lambda checked: self._step("undo"))
         ui.redoStrokeButton.connect("clicked(bool)", lambda checked: self._step("redo"))
         ui.reviewTable.connect("itemSelectionChanged()", self.update)
@@ -83,19 +91,29 @@ class StrokesPanel:
         if self.session is not None and self.session.organ == target and self.session.scratch:
             self._paint(side)
             return
+        row = self._row_before_lesion
         self.close()
+        self._row_before_lesion = row if target == LESION else None
         session = self.session = StrokeSession(
             self._place, self._segmentation, self._volume, target, lambda: self._review.reviewed
         )
         session.changed.connect(self.update)
-        self._watch_scores()
+        if target != LESION:  # lesions are drawn without scores
+            self._watch_scores()
         names = {BELONGS: _("Belongs"), OUTSIDE: _("Does not belong")}
         session.open(names, self._when_current(session, lambda: self._paint(side)))
         self._press(side)
 
+    def draw_lesion(self) -> None:
+        """Take up the brush for lesions, whether the result has any or not."""
+        self._review.choose(LESION.key)
+        self._row_before_lesion = self._review.chosen
+        self.draw(BELONGS)
+
     def close(self) -> None:
         """Put the brush down; the strokes go, what they made stays."""
         session, self.session = self.session, None
+        self._row_before_lesion = None
         if session is not None:
             self._editor.close()
             session.close()
@@ -106,12 +124,14 @@ class StrokesPanel:
         """Offer what can be done now, and say what was done."""
         from FLARESegLib.correction.stroke_session import stroke_target
 
-        if self.session is not None and self.session.with_scores is False and self.scores:
+        scored = self._scored()
+        if scored is not None and scored.with_scores is False and self.scores:
             self.scores.ensure()  # the worker was ended meanwhile, or has run another CT
         there = self._segmentation is not None and self._volume is not None
         can = there and stroke_target(self._key()) is not None
         self._ui.belongsButton.setEnabled(can)
         self._ui.outsideButton.setEnabled(can)
+        self._ui.drawLesionButton.setEnabled(there)
         history = None if self.session is None else self.session.history
         self._ui.undoStrokeButton.setEnabled(history is not None and bool(history.strokes))
         self._ui.redoStrokeButton.setEnabled(history is not None and bool(history.undone))
@@ -129,13 +149,21 @@ class StrokesPanel:
         self.scores.ensure()
 
     def _follow_again(self) -> None:
-        if self.session is not None:
-            self.session.solve_again()
+        scored = self._scored()
+        if scored is not None:
+            scored.solve_again()
+
+    def _scored(self) -> StrokeSession | None:
+        """Return the session, if its strokes are followed by the network's scores."""
+        session = self.session
+        return None if session is None or session.organ == LESION else session
 
     def _key(self) -> str:
-        """Return the organ that is meant: the selected row's, else the first."""
+        """Return the organ that is meant: the selected row's, else the first; or lesions."""
         if self._segmentation is None or self._segmentation.GetScene() is None:
             return ""
+        if self._row_before_lesion == self._review.chosen:
+            return LESION.key
         there = organ_segment_ids(self._segmentation)
         return self._review.chosen or next(iter(there), "")
 
@@ -166,15 +194,20 @@ class StrokesPanel:
         name, count = session.organ.name, len(session.history.strokes)
         if session.busy:
             words = _("{organ}: following your strokes...").format(organ=name)
-        elif not count:
-            words = _("{organ}: draw in any slice over what is wrong.").format(organ=name)
-        else:
+        elif count:
             words = _("{organ}: {count} strokes.").format(organ=name, count=count)
+        elif session.organ == LESION:
+            words = _(
+                "Lesion: draw along the longest diameter of one that was missed or is too small; "
+                "with Does not belong over one that is none."
+            )
+        else:
+            words = _("{organ}: draw in any slice over what is wrong.").format(organ=name)
         return f"{words} {self._words_of_scores()}".strip()
 
     def _words_of_scores(self) -> str:
         """Say that strokes reach less far, and why; empty if they do not."""
-        scores = self.scores
+        scores = self.scores if self._scored() is not None else None
         if scores is not None and scores.fraction is not None:
             percent = round(100 * scores.fraction)
             return _(

@@ -18,11 +18,12 @@ from flare_core.anatomy.organs import LESION, organ
 from flare_core.imaging.geometry import Box, Geometry, Index
 from FLARESegLib.scene.organ_layer import box_of
 from FLARESegLib.scene.segment_identity import identify, tag_of
-from FLARESegLib.scene.volumes import image_voxels
+from FLARESegLib.scene.volumes import as_array, image_voxels
 
 NUMBER_TAG = "FLARESeg.lesion"
 """Tag of a segment that holds the lesion's number."""
 
+BINARY = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 Layer = slicer.vtkOrientedImageData
 Segmentation = slicer.vtkMRMLSegmentationNode
 
@@ -132,6 +133,46 @@ def made_by_us(node: Segmentation) -> dict[int, str]:
         elif segment.GetName() == LESION.name:
             found[0] = segment_id
     return found
+
+
+def lesion_segment_at(node: Segmentation, ras: Sequence[float], reach_mm: float) -> str:
+    """Return the ID of the lesion's segment nearest to a point; empty if none is so near.
+
+    Numbers do not say it: lesions that a person draws, joins or removes change those of the list.
+
+    Parameters
+    ----------
+    node : vtkMRMLSegmentationNode
+    ras : three floats
+        In the node's own coordinates, mm.
+    reach_mm : float
+        How far from the point a lesion's voxels may be.
+    """
+    near = {}
+    for number in identify(node).lesions:
+        segment = node.GetSegmentation().GetSegment(number)
+        image = segment.GetRepresentation(BINARY)
+        if image is None or image.IsEmpty():
+            continue
+        apart = _distance_mm(image, segment.GetLabelValue(), ras, reach_mm)
+        if apart <= reach_mm:
+            near[number] = apart
+    return min(near, key=lambda number: near[number], default="")
+
+
+def _distance_mm(image: Layer, value: int, ras: Sequence[float], reach_mm: float) -> float:
+    """Return how far a point is from the nearest voxel of a value; infinite beyond `reach_mm`."""
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    to_ras = as_array(matrix)
+    middle = np.linalg.solve(to_ras, [*ras, 1.0])[2::-1] - box_of(image).start
+    spacing = np.linalg.norm(to_ras[:3, 2::-1], axis=0)
+    voxels = image_voxels(image)
+    low = np.clip(np.floor(middle - reach_mm / spacing), 0, voxels.shape).astype(int)
+    high = np.clip(np.ceil(middle + reach_mm / spacing) + 1, 0, voxels.shape).astype(int)
+    part = voxels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    places = (np.argwhere(part == value) + low - middle) * spacing
+    return float(np.linalg.norm(places, axis=1).min(initial=np.inf))
 
 
 def _from_head_to_foot(

@@ -14,13 +14,13 @@ import vtk
 import slicer
 from flare_core.anatomy.organs import LESION, Organ
 from flare_core.errors import InputError
+from FLARESegLib.scene.lesion_segments import BINARY as BINARY
 from FLARESegLib.scene.lesion_segments import Lesions, lesion_changes, made_by_us
 from FLARESegLib.scene.organ_colours import use_organ_colours
 from FLARESegLib.scene.segment_identity import organ_segment_ids, segment_ids, write_identity
 from FLARESegLib.scene.subject_place import place_beside
 from FLARESegLib.scene.volumes import image_voxels, slabs
 
-BINARY = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
 SMOOTHING = 0.5
 """Of closed surfaces, Slicer's 0 to 1: no stairs, and no shrinking that anyone could see."""

@@ -13,7 +13,7 @@ from FLARESegLib.qt.translation import _
 from FLARESegLib.run.messages import error_text
 from FLARESegLib.scene import views
 from FLARESegLib.scene.highlight import Highlight
-from FLARESegLib.scene.lesion_segments import made_by_us
+from FLARESegLib.scene.lesion_segments import lesion_segment_at
 from FLARESegLib.scene.segment_identity import organ_segment_ids
 from FLARESegLib.scene.volumes import to_world
 from FLARESegLib.statistics.chart import chart_steps
@@ -112,7 +112,7 @@ class StatisticsPanel:
         node = self.segmentation
         if node is None or node.GetScene() is None:
             return
-        segment_id = made_by_us(node).get(lesion.number)
+        segment_id = lesion_segment_at(node, ras_of(lesion), lesion.long_axis_mm)
         if segment_id:
             self._highlight.show(node, segment_id)
             self._ui.showAllButton.setEnabled(True)
