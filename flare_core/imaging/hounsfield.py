@@ -18,10 +18,13 @@ is, for the words that tell a person what to do.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
 
 Array = npt.NDArray[Any]
 Pixels = TypeVar("Pixels", bound=npt.NDArray[np.float32])
@@ -378,3 +381,10 @@ def normalise(array: Pixels, window_hu: tuple[float, float], mean: float, sd: fl
     np.subtract(array, np.float32(mean), out=array)
     np.multiply(array, np.float32(1.0 / sd), out=array)
     return array
+
+
+def normalised(
+    image: torch.Tensor, window_hu: tuple[float, float], mean: float, sd: float
+) -> torch.Tensor:
+    """Do what `normalise` does to a tensor anywhere, in place; in float32 with the same results."""
+    return image.clamp_(*window_hu).sub_(mean).mul_(1.0 / sd)

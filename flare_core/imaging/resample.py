@@ -10,6 +10,7 @@ every source voxel goes into a target voxel, and is all there is to it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,22 +60,84 @@ def resample_intensity(
     InputError
         If the axes of the two grids do not point the same way.
     """
+    return Volume(resampled(volume, target, clip_hu=clip_hu, slab=slab).numpy(), target)
+
+
+def resampled(
+    volume: Volume,
+    target: Geometry,
+    place: Place | None = None,
+    *,
+    clip_hu: tuple[float, float] = HU_RANGE,
+    slab: int = 16,
+) -> torch.Tensor:
+    """Do what `resample_intensity` does somewhere else, too.
+
+    Parameters
+    ----------
+    place : Place, optional
+        Where it is computed, and in which format; float32 in the machine's own memory if None.
+
+    Returns
+    -------
+    Tensor (Z, Y, X) in `place`.
+
+    Raises
+    ------
+    InputError
+        If the axes of the two grids do not point the same way.
+    """
     import torch
 
+    place = place or own_memory()
     weights = grid_weights(volume.geometry, target)
     spans = [span(w) for w in weights]
     wz, wy, wx = (w[:, used] for w, used in zip(weights, spans, strict=True))
     part = volume.array[tuple(spans)]
-    lines, columns, mix = bands(wy), bands(wx), torch.tensor(wz)
-    result = torch.zeros(len(wz), len(wy) * len(wx))  # (Z', Y'X')
+    lines, columns = bands(wy, place), bands(wx, place)
+    mix = torch.tensor(wz, device=place.where, dtype=place.kind)
+    result = torch.zeros(len(wz), len(wy) * len(wx), device=place.where, dtype=place.kind)
     for start in range(0, len(part), slab):
         few = slice(start, start + slab)
-        chunk = torch.from_numpy(np.array(part[few], np.float32, order="C"))  # a copy: clipped next
+        chunk = brought(part[few], place)
         image = along_x(chunk.clamp_(*clip_hu), columns)  # (k, Y, X')
         image = along_y(image, lines)  # (k, Y', X')
         rows = span(wz[:, few].T)
         result[rows].addmm_(mix[rows, few], image.flatten(1))
-    return Volume(result.view(target.shape).numpy(), target)
+    return result.view(target.shape)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where voxels are computed with, and in which number format."""
+
+    where: torch.device
+    """The machine's own memory (``cpu``) or a graphics card."""
+    kind: torch.dtype
+    """float32, or float16: half the memory and the time on a graphics card."""
+
+
+def own_memory() -> Place:
+    """Return float32 in the machine's own memory."""
+    import torch
+
+    return Place(torch.device("cpu"), torch.float32)
+
+
+def brought(part: npt.NDArray[np.generic], place: Place) -> torch.Tensor:
+    """Return a copy of voxels in a place.
+
+    A graphics card gets int16 as it is, half of what floats are, from memory that it can read
+    itself: this returns before the voxels are there, and the next ones are made ready meanwhile.
+    """
+    import torch
+
+    own = place.where.type == "cpu"
+    kind = np.float32 if own or part.dtype != np.int16 else np.int16
+    voxels = torch.from_numpy(np.array(part, kind, order="C"))
+    if place.where.type == "cuda":
+        voxels = voxels.pin_memory()
+    return voxels.to(place.where, non_blocking=not own).to(place.kind)
 
 
 def resample_labels(labels: Volume, target: Geometry) -> Volume:
@@ -158,7 +221,7 @@ def voxels_hit(
     return hit
 
 
-def bands(weights: Float) -> list[tuple[slice, slice, torch.Tensor]]:
+def bands(weights: Float, place: Place) -> list[tuple[slice, slice, torch.Tensor]]:
     """Cut a banded matrix into (target voxels, source voxels they use, their weights)."""
     import torch
 
@@ -166,7 +229,8 @@ def bands(weights: Float) -> list[tuple[slice, slice, torch.Tensor]]:
     for start in range(0, len(weights), BAND):
         rows = slice(start, min(start + BAND, len(weights)))
         used = span(weights[rows])
-        cut.append((rows, used, torch.tensor(weights[rows, used])))
+        some = torch.tensor(weights[rows, used], device=place.where, dtype=place.kind)
+        cut.append((rows, used, some))
     return cut
 
 

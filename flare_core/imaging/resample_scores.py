@@ -26,8 +26,24 @@ UNSURE = 255
 HALF = 2.0**-9
 """Of a score: a lead larger than this outlasts the rounding of both to float16."""
 
-CHUNK = 1 << 15
-"""Voxels interpolated at a time; their scores then stay in a core's own cache."""
+
+@dataclass(frozen=True)
+class Pace:
+    """How much is computed at a time; the labels do not depend on it."""
+
+    slices: int
+    """Source slices whose best classes are found."""
+    slab: int
+    """Target slices for which the source is mixed (bounds memory)."""
+    voxels: int
+    """Voxels interpolated."""
+
+
+ON_CPU = Pace(slices=1, slab=4, voxels=1 << 15)
+"""What a core has in its own cache."""
+
+ON_DEVICE = Pace(slices=16, slab=16, voxels=1 << 20)
+"""A graphics card wants much at a time, and this is still only about 0.2 GiB."""
 
 
 def streamed_argmax(
@@ -35,7 +51,7 @@ def streamed_argmax(
     source: Geometry,
     target: Geometry,
     *,
-    slab: int = 4,
+    pace: Pace = ON_CPU,
     weights: Weights | None = None,
     regions: bool = False,
     half: bool = False,
@@ -52,8 +68,8 @@ def streamed_argmax(
     ----------
     scores : float tensor (C, z, y, x), C < 255
         Logits or probabilities on `source`, finite, on any device.
-    slab : int
-        Target slices at a time (bounds memory).
+    pace : Pace
+        Of the device that the scores are on.
     weights : three float32 matrices (target, source) for z, y, x, optional
         Another interpolation than the linear one of `grid_weights`; no weight below 0.
     regions : bool
@@ -68,10 +84,10 @@ def streamed_argmax(
     import torch
 
     grid = _ScoreGrid(scores, source, target, weights, regions=regions, half=half)
-    labels = grid.sure_classes()  # (Z, Y * X)
-    for rows in _slabs(target, slab):
+    labels = grid.sure_classes(pace.slices)  # (Z, Y * X)
+    for rows in _slabs(target, pace.slab):
         mixes = grid.mixed_slices(rows)
-        for voxels in torch.nonzero(labels[rows] == UNSURE).split(CHUNK):
+        for voxels in torch.nonzero(labels[rows] == UNSURE).split(pace.voxels):
             if len(voxels):
                 row, place = voxels.unbind(dim=1)
                 labels[rows][row, place] = grid.classes(grid.scores_at(mixes, row, place))
@@ -98,7 +114,8 @@ class _ScoreGrid:
         self.scores = scores.detach()
         self.regions, self.half = regions, half
         weights = grid_weights(source, target) if weights is None else weights
-        self.z, self.y, self.x = (_taps(w).to(scores.device) for w in weights)
+        self.z, y, x = map(_taps, weights)  # z is looked up slice by slice, by the processor
+        self.y, self.x = y.to(scores.device), x.to(scores.device)
         self.plane = target.shape[1] * target.shape[2]
         self.places = self._addresses(self.y.all_places, self.x.all_places, source.shape[2])
         products = self.y.weights[:, None, :, None] * self.x.weights[None, :, None, :]
@@ -144,8 +161,10 @@ class _ScoreGrid:
             return last_above_zero(scores)
         return _best_classes(scores.half().float() if self.half else scores)[0]
 
-    def sure_classes(self) -> torch.Tensor:
+    def sure_classes(self, slices: int) -> torch.Tensor:
         """Return the best class where it needs no interpolation, else UNSURE; uint8 (Z, Y * X).
+
+        `slices` of the source are looked at a time.
 
         Let class a beat class c in all n source voxels that make a target voxel. Then it beats it
         in the mean too, by the mean of its leads. Each term of the computed sums is off by less
@@ -157,14 +176,14 @@ class _ScoreGrid:
         taps = [axis.weights.shape[1] for axis in (self.z, self.y, self.x)]
         least = HALF if self.half else (taps[0] + taps[1] * taps[2] + 2) * 2.0**-22
         codes = []
-        for k in range(self.scores.shape[1]):
-            scores = self.scores[:, k].contiguous().float()  # (C, y, x)
+        for some in self.scores.split(slices, dim=1):
+            scores = some.contiguous().float()  # (C, k, y, x)
             codes.append(_sure_region(scores) if self.regions else _sure_class(scores, least))
-        cells = torch.stack(codes)
+        cells = torch.cat(codes)
         for axis, count in enumerate(taps):
             cells = _agreed(cells, count, axis)
         corner = self.y.first[:, None] * cells.shape[2] + self.x.first  # (Y, X)
-        inside = cells[self.z.first].flatten(1)  # (Z, cells of a slice)
+        inside = cells[self.z.first.to(cells.device)].flatten(1)  # (Z, cells of a slice)
         return inside.index_select(1, corner.flatten())
 
 
@@ -230,7 +249,7 @@ def last_above_zero(scores: torch.Tensor) -> torch.Tensor:
 
 
 def _sure_class(scores: torch.Tensor, least: float) -> torch.Tensor:
-    """Return the best class of (C, y, x) where it leads by more than rounding, else UNSURE."""
+    """Return the best class of (C, ...) where it leads by more than rounding, else UNSURE."""
     import torch
 
     best = scores.amax(dim=0)
@@ -245,7 +264,7 @@ def _sure_class(scores: torch.Tensor, least: float) -> torch.Tensor:
 
 
 def _sure_region(scores: torch.Tensor) -> torch.Tensor:
-    """Return `last_above_zero` of (C, y, x), UNSURE where a score that decides it is nearly 0.
+    """Return `last_above_zero` of (C, ...), UNSURE where a score that decides it is nearly 0.
 
     Where a channel has one sign in all source voxels, every mean of them has that sign as well.
     """

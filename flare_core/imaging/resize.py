@@ -12,7 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.imaging.geometry import Index
-from flare_core.imaging.resample import Float, along_x, along_y, bands, span
+from flare_core.imaging.resample import (
+    Float,
+    Place,
+    along_x,
+    along_y,
+    bands,
+    brought,
+    own_memory,
+    span,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +74,8 @@ def resize_image(
     *,
     clip: tuple[float, float] | None = None,
     flat_axis: int | None = None,
-) -> Float:
+    place: Place | None = None,
+) -> torch.Tensor:
     """Return an image resized to `shape`.
 
     Parameters
@@ -78,36 +88,42 @@ def resize_image(
         Values are clipped to this before they are mixed.
     flat_axis : int, optional
         The image is a stack of slices across this axis, each resized for itself.
+    place : Place, optional
+        Where it is computed; in the machine's own memory if None.
 
     Returns
     -------
-    float32 `shape`
+    Tensor `shape`, float32 or as `place` says
         Clipped to the range of the image, or slice by slice with `flat_axis`, as splines overshoot.
     """
     first = flat_axis or 0
     turn = (first, *(a for a in range(3) if a != first))
     weights = [resize_weights(array.shape[a], shape[a], orders[a]) for a in turn]
-    turned = _resize(array.transpose(turn), weights, clip, sliced=flat_axis is not None)
-    return np.ascontiguousarray(turned.transpose(np.argsort(turn)))
+    turned = _resize(
+        array.transpose(turn), weights, clip, place or own_memory(), sliced=flat_axis is not None
+    )
+    return turned.permute(*np.argsort(turn).tolist()).contiguous()
 
 
 def _resize(
     array: npt.NDArray[np.generic],
     weights: list[Float],
     clip: tuple[float, float] | None,
+    place: Place,
     *,
     sliced: bool,
     slab: int = 16,
-) -> Float:
+) -> torch.Tensor:
     """Resize the first axis last, one slab of source slices after the other."""
     import torch
 
-    lines, columns, mix = bands(weights[1]), bands(weights[2]), torch.from_numpy(weights[0])
-    result = torch.zeros(len(weights[0]), len(weights[1]) * len(weights[2]))
-    low, high = torch.tensor(torch.inf), torch.tensor(-torch.inf)
+    lines, columns = bands(weights[1], place), bands(weights[2], place)
+    mix = torch.tensor(weights[0], device=place.where, dtype=place.kind)
+    result = mix.new_zeros(len(weights[0]), len(weights[1]) * len(weights[2]))
+    low, high = mix.new_tensor(torch.inf), mix.new_tensor(-torch.inf)
     for start in range(0, len(array), slab):
         few = slice(start, start + slab)
-        chunk = torch.from_numpy(np.array(array[few], np.float32, order="C"))
+        chunk = brought(array[few], place)
         if clip is not None:
             chunk.clamp_(*clip)
         lowest, highest = chunk.amin(dim=(1, 2)), chunk.amax(dim=(1, 2))
@@ -119,7 +135,7 @@ def _resize(
         result[rows].addmm_(mix[rows, few], image.flatten(1))
     if not sliced:
         result.clamp_(low, high)
-    return result.view(-1, len(weights[1]), len(weights[2])).numpy()
+    return result.view(-1, len(weights[1]), len(weights[2]))
 
 
 def _between(image: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:

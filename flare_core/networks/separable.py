@@ -97,6 +97,32 @@ def separate(network: nn.Module) -> int:
     return found
 
 
+def multiply_out(network: nn.Module) -> int:
+    """Replace such convolutions of a network by the dense ones that do the same; return how many.
+
+    For devices on which those take less time than the two; the products are made in float32.
+    """
+    found = 0
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, SeparableConv):
+                setattr(module, name, _multiplied(child))
+                found += 1
+    return found
+
+
+def _multiplied(conv: SeparableConv) -> nn.Conv3d:
+    dense = nn.Conv3d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
+        bias=conv.point.bias is not None, device=conv.point.weight.device,
+    )  # fmt: skip
+    with torch.no_grad():
+        dense.weight.copy_(conv.point.weight.float() * conv.depth.weight[:, 0].float())
+        if conv.point.bias is not None and dense.bias is not None:
+            dense.bias.copy_(conv.point.bias)
+    return dense
+
+
 def _parts(conv: nn.Conv3d) -> tuple[Tensor, Tensor] | None:
     """Return weights (I, T) and (O, I) whose product a convolution's are; None if there is none."""
     dense = conv.groups == 1 and max(conv.kernel_size) > 1 and conv.out_channels > 1

@@ -67,5 +67,5 @@ def kept_scores(scores: Scores) -> ClassScores | None:
     table = organ_table(scores.card)
     if 2 * len(table) * scores.logits[0].numel() > MOST_BYTES:
         return None
-    each = scores.class_probabilities().half().numpy()
+    each = scores.class_probabilities().half().cpu().numpy()
     return ClassScores(each, tuple(int(k) for k in table), scores.geometry)

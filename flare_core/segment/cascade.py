@@ -268,7 +268,7 @@ def locate(
         found = Box.of_mask(np.isin(rough.array, ids))
     else:
         found = Box.of_mask(rough.array)
-    certainty = scores.probabilities().amax(dim=0).numpy()  # (Z, Y, X), 0 to 1
+    certainty = scores.probabilities().amax(dim=0).cpu().numpy()  # (Z, Y, X), 0 to 1
     least = localiser.card.least_certainty
     if found is None or _abdominal_ml(rough, certainty, least) < LEAST_TOTAL_ML:
         raise nothing_found(ORGANS)
@@ -318,7 +318,8 @@ def _organs_found(
     evidence = evidence_of(scores, rough)
     labels = scores.labels_on(image.geometry)
     notify(step, 1.0)
-    return Found(labels, evidence=evidence, folds=folds or ((scores,) if plan.keep_mean else ()))
+    kept = (scores.in_own_memory(),) if plan.keep_mean else ()  # the next stage wants the room
+    return Found(labels, evidence=evidence, folds=folds or kept)
 
 
 def mean_scores(folds: Sequence[Scores]) -> Scores:
@@ -335,11 +336,11 @@ def _fold_scores(
     first, *others = (replace(stage, networks=(one,)) for one in stage.networks)
     found, _ = run_organs(image, first, region, plan, notify)
     if not others:
-        return (found,)
+        return (found.in_own_memory(),)
     box = box_of_world(Box.of_shape(found.geometry.shape), found.geometry, image.geometry)
     notify_share = _share_of(stage.card.name, notify)
     return tuple(
-        run_stage(one, image, box, tile_step=plan.tile_step, notify=notify_share)
+        run_stage(one, image, box, tile_step=plan.tile_step, notify=notify_share).in_own_memory()
         for one in (first, *others)
     )
 
@@ -463,11 +464,12 @@ def lesions_above(
         The mask, and float32 probabilities on the stage's own grid.
     """
     channel = next(c for c, key in scores.card.organ_channels if key == LESION.key)
-    probability = scores.probabilities()[channel].clone().numpy()
+    probability = scores.probabilities()[channel].clone().cpu().numpy()
     nnunet = scores.card.nnunet
     averaged = nnunet is not None and nnunet.average == "probabilities"
     if peak > threshold:
-        scores.logits[channel][torch.from_numpy(unsure(probability, threshold, peak))] -= UNSEEN
+        weak = torch.from_numpy(unsure(probability, threshold, peak))
+        scores.logits[channel][weak.to(scores.logits.device)] -= UNSEEN
     if not averaged:
         scores.logits[channel] -= _logit(threshold)
     else:  # of two probabilities that add up to 1, one passes t where it leads by 2 t - 1

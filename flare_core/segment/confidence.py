@@ -98,7 +98,7 @@ def evidence_of(scores: Scores, labels: Volume | None = None) -> dict[str, Evide
             z, y, x = place
             mask = labels.array[place] == organ(key).id
         part = replace(scores, logits=scores.logits[:, z, y, x])
-        p = part.probabilities()[channel].numpy()  # float32 (Z, Y, X)
+        p = part.probabilities()[channel].cpu().numpy()  # float32 (Z, Y, X)
         inside = float(p[mask].mean(dtype=np.float64))
         count = int(np.count_nonzero(mask))
         overlap = 2 * inside * count / (count + float(p.sum(dtype=np.float64)))

@@ -1,4 +1,7 @@
-"""How much memory a stage takes on a scan: said before it starts, not when it is killed."""
+"""How much memory a stage takes on a scan: said before it starts, not when it is killed.
+
+On a graphics card a tile must fit, and all it is blended into need not (`tile_sums`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Sequence
 from flare_core.errors import InputError
 from flare_core.imaging.checks import free_memory_gib
 from flare_core.models.stage_card import StageCard
+from flare_core.segment.device_memory import TOO_LITTLE, free_device_gib
 from flare_core.segment.nnunet import patch_here
 from flare_core.segment.runtime import Runtime
 
@@ -20,6 +24,24 @@ MOST_ACTIVATIONS = 6
 
 BESIDE_GIB = 2.0
 """Memory for tiles that are run beside the first."""
+
+DEVICE_ACTIVATIONS = {
+    "plain_unet": 5,
+    "residual_encoder_unet": 6,
+    "stunet": 7,
+    "dual_decoder_unet": 7,
+    "phtrans": 6,
+    "light_residual_unet": 8,
+    "masked_residual_unet": 10,
+}
+"""The same of networks run as a whole, on a device: counted on tensors without numbers (`meta`),
+and a half more for the libraries' own. A test counts again."""
+
+MOST_DEVICE_ACTIVATIONS = 26
+"""Of networks of another kind, which have wide layers at the finest level."""
+
+DEVICE_FIXED_GIB = 0.25
+"""Kernels and what they work in; assumed, as no graphics card was at hand."""
 
 BYTES = {"float32": 4, "bf16": 2, "fp16": 2}
 
@@ -57,6 +79,43 @@ def tile_gib(card: StageCard, runtime: Runtime) -> float:
     return _scores_gib(card) + held * width * math.prod(card.patch) // folded / 2**30
 
 
+def device_gib(
+    card: StageCard, shape: Sequence[int], runtime: Runtime, *, with_sums: bool
+) -> float:
+    """Return the memory that a stage takes of a device beside its weights, GiB (an estimate).
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Voxels of the stage's grid (z, y, x), canonical axes.
+    with_sums : bool
+        Whether the sums of tiles' scores are there.
+    """
+    voxels = math.prod(max(n, p) for n, p in zip(shape, patch_here(card), strict=True))
+    classes, width = card.network.output_channels, BYTES[runtime.precision]
+    features = max(card.network.features_per_stage[0], 1)
+    held = DEVICE_ACTIVATIONS.get(card.network.kind, MOST_DEVICE_ACTIVATIONS) * features
+    folded = math.prod(card.network.space_to_depth)
+    tile = math.prod(card.patch) * width * (held / folded + classes * (3 if card.folds else 1))
+    image = voxels * (2 * width if card.nnunet is None else 2 * BYTES["float32"])
+    each = BYTES["float32"] if card.nnunet is None else BYTES["fp16"] * (2 if card.folds else 1)
+    sums = voxels * (each * (classes + 1) + 1) if with_sums else 0
+    return DEVICE_FIXED_GIB + (tile + image + sums) / 2**30
+
+
+def sums_fit(
+    card: StageCard, shape: Sequence[int], runtime: Runtime, *, free_gib: float | None = None
+) -> bool:
+    """Whether a stage's sums can stay on a device that keeps scores.
+
+    Some drivers do not refuse what does not fit but move it to and fro, which takes for ever.
+    """
+    if not runtime.keeps_scores:
+        return False
+    free = free_device_gib(runtime.where) if free_gib is None else free_gib
+    return free is None or device_gib(card, shape, runtime, with_sums=True) <= free
+
+
 def _scores_gib(card: StageCard) -> float:
     """Return the memory of a tile's scores, GiB."""
     copies = 2 if card.folds else 1
@@ -89,15 +148,26 @@ def require_memory(
     Raises
     ------
     InputError
-        If less memory is free than the stage needs for a grid of `shape`.
+        If less memory is free than the stage needs for a grid of `shape`, here or on the device.
     """
     free = free_memory_gib() if free_gib is None else free_gib
     need = needed_gib(card, shape, runtime)
     if free is not None and need > free:
-        raise InputError(
-            "memory",
-            f"{free:.1f} GiB free",
-            f"about {need:.1f} GiB for stage {card.name} ({card.network.output_channels} classes "
-            f"on {' x '.join(map(str, shape))} voxels of its grid)",
-            "Close other programs, cut the scan to the abdomen, or choose a coarser model.",
-        )
+        action = "Close other programs, cut the scan to the abdomen, or choose a coarser model."
+        raise _too_little("memory", free, need, _work(card, shape), action)
+    free = free_device_gib(runtime.where)
+    need = device_gib(card, shape, runtime, with_sums=False)
+    if free is not None and need > free:
+        patch = " x ".join(map(str, card.patch))
+        work = f"stage {card.name} (tiles of {patch} voxels in {runtime.precision})"
+        raise _too_little("memory of the graphics card", free, need, work, TOO_LITTLE)
+
+
+def _too_little(what: str, free: float, need: float, work: str, action: str) -> InputError:
+    return InputError(what, f"{free:.1f} GiB free", f"about {need:.1f} GiB for {work}", action)
+
+
+def _work(card: StageCard, shape: Sequence[int]) -> str:
+    voxels = " x ".join(map(str, shape))
+    classes = card.network.output_channels
+    return f"stage {card.name} ({classes} classes on {voxels} voxels of its grid)"

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from flare_core.imaging.geometry import AxisMap, Box, Geometry, Index, Triple
-from flare_core.imaging.hounsfield import normalise
+from flare_core.imaging.hounsfield import normalised
+from flare_core.imaging.resample import Place
 from flare_core.imaging.resample_scores import Weights
 from flare_core.imaging.resize import Orders, resize_image, resize_weights
 from flare_core.imaging.volume import Volume
@@ -97,9 +98,14 @@ def resampling_plan(
 
 
 def network_input(
-    image: Volume, resampling: ResamplingPlan, card: StageCard, grids: NnunetGrids
-) -> Volume:
-    """Return a scan's part resampled and normalised, float32 on the network's grid."""
+    image: Volume,
+    resampling: ResamplingPlan,
+    card: StageCard,
+    grids: NnunetGrids,
+    *,
+    place: Place,
+) -> Tensor:
+    """Return a scan's part resampled and normalised (Z, Y, X) on the network's grid, in `place`."""
     n = card.normalisation
     window = (n.lower_hu, n.upper_hu)
     flat = flat_axis(image.geometry.spacing_mm, spacing_here(card), grids)
@@ -109,8 +115,9 @@ def network_input(
         _orders(flat, grids.image_order, grids.image_order_flat),
         clip=window if grids.clip_first else None,
         flat_axis=flat,
+        place=place,
     )
-    return Volume(normalise(resized, window, n.mean, n.std), resampling.geometry)
+    return normalised(resized, window, n.mean, n.std)
 
 
 def flat_axis(source: Sequence[float], target: Sequence[float], grids: NnunetGrids) -> int | None:

@@ -56,6 +56,32 @@ class Runtime:
         ]
 
     @property
+    def where(self) -> torch.device:
+        """Return where tensors are put."""
+        import torch
+
+        return torch.device(self.device)
+
+    @property
+    def keeps_scores(self) -> bool:
+        """Whether scores stay on the device until they are labels.
+
+        MPS has no `embedding_bag` in the torch versions allowed: there they come back tile by tile.
+        """
+        return self.device == "cuda"
+
+    @property
+    def grid_type(self) -> torch.dtype:
+        """Return the number format in which a scan is brought onto a network's grid.
+
+        In float16 HU of soft tissue are off by up to half a unit, less than a network sees of them.
+        """
+        import torch
+
+        half = self.device == "cuda" and self.precision == "fp16"
+        return torch.float16 if half else torch.float32
+
+    @property
     def layout(self) -> torch.memory_format:
         """Return channels-last on CPUs, where 3D convolutions are several times faster in it."""
         import torch
@@ -64,7 +90,7 @@ class Runtime:
 
     def place(self, network: nn.Module) -> nn.Module:
         """Return `network` ready to predict here."""
-        placed = network.to(self.device, self.dtype)
+        placed = network.to(self.where, self.dtype)
         return placed.to(memory_format=self.layout).eval()  # type: ignore[call-overload]
 
 

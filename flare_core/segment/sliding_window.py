@@ -15,10 +15,12 @@ from torch.nn import functional
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import AxisMap, Box, Index
 from flare_core.models.stage_card import Skipping
+from flare_core.segment.device_memory import or_own_memory
 from flare_core.segment.nnunet import nnunet_starts, nnunet_weights
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.side_by_side import in_order
 from flare_core.segment.tile_choice import TileChoice, Wanted, with_a_middle
+from flare_core.segment.tile_sums import TileSums
 
 Notify = Callable[[float], None]
 
@@ -39,6 +41,8 @@ class Tiling:
     """How many tiles a CPU runs at a time; the sums are the same."""
     skipping: Skipping | None = None
     """Whether the middle tile decides on those beside it, and how; None: it does not."""
+    sums_there: bool = True
+    """Whether a device that keeps scores has room for the sums too, by an estimate."""
     edges: bool = False
     """Whether an image smaller than a tile goes on as its edge, and not as its lowest value."""
 
@@ -99,8 +103,8 @@ class Tiling:
 MOST_TILES = 50_000
 """Tiles of a stage; a scan from head to feet at 1.5 mm has about two thousand of 128 voxels."""
 
-SMALLEST = 5e-8
-"""Least sum of weights to divide by; not 0 in float16, and below any tile's weights."""
+OWN_MEMORY = torch.device("cpu")
+"""Where the processor works."""
 
 OWN = Tiling()
 """This project's way, axes as they are."""
@@ -153,8 +157,8 @@ def predict_scores(
     networks : sequence of nn.Module
         Folds, already placed by `runtime`; their logits are averaged tile by tile (as nnU-Net v2:
         one fold after the other).
-    image : float32 (Z, Y, X), normalised
-        Smaller volumes are padded with their lowest value, which is air (nnU-Net: with 0).
+    image : float (Z, Y, X), normalised
+        Anywhere. Smaller ones are padded with their lowest value, which is air (nnU-Net: with 0).
     patch : (int, int, int)
         Tile, voxels along the network's axes.
     tile_step : float
@@ -170,17 +174,20 @@ def predict_scores(
 
     Returns
     -------
-    float32 (C, Z, Y, X) on the CPU, as nnU-Net float16
-        Weighted mean of the logits.
+    float32 (C, Z, Y, X), as nnU-Net float16
+        Weighted mean of the logits; on a device that keeps scores if they fit there, else in the
+        machine's own memory.
 
     Raises
     ------
     InputError
-        If there would be more than `MOST_TILES`.
+        If there would be more than `MOST_TILES`, if a device has no memory for a tile, or if
+        float16 is not enough for the network's numbers.
     """
     if tiling.sum_type == torch.float16 and len(networks) > 1:
         return _fold_by_fold(networks, image, patch, tile_step, runtime, tiling, notify=notify)
     here = tiling.patch(patch)
+    image = image.to(runtime.where if runtime.keeps_scores else OWN_MEMORY)
     padded, inner = _pad(image, here, tiling)
     z, y, x = tiling.starts(padded.shape, here, tile_step)
     count = len(z) * len(y) * len(x)
@@ -190,15 +197,40 @@ def predict_scores(
         raise InputError("patch", came, f"at most {MOST_TILES} tiles", action)
     tiles = tiling.in_order(list(product(z, y, x)))
     if len(tiles) == 1:
-        scores = tiling.back(_run(networks, padded, runtime, tiling)).to(tiling.sum_type)
+        scores = _of_one_tile(networks, padded, runtime, tiling)
         _tell(notify, 1.0)
-        return scores[(slice(None), *inner)]
-    all_of_them = TileChoice(tiles, (z, y, x), here, _index(padded.shape), tiling.skipping)
-    choice = all_of_them.near(_of_padded(wanted, inner))
-    weights = tiling.weights(patch)
-    return _blend(networks, padded, choice, weights, runtime, tiling, notify=notify)[
-        (slice(None), *inner)
-    ]
+    else:
+        choice = TileChoice(tiles, (z, y, x), here, _index(padded.shape), tiling.skipping)
+        choice = choice.near(_of_padded(wanted, inner))
+        weights = tiling.weights(patch)
+        scores = _blend(networks, padded, choice, weights, runtime, tiling, notify=notify)
+    _require_numbers(scores, runtime)
+    return scores[(slice(None), *inner)]
+
+
+def _of_one_tile(
+    networks: Sequence[nn.Module], image: Tensor, runtime: Runtime, tiling: Tiling
+) -> Tensor:
+    """Return the scores (C, Z, Y, X) of an image that is one tile."""
+    scores = or_own_memory(image, lambda image: _run(networks, image, runtime, tiling))
+    return or_own_memory(scores, lambda scores: tiling.back(scores).to(tiling.sum_type))
+
+
+def _require_numbers(scores: Tensor, runtime: Runtime) -> None:
+    """Refuse scores that float16 could not hold: labels made of them would be wrong in silence.
+
+    Raises
+    ------
+    InputError
+        If a score is NaN or infinite.
+    """
+    if runtime.precision == "fp16" and not torch.stack(torch.aminmax(scores)).isfinite().all():
+        raise InputError(
+            "--precision",
+            "fp16, in which numbers of this network end at 65504",
+            "bf16 or float32 for this model and scan",
+            "Run it again with --precision bf16, or float32.",
+        )
 
 
 def _of_padded(wanted: Wanted | None, inner: tuple[slice, slice, slice]) -> Wanted | None:
@@ -239,6 +271,8 @@ def _fold_by_fold(
         one = predict_scores(
             [network], image, patch, tile_step, runtime, tiling=tiling, notify=share
         )
+        if total is not None and total.device != one.device:  # memory was short for one of them
+            total, one = total.to(OWN_MEMORY), one.to(OWN_MEMORY)
         total = one if total is None else total.add_(one)
     if total is None:
         raise ValueError("no network")
@@ -264,45 +298,35 @@ def _blend(
     Tiles of air alone are not run, except as nnU-Net, nor those that a middle one makes needless:
     what only they cover is background.
     """
-    total: Tensor | None = None
-    kept = tiling.sum_type
-    mass = torch.zeros(image.shape, dtype=kept)
+    sums = TileSums(image.shape, weights, tiling, image.device if tiling.sums_there else OWN_MEMORY)
     empty = -torch.inf if tiling.nnunet else image.min()
     full = [t for t in choice.tiles if not bool((image[_place(t, weights)] <= empty).all())]
     first, others = choice.waves(full)
     crowded: set[int] = set()  # where along z a middle tile found something
     done = 0
+
+    def run(tile: Index) -> Tensor:
+        part = image[_place(tile, weights)]
+        return sums.or_move(lambda: _run(networks, part, runtime, tiling))
+
     while first:
-        results = in_order(
-            lambda tile: _run(networks, image[_place(tile, weights)], runtime, tiling),
-            first,
-            threads=runtime.threads,
-            at_once=tiling.at_once if runtime.device == "cpu" else 1,
-        )
+        at_once = tiling.at_once if runtime.device == "cpu" else 1
+        results = in_order(run, first, threads=runtime.threads, at_once=at_once)
         with closing(results):
             for tile, scores in zip(first, results, strict=True):
-                if total is None:
-                    total = _sums(scores.shape[0], image, kept)
-                place = _place(tile, weights)
-                _add(total[(slice(None), *place)], scores, weights, tiling)
-                mass[place] += weights
+                sums.add(scores, tile)
                 if others and choice.worth_going_on(_seen(scores, tiling)):
                     crowded.add(tile[0])
                 del scores  # before the next is waited for
                 done += 1
                 _tell(notify, done / len(full))
         first, others = [tile for tile in others if tile[0] in crowded], []
-    if total is None:  # nothing to look at: one tile is run to learn how many classes there are
+    if not done:  # nothing to look at: one tile is run to learn how many classes there are
         air = image[tuple(slice(n) for n in weights.shape)]
-        total = _sums(_run(networks, air, runtime, tiling).shape[0], image, kept)
+        sums.start(sums.or_move(lambda: _run(networks, air, runtime, tiling)).shape[0])
     if done < len(full) or not full:
         _tell(notify, 1.0)
-    unseen = mass == 0
-    if tiling.regions:  # no channel of theirs is background: there is none where all are below 0
-        total.masked_fill_(unseen, -1)
-    else:
-        total[0].masked_fill_(unseen, 1)
-    return total.div_(mass.clamp_(min=SMALLEST))
+    return sums.mean(regions=tiling.regions)
 
 
 def _seen(scores: Tensor, tiling: Tiling) -> Tensor:
@@ -316,36 +340,20 @@ def _place(start: Index, weights: Tensor) -> tuple[slice, ...]:
     return tuple(slice(a, a + n) for a, n in zip(start, weights.shape, strict=True))
 
 
-def _sums(classes: int, image: Tensor, kind: torch.dtype) -> Tensor:
-    """Return zeros (C, Z, Y, X) in which a voxel's classes lie side by side, as tiles have them."""
-    return torch.zeros(*image.shape, classes, dtype=kind).permute(3, 0, 1, 2)
-
-
 def _run(networks: Sequence[nn.Module], tile: Tensor, runtime: Runtime, tiling: Tiling) -> Tensor:
-    """Return mean scores (C, network's axes) of one tile on the CPU, in the network's type."""
-    batch = tiling.into(tile)[None, None].to(runtime.device, runtime.dtype)  # (1, 1, Z, Y, X)
+    """Return mean scores (C, network's axes) of one tile, in the network's type.
+
+    They are where they stay: on the device, or beside the processor.
+    """
+    batch = tiling.into(tile)[None, None].to(runtime.where, runtime.dtype)  # (1, 1, Z, Y, X)
     batch = batch.contiguous(memory_format=runtime.layout)
     with torch.inference_mode():
         scores = tiling.averaged(networks[0](batch)[0])
         for network in networks[1:]:
             scores = scores + tiling.averaged(network(batch)[0])
-        return scores.div_(len(networks)).cpu() if len(networks) > 1 else scores.cpu()
-
-
-def _add(total: Tensor, scores: Tensor, weights: Tensor, tiling: Tiling) -> None:
-    """Add a tile's scores (C, network's axes) times weights to sums (C, Z, Y, X), slice by slice.
-
-    Channels-last scores are read in their order, and float32 copies stay small.
-    """
-    axis, depth = tiling.axes.permutation[0], scores.shape[1]
-    for k in range(depth):
-        here = depth - 1 - k if tiling.axes.flips[0] else k
-        part = tiling.back(scores[:, k : k + 1]).float()
-        some, sums = weights.narrow(axis, here, 1), total.narrow(1 + axis, here, 1)
-        if sums.dtype == torch.float32:
-            sums.addcmul_(part, some)
-        else:
-            sums.copy_(part.mul_(some).add_(sums))  # float16 += float32 would be 4 times slower
+        if len(networks) > 1:
+            scores.div_(len(networks))
+        return scores if runtime.keeps_scores else scores.cpu()
 
 
 def _pad(image: Tensor, patch: Index, tiling: Tiling) -> tuple[Tensor, tuple[slice, slice, slice]]:

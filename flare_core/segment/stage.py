@@ -16,21 +16,29 @@ from torch import Tensor, nn
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry, Index, box_of_world
-from flare_core.imaging.hounsfield import normalise
+from flare_core.imaging.hounsfield import normalise, normalised
 from flare_core.imaging.resample import (
+    Place,
     covered,
     grid_weights,
-    resample_intensity,
     resample_labels,
+    resampled,
     span,
 )
-from flare_core.imaging.resample_scores import Weights, last_above_zero, streamed_argmax
+from flare_core.imaging.resample_scores import (
+    ON_CPU,
+    ON_DEVICE,
+    Weights,
+    last_above_zero,
+    streamed_argmax,
+)
 from flare_core.imaging.volume import Volume, body_box
 from flare_core.models.package import Package, read_weights
 from flare_core.models.stage_card import OrganMask, StageCard
 from flare_core.networks import build_network
-from flare_core.networks.separable import separate
-from flare_core.segment.memory import require_memory, tiles_at_once
+from flare_core.networks.separable import multiply_out, separate
+from flare_core.segment.device_memory import Relief, or_own_memory
+from flare_core.segment.memory import require_memory, sums_fit, tiles_at_once
 from flare_core.segment.nnunet import (
     ResamplingPlan,
     network_axes,
@@ -42,7 +50,7 @@ from flare_core.segment.nnunet import (
 from flare_core.segment.organ_mask import seen_voxels
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.side_by_side import in_order
-from flare_core.segment.sliding_window import Tiling, predict_scores
+from flare_core.segment.sliding_window import OWN_MEMORY, Tiling, predict_scores
 from flare_core.segment.weights import fill, require_size
 
 MOST_LOADED = 6
@@ -84,7 +92,7 @@ class Scores:
     """What a stage says about a part of a scan."""
 
     logits: Tensor
-    """float32 (C, Z, Y, X) on `geometry`; what `probabilities` turns into such."""
+    """float32 (C, Z, Y, X) on `geometry`, on any device; what `probabilities` turns into such."""
     geometry: Geometry
     """The stage's grid."""
     card: StageCard
@@ -92,8 +100,12 @@ class Scores:
     resampling: ResamplingPlan | None = None
     """How the scores come back to the scan in nnU-Net's compatible mode; None: linearly."""
 
+    def in_own_memory(self) -> Scores:
+        """Return the same scores in the machine's own memory."""
+        return self if self.logits.device.type == "cpu" else replace(self, logits=self.logits.cpu())
+
     def probabilities(self) -> Tensor:
-        """Return the probability of each channel, float32 (C, Z, Y, X)."""
+        """Return the probability of each channel, float32 (C, Z, Y, X), where the scores are."""
         logits = self.logits.float()  # float16 rounds what is unlikely to 0
         if self.card.nnunet is not None and self.card.nnunet.average == "probabilities":
             return logits + 0.5 if self.card.regions else logits
@@ -120,11 +132,8 @@ class Scores:
 
     def labels(self) -> Volume:
         """Return the best organ of each voxel of the stage's own grid: organ ids, uint8."""
-        if self.card.regions:
-            best = last_above_zero(self.logits)
-        else:
-            best = self.logits.argmax(dim=0).to(torch.uint8)
-        return Volume(organ_table(self.card)[best.numpy()], self.geometry)
+        best = or_own_memory(self.logits, last_above_zero if self.card.regions else _best_class)
+        return Volume(organ_table(self.card)[best.cpu().numpy()], self.geometry)
 
     def labels_on(self, target: Geometry) -> Volume:
         """Return organ ids on a finer grid; voxels outside the stage's part are 0.
@@ -143,9 +152,12 @@ class Scores:
         part, inside = target.crop(box), labels[box.slices]
         weights = grid_weights(self.geometry, part) if weights is None else weights
         table, threads = organ_table(self.card), torch.get_num_threads()
+        held = [self]
+        relief = Relief(lambda: held.append(held.pop().in_own_memory()))
 
         def fill(start: int) -> None:
-            best = self._best_in(slice(start, min(start + SLICES, len(inside))), part, weights)
+            rows = slice(start, min(start + SLICES, len(inside)))
+            best = relief.do(lambda: held[0]._best_in(rows, part, weights))
             for k, row in enumerate(best, start):  # numpy widens all it looks up to eight bytes
                 np.take(table, row, out=inside[k])
 
@@ -164,6 +176,7 @@ class Scores:
             self.logits[:, used],
             self.geometry.crop(seen),
             target.crop(shown),
+            pace=ON_CPU if self.logits.device.type == "cpu" else ON_DEVICE,
             weights=(weights[0][rows, used], *weights[1:]),
             regions=self.card.regions,
             half=self.logits.dtype == torch.float16,
@@ -237,59 +250,67 @@ def run_stage(
         If there is too little memory for it.
     """
     if stage.card.mask is not None:
-        stage, pixels, seen = _masked_input(image, region, organs, stage, stage.card.mask)
+        stage, pixels, geometry, seen = _masked_input(image, region, organs, stage, stage.card.mask)
         resampling = None
     else:
-        pixels, resampling = _input_of(image, region, stage)
-    card, short = _for_short_scans(stage.card, pixels.geometry.shape)
+        pixels, geometry, resampling = _input_of(image, region, stage)
+    card, short = _for_short_scans(stage.card, geometry.shape)
     tiling = Tiling(
         network_axes(card),
         nnunet=card.nnunet is not None,
         probabilities=card.nnunet is not None and card.nnunet.average == "probabilities",
         regions=card.regions,
-        at_once=tiles_at_once(card, pixels.geometry.shape, stage.runtime),
+        at_once=tiles_at_once(card, geometry.shape, stage.runtime),
+        sums_there=sums_fit(card, geometry.shape, stage.runtime),
         skipping=card.skipping if card.skipping and card.skipping.centre_first else None,
         edges=short,
     )
     logits = predict_scores(
         stage.networks,
-        torch.from_numpy(pixels.array),
+        pixels,
         card.patch,
         tile_step or card.tile_step,
         stage.runtime,
         tiling=tiling,
-        wanted=_near(rough, pixels.geometry, card),
+        wanted=_near(rough, geometry, card),
         notify=notify,
     )
     if card.mask is not None:
         hide(logits, ~seen, regions=card.regions)
-    return Scores(logits, pixels.geometry, card, resampling)
+    return Scores(logits, geometry, card, resampling)
+
+
+def _best_class(logits: Tensor) -> Tensor:
+    return logits.argmax(dim=0).to(torch.uint8)
 
 
 def hide(logits: Tensor, places: npt.NDArray[np.bool_], *, regions: bool) -> None:
     """Lower the scores (C, Z, Y, X) of everything but the background out of sight, in places."""
-    logits[0 if regions else 1 :, torch.from_numpy(places)] -= UNSEEN
+    logits[0 if regions else 1 :, torch.from_numpy(places).to(logits.device)] -= UNSEEN
 
 
 def _masked_input(
     image: Volume, region: Box, organs: Volume | None, stage: LoadedStage, mask: OrganMask
-) -> tuple[LoadedStage, Volume, npt.NDArray[np.bool_]]:
-    """Return the stage with tiles cut to what it sees, its input, and which of it it sees."""
+) -> tuple[LoadedStage, Tensor, Geometry, npt.NDArray[np.bool_]]:
+    """Return the stage with tiles cut to what it sees, its input, and which of it it sees.
+
+    What it sees is found beside the processor, from float32.
+    """
     if organs is None:
         raise ValueError(
             f"stage {stage.card.name} has a mask, and nobody says where the organs are"
         )
     target = image.geometry.crop(region).with_spacing(spacing_here(stage.card))
-    part = resample_intensity(image, target)
-    seen = seen_voxels(part, resample_labels(organs, target), mask)
+    hu = resampled(image, target, Place(_where(stage.runtime), torch.float32)).cpu().numpy()
+    seen = seen_voxels(Volume(hu, target), resample_labels(organs, target), mask)
     box = Box.of_mask(seen) or Box((0, 0, 0), (1, 1, 1))
     seen, geometry = seen[box.slices], target.crop(box)
     card = replace(stage.card, patch=cut_patch(stage.card, box.shape))
     require_memory(card, box.shape, stage.runtime)
-    hu = np.where(seen, part.array[box.slices], np.float32(mask.outside_hu))
+    hu = np.where(seen, hu[box.slices], np.float32(mask.outside_hu))
     n = card.normalisation
-    pixels = normalise(hu, (n.lower_hu, n.upper_hu), n.mean, n.std)
-    return replace(stage, card=card), Volume(pixels, geometry), seen
+    pixels = torch.from_numpy(normalise(hu, (n.lower_hu, n.upper_hu), n.mean, n.std))
+    return replace(stage, card=card), pixels, geometry, seen
 
 
 def _for_short_scans(card: StageCard, shape: Index) -> tuple[StageCard, bool]:
@@ -323,22 +344,32 @@ def cut_patch(card: StageCard, shape: Index) -> Index:
 
 def _input_of(
     image: Volume, region: Box, stage: LoadedStage
-) -> tuple[Volume, ResamplingPlan | None]:
-    """Return what the network sees of `region`, and in the compatible mode how to come back."""
-    card = stage.card
+) -> tuple[Tensor, Geometry, ResamplingPlan | None]:
+    """Return what the network sees of `region`, its grid, and how nnU-Net would come back.
+
+    On a device that keeps scores the voxels are brought onto that grid there.
+    """
+    card, where = stage.card, _where(stage.runtime)
     if card.nnunet is not None:
         resampling = resampling_plan(image, region, card, card.nnunet)
         require_memory(card, resampling.geometry.shape, stage.runtime)
-        return network_input(image, resampling, card, card.nnunet), resampling
+        pixels = network_input(
+            image, resampling, card, card.nnunet, place=Place(where, torch.float32)
+        )
+        return pixels, resampling.geometry, resampling
     part = image.geometry.crop(region)
     target = (
         part.with_shape(patch_here(card)) if card.whole else part.with_spacing(spacing_here(card))
     )
     require_memory(card, target.shape, stage.runtime)
-    seen = resample_intensity(image, target)
+    seen = resampled(image, target, Place(where, stage.runtime.grid_type))
     n = card.normalisation
-    pixels = normalise(seen.array, (n.lower_hu, n.upper_hu), n.mean, n.std)  # type: ignore[type-var]
-    return seen.with_array(pixels), None
+    return normalised(seen, (n.lower_hu, n.upper_hu), n.mean, n.std), target, None
+
+
+def _where(runtime: Runtime) -> torch.device:
+    """Return where voxels are brought onto a stage's grid."""
+    return runtime.where if runtime.keeps_scores else OWN_MEMORY
 
 
 def _near(rough: Volume | None, grid: Geometry, card: StageCard) -> Callable[[Box], bool] | None:
@@ -380,7 +411,9 @@ def _network(card: StageCard, path: Path, runtime: Runtime) -> nn.Module:
     require_size(card.network, weights, source=str(path), action=action)
     network = build_network(card.network)
     fill(network, weights, source=str(path), action=action)
-    if runtime.device == "cpu" and torch.backends.mkldnn.is_available():
+    if runtime.device != "cpu":
+        multiply_out(network)
+    elif torch.backends.mkldnn.is_available():
         separate(network)  # elsewhere depth-wise convolutions are slower than dense ones
     return runtime.place(network)
 

@@ -65,7 +65,7 @@ def score_samples(
         n = normalisation
         image = torch.from_numpy(normalise(hu, (n.lower_hu, n.upper_hu), n.mean, n.std))
         logits = predict_scores([network], image, patch, TILE_STEP, runtime)
-        predicted = logits.argmax(dim=0).to(torch.uint8).numpy()
+        predicted = logits.argmax(dim=0).to(torch.uint8).cpu().numpy()
         rows.append(score_sample(predicted, sample, classes))
     return rows
 

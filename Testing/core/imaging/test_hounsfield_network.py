@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from flare_core.imaging.hounsfield import normalise
+from flare_core.imaging.hounsfield import normalise, normalised
 
 
 def test_clips_subtracts_and_divides() -> None:
@@ -25,3 +26,12 @@ def test_agrees_with_float64() -> None:
     hu = np.random.default_rng(0).uniform(-1200, 3000, 1000).astype(np.float32)
     exact = (np.clip(hu.astype(float), -963.8, 1053.7) - 99.4) / 141.7
     assert np.abs(normalise(hu.copy(), (-963.8, 1053.7), 99.4, 141.7) - exact).max() < 1e-5
+
+
+def test_a_tensor_gets_the_very_same_numbers() -> None:
+    hu = np.random.default_rng(2).normal(0, 400, 10_000).astype(np.float32)
+    for window, mean, sd in (((-160.3, 240.1), 41.7, 97.3), ((-975.0, 1361.0), 0.1, 3.0)):
+        image = torch.from_numpy(hu.copy())
+        found = normalised(image, window, mean, sd)
+        assert found is image  # in place
+        assert np.array_equal(found.numpy(), normalise(hu.copy(), window, mean, sd))

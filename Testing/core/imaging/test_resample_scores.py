@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,14 @@ from core.imaging.upsampled_scores import upsampled_slabs
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry, Index
 from flare_core.imaging.resample import resample_intensity
-from flare_core.imaging.resample_scores import UNSURE, _ScoreGrid, streamed_argmax
+from flare_core.imaging.resample_scores import (
+    ON_CPU,
+    ON_DEVICE,
+    UNSURE,
+    Pace,
+    _ScoreGrid,
+    streamed_argmax,
+)
 from flare_core.imaging.volume import Volume
 
 SOURCE = oblique((9, 14, 12))
@@ -91,8 +100,18 @@ def test_slabs_change_no_bit(slab: int) -> None:
         scores = SCORES[what]
         expected = everything(scores, target)
         assert torch.equal(everything(scores, target, slab), expected)
-        found = streamed_argmax(scores, SOURCE, target, slab=slab)
+        found = streamed_argmax(scores, SOURCE, target, pace=replace(ON_CPU, slab=slab))
         assert np.array_equal(found, first_maximum(expected))
+
+
+@pytest.mark.parametrize("pace", [ON_DEVICE, Pace(3, 2, 7), Pace(1000, 1000, 1)])
+@pytest.mark.parametrize("options", [{}, {"half": True}, {"regions": True}])
+def test_how_much_is_done_at_a_time_changes_no_bit(pace: Pace, options: dict[str, bool]) -> None:
+    for what in ("smooth", "close race"):
+        for target in (TARGETS["part"], TARGETS["finer"]):
+            expected = streamed_argmax(SCORES[what], SOURCE, target, **options)
+            found = streamed_argmax(SCORES[what], SOURCE, target, pace=pace, **options)
+            assert np.array_equal(found, expected)
 
 
 def test_the_close_race_is_close() -> None:
@@ -129,7 +148,7 @@ def test_most_voxels_of_a_sure_network_are_not_interpolated() -> None:
     source = oblique((30, 60, 60))
     scores = smooth(6, source.shape)
     grid = _ScoreGrid(scores, source, source.with_shape((35, 130, 140)))
-    sure = grid.sure_classes()
+    sure = grid.sure_classes(slices=4)
     assert (sure == UNSURE).float().mean() < 0.25
     assert (sure[sure != UNSURE].unique()).tolist() == [0, 1, 2, 3, 4, 5]
 
@@ -161,7 +180,7 @@ def test_a_gpu_gives_the_same_labels() -> None:
     scores = SCORES["smooth"]
     for target in TARGETS.values():
         expected = streamed_argmax(scores, SOURCE, target)
-        found = streamed_argmax(scores.cuda(), SOURCE, target)
+        found = streamed_argmax(scores.cuda(), SOURCE, target, pace=ON_DEVICE)
         assert np.mean(found == expected) > 0.9999
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from core.networks.small_specs import ANISOTROPIC, ISOTROPIC, SPECS, image_for
 from flare_core.errors import InputError
@@ -21,6 +22,25 @@ def test_every_kind_maps_images_to_logits_of_their_size(kind: str) -> None:
         logits = build_network(spec).eval()(image)
     assert logits.shape == (2, 3, *image.shape[2:])
     assert torch.isfinite(logits).all() and logits.std() > 0.01
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("block", [(1, 1, 1), (2, 2, 2)])
+def test_every_kind_runs_on_a_device_in_half_precision(
+    kind: str, block: tuple[int, int, int]
+) -> None:
+    """No tensor is made beside the processor: torch refuses to mix two devices, even without one.
+
+    Tensors have shapes here and no numbers; `meta` stands for a graphics card.
+    """
+    spec = replace(ISOTROPIC, kind=kind, space_to_depth=block)
+    with torch.device("meta"):
+        network = build_network(spec).to(torch.float16).eval()
+        image = torch.empty(1, 1, 32, 32, 32, dtype=torch.float16)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
+        logits = network(image)
+    assert logits.device.type == "meta" and logits.dtype == torch.float16
+    assert logits.shape == (1, spec.output_channels, 32, 32, 32)
 
 
 def test_an_unknown_kind_is_refused_with_what_is_legal() -> None:

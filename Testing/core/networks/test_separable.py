@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from core.networks.small_specs import SPECS, image_for, shaken
 from flare_core.networks import build_network
-from flare_core.networks.separable import SeparableConv, product_of, separate
+from flare_core.networks.separable import SeparableConv, multiply_out, product_of, separate
 
 LAST = torch.channels_last_3d
 
@@ -133,3 +133,19 @@ def test_strides_and_borders_are_those_of_the_dense_one(
 
 def _product(depth: Tensor, point: Tensor) -> Tensor:
     return point[:, :, None] * depth
+
+
+@pytest.mark.parametrize("name", ["separable", "residual separable"])
+def test_on_other_devices_it_is_the_dense_network(name: str) -> None:
+    spec = SPECS[name]
+    network = shaken(build_network(spec)).eval()
+    image = image_for(spec)
+    with torch.no_grad():
+        expected = network(image)
+        count = sum(isinstance(module, SeparableConv) for module in network.modules())
+        assert multiply_out(network) == count > 0
+        found = network(image)
+    assert not any(isinstance(module, SeparableConv) for module in network.modules())
+    assert torch.allclose(expected, found, rtol=1e-3, atol=1e-4 * float(expected.std()))
+    dense = build_network(replace(spec, separable=False))
+    assert network.state_dict().keys() == dense.state_dict().keys()

@@ -7,6 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from flare_core.imaging.geometry import AxisMap, Box, Geometry
+from flare_core.imaging.resample import own_memory
 from flare_core.imaging.resize import resize_weights
 from flare_core.imaging.volume import Volume
 from flare_core.models.stage_card import NnunetGrids, Normalisation
@@ -62,13 +63,17 @@ def test_a_region_of_zeros_is_looked_at_whole() -> None:
 def test_the_input_is_clipped_then_resampled_then_normalised() -> None:
     image = scan()
     resampling = resampling_plan(image, Box.of_shape((20, 30, 40)), CARD, GRIDS)
-    pixels = network_input(image, resampling, CARD, GRIDS).array
+    pixels = network_input(image, resampling, CARD, GRIDS, place=own_memory()).numpy()
     assert pixels.shape == resampling.geometry.shape and pixels.dtype == np.float32
     assert pixels.min() >= (-100 - 50) / 80 and pixels.max() <= (300 - 50) / 80
     same = replace(CARD, spacing_mm=(2.0, 2.0, 2.0))
     resampling = resampling_plan(image, Box.of_shape((20, 30, 40)), same, GRIDS)
     expected = (np.clip(image.array, -100, 300) - 50.0) / 80.0
-    assert np.allclose(network_input(image, resampling, same, GRIDS).array, expected, atol=1e-5)
+    assert np.allclose(
+        network_input(image, resampling, same, GRIDS, place=own_memory()).numpy(),
+        expected,
+        atol=1e-5,
+    )
 
 
 def test_version_1_clips_behind_the_resampling() -> None:
@@ -80,7 +85,10 @@ def test_version_1_clips_behind_the_resampling() -> None:
         grids = NnunetGrids(image_order=1, clip_first=clip_first)
         card = replace(CARD, spacing_mm=(2.0, 2.0, 2.3), interpolation="linear", nnunet=grids)
         resampling = resampling_plan(image, whole, card, grids)
-        values = network_input(image, resampling, card, grids).array[0, 0] * 80 + 50
+        values = (
+            network_input(image, resampling, card, grids, place=own_memory()).numpy()[0, 0] * 80
+            + 50
+        )
         share = resize_weights(40, resampling.geometry.shape[2], 1)[:, 20:].sum(axis=1)  # of +1000
         assert np.any((share > 0.2) & (share < 0.8))
         v2, v1 = -100 + 400 * share, np.clip(-1000 + 2000 * share, -100, 300)

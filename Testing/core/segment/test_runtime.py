@@ -170,3 +170,16 @@ def test_a_process_with_a_limit_of_addresses_says_so() -> None:
     assert done.returncode == 0 and done.stdout == (
         "0.39 GiB left of this process's limit (ulimit -v)\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "keeps", "grids"),
+    [("cpu", "bf16", False, torch.float32), ("mps", "fp16", False, torch.float32),
+     ("cuda", "fp16", True, torch.float16), ("cuda", "bf16", True, torch.float32)],
+)  # fmt: skip
+def test_what_stays_on_a_device(
+    device: str, precision: str, keeps: bool, grids: torch.dtype
+) -> None:
+    there = Runtime(device, precision, 1)
+    assert there.where == torch.device(device)
+    assert there.keeps_scores is keeps and there.grid_type == grids

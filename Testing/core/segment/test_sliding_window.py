@@ -7,9 +7,19 @@ from itertools import product
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from flare_core.errors import InputError
-from flare_core.segment.sliding_window import Tiling, predict_scores, tile_starts, tile_weights
+from flare_core.segment.sliding_window import (
+    Tiling,
+    _run,
+    _seen,
+    predict_scores,
+    tile_starts,
+    tile_weights,
+)
+from flare_core.segment.tile_sums import TileSums
+from pretended_gpu import GPU, HALF_GPU, NOWHERE, Full
 from stub_models import RUNTIME
 
 PATCH = (8, 10, 12)
@@ -200,3 +210,76 @@ def test_a_stop_between_tiles_leaves_no_thread_behind() -> None:
         )  # fmt: skip
     assert threading.active_count() == before
     assert len(network.tiles) < 60
+
+
+TILINGS = [Tiling(), Tiling(nnunet=True), Tiling(regions=True), Tiling(edges=True)]
+SHAPES = [(30, 23, 31), (5, 30, 12), PATCH]
+
+
+@pytest.mark.parametrize("tiling", TILINGS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_scores_that_stay_on_a_device_are_the_same(
+    tiling: Tiling, shape: tuple[int, int, int]
+) -> None:
+    image = image_of(shape)
+    expected = predict_scores([Pointwise()], image, PATCH, 0.5, RUNTIME, tiling=tiling)
+    found = predict_scores([Pointwise()], image, PATCH, 0.5, GPU, tiling=tiling)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("tiling", TILINGS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("at", [0, 3])
+def test_a_device_that_is_full_in_the_middle_gives_the_same_scores(
+    tiling: Tiling, shape: tuple[int, int, int], at: int
+) -> None:
+    image = image_of(shape)
+    expected = predict_scores([Pointwise()], image, PATCH, 0.5, RUNTIME, tiling=tiling)
+    network, told = Full(Pointwise(), [at]), []
+    found = predict_scores([network], image, PATCH, 0.5, GPU, tiling=tiling, notify=told.append)
+    assert torch.equal(found, expected) and told[-1] == 1.0 and told == sorted(set(told))
+    count = len(told)
+    assert network.calls == count + (at < count)
+
+
+def test_a_tile_that_does_not_fit_at_all_is_said() -> None:
+    for shape in ((30, 23, 31), PATCH):
+        with pytest.raises(InputError, match="memory of the graphics card"):
+            predict_scores([Full(Pointwise(), range(99))], image_of(shape), PATCH, 0.5, GPU)
+
+
+def test_folds_of_which_one_did_not_fit_are_averaged() -> None:
+    image = image_of((30, 23, 31))
+    tiling = Tiling(nnunet=True)
+    networks = [Pointwise(), Full(Pointwise(1.0), [2]), Pointwise(3.0)]
+    expected = predict_scores(
+        [Pointwise(), Pointwise(1.0), Pointwise(3.0)], image, PATCH, 0.5, RUNTIME, tiling=tiling
+    )
+    found = predict_scores(networks, image, PATCH, 0.5, GPU, tiling=tiling)
+    assert torch.equal(found, expected)
+
+
+def test_numbers_that_half_precision_cannot_hold_are_no_labels() -> None:
+    """A sum of infinities is NaN, and the best class of NaN is background, said by nobody."""
+    image = image_of((30, 23, 31)) * 300  # squared: above 65504
+    for patch in (PATCH, (32, 24, 32)):
+        with pytest.raises(InputError, match="--precision") as error:
+            predict_scores([Pointwise()], image, patch, 0.5, HALF_GPU)
+        assert "bf16" in error.value.parts[3]
+    predict_scores([Pointwise()], image / 300, PATCH, 0.5, HALF_GPU)
+
+
+@pytest.mark.parametrize("tiling", TILINGS)
+def test_no_tensor_is_left_beside_the_processor(tiling: Tiling) -> None:
+    """torch refuses what mixes two devices, also where tensors have shapes alone."""
+    shape, weights = [n + 5 for n in PATCH], tiling.weights(PATCH)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        image = torch.empty(*shape, device="meta", dtype=torch.float16)
+        sums = TileSums(shape, weights, tiling, image.device)
+        for start in ((0, 0, 0), (5, 5, 5)):
+            place = tuple(slice(a, a + n) for a, n in zip(start, PATCH, strict=True))
+            scores = _run([Pointwise()], image[place], NOWHERE, tiling)
+            assert scores.device.type == "meta"
+            sums.add(scores, start)
+            assert _seen(scores, tiling).device.type == "meta"
+        assert sums.mean(regions=tiling.regions).device.type == "meta"
