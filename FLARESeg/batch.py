@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from FLARESegLib.run.batch_outputs import BatchOutputs
 
     from flare_core.imaging.inputs import CaseInput
-    from flare_core.jobs.batch import Work
+    from flare_core.jobs.batch import BatchCase
     from flare_core.jobs.failure import Failure
     from flare_core.jobs.reports import Tally
     from flare_core.segment.settings import Settings
@@ -187,7 +187,7 @@ class ConsoleReport:
 
 def _works(
     cases: Sequence[CaseInput], arguments: argparse.Namespace, logic: FLARESegLogic
-) -> Iterator[Work]:
+) -> Iterator[BatchCase]:
     """Announce each case and yield the CTs in it, in a scene of their own."""
     from FLARESegLib.run.batch_cases import load_scans, own_scene
     from FLARESegLib.run.batch_outputs import BatchOutputs
@@ -211,11 +211,11 @@ def _works(
                 yield _work(outputs, place, do)
 
 
-def _work(outputs: BatchOutputs, place: tuple[int, int], do: Callable[[], Any]) -> Work:
+def _work(outputs: BatchOutputs, place: tuple[int, int], do: Callable[[], Any]) -> BatchCase:
     """Return one CT as a case of the batch; `place` is its number and how many there are."""
-    from flare_core.jobs.batch import Work
+    from flare_core.jobs.batch import BatchCase
 
-    return Work(outputs.name, *place, outputs.files, lambda: outputs.done, do)
+    return BatchCase(outputs.name, *place, outputs.files, lambda: outputs.done, do)
 
 
 def _raise(error: Exception) -> NoReturn:

@@ -79,16 +79,16 @@ def preload(settings: object) -> None:
     CALLS.append("preload")
 
 
-def segment(image, settings, on_step, cancelled):
+def segment(image, settings, on_progress, cancelled):
     """Give a box as the liver, after whatever the name of the case read last asks for."""
     from flare_core.segment.pipeline import Progress, Segmentation
     from flare_core.segment.statistics import organ_statistics
 
     name = next(call for call in reversed(CALLS) if call.startswith("read "))
     CALLS.append("segment")
-    on_step(Progress("localiser", 0.0, None))
-    _misbehave(name, on_step, cancelled)
-    on_step(Progress("organs", 0.5, 2.0))
+    on_progress(Progress("localiser", 0.0, None))
+    _misbehave(name, on_progress, cancelled)
+    on_progress(Progress("organs", 0.5, 2.0))
     labels = np.zeros(SHAPE, dtype=np.uint8)
     labels[1:4, 6:12, 6:14] = 1
     found = Volume(labels, image.geometry)
@@ -101,7 +101,7 @@ def segment(image, settings, on_step, cancelled):
     )
 
 
-def _misbehave(name, on_step, cancelled):
+def _misbehave(name, on_progress, cancelled):
     if "empty" in name:
         raise NothingFound("no abdominal organ found")
     if "crash" in name:
@@ -117,16 +117,16 @@ def _misbehave(name, on_step, cancelled):
     if "deaf" in name:
         time.sleep(2)
     if "slow" in name:
-        _take_long(on_step, cancelled)
+        _take_long(on_progress, cancelled)
 
 
-def _take_long(on_step, cancelled):
+def _take_long(on_progress, cancelled):
     from flare_core.segment.pipeline import Progress
 
     for number in range(600):
         if cancelled():
             raise Cancelled
-        on_step(Progress("organs", number / 600, 30 - number / 20))
+        on_progress(Progress("organs", number / 600, 30 - number / 20))
         time.sleep(0.05)
 
 

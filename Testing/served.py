@@ -25,10 +25,10 @@ from flare_core.anatomy.organs import organ
 from flare_core.errors import Cancelled, NothingFound
 from flare_core.imaging.volume import Volume
 from flare_core.jobs.engine import Engine
-from flare_core.jobs.progress import Step
 from flare_core.jobs.remote.access import Access
 from flare_core.jobs.remote.line import Patience
-from flare_core.jobs.remote.server import PREFIX, Server, Setup, Told
+from flare_core.jobs.remote.server import PREFIX, Server, ServerListeners, Setup
+from flare_core.segment.progress import Progress
 
 TOKEN = "a token that is long enough for anybody"
 NORMAL, SLOW, EMPTY, CRASH, DEAF = range(5)
@@ -48,7 +48,7 @@ def scan(what: int = NORMAL, liver: int = 5) -> Volume:
     return image
 
 
-def segment(image, settings, on_step, cancelled):
+def segment(image, settings, on_progress, cancelled):
     """Do as the scan says."""
     from flare_core.segment.belief import ClassScores
     from flare_core.segment.pipeline import Segmentation
@@ -56,7 +56,7 @@ def segment(image, settings, on_step, cancelled):
 
     what, liver = (abs(int(value)) for value in image.array.flat[:2])
     RAN.append(liver)
-    on_step(Step("organs", 0.5, 2.0))
+    on_progress(Progress("organs", 0.5, 2.0))
     if what == EMPTY:
         raise NothingFound("no abdominal organ found")
     if what == CRASH:
@@ -95,7 +95,9 @@ def serving(engine: Engine = ENGINE, **facts: object) -> Iterator[Access]:
     address: list[str] = []
     ready = threading.Event()
     LOG.clear()
-    server = Server(setup, engine, Told(lambda at: (address.append(at), ready.set()), LOG.append))
+    server = Server(
+        setup, engine, ServerListeners(lambda at: (address.append(at), ready.set()), LOG.append)
+    )
     ended: list[bool] = []
     thread = threading.Thread(target=lambda: ended.append(asyncio.run(server.run())))
     thread.start()

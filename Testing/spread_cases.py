@@ -25,7 +25,7 @@ def refuse(number: int) -> int:
 
 
 REPORTED_S = 0.5
-"""By then a worker has told what it did before; else that case would be taken for the guilty one."""
+"""By then a worker has told what it did before, or that would be taken for the guilty case."""
 
 
 def deadly(folder: Path, number: int) -> int:

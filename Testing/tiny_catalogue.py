@@ -17,10 +17,10 @@ KEY = "tiny"
 
 def tiny_model(address: str) -> PublicModel:
     """The entry: one part, called organs, at this address; empty: to be downloaded by hand."""
-    from flare_core.models.catalogue import PUBLIC, Part
+    from flare_core.models.catalogue import PUBLIC, StageArchive
     from flare_core.models.remote_file import RemoteFile
 
-    parts = (Part("organs", RemoteFile(address), "SAR"),)
+    parts = (StageArchive("organs", RemoteFile(address), "SAR"),)
     return replace(PUBLIC["totalsegmentator"], key=KEY, title="Tiny organs", parts=parts)
 
 

@@ -29,7 +29,7 @@ from scipy import ndimage, stats
 
 from flare_core import atomic
 from flare_core.anatomy.organs import ORGANS, organ
-from flare_core.datasets.augment.anatomy import Scene, change_anatomy
+from flare_core.datasets.augment.anatomy import AnatomyPatch, change_anatomy
 from flare_core.datasets.augment.settings import Augmentation
 from flare_core.datasets.case import cases_of_folder
 from flare_core.errors import NothingFound
@@ -117,7 +117,7 @@ def anatomy(scan: Scan, random: Random) -> Scan:
     """Paint ascites, oral and excreted contrast, and take organs out."""
     hu = torch.from_numpy(scan.image.array.astype(np.float32))[None, None]
     ids = torch.from_numpy(scan.labels.array.astype(np.uint8))[None, None]
-    change_anatomy(Scene(hu, ids, scan.image.geometry.spacing_mm), RARE, random)
+    change_anatomy(AnatomyPatch(hu, ids, scan.image.geometry.spacing_mm), RARE, random)
     labels = scan.labels.with_array(ids[0, 0].numpy())
     return Scan(_whole_hu(scan.image, hu[0, 0].numpy()), labels)
 

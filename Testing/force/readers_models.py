@@ -76,7 +76,7 @@ def checkpoint() -> bytes:
     """A checkpoint of ours."""
     import torch
 
-    from flare_core.train.checkpoint import Progress, save_checkpoint
+    from flare_core.train.checkpoint import TrainingProgress, save_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
         path, one = Path(folder) / "checkpoint.pt", {"weight": torch.ones(3)}
@@ -86,7 +86,7 @@ def checkpoint() -> bytes:
             ema=one,
             strategy={},
             optimiser={"state": {}, "param_groups": []},
-            progress=Progress(),
+            progress=TrainingProgress(),
             config="{}",
         )
         return path.read_bytes()

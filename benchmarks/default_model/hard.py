@@ -33,7 +33,7 @@ from score import dsc_of_organs, mean
 
 from flare_core import Settings, Volume, atomic, read_volume, segment_ct
 from flare_core.anatomy.organs import LESION, ORGANS, organ
-from flare_core.datasets.augment.anatomy import Scene, change_anatomy
+from flare_core.datasets.augment.anatomy import AnatomyPatch, change_anatomy
 from flare_core.datasets.augment.settings import Augmentation
 from flare_core.datasets.lesions.generate import add_lesions
 from flare_core.datasets.lesions.settings import LesionSettings
@@ -77,7 +77,7 @@ def _painted(**shares: float) -> Callable[[Volume, Volume, Random], Hard]:
     """Return what paints one change of `datasets.augment.anatomy`, surely."""
 
     def paint(image: Volume, truth: Volume, random: Random) -> Hard:
-        scene = Scene(
+        scene = AnatomyPatch(
             torch.from_numpy(image.array.astype(np.float32))[None, None],
             torch.from_numpy(truth.array.astype(np.uint8))[None, None],
             image.geometry.spacing_mm,

@@ -42,7 +42,7 @@ from flare_core.models.package import load_package, read_weights, write_package
 from flare_core.models.stage_card import NetworkSpec, Normalisation, WeightsFile
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.config_file import config_text
-from flare_core.train.log import Facts, Report
+from flare_core.train.log import Facts, Listener
 from flare_core.train.rounds.pseudo_labels import only
 from flare_core.train.rounds.run import run_rounds, start_rounds
 from flare_core.train.rounds.settings import RoundSettings
@@ -328,7 +328,7 @@ def _parts() -> tuple[tuple[str, int], ...]:
     return ("train", FEW + OTHERS), ("test", HELD_OUT)
 
 
-def _tell(row: str, seed: int) -> Report:
+def _tell(row: str, seed: int) -> Listener:
     def tell(facts: Facts) -> None:
         if facts["event"] == "begin":
             print(f"{row}-{seed} round {facts['round']}: {facts['stage']}", flush=True)

@@ -46,7 +46,7 @@ from flare_core.cases.records import Event as Event
 from flare_core.cases.records import LabelFacts as LabelFacts
 from flare_core.cases.records import LabelVersion as LabelVersion
 from flare_core.cases.records import Problem as Problem
-from flare_core.cases.verify import Look, verify_store
+from flare_core.cases.verify import StoreCheck, verify_store
 from flare_core.cases.write import Writing, writing
 from flare_core.errors import InputError
 from flare_core.paths import usable_path
@@ -340,7 +340,7 @@ class CaseStore(CaseReader):
         """
         lock = None if self.read_only else self._writing
         with schema.explaining_errors(self.folder):
-            return verify_store(Look(self._db, self.folder, hashes), lock, on_done)
+            return verify_store(StoreCheck(self._db, self.folder, hashes), lock, on_done)
 
     def _completed(self, record: CaseRecord, labels: Path, facts: LabelFacts) -> LabelFacts:
         """Check the parent, and work out what was edited if nobody said."""

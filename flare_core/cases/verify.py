@@ -34,7 +34,7 @@ Lock = Callable[[], AbstractContextManager[Writing]]
 
 
 @dataclass(frozen=True)
-class Look:
+class StoreCheck:
     """What is looked at."""
 
     db: sqlite3.Connection
@@ -46,7 +46,7 @@ class Look:
 
 
 def verify_store(
-    look: Look, lock: Lock | None, on_done: Callable[[int, int], None] | None
+    look: StoreCheck, lock: Lock | None, on_done: Callable[[int, int], None] | None
 ) -> tuple[Problem, ...]:
     """Return everything that is wrong with a store, and what was put right.
 
@@ -79,7 +79,7 @@ def _mark_problems(folder: Path) -> list[Problem]:
     return _read_problems("", folder / files.MARK, lambda: mark_file(folder))
 
 
-def _hold_out_problems(look: Look) -> list[Problem]:
+def _hold_out_problems(look: StoreCheck) -> list[Problem]:
     """Compare the frozen hold-out's file with the catalogue."""
     path = look.folder / files.HOLD_OUT
     frozen = [row[0] for row in look.db.execute("SELECT patient FROM hold_out")]
@@ -108,7 +108,7 @@ def _why(error: InputError) -> str:
     return f"{Path(argument).name}: {came}; legal: {legal}"
 
 
-def _taken_in(look: Look, lock: Lock) -> list[Problem]:
+def _taken_in(look: StoreCheck, lock: Lock) -> list[Problem]:
     """Take in cases and versions that are whole and not in the catalogue."""
     problems = []
     if any(_unlisted(look)):
@@ -121,7 +121,7 @@ def _taken_in(look: Look, lock: Lock) -> list[Problem]:
     return problems
 
 
-def _scores_mended(look: Look, lock: Lock) -> list[Problem]:
+def _scores_mended(look: StoreCheck, lock: Lock) -> list[Problem]:
     """Let catalogue and files have the same scores: older programs kept them in one of the two."""
     rows = look.db.execute("SELECT * FROM cases ORDER BY key").fetchall()
     if not any(_differ(look, row) for row in rows):
@@ -136,7 +136,7 @@ def _scores_mended(look: Look, lock: Lock) -> list[Problem]:
     return [Problem(row["name"], "repaired", what) for row in astray]
 
 
-def _differ(look: Look, row: sqlite3.Row) -> bool:
+def _differ(look: StoreCheck, row: sqlite3.Row) -> bool:
     return scores_of(look.db, row["id"]) != read_scores(file_of(look.folder, row["name"]))
 
 
@@ -144,7 +144,7 @@ def _case_folders(folder: Path) -> list[str]:
     return sorted(p.name for p in (folder / files.CASES).iterdir() if p.is_dir())
 
 
-def _unlisted(look: Look) -> Iterator[Path]:
+def _unlisted(look: StoreCheck) -> Iterator[Path]:
     """Yield files below ``cases/`` that the catalogue does not know."""
     known = {look.folder / str(r["file"]) for r in look.db.execute("SELECT file FROM versions")}
     cases = look.db.execute("SELECT name, image, linked FROM cases").fetchall()
@@ -167,7 +167,7 @@ def _files_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _orphans(look: Look, lock: Lock | None) -> list[Problem]:
+def _orphans(look: StoreCheck, lock: Lock | None) -> list[Problem]:
     """Return what belongs to nothing: one problem for each case or version that is damaged."""
     left = list(_unlisted(look))
     if left and lock:
@@ -190,11 +190,11 @@ def _orphans(look: Look, lock: Lock | None) -> list[Problem]:
     return list(problems.values())
 
 
-def _case_of(look: Look, path: Path) -> str:
+def _case_of(look: StoreCheck, path: Path) -> str:
     return path.relative_to(look.folder / files.CASES).parts[0]
 
 
-def _astray(look: Look, path: Path) -> str:
+def _astray(look: StoreCheck, path: Path) -> str:
     return f"{path.relative_to(look.folder).as_posix()} belongs to nothing in the catalogue"
 
 
@@ -216,7 +216,7 @@ def _lost_version(case: str, path: Path, number: int) -> Problem:
     return Problem(case, "orphan", f"version {number} is not in the catalogue", LOOK)
 
 
-def _case_problems(look: Look, row: sqlite3.Row) -> list[Problem]:
+def _case_problems(look: StoreCheck, row: sqlite3.Row) -> list[Problem]:
     """Compare the files of one case with the catalogue."""
     try:
         image = Path(row["image"]) if row["linked"] else look.folder / row["image"]
@@ -228,7 +228,7 @@ def _case_problems(look: Look, row: sqlite3.Row) -> list[Problem]:
         return [Problem(str(row["name"]), "catalogue", f"its row cannot be: {error}", REBUILD)]
 
 
-def _row_problems(look: Look, row: sqlite3.Row) -> list[Problem]:
+def _row_problems(look: StoreCheck, row: sqlite3.Row) -> list[Problem]:
     """Return the problem of a row that cannot be shown."""
     try:
         record_of(find_case(look.db, row["name"]), look.folder)
@@ -237,7 +237,7 @@ def _row_problems(look: Look, row: sqlite3.Row) -> list[Problem]:
     return []
 
 
-def _version_problems(look: Look, row: sqlite3.Row) -> list[Problem]:
+def _version_problems(look: StoreCheck, row: sqlite3.Row) -> list[Problem]:
     problems: list[Problem] = []
     query = "SELECT * FROM versions WHERE case_id = ? ORDER BY number"
     seen: set[str] = set()
@@ -255,7 +255,7 @@ def _version_problems(look: Look, row: sqlite3.Row) -> list[Problem]:
     return problems
 
 
-def _file_problems(look: Look, case: str, path: Path, row: sqlite3.Row) -> list[Problem]:
+def _file_problems(look: StoreCheck, case: str, path: Path, row: sqlite3.Row) -> list[Problem]:
     """Compare one file with its row: there, of the same size, of the same hash."""
     try:
         size = path.stat().st_size

@@ -28,7 +28,7 @@ from flare_core.errors import InputError
 from flare_core.jobs.failure import EXIT_INTERNAL
 from flare_core.jobs.on_cluster import CLUSTER, spread_of
 from flare_core.jobs.outputs import make_folder
-from flare_core.jobs.progress import PROGRESS, Reporter, counted, reporting, step_fields
+from flare_core.jobs.progress import PROGRESS, Reporter, counted, progress_fields, reporting
 from flare_core.spread.cases import Pacer
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     pacer = Pacer()
 
     def on_case(done: int, of: int, name: str) -> None:
-        step = counted(f"scoring {of} cases", pacer(done, of), name)
-        reporter.step(step, {"event": "progress", "case": name, **step_fields(step)})
+        progress = counted(f"scoring {of} cases", pacer(done, of), name)
+        reporter.show(progress, {"event": "progress", "case": name, **progress_fields(progress)})
 
     rules, files = rules_from(arguments), files_from(arguments)
     _check_paths(arguments)

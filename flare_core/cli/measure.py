@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 from flare_core.errors import InputError
 from flare_core.jobs.failure import EXIT_INTERNAL
-from flare_core.jobs.progress import PROGRESS, Reporter, Step, reporting
+from flare_core.jobs.progress import PROGRESS, Reporter, reporting
+from flare_core.segment.progress import Progress
 
 if TYPE_CHECKING:
     from flare_core.jobs.measure import MeasureCase, MeasuredCase, MeasurePlan
@@ -196,7 +197,7 @@ class MeasureReport:
         event = {"event": "start", "case": case.name, "number": number, "of": of}
         self._reporter.begin(f"[{number}/{of}] {case.name}", event)
         if not self._reporter.for_programs:
-            self._reporter.step(Step("running the command", (number - 1) / of, left_s))
+            self._reporter.show(Progress("running the command", (number - 1) / of, left_s))
 
     def result(self, record: MeasuredCase) -> None:
         """Tell what came of a case."""

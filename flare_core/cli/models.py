@@ -113,7 +113,7 @@ def install(arguments: argparse.Namespace, home: Home) -> int:
 def _install_public(arguments: argparse.Namespace, home: Home, report: ModelReport) -> Package:
     """Install a model of the catalogue, after asking if something is to be downloaded."""
     from flare_core.models.catalogue import public_model
-    from flare_core.models.download import Watch
+    from flare_core.models.download import DownloadListener
     from flare_core.models.install import InstallOptions, install_public
 
     model = public_model(arguments.model)
@@ -126,7 +126,7 @@ def _install_public(arguments: argparse.Namespace, home: Home, report: ModelRepo
         files,
         arguments.mirror,
         arguments.exact,
-        Watch(report.bytes, on_file=report.file),
+        DownloadListener(report.bytes, on_file=report.file),
         lambda name: report.stage(CONVERTING, name),
     )
     return install_public(model, home=home, options=options)

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flare_core.cli.models_text import card_text, mib
-from flare_core.jobs.progress import Reporter, Step, reporting
+from flare_core.jobs.progress import Reporter, reporting
 from flare_core.jobs.streams import lines_of
+from flare_core.segment.progress import Progress
 
 if TYPE_CHECKING:
     from flare_core.models.package import Package
@@ -72,7 +73,7 @@ class ModelReport:
             fraction = (max(0, self._file) + share) / self._files * DOWNLOAD_SHARE
             self._tell(DOWNLOADING, fraction, done, total)
         else:
-            self._reporter.step(Step(f"download, {mib(done)}", share))
+            self._reporter.show(Progress(f"download, {mib(done)}", share))
 
     def stage(self, stage: str, name: str) -> None:
         """Something else than downloading begins, with this file or model."""
@@ -103,7 +104,7 @@ class ModelReport:
         if self._reporter.for_programs:
             where = {"stage": stage, "file": self._name, "fraction": round(fraction, 4)}
             event = {"event": "progress", **where, "done": done, "total": total}
-            self._reporter.step(Step(f"{stage} {self._name}", fraction), event)
+            self._reporter.show(Progress(f"{stage} {self._name}", fraction), event)
 
 
 @contextmanager

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flare_core.errors import InputError
-from flare_core.jobs.progress import PROGRESS, Reporter, Step, reporting
+from flare_core.jobs.progress import PROGRESS, Reporter, reporting
 from flare_core.jobs.result_files import RANKING_PAGE
+from flare_core.segment.progress import Progress
 
 if TYPE_CHECKING:
     from flare_core.evaluate.ranking.rank import Ranking
@@ -80,12 +81,12 @@ def run(arguments: argparse.Namespace) -> int:
     from flare_core.jobs.result_files import write_ranking
 
     with reporting(arguments.progress, "ranking") as reporter:
-        reporter.step(Step("reading the results", 0.0))
+        reporter.show(Progress("reading the results", 0.0))
         table = read_results(arguments.results, find_scheme(arguments.scheme))
         voters = _ensembles(arguments, table.teams)
-        reporter.step(Step("ranking", 0.2))
+        reporter.show(Progress("ranking", 0.2))
         ranking = rank_teams(table, bootstraps=arguments.bootstraps, seed=arguments.seed)
-        reporter.step(Step("writing", 0.6))
+        reporter.show(Progress("writing", 0.6))
         make_folder(arguments.output)
         files = write_ranking(arguments.output, ranking)
         for count in voters:
@@ -141,8 +142,8 @@ def vote(ranking: Ranking, count: int, arguments: argparse.Namespace, reporter: 
     cases = ensemble_folders(
         [arguments.predictions / team for team in best],
         target,
-        on_case=lambda done, of, case: reporter.step(
-            Step(f"majority vote of {count}: {case}", done / of)
+        on_case=lambda done, of, case: reporter.show(
+            Progress(f"majority vote of {count}: {case}", done / of)
         ),
     )
     absent = {each.case: each.absent for each in cases if each.absent}

@@ -5,7 +5,7 @@
     flare recipes run NAME --store STORE -o RUN    train it on a case store's cases
     flare recipes run NAME --data FOLDER -o RUN    or on a folder in one of FLARE's layouts
 
-`run` does every step in order and ends with RUN/package, a model for ``flare segment --model``.
+`run` does every stage in order and ends with RUN/package, a model for ``flare segment --model``.
 Start the same command again after a stop, a crash or a power cut: it goes on from there.
 --scale small shrinks widths, patches and steps by the factors that `show` tells, for a CPU.
 Exit codes: 0 all well, 2 the recipe cannot be run on these cases or this machine, 130 stopped.
@@ -136,11 +136,11 @@ def line_of(facts: dict[str, Any]) -> str:
 
     Examples
     --------
-    >>> line_of({"event": "recipe", "step": "region", "number": 2, "of": 5})
-    'step 2 of 5: region'
+    >>> line_of({"event": "recipe", "stage": "region", "number": 2, "of": 5})
+    'stage 2 of 5: region'
     """
     if facts["event"] == "recipe":
-        return f"step {facts['number']} of {facts['of']}: {facts['step']}"
+        return f"stage {facts['number']} of {facts['of']}: {facts['stage']}"
     if facts["event"] == "done":
         return f"model: {facts['model']}"
     network = f"{facts['network']}  " if "network" in facts else ""

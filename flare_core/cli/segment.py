@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
     return batch.exit_code(tally)
 
 
-def make_plan(arguments: argparse.Namespace) -> batch.Plan:
+def make_plan(arguments: argparse.Namespace) -> batch.BatchPlan:
     """Check the arguments, find the cases and make the output folder; nothing is computed yet.
 
     Raises
@@ -146,7 +146,7 @@ def make_plan(arguments: argparse.Namespace) -> batch.Plan:
     )
     folder = output.parent if is_file_name(output) else output
     make_folder(folder)
-    return batch.Plan(
+    return batch.BatchPlan(
         jobs=jobs,
         settings=settings,
         overwrite=arguments.overwrite,

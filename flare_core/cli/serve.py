@@ -74,12 +74,12 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
     InputError
         If the arguments cannot be used, the model is not there, or the address is taken.
     """
-    from flare_core.jobs.remote.server import Told, serve
+    from flare_core.jobs.remote.server import ServerListeners, serve
 
     setup, made = setup_of(arguments)
     with reporting(arguments.progress) as reporter:
         engine.preload(setup.settings)  # a model that is missing is told now
-        told = Told(
+        told = ServerListeners(
             lambda address: _tell_ready(reporter, address, setup, made),
             lambda line: reporter.log(line, {"event": "log", "line": line}),
         )
@@ -96,7 +96,7 @@ def setup_of(arguments: argparse.Namespace) -> tuple[Setup, str]:
     InputError
         If they cannot be used, or voxels could be read on the way.
     """
-    from flare_core.jobs.remote.server import Limits, Setup
+    from flare_core.jobs.remote.server import ServerLimits, Setup
 
     host, port = address_of(arguments.listen, "--listen", any_port=True)
     if arguments.certificate is None and not (is_here(host) or arguments.without_tls):
@@ -119,7 +119,7 @@ def setup_of(arguments: argparse.Namespace) -> tuple[Setup, str]:
              ("model", "device", "threads", "precision", "home")}  # fmt: skip
     settings = Settings.from_dict(given)
     tls = arguments.certificate and server_tls(arguments.certificate, arguments.key)
-    limits = Limits(arguments.most_mib << 20, arguments.most_scans)
+    limits = ServerLimits(arguments.most_mib << 20, arguments.most_scans)
     if arguments.token_file is None:
         token = made = new_token()
     else:

@@ -44,7 +44,7 @@ SUMMARY_FILE = "all_cases.csv"
 
 
 @dataclass(frozen=True)
-class Work:
+class BatchCase:
     """One case of a batch."""
 
     case: str
@@ -63,18 +63,18 @@ class Work:
     """What another computer needs to know to do it."""
 
 
-Doing = Callable[[Iterator[Work]], Iterator[tuple[Work, Callable[[], Any]]]]
+Doing = Callable[[Iterator[BatchCase]], Iterator[tuple[BatchCase, Callable[[], Any]]]]
 """Does cases, in whatever order; yields each with a function that returns or raises what came of
 it. It takes cases from the iterator only when it is about to do them."""
 
 
-def in_turn(works: Iterator[Work]) -> Iterator[tuple[Work, Callable[[], Any]]]:
+def in_turn(works: Iterator[BatchCase]) -> Iterator[tuple[BatchCase, Callable[[], Any]]]:
     """Do cases here, one after another."""
     return ((work, work.do) for work in works)
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """What a run is going to do."""
 
     jobs: tuple[Job, ...]
@@ -196,7 +196,7 @@ def spare_inputs(inputs: Iterable[Path], files: Iterable[Path]) -> None:
 
 
 def run_plan(
-    plan: Plan,
+    plan: BatchPlan,
     engine: Engine,
     report: BatchReport,
     debug: bool = False,
@@ -210,11 +210,11 @@ def run_plan(
         With `debug`, what went wrong inside, as it is.
     """
     atomic.restore_all([*job.paths.files(OUTPUTS).values()] for job in plan.jobs)
-    caller = Caller(report.step)
+    caller = Caller(report.show)
 
-    def work(number: int, job: Job) -> Work:
+    def work(number: int, job: Job) -> BatchCase:
         files = job.paths.files(job.outputs)
-        return Work(
+        return BatchCase(
             job.case,
             number,
             len(plan.jobs),
@@ -231,7 +231,7 @@ def run_plan(
 
 
 def work_through(
-    works: Iterable[Work],
+    works: Iterable[BatchCase],
     report: BatchReport,
     *,
     overwrite: bool = False,
@@ -263,8 +263,8 @@ def work_through(
 
 
 def _undone(
-    works: Iterable[Work], report: BatchReport, tally: Tally, overwrite: bool
-) -> Generator[Work, None, None]:
+    works: Iterable[BatchCase], report: BatchReport, tally: Tally, overwrite: bool
+) -> Generator[BatchCase, None, None]:
     """Yield the cases that are to be done."""
     for work in works:
         report.start(work.case, work.number, work.of)
@@ -291,7 +291,7 @@ def _tell(error: Exception, case: str, report: BatchReport, tally: Tally) -> Non
     report.error(case, failure, log)
 
 
-def _write_summary(plan: Plan, tally: Tally) -> Path | None:
+def _write_summary(plan: BatchPlan, tally: Tally) -> Path | None:
     """Write the table of all cases that are done, now or before."""
     jobs = [job for job in plan.jobs if job.case not in tally.failed]
     if plan.summary is None or not jobs:

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import atomic
-from flare_core.jobs.batch import Doing, Plan, Work, run_plan
+from flare_core.jobs.batch import BatchCase, BatchPlan, Doing, run_plan
 from flare_core.jobs.cluster import Place
 from flare_core.jobs.engine import Engine
 from flare_core.jobs.on_cluster import GPU, threads_each, told_of_cluster
 from flare_core.jobs.one_case import Caller, Job, run_case
 from flare_core.jobs.outputs import OUTPUTS, OutputPaths
-from flare_core.jobs.progress import Reporter, Step
-from flare_core.jobs.reports import CaseReport, Tally, Told, told_of
+from flare_core.jobs.progress import Reporter
+from flare_core.jobs.reports import CaseReport, ResultSummary, Tally, told_of
+from flare_core.segment.progress import Progress
 from flare_core.segment.settings import Settings
 from flare_core.spread.cases import Outcome, SpreadCases, paced
 from flare_core.spread.on_dask import unwanted
@@ -32,7 +33,11 @@ Tell = Callable[[Iterator[Outcome]], Iterator[Outcome]]
 
 
 def run_plan_on(
-    where: tuple[Place, str], plan: Plan, engine: Engine, reporter: Reporter, debug: bool = False
+    where: tuple[Place, str],
+    plan: BatchPlan,
+    engine: Engine,
+    reporter: Reporter,
+    debug: bool = False,
 ) -> Tally:
     """Do every job on a worker; a failed one is told and the rest is done.
 
@@ -60,16 +65,16 @@ def run_plan_on(
     return tally
 
 
-def case_there(settings: Settings, engine: Engine, job: Job) -> Told:
+def case_there(settings: Settings, engine: Engine, job: Job) -> ResultSummary:
     """Do one case, in a worker; its model stays in the process for the next one."""
     return told_of(run_case(job, settings, engine, Caller(cancelled=unwanted())))
 
 
-def _doing(spread: SpreadCases, do: Callable[[Job], Told], tell: Tell) -> Doing:
+def _doing(spread: SpreadCases, do: Callable[[Job], ResultSummary], tell: Tell) -> Doing:
     """Return what does cases on the cluster."""
 
-    def doing(works: Iterator[Work]) -> Iterator[tuple[Work, Callable[[], Any]]]:
-        under_way: dict[str, Work] = {}
+    def doing(works: Iterator[BatchCase]) -> Iterator[tuple[BatchCase, Callable[[], Any]]]:
+        under_way: dict[str, BatchCase] = {}
 
         def cases() -> Iterator[tuple[str, Job]]:
             for work in works:
@@ -90,7 +95,7 @@ def _given(outcome: Outcome) -> Any:
     return outcome.value
 
 
-def _tell_pace(plan: Plan, report: CaseReport) -> Tell:
+def _tell_pace(plan: BatchPlan, report: CaseReport) -> Tell:
     """Return what tells the report after each case how fast it goes."""
     files = ([*job.paths.files(job.outputs).values()][-1] for job in plan.jobs)
     done = (not plan.overwrite and file.exists() for file in files)
@@ -99,12 +104,12 @@ def _tell_pace(plan: Plan, report: CaseReport) -> Tell:
     def tell(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
         for outcome, pace in paced(outcomes, of):
             yield outcome
-            report.pace(Step(pace.text, pace.done / max(1, of), pace.seconds_left))
+            report.pace(Progress(pace.text, pace.done / max(1, of), pace.seconds_left))
 
     return tell
 
 
-def _from_anywhere(plan: Plan, place: Place) -> Plan:
+def _from_anywhere(plan: BatchPlan, place: Place) -> BatchPlan:
     """Name all files as a process in another folder has to."""
     jobs = tuple(
         replace(job, input=job.input.absolute(), paths=_absolute(job.paths)) for job in plan.jobs
@@ -123,7 +128,7 @@ def _absolute(paths: OutputPaths) -> OutputPaths:
     return OutputPaths(**each)
 
 
-def _inputs(plan: Plan) -> list[Path]:
+def _inputs(plan: BatchPlan) -> list[Path]:
     """Return what a worker has to see besides the folder for the results."""
     own = [plan.settings.model, plan.settings.home]
     named = (Path(text) for text in own if text and os.path.isabs(text))

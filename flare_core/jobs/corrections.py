@@ -172,7 +172,7 @@ def recomputed(
     reading = engines.in_background(lambda: engine.read(scan, None))
     image = engines.wait_for(reading, caller.cancelled)
     engines.wait_for(loading, caller.cancelled)
-    found = engine.segment(image, settings, caller.on_step, caller.cancelled)
+    found = engine.segment(image, settings, caller.on_progress, caller.cancelled)
     engines.stop_if(caller.cancelled)
     last.remember(scan, found.scores)
     return found.scores

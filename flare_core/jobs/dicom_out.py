@@ -18,8 +18,8 @@ import numpy.typing as npt
 from flare_core.anatomy.organs import LESION, ORGANS, Code, Organ, organ
 from flare_core.errors import NothingFound
 from flare_core.imaging import apart
-from flare_core.imaging.dicom.report_out import Group, Number
-from flare_core.imaging.dicom.sources import Concept, Identifiers, Maker, Part
+from flare_core.imaging.dicom.report_out import MeasurementGroup, Number
+from flare_core.imaging.dicom.sources import Concept, Identifiers, Maker, SourceSegment
 from flare_core.segment.lesion_list import Lesion, list_lesions
 from flare_core.segment.lesions import connected, head_to_foot
 
@@ -49,7 +49,7 @@ class Content:
 
     labels: npt.NDArray[np.unsignedinteger[Any]]
     """Numbers of the parts (Z, Y, X), in the scan's own order."""
-    groups: tuple[Group, ...]
+    groups: tuple[MeasurementGroup, ...]
     """Every part with its numbers, in the order of the parts."""
     maker: Maker
     """Which program and model."""
@@ -136,7 +136,7 @@ def _separate(
     return axis_map.undo(array), lesions
 
 
-def _organ_group(number: int, target: Organ, found: Segmentation) -> Group:
+def _organ_group(number: int, target: Organ, found: Segmentation) -> MeasurementGroup:
     values = {row.measure: row.value for row in found.rows if row.organ == target.key}
     volume, without = values.get("volume"), values.get("volume_without_lesions")
     numbers = [_number(VOLUME, volume, ML)]
@@ -145,10 +145,10 @@ def _organ_group(number: int, target: Organ, found: Segmentation) -> Group:
     numbers.append(_number(ATTENUATION, values.get("hu_mean"), HU, MEAN))
     remarks = ((CUT, YES),) if values.get("touches_border") == 1 else ()
     part = _part(number, target, target.name, None)
-    return Group(part, tuple(each for each in numbers if each is not None), remarks)
+    return MeasurementGroup(part, tuple(each for each in numbers if each is not None), remarks)
 
 
-def _lesion_group(number: int, lesion: Lesion) -> Group:
+def _lesion_group(number: int, lesion: Lesion) -> MeasurementGroup:
     host = organ(lesion.organ) if lesion.organ else None
     part = _part(number, LESION, f"Lesion {lesion.number}", host)
     numbers = (
@@ -157,7 +157,7 @@ def _lesion_group(number: int, lesion: Lesion) -> Group:
         _number(SHORT_AXIS, lesion.short_axis_mm, MM),
         _number(ATTENUATION, lesion.hu_mean, HU, MEAN),
     )
-    return Group(part, tuple(each for each in numbers if each is not None))
+    return MeasurementGroup(part, tuple(each for each in numbers if each is not None))
 
 
 def _number(
@@ -169,8 +169,8 @@ def _number(
     return Number(name, round(float(value), 3), unit, derivation)
 
 
-def _part(number: int, target: Organ, name: str, host: Organ | None) -> Part:
-    return Part(
+def _part(number: int, target: Organ, name: str, host: Organ | None) -> SourceSegment:
+    return SourceSegment(
         number,
         name,
         _required(target.category),

@@ -19,7 +19,7 @@ from flare_core.errors import Cancelled
 
 if TYPE_CHECKING:
     from flare_core.imaging.volume import Volume
-    from flare_core.jobs.progress import OnStep
+    from flare_core.jobs.progress import OnProgress
     from flare_core.segment.pipeline import Segmentation
     from flare_core.segment.settings import Settings
 
@@ -57,21 +57,21 @@ def preload(settings: Settings) -> None:
 
 
 def segment(
-    image: Volume, settings: Settings, on_step: OnStep, cancelled: IsCancelled
+    image: Volume, settings: Settings, on_progress: OnProgress, cancelled: IsCancelled
 ) -> Segmentation:
     """Segment: see `flare_core.segment.pipeline.segment_ct`."""
     from flare_core.segment.pipeline import segment_ct
 
-    return segment_ct(image, settings, progress=on_step, cancelled=cancelled)
+    return segment_ct(image, settings, progress=on_progress, cancelled=cancelled)
 
 
 def segment_keeping(
-    image: Volume, settings: Settings, on_step: OnStep, cancelled: IsCancelled
+    image: Volume, settings: Settings, on_progress: OnProgress, cancelled: IsCancelled
 ) -> Segmentation:
     """Segment and keep what the network believed: for a worker whose results are corrected."""
     from flare_core.segment.pipeline import segment_ct
 
-    return segment_ct(image, settings, progress=on_step, cancelled=cancelled, keep_scores=True)
+    return segment_ct(image, settings, progress=on_progress, cancelled=cancelled, keep_scores=True)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Engine:
     """Path and DICOM series (or None) to a checked volume in HU."""
     preload: Callable[[Settings], None] = preload
     """Gets the model ready; calling it again costs nothing."""
-    segment: Callable[[Volume, Settings, OnStep, IsCancelled], Segmentation] = segment
+    segment: Callable[[Volume, Settings, OnProgress, IsCancelled], Segmentation] = segment
     """Volume to labels and numbers; asks `cancelled` at least once a second."""
 
 

@@ -31,7 +31,7 @@ from flare_core.evaluate.efficiency.measure import (
 )
 from flare_core.evaluate.efficiency.probe import describe_machine
 from flare_core.jobs.outputs import RESEARCH_USE, plain, written_together
-from flare_core.report.charts.plane import Line, Panel, time_chart
+from flare_core.report.charts.plane import ChartLine, TimePanel, time_chart
 
 INPUT, INPUT_FOLDER, OUTPUT, CASE = "{input}", "{input_folder}", "{output}", "{case}"
 """What is replaced in the command's words; anything else in braces is left as it is."""
@@ -163,22 +163,24 @@ def case_plot(case: str, run: Measurement, numbers: Efficiency) -> str:
     seen = run.samples
     gpu = [(each.time_s, each.gpu_mib if run.gpu else math.nan) for each in seen]
     cpu = [(each.time_s, each.cpu_percent) for each in seen]
-    machine = Line("whole machine", [(each.time_s, each.ram_mib) for each in seen], RAM_COLOUR)
-    tree = Line("the command", [(each.time_s, each.tree_ram_mib) for each in seen], TREE_COLOUR)
+    machine = ChartLine("whole machine", [(each.time_s, each.ram_mib) for each in seen], RAM_COLOUR)
+    tree = ChartLine(
+        "the command", [(each.time_s, each.tree_ram_mib) for each in seen], TREE_COLOUR
+    )
     panels = [
-        Panel(
+        TimePanel(
             "GPU memory, MiB",
-            [Line("GPU", gpu, GPU_COLOUR)],
+            [ChartLine("GPU", gpu, GPU_COLOUR)],
             _remark(numbers.gpu_max_mib, numbers.auc_gpu_mib_s, "MiB") if run.gpu else "",
             unknown="no GPU watched",
         ),
-        Panel(
+        TimePanel(
             "CPU, % of the machine",
-            [Line("CPU", cpu, CPU_COLOUR)],
+            [ChartLine("CPU", cpu, CPU_COLOUR)],
             _remark(numbers.cpu_max_percent, numbers.auc_cpu_percent_s, "%"),
             ceiling=100.0,
         ),
-        Panel(
+        TimePanel(
             "RAM, MiB",
             [machine, tree],
             "the command: " + _remark(numbers.tree_ram_max_mib, numbers.auc_tree_ram_mib_s, "MiB"),

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from flare_core.jobs import engine as engines
 from flare_core.jobs.engine import Engine, IsCancelled
-from flare_core.jobs.outputs import OUR_SCHEME, USUAL, OutputPaths, Source, write_outputs
-from flare_core.jobs.progress import OnStep, Step, within
+from flare_core.jobs.outputs import OUR_SCHEME, USUAL, CaseSource, OutputPaths, write_outputs
+from flare_core.jobs.progress import OnProgress, within
+from flare_core.segment.progress import Progress
 from flare_core.segment.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class CaseOutcome:
     """What came of a case."""
 
     job: Job
@@ -71,15 +72,15 @@ class CaseResult:
 class Caller:
     """Who is told how far a run is, and who may stop it."""
 
-    on_step: OnStep = lambda step: None
-    """Called with every step."""
+    on_progress: OnProgress = lambda progress: None
+    """Called with every move forward."""
     cancelled: IsCancelled = lambda: False
     """Asked often; a run stops soon once it returns True, at the latest before it writes."""
     commit: Callable[[], None] = lambda: None
     """Called just before writing; raises `Cancelled`, or lets the run end whatever comes."""
 
 
-def run_case(job: Job, settings: Settings, engine: Engine, caller: Caller) -> CaseResult:
+def run_case(job: Job, settings: Settings, engine: Engine, caller: Caller) -> CaseOutcome:
     """Read, segment and write one case.
 
     Raises
@@ -99,28 +100,28 @@ def run_case(job: Job, settings: Settings, engine: Engine, caller: Caller) -> Ca
                 from flare_core.jobs.dicom_out import check_series
 
                 check_series(job.input, job.series, image)
-        inner = within(READ_SHARE, 1 - WRITE_SHARE, caller.on_step)
+        inner = within(READ_SHARE, 1 - WRITE_SHARE, caller.on_progress)
         found = engine.segment(image, settings, inner, caller.cancelled)
         engines.stop_if(caller.cancelled)
         caller.commit()
-        caller.on_step(Step("writing", 1 - WRITE_SHARE))
+        caller.on_progress(Progress("writing", 1 - WRITE_SHARE))
         files = job.paths.files(job.outputs)
         timed = replace(found, timings={**found.timings, **timings})
         with _timed(timings, "write"):
-            source = Source(job.case, job.input, _facts(job), job.scheme, job.series)
+            source = CaseSource(job.case, job.input, _facts(job), job.scheme, job.series)
             write_outputs(files, image, timed, source)
-    caller.on_step(Step("done", 1.0))
-    return CaseResult(job, files, replace(found, timings={**found.timings, **timings}))
+    caller.on_progress(Progress("done", 1.0))
+    return CaseOutcome(job, files, replace(found, timings={**found.timings, **timings}))
 
 
 def _read_while_loading(job: Job, settings: Settings, engine: Engine, caller: Caller) -> Volume:
     """Read the scan in one thread and load the model in another; a bad scan is told first."""
-    caller.on_step(Step("reading the scan", 0.0))
+    caller.on_progress(Progress("reading the scan", 0.0))
     loading = engines.in_background(lambda: engine.preload(settings))
     reading = engines.in_background(lambda: engine.read(job.input, job.series))
     image = engines.wait_for(reading, caller.cancelled)
     if not loading.done():
-        caller.on_step(Step("loading the model", READ_SHARE / 2))
+        caller.on_progress(Progress("loading the model", READ_SHARE / 2))
     engines.wait_for(loading, caller.cancelled)
     return image
 

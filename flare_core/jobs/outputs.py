@@ -85,7 +85,7 @@ class OutputPaths:
 
 
 @dataclass(frozen=True)
-class Source:
+class CaseSource:
     """Where a case comes from."""
 
     case: str
@@ -207,7 +207,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_outputs(
-    paths: Mapping[str, Path], image: Volume, segmentation: Segmentation, source: Source
+    paths: Mapping[str, Path], image: Volume, segmentation: Segmentation, source: CaseSource
 ) -> None:
     """Write the files of one case, all at the same time, and show them together.
 
@@ -229,7 +229,7 @@ def write_outputs(
 
 
 def _writers(
-    image: Volume, found: Segmentation, source: Source
+    image: Volume, found: Segmentation, source: CaseSource
 ) -> dict[str, Callable[[Path], object]]:
     """Return a function for each output that writes it to the path it is given."""
     return {
@@ -244,7 +244,7 @@ def _writers(
 
 
 def _dicom_writers(
-    image: Volume, found: Segmentation, source: Source
+    image: Volume, found: Segmentation, source: CaseSource
 ) -> dict[str, Callable[[Path], object]]:
     """Return the writers of two objects that share their identifiers."""
     from flare_core.jobs import dicom_out
@@ -265,7 +265,7 @@ def _table(found: Segmentation) -> str:
     return rows_to_csv((*found.rows, *lesion_rows(found.lesions or ())))
 
 
-def _write_labels(path: Path, labels: Volume, source: Source) -> None:
+def _write_labels(path: Path, labels: Volume, source: CaseSource) -> None:
     from flare_core.imaging.files import write_labels, write_volume
 
     if source.scheme != OUR_SCHEME:
@@ -286,20 +286,20 @@ def _renumbered(labels: npt.NDArray[Any], key: str) -> npt.NDArray[np.uint8]:
     return np.array([numbers[number] for number in range(len(numbers))], np.uint8)[labels]
 
 
-def _write_png(path: Path, image: Volume, found: Segmentation, source: Source) -> None:
+def _write_png(path: Path, image: Volume, found: Segmentation, source: CaseSource) -> None:
     from flare_core.report.case.overlay import write_png
 
     write_png(path, _picture(image, found, source))
 
 
-def _write_page(path: Path, image: Volume, found: Segmentation, source: Source) -> None:
+def _write_page(path: Path, image: Volume, found: Segmentation, source: CaseSource) -> None:
     from flare_core.report.case.page import case_page
 
     html = case_page(source.case, found, _picture(image, found, source), _looked_for(found))
     path.write_bytes(html.encode("utf-8", "backslashreplace"))
 
 
-def _picture(image: Volume, found: Segmentation, source: Source) -> Pixels:
+def _picture(image: Volume, found: Segmentation, source: CaseSource) -> Pixels:
     from flare_core.report.case.overlay import overlay_montage
 
     return overlay_montage(
@@ -318,7 +318,7 @@ def _looked_for(found: Segmentation) -> list[Organ]:
     return [organ(key) for key in dict.fromkeys(row.organ for row in found.rows)]
 
 
-def record(segmentation: Segmentation, source: Source) -> dict[str, Any]:
+def record(segmentation: Segmentation, source: CaseSource) -> dict[str, Any]:
     """Return everything about a case as plain values: rows, notes, times and provenance."""
     from flare_core.segment.lesion_list import lesions_to_json
     from flare_core.segment.statistics import rows_to_json

@@ -1,8 +1,8 @@
 """How a command tells where it is and what came of it: the one way behind every ``--progress``.
 
-A `Reporter` speaks to people (``bar``, or ``none`` without the steps) or to programs (``json``). To
-people steps are drawn by a display: a bar in a terminal, a few plain lines in a log file. Displays
-get steps (stage, overall fraction, seconds left) and never decide anything.
+A `Reporter` speaks to people (``bar``, or ``none``: the end alone) or to programs (``json``). To
+people progress is drawn by a display: a bar in a terminal, a few plain lines in a log file.
+Displays get a `Progress` (stage, overall fraction, seconds left) and never decide anything.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 from flare_core.jobs.failure import json_line
 from flare_core.jobs.streams import protected_stdout
+from flare_core.segment.progress import Progress
 from flare_core.spread.cases import Pace, Pacer
 
 PROGRESS = ("bar", "json", "none")
@@ -30,65 +30,29 @@ OLD_LINE_S = 60.0
 """After such a time a log file gets a further line of the same stage."""
 
 
-class StepLike(Protocol):
-    """What a display reads; `flare_core.segment.pipeline.Progress` has these names too."""
-
-    @property
-    def stage(self) -> str:
-        """What is being done."""
-
-    @property
-    def fraction(self) -> float:
-        """Done part of the run, 0 to 1."""
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimated time left in seconds."""
-
-    @property
-    def message(self) -> str:
-        """A detail."""
-
-
-OnStep = Callable[[StepLike], None]
+OnProgress = Callable[[Progress], None]
 OnCount = Callable[[int, int], None]
 """Told how many are done, and of how many."""
 Event = Mapping[str, Any]
 """What a program is told: plain values, one of them under ``event``."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """One report of where a run is."""
-
-    stage: str
-    """What is being done, in words."""
-    fraction: float
-    """Done part of the whole run, 0 to 1."""
-    seconds_left: float | None = None
-    """Estimated time left in seconds; None if not known yet."""
-    message: str = ""
-    """A detail worth a log line; often empty."""
-    per_minute: float | None = None
-    """Cases a minute, where many are done; None if not known yet."""
-
-
-def within(start: float, stop: float, report: OnStep) -> OnStep:
+def within(start: float, stop: float, report: OnProgress) -> OnProgress:
     """Return a receiver that maps an inner run's fractions 0..1 to `start`..`stop`.
 
     It never goes back: a stage that has to look again does not take away what people have seen.
 
     Examples
     --------
-    >>> within(0.5, 1.0, lambda step: print(step.stage, step.fraction))(Step("inner", 0.5))
+    >>> within(0.5, 1.0, lambda told: print(told.stage, told.fraction))(Progress("inner", 0.5))
     inner 0.75
     """
     furthest = start
 
-    def inner(step: StepLike) -> None:
+    def inner(progress: Progress) -> None:
         nonlocal furthest
-        furthest = max(furthest, start + (stop - start) * min(1.0, step.fraction))
-        report(Step(step.stage, furthest, step.seconds_left, step.message))
+        furthest = max(furthest, start + (stop - start) * min(1.0, progress.fraction))
+        report(Progress(progress.stage, furthest, progress.seconds_left, progress.message))
 
     return inner
 
@@ -110,7 +74,7 @@ def time_text(seconds: float) -> str:
 
 
 class Throttle:
-    """Lets a step through if the stage is new, the run is done, or some time has passed."""
+    """Lets progress through if the stage is new, the run is done, or some time has passed."""
 
     def __init__(
         self, pause_s: float = SMALLEST_PAUSE_S, clock: Callable[[], float] = time.monotonic
@@ -120,23 +84,27 @@ class Throttle:
         self._last_s = float("-inf")
         self._stage: str | None = None
 
-    def lets_through(self, step: StepLike) -> bool:
-        """Return whether this step should be shown."""
+    def lets_through(self, progress: Progress) -> bool:
+        """Return whether this should be shown."""
         now = self._clock()
-        if step.stage == self._stage and step.fraction < 1 and now - self._last_s < self._pause_s:
+        if (
+            progress.stage == self._stage
+            and progress.fraction < 1
+            and now - self._last_s < self._pause_s
+        ):
             return False
-        self._last_s, self._stage = now, step.stage
+        self._last_s, self._stage = now, progress.stage
         return True
 
 
 class Display(Protocol):
-    """Draws the steps of one case after another."""
+    """Draws the progress of one case after another."""
 
     def start(self, title: str) -> None:
         """Begin a case."""
 
-    def show(self, step: StepLike) -> None:
-        """Draw a step."""
+    def show(self, progress: Progress) -> None:
+        """Draw how far it is."""
 
     def clear(self) -> None:
         """Take away what is drawn, so that text can follow."""
@@ -148,8 +116,8 @@ class Nothing:
     def start(self, title: str) -> None:
         """Begin a case, silently."""
 
-    def show(self, step: StepLike) -> None:
-        """Ignore the step."""
+    def show(self, progress: Progress) -> None:
+        """Ignore it."""
 
     def clear(self) -> None:
         """Nothing is drawn, so nothing is taken away."""
@@ -169,11 +137,11 @@ class Bar:
         self._title = title
         self._throttle = Throttle()
 
-    def show(self, step: StepLike) -> None:
+    def show(self, progress: Progress) -> None:
         """Redraw the line."""
-        if self._throttle.lets_through(step):
+        if self._throttle.lets_through(progress):
             columns = self._columns or shutil.get_terminal_size().columns
-            self._stream.write("\r" + bar_text(self._title, step, columns - 1) + "\x1b[K")
+            self._stream.write("\r" + bar_text(self._title, progress, columns - 1) + "\x1b[K")
             self._stream.flush()
 
     def clear(self) -> None:
@@ -196,12 +164,13 @@ class Lines:
         """Begin a case."""
         self._title, self._stage = title, None
 
-    def show(self, step: StepLike) -> None:
+    def show(self, progress: Progress) -> None:
         """Write a line if the stage is a new one, or the last line is old."""
         now = self._clock()
-        if step.stage != self._stage or now - self._last_s >= OLD_LINE_S:
-            self._stage, self._last_s = step.stage, now
-            self._stream.write(f"{self._title}: {_percent(step)} {step.stage}{_left(step)}\n")
+        if progress.stage != self._stage or now - self._last_s >= OLD_LINE_S:
+            self._stage, self._last_s = progress.stage, now
+            told = f"{_percent(progress)} {progress.stage}{_left(progress)}"
+            self._stream.write(f"{self._title}: {told}\n")
             self._stream.flush()
 
     def clear(self) -> None:
@@ -218,7 +187,7 @@ class Reporter:
     out : file
         Gets the results; by default standard output.
     err : file
-        Gets steps and complaints, in words; by default standard error.
+        Gets progress and complaints, in words; by default standard error.
     """
 
     def __init__(
@@ -236,25 +205,25 @@ class Reporter:
         return self.progress == "json"
 
     def begin(self, title: str, event: Event | None = None) -> None:
-        """Begin what the next steps are about."""
+        """Begin what is told next."""
         self._throttle = Throttle()
         self._display.start(title)
         if event is not None:
             self.send(event)
 
-    def step(self, step: StepLike, event: Event | None = None) -> None:
-        """Draw a step; a program gets `event`, or the step's fields, but not too often."""
+    def show(self, progress: Progress, event: Event | None = None) -> None:
+        """Draw how far it is; a program gets `event`, or the fields, but not too often."""
         if not self.for_programs:
-            self._display.show(step)
-        elif self._throttle.lets_through(step):
-            self.send(event or {"event": "progress", **step_fields(step)})
+            self._display.show(progress)
+        elif self._throttle.lets_through(progress):
+            self.send(event or {"event": "progress", **progress_fields(progress)})
 
     def counter(self, stage: str) -> OnCount:
-        """Return a function that is told how many cases are done, and makes steps of it."""
+        """Return a function that is told how many cases are done, and shows it."""
         pacer = Pacer()
 
         def count(done: int, of: int) -> None:
-            self.step(counted(f"{stage} {of} cases", pacer(done, of)))
+            self.show(counted(f"{stage} {of} cases", pacer(done, of)))
 
         return count
 
@@ -308,32 +277,36 @@ def reporting(progress: str, title: str = "") -> Iterator[Reporter]:
         reporter.clear()
 
 
-def counted(stage: str, pace: Pace, message: str = "") -> Step:
-    """Return the step of many cases at their pace."""
+def counted(stage: str, pace: Pace, message: str = "") -> Progress:
+    """Return how far many cases are at their pace."""
     fraction = pace.done / max(1, pace.of)
-    return Step(stage, fraction, pace.seconds_left, message, pace.per_minute)
+    return Progress(stage, fraction, pace.seconds_left, message, pace.per_minute)
 
 
-def step_fields(step: StepLike) -> dict[str, Any]:
-    """Return a step as plain values: fraction 0..1 of the whole, seconds or None."""
-    left = None if step.seconds_left is None else round(step.seconds_left, 1)
-    fields = {"stage": step.stage, "fraction": round(step.fraction, 4), "seconds_left": left}
-    if (per_minute := getattr(step, "per_minute", None)) is not None:
-        fields["per_minute"] = round(per_minute, 2)
-    return {**fields, "message": step.message} if step.message else fields
+def progress_fields(progress: Progress) -> dict[str, Any]:
+    """Return progress as plain values: fraction 0..1 of the whole, seconds or None."""
+    left = None if progress.seconds_left is None else round(progress.seconds_left, 1)
+    fields = {
+        "stage": progress.stage,
+        "fraction": round(progress.fraction, 4),
+        "seconds_left": left,
+    }
+    if progress.per_minute is not None:
+        fields["per_minute"] = round(progress.per_minute, 2)
+    return {**fields, "message": progress.message} if progress.message else fields
 
 
-def bar_text(title: str, step: StepLike, columns: int) -> str:
+def bar_text(title: str, progress: Progress, columns: int) -> str:
     """Return the one line of the bar, never longer than `columns` characters.
 
     Examples
     --------
-    >>> bar_text("case7", Step("organs", 0.5, 4.0), 60)
+    >>> bar_text("case7", Progress("organs", 0.5, 4.0), 60)
     'case7 [##########----------]  50 % organs, 4 s left'
     """
-    filled = round(20 * min(1.0, max(0.0, step.fraction)))
+    filled = round(20 * min(1.0, max(0.0, progress.fraction)))
     bar = "[" + "#" * filled + "-" * (20 - filled) + "]"
-    text = f"{title} {bar} {_percent(step)} {step.stage}{_left(step)}"
+    text = f"{title} {bar} {_percent(progress)} {progress.stage}{_left(progress)}"
     return text[: max(0, columns)]
 
 
@@ -344,11 +317,13 @@ def display_for(stream: TextIO | None) -> Display:
     return Bar(stream) if stream.isatty() else Lines(stream)
 
 
-def _percent(step: StepLike) -> str:
-    return f"{100 * min(1.0, max(0.0, step.fraction)):3.0f} %"
+def _percent(progress: Progress) -> str:
+    return f"{100 * min(1.0, max(0.0, progress.fraction)):3.0f} %"
 
 
-def _left(step: StepLike) -> str:
-    per_minute = getattr(step, "per_minute", None)
+def _left(progress: Progress) -> str:
+    per_minute = progress.per_minute
     pace = "" if per_minute is None else f", {per_minute:.1f} a minute"
-    return pace + ("" if step.seconds_left is None else f", {time_text(step.seconds_left)} left")
+    return pace + (
+        "" if progress.seconds_left is None else f", {time_text(progress.seconds_left)} left"
+    )

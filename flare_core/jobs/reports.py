@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flare_core.jobs.failure import Failure
-from flare_core.jobs.one_case import CaseResult
+from flare_core.jobs.one_case import CaseOutcome
 from flare_core.jobs.outputs import RESEARCH_USE, plain
-from flare_core.jobs.progress import Reporter, StepLike, step_fields, time_text
+from flare_core.jobs.progress import Reporter, progress_fields, time_text
+from flare_core.segment.progress import Progress
 
 
 @dataclass  # mutable: counts while the run goes on
@@ -43,7 +44,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Told:
+class ResultSummary:
     """What is told of a result: small enough to come from another computer."""
 
     case: str
@@ -56,10 +57,10 @@ class Told:
     """For a person with many."""
 
 
-def told_of(result: CaseResult) -> Told:
+def told_of(result: CaseOutcome) -> ResultSummary:
     """Return what is told of a result."""
     case = result.job.case
-    return Told(case, result_fields(result), _whole_result(result), _one_line(result))
+    return ResultSummary(case, result_fields(result), _whole_result(result), _one_line(result))
 
 
 class BatchReport(Protocol):
@@ -68,7 +69,7 @@ class BatchReport(Protocol):
     def start(self, case: str, number: int, of: int) -> None:
         """Begin case `number` of `of`."""
 
-    def step(self, step: StepLike) -> None:
+    def show(self, progress: Progress) -> None:
         """Tell how far the case is."""
 
     def skipped(self, case: str, files: Mapping[str, Path]) -> None:
@@ -105,24 +106,26 @@ class CaseReport:
         event = {"event": "start", "case": case, "number": number, "of": of}
         self._reporter.begin(title, event)
 
-    def step(self, step: StepLike) -> None:
+    def show(self, progress: Progress) -> None:
         """Draw or send where the case is."""
-        event = {"event": "progress", "case": self._case, **step_fields(step)}
-        self._reporter.step(step, event)
+        event = {"event": "progress", "case": self._case, **progress_fields(progress)}
+        self._reporter.show(progress, event)
 
     def skipped(self, case: str, files: Mapping[str, Path]) -> None:
         """Say how to do it again."""
         text = f"{case}: done before, skipped (--overwrite does it again)"
         self._reporter.tell(text, {"event": "skipped", "case": case, "files": file_names(files)})
 
-    def pace(self, step: StepLike) -> None:
+    def pace(self, progress: Progress) -> None:
         """Draw or send how far all cases are, where several are done at a time."""
         self._reporter.begin("all cases")
-        self._reporter.step(step, {"event": "progress", "case": "", **step_fields(step)})
+        self._reporter.show(
+            progress, {"event": "progress", "case": "", **progress_fields(progress)}
+        )
 
-    def result(self, result: CaseResult | Told) -> None:
+    def result(self, result: CaseOutcome | ResultSummary) -> None:
         """Tell everything of a single case, or one line in a batch."""
-        told = result if isinstance(result, Told) else told_of(result)
+        told = result if isinstance(result, ResultSummary) else told_of(result)
         event = {"event": "result", "case": told.case, **told.fields}
         self._reporter.tell(told.whole if self._single else told.line, event)
 
@@ -144,7 +147,7 @@ class CaseReport:
                 self._reporter.warn("Failed: " + ", ".join(tally.failed))
 
 
-def result_fields(result: CaseResult) -> dict[str, Any]:
+def result_fields(result: CaseOutcome) -> dict[str, Any]:
     """Return a result as plain values."""
     from flare_core.segment.lesion_list import lesions_to_json
     from flare_core.segment.statistics import rows_to_json
@@ -165,7 +168,7 @@ def file_names(files: Mapping[str, Path]) -> dict[str, str]:
     return {key: str(path.absolute()) for key, path in files.items()}
 
 
-def _whole_result(result: CaseResult) -> str:
+def _whole_result(result: CaseOutcome) -> str:
     from flare_core.segment import lesion_list, statistics
 
     found = result.segmentation
@@ -177,7 +180,7 @@ def _whole_result(result: CaseResult) -> str:
     return "\n".join([*parts, took, "Written:", *files])
 
 
-def _one_line(result: CaseResult) -> str:
+def _one_line(result: CaseOutcome) -> str:
     rows = result.segmentation.rows
     organs = sum(r.measure == "volume" and r.value > 0 and r.organ != "lesion" for r in rows)
     lesions = result.segmentation.lesions

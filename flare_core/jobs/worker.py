@@ -109,11 +109,12 @@ from flare_core.jobs.outputs import (
     output_paths,
     plain,
 )
-from flare_core.jobs.progress import StepLike, Throttle, step_fields
+from flare_core.jobs.progress import Throttle, progress_fields
 from flare_core.jobs.remote.access import access_of
 from flare_core.jobs.reports import result_fields
 from flare_core.jobs.streams import lines_of, protected_stdin, protected_stdout
 from flare_core.paths import usable_path
+from flare_core.segment.progress import Progress
 from flare_core.segment.settings import Settings
 
 Id = str | int | None
@@ -405,11 +406,11 @@ class Worker:
                 self._open.remove(task)
                 self._send({"id": task.id, **answer})
 
-    def _tell(self, task: Task, step: StepLike) -> None:
+    def _tell(self, task: Task, progress: Progress) -> None:
         """Send how far a task is; nothing comes after its last answer."""
         with self._lock:
             if task in self._open:
-                self._send({"id": task.id, "event": "progress", **step_fields(step)})
+                self._send({"id": task.id, "event": "progress", **progress_fields(progress)})
 
     def _commit(self, task: Task) -> None:
         """Let a task write its files; from now on it cannot be cancelled."""
@@ -436,14 +437,14 @@ class Worker:
         return {"event": "scores", "there": kept is not None}
 
     def _caller(self, task: Task) -> Caller:
-        """Return who is told of a task's steps, not too often, and may stop it."""
+        """Return who is told of a task's progress, not too often, and may stop it."""
         throttle = Throttle()
 
-        def on_step(step: StepLike) -> None:
-            if throttle.lets_through(step):
-                self._tell(task, step)
+        def on_progress(progress: Progress) -> None:
+            if throttle.lets_through(progress):
+                self._tell(task, progress)
 
-        return Caller(on_step, task.stop.is_set, lambda: self._commit(task))
+        return Caller(on_progress, task.stop.is_set, lambda: self._commit(task))
 
     def _correct(self, task: Task, asked: Correction, how: How) -> dict[str, Any]:
         make_folder(asked.output.parent)

@@ -22,7 +22,7 @@ TOTALSEGMENTATOR_CITATION = (
 
 
 @dataclass(frozen=True)
-class Part:
+class StageArchive:
     """One nnU-Net model folder, as a zip, that becomes one stage."""
 
     stage: str
@@ -53,7 +53,7 @@ class PublicModel:
     """Where a person can read about it."""
     organs: tuple[str, ...]
     """Organ keys it finds."""
-    parts: tuple[Part, ...]
+    parts: tuple[StageArchive, ...]
     """Its files, in the order of the cascade."""
 
     @property
@@ -62,8 +62,8 @@ class PublicModel:
         return all(part.file.url for part in self.parts)
 
 
-def _totalsegmentator(stage: str, folder: str) -> Part:
-    return Part(stage, RemoteFile(f"{TOTALSEGMENTATOR}{folder}.zip"), "SAR")
+def _totalsegmentator(stage: str, folder: str) -> StageArchive:
+    return StageArchive(stage, RemoteFile(f"{TOTALSEGMENTATOR}{folder}.zip"), "SAR")
 
 
 _LOCALISER = _totalsegmentator("localiser", "Dataset298_TotalSegmentator_total_6mm_1559subj")
@@ -110,7 +110,7 @@ PUBLIC: dict[str, PublicModel] = {
             "Models Empowered by Large-Scale Supervised Pre-training. arXiv:2304.06716, 2023.",
             page="https://github.com/uni-medical/STU-Net",
             organs=ORGAN_KEYS,
-            parts=(Part("organs", RemoteFile(""), "SAR"),),
+            parts=(StageArchive("organs", RemoteFile(""), "SAR"),),
         ),
     )
 }

@@ -52,7 +52,7 @@ OnBytes = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
-class Watch:
+class DownloadListener:
     """Who is told how far a download is, and who may stop it."""
 
     on_bytes: OnBytes = lambda done, total: None
@@ -67,7 +67,7 @@ class _TryAgain(Exception):
     """The transfer broke in a way that another attempt may mend."""
 
 
-def download(file: RemoteFile, target: Path, watch: Watch | None = None) -> Path:
+def download(file: RemoteFile, target: Path, watch: DownloadListener | None = None) -> Path:
     """Fetch a file to `target`; return it.
 
     If `target` is there already with the right size and hash, nothing is fetched.
@@ -80,7 +80,7 @@ def download(file: RemoteFile, target: Path, watch: Watch | None = None) -> Path
     Cancelled
         If `watch.cancelled` returned True.
     """
-    watch = watch or Watch()
+    watch = watch or DownloadListener()
     watch.on_file(file.name)
     file.check_address()
     ensure_folder(target.parent)
@@ -100,7 +100,7 @@ def _sweep(target: Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def _fetched(file: RemoteFile, part: Path, target: Path, watch: Watch) -> Path:
+def _fetched(file: RemoteFile, part: Path, target: Path, watch: DownloadListener) -> Path:
     _fetch_persistently(file, part, watch)
     fault = _fault(part, file)
     if fault:
@@ -115,7 +115,7 @@ def _fetched(file: RemoteFile, part: Path, target: Path, watch: Watch) -> Path:
     return target
 
 
-def _fetch_persistently(file: RemoteFile, part: Path, watch: Watch) -> None:
+def _fetch_persistently(file: RemoteFile, part: Path, watch: DownloadListener) -> None:
     """Append to `part` until it is complete; pause and try again where that may help."""
     failures = 0
     while True:
@@ -130,14 +130,14 @@ def _fetch_persistently(file: RemoteFile, part: Path, watch: Watch) -> None:
             _pause(min(FIRST_WAIT_S * 2 ** (failures - 1), LONGEST_WAIT_S), watch)
 
 
-def _pause(seconds: float, watch: Watch) -> None:
+def _pause(seconds: float, watch: DownloadListener) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         _stop_if_cancelled(watch)
         time.sleep(min(left, 0.2))
 
 
-def _fetch(file: RemoteFile, part: Path, watch: Watch) -> None:
+def _fetch(file: RemoteFile, part: Path, watch: DownloadListener) -> None:
     """Ask once for what is missing of `part`, and append what comes."""
     have = _size_of(part)
     if file.size_bytes and have == file.size_bytes:
@@ -155,7 +155,9 @@ def _fetch(file: RemoteFile, part: Path, watch: Watch) -> None:
         _append(answer, part, (start, total), watch)
 
 
-def _append(answer: Response, part: Path, extent: tuple[int, int | None], watch: Watch) -> None:
+def _append(
+    answer: Response, part: Path, extent: tuple[int, int | None], watch: DownloadListener
+) -> None:
     """Write the answer's bytes behind the first `start` bytes of `part`.
 
     Raises
@@ -348,7 +350,7 @@ def _size_of(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _stop_if_cancelled(watch: Watch) -> None:
+def _stop_if_cancelled(watch: DownloadListener) -> None:
     if watch.cancelled():
         raise Cancelled("The download was cancelled; what has come is kept for the next time.")
 

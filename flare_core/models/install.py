@@ -19,9 +19,9 @@ from flare_core.atomic import sha256_of
 from flare_core.errors import InputError
 from flare_core.home import Home, ensure_folder
 from flare_core.json_fields import read_json_file
-from flare_core.models.catalogue import Part, PublicModel
+from flare_core.models.catalogue import PublicModel, StageArchive
 from flare_core.models.combine import Chosen, Facts, combine
-from flare_core.models.download import Watch, download
+from flare_core.models.download import DownloadListener, download
 from flare_core.models.nnunet.convert import About, import_nnunet
 from flare_core.models.package import Package, exists_already, sweep_models
 from flare_core.models.remote_file import RemoteFile
@@ -45,7 +45,7 @@ class InstallOptions:
     """Address of a folder that holds the publisher's files under their names."""
     exact: bool = False
     """Labels as nnU-Net's own predictor gives them, slower."""
-    watch: Watch = field(default_factory=Watch)
+    watch: DownloadListener = field(default_factory=DownloadListener)
     """Told of every piece downloaded."""
     on_part: Callable[[str], None] = lambda name: None
     """Told the name of every file before it is converted."""
@@ -128,7 +128,7 @@ def _given(model: PublicModel, files: Sequence[Path]) -> list[Path]:
     return list(files)
 
 
-def _about(model: PublicModel, part: Part, exact: bool) -> About:
+def _about(model: PublicModel, part: StageArchive, exact: bool) -> About:
     return About(
         version=model.version,
         description=f"{model.title}: {part.stage}.",

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from flare_core.anatomy.organs import organ
-from flare_core.report.charts.plane import Line, line_chart
+from flare_core.report.charts.plane import ChartLine, line_chart
 from flare_core.report.charts.rows import Pair, Strip, pair_chart, strip_chart
 from flare_core.report.html import list_of, page, section, table
 
@@ -140,13 +140,13 @@ def _remark(change: View) -> str:
 
 def _training(curves: Sequence[View]) -> str:
     loss = [
-        Line(f"fold {k + 1}" if len(curves) > 1 else "loss", [(x, y) for x, y in each["loss"]])
+        ChartLine(f"fold {k + 1}" if len(curves) > 1 else "loss", [(x, y) for x, y in each["loss"]])
         for k, each in enumerate(curves)
     ]
     charts = [line_chart("Loss over steps", loss)]
     scores = curves[0]["dsc"] if curves else []
     keys = list(dict.fromkeys(key for _, row in scores for key in row))
-    lines = [Line(_name(key), [(x, row.get(key)) for x, row in scores]) for key in keys]
+    lines = [ChartLine(_name(key), [(x, row.get(key)) for x, row in scores]) for key in keys]
     charts.append(line_chart("DSC on hold-out scans over steps", lines, least=0.0))
     titles = ("Loss", "DSC on hold-out scans, at the network's voxel size")
     drawn = [f"<h3>{t}</h3>{c}" for t, c in zip(titles, charts, strict=True) if c]

@@ -4,7 +4,7 @@
    finds none, there is nothing abdominal in the scan, and no other network is asked.
 2. The organ stage sees the box around the wanted organs plus a margin. Where one of them reaches a
    face of the box that is not the scan's edge, the box grows there and it looks again.
-   Further organ stages (``organs_2`` ..., as TotalSegmentator's parts) see the same box one after
+   Further organ stages (``organs_2`` ..., as in TotalSegmentator) see the same box one after
    another; a later one paints over an earlier one.
 3. A lesion stage, if the model has one, sees the box of the organs, or some organs alone if its
    card says so (`organ_mask`). What it finds is kept apart from the organs: a liver with a tumour
@@ -92,23 +92,23 @@ class Stages:
     """Segments the organs; None: the model looks for lesions in the whole body."""
     lesions: LoadedStage | None = None
     """Segments lesions; None: the model has no such stage, or nobody wants it."""
-    parts: tuple[LoadedStage, ...] = ()
+    further_organs: tuple[LoadedStage, ...] = ()
     """Further organ stages, ``organs_2`` and on, each for organs of its own."""
 
     @property
-    def steps(self) -> tuple[str, ...]:
+    def stage_names(self) -> tuple[str, ...]:
         """What `run_cascade` will tell `notify` about, in order."""
         if self.organs is None:
             return ("lesions",)
         first = ("localise",) if self.localiser is not None else ()
         last = ("lesions",) if self.lesions is not None else ()
-        later = [step for part in self.parts for step in (part.card.name, labels_step(part))]
-        return (*first, "organs", "labels", *later, *last)
+        later = [(each.card.name, labels_stage(each)) for each in self.further_organs]
+        return (*first, "organs", "labels", *(name for names in later for name in names), *last)
 
     @property
     def known(self) -> tuple[Organ, ...]:
         """Everything it can find, in the order of its stages."""
-        each = (self.organs, *self.parts, self.lesions)
+        each = (self.organs, *self.further_organs, self.lesions)
         cards = [stage.card for stage in each if stage is not None]
         keys = dict.fromkeys(key for card in cards for _, key in card.organ_channels)
         return tuple(organ(key) for key in keys)
@@ -176,13 +176,13 @@ def load_stages(
     organs = load_stage(package, "organs", runtime)
     with_localiser = localise and organs is not None
     localiser = load_stage(package, "localiser", runtime) if with_localiser else None
-    parts = [
+    further = [
         load_stage(package, card.name, runtime)
         for card in further_organ_stages(package.card)
         if any(key in keys for _, key in card.organ_channels)
     ]
     lesions = load_stage(package, "lesions", runtime) if LESION.key in keys else None
-    return Stages(localiser, organs, lesions, tuple(part for part in parts if part is not None))
+    return Stages(localiser, organs, lesions, tuple(each for each in further if each is not None))
 
 
 def further_organ_stages(card: ModelCard) -> tuple[StageCard, ...]:
@@ -214,9 +214,9 @@ def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Fo
         return whole_body_lesions(image, stages, plan, notify)
     region = organ_region(image, stages.localiser, stages.organs.card, plan, notify)
     found = _organs_found(image, stages.organs, region, plan, notify)
-    for part in stages.parts:
+    for further in stages.further_organs:
         quiet = replace(plan, keep_scores=False, keep_mean=False)
-        more = _organs_found(image, part, region, quiet, notify)
+        more = _organs_found(image, further, region, quiet, notify)
         np.copyto(found.organs.array, more.organs.array, where=more.organs.array != 0)
         found.evidence.update(more.evidence)
     if not found.organs.array.any():
@@ -298,8 +298,8 @@ def believable(labels: Volume) -> Volume:
     return labels.with_array(np.where(keep[pieces], labels.array, 0))
 
 
-def labels_step(stage: LoadedStage) -> str:
-    """Return the name of the step that turns an organ stage's scores into labels."""
+def labels_stage(stage: LoadedStage) -> str:
+    """Return the name of the stage of a run that turns an organ stage's scores into labels."""
     return stage.card.name.replace("organs", "labels")
 
 
@@ -313,11 +313,11 @@ def _organs_found(
         rough = scores.labels()
     else:
         scores, rough = run_organs(image, stage, region, plan, notify)
-    step = labels_step(stage)
-    notify(step, 0.0)
+    making = labels_stage(stage)
+    notify(making, 0.0)
     evidence = evidence_of(scores, rough)
     labels = scores.labels_on(image.geometry)
-    notify(step, 1.0)
+    notify(making, 1.0)
     kept = (scores.in_own_memory(),) if plan.keep_mean else ()  # the next stage wants the room
     return Found(labels, evidence=evidence, folds=folds or kept)
 

@@ -22,12 +22,11 @@ from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist, squareform
 
 from flare_core.anatomy.organs import LESION, organ
-from flare_core.errors import InputError
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.segment.lesions import Piece, connected, head_to_foot, hosted
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
-from flare_core.segment.statistics import HU, NO_UNIT, StatisticsRow
+from flare_core.segment.statistics import HU, NO_UNIT, StatisticsRow, require_image_grid
 
 Floats = npt.NDArray[np.float64]
 
@@ -133,13 +132,7 @@ def list_lesions(
     InputError
         If image and labels are not on the same grid.
     """
-    if not image.geometry.same_grid(labels.geometry):
-        raise InputError(
-            "labels",
-            f"{labels!r}",
-            f"the grid of the image, {image!r}",
-            "Use the label map that was made from this image.",
-        )
+    require_image_grid(labels, image)
     marks, axis_map = labels.canonical()
     if pieces is None:
         found = [hosted(piece, marks) for piece in connected(marks.array == LESION.id)]

@@ -1,4 +1,4 @@
-"""START HERE: a CT in, labels and numbers out. Each step once, in order.
+"""START HERE: a CT in, labels and numbers out. Each stage once, in order.
 
 read and check -> canonical axes -> cascade (localise, organs, lesions) -> clean-up, lesions placed
 -> back to the scan's own axes -> statistics, confidence, list of lesions
@@ -135,7 +135,7 @@ def segment_ct(
     progress : callable, optional
         Told a `Progress` many times a second, in the calling thread.
     cancelled : callable, optional
-        Asked between tiles and steps; returning True stops the run.
+        Asked between tiles and stages; returning True stops the run.
     keep_scores : bool
         Return what the organ stage believed too, for corrections by strokes.
 
@@ -241,9 +241,9 @@ def _wanted_labels(
     """Return what the model says, if anything that is wanted is in it."""
     from flare_core.segment.cascade import Plan, nothing_found
 
-    clock.begin((*ready.stages.steps, "statistics"))
-    step = FAST_STEP if settings.fast else None
-    plan = Plan(ready.organs, step, settings.lesion_sensitivity, keep_mean=keep_scores)
+    clock.begin((*ready.stages.stage_names, "statistics"))
+    tile_step = FAST_STEP if settings.fast else None
+    plan = Plan(ready.organs, tile_step, settings.lesion_sensitivity, keep_mean=keep_scores)
     found = label_ct(image, ready.stages, plan, clock.notify)
     clock.mark("clean-up")
     if ready.stages.organs is not None:  # no lesion in the whole body is an answer

@@ -1,4 +1,4 @@
-"""Who is told how far a run is, who may stop it, and how long its steps took."""
+"""Who is told how far a run is, who may stop it, and how long its stages took."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from flare_core.errors import Cancelled
 
 SHARES = {"localise": 0.12, "organs": 0.55, "lesions": 0.40, "labels": 0.15, "statistics": 0.18}
-"""Time of the steps relative to each other, on 512 x 512 x 109 voxels; those that do not run do not
-count."""
+"""Time of the stages relative to each other, on 512 x 512 x 109 voxels; those that do not run do
+not count."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,16 @@ class Progress:
     """How far a run is."""
 
     stage: str
-    """Step that runs: ``load image``, ``load model``, then keys of `SHARES`."""
+    """What is being done. Of a segmentation ``load image``, ``load model``, then keys of `SHARES`;
+    else words for people."""
     fraction: float
     """Share of the whole run that is done, 0 to 1; never falls."""
-    seconds_left: float | None
-    """Estimated; None at the start."""
+    seconds_left: float | None = None
+    """Estimated; None if it is not known yet."""
     message: str = ""
-    """More words, if there are any."""
+    """A detail worth a log line; often empty."""
+    per_minute: float | None = None
+    """Cases a minute, where many are done; None if it is not known yet."""
 
 
 @dataclass  # mutable: counts while the run goes on
@@ -32,30 +35,30 @@ class RunClock:
     """The progress and the timings of one run.
 
     Invariant: the timings add up to the time since the start, because every moment belongs to the
-    step that is named at its end.
+    stage that is named at its end.
     """
 
     tell: Callable[[Progress], None] | None = None
-    """Told every step forward, in the calling thread."""
+    """Told every move forward, in the calling thread."""
     cancelled: Callable[[], bool] | None = None
-    """Asked at every step forward."""
+    """Asked at every move forward."""
     timings: dict[str, float] = field(default_factory=dict)
-    """Step -> seconds so far."""
-    steps: tuple[str, ...] = tuple(SHARES)
+    """Stage -> seconds so far."""
+    stages: tuple[str, ...] = tuple(SHARES)
     """Those that will run, in order."""
     fraction: float = 0.0
     """Furthest that was told."""
     began: float = field(default_factory=time.perf_counter)
-    """When the steps began (reading and loading are over)."""
+    """When the stages began (reading and loading are over)."""
     marked: float = field(default_factory=time.perf_counter)
-    """Until when the time has been given to steps."""
+    """Until when the time has been given to stages."""
 
-    def begin(self, steps: Sequence[str]) -> None:
-        """Say which steps will run; the estimate of the time left counts from here."""
-        self.steps, self.began = tuple(steps), time.perf_counter()
+    def begin(self, stages: Sequence[str]) -> None:
+        """Say which stages will run; the estimate of the time left counts from here."""
+        self.stages, self.began = tuple(stages), time.perf_counter()
 
     def announce(self, stage: str) -> None:
-        """Report that a step begins whose share of the run cannot be told."""
+        """Report that a stage begins whose share of the run cannot be told."""
         if self.tell is not None:
             self.tell(Progress(stage, self.fraction, None))
 
@@ -74,7 +77,7 @@ class RunClock:
             raise Cancelled("The run was cancelled; nothing was written.")
 
     def notify(self, stage: str, share: float) -> None:
-        """Mark, and report that a share (0 to 1) of a step is done.
+        """Mark, and report that a share (0 to 1) of a stage is done.
 
         Raises
         ------
@@ -84,16 +87,16 @@ class RunClock:
         self.mark(stage)
         if self.tell is None:
             return
-        before = self.steps[: self.steps.index(stage)]
+        before = self.stages[: self.stages.index(stage)]
         done = sum(map(_share, before)) + share * _share(stage)
         # A stage that looks again (its box grew) starts at 0 once more; people see no way back.
-        whole = sum(map(_share, self.steps))
+        whole = sum(map(_share, self.stages))
         self.fraction = max(self.fraction, min(1.0, done / whole))
         elapsed = self.marked - self.began
         left = elapsed * (1 / self.fraction - 1) if self.fraction > 0.02 else None
         self.tell(Progress(stage, self.fraction, left))
 
 
-def _share(step: str) -> float:
-    """Return a step's share; ``organs_2`` takes as long as ``organs``."""
-    return SHARES[step.partition("_")[0]]
+def _share(stage: str) -> float:
+    """Return a stage's share; ``organs_2`` takes as long as ``organs``."""
+    return SHARES[stage.partition("_")[0]]

@@ -112,6 +112,23 @@ class StatisticsRow:
     """What a reader has to know about this number."""
 
 
+def require_image_grid(labels: Volume, image: Volume) -> None:
+    """Refuse labels that are not on the grid of the image.
+
+    Raises
+    ------
+    InputError
+        If they are not.
+    """
+    if not image.geometry.same_grid(labels.geometry):
+        raise InputError(
+            "labels",
+            f"{labels!r}",
+            f"the grid of the image, {image!r}",
+            "Use the label map that was made from this image.",
+        )
+
+
 def organ_statistics(
     image: Volume,
     labels: Volume,
@@ -143,13 +160,7 @@ def organ_statistics(
     InputError
         If image and labels are not on the same grid.
     """
-    if not image.geometry.same_grid(labels.geometry):
-        raise InputError(
-            "labels",
-            f"{labels!r}",
-            f"the grid of the image, {image!r}",
-            "Use the label map that was made from this image.",
-        )
+    require_image_grid(labels, image)
     whole = whole or with_lesions(labels)
     boxes = organ_boxes(whole.array)
     own = boxes if whole.array is labels.array else organ_boxes(labels.array)

@@ -27,7 +27,7 @@ runs without any go on from checkpoints that were written before there were stra
 
 
 @dataclass  # mutable: counts while the run goes on
-class Progress:
+class TrainingProgress:
     """How far a run is."""
 
     phase: int = 0
@@ -43,9 +43,9 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     """Validation scores so far: step (of all phases), DSC by organ."""
 
-    def next_phase(self) -> Progress:
+    def next_phase(self) -> TrainingProgress:
         """Return the start of the phase after this one."""
-        return Progress(
+        return TrainingProgress(
             self.phase + 1,
             total_steps=self.total_steps,
             skipped=self.skipped,
@@ -61,7 +61,7 @@ def save_checkpoint(
     strategy: dict,
     optimiser: dict,
     config: str,
-    progress: Progress,
+    progress: TrainingProgress,
 ) -> None:
     """Write everything needed to go on; an older checkpoint is replaced only when this is whole."""
     state = {
@@ -137,8 +137,8 @@ def _is_config(value: object) -> bool:
 
 
 def _is_progress(value: object) -> bool:
-    """Whether the fields of `Progress` could be made of it."""
-    if not isinstance(value, dict) or not set(value) <= set(vars(Progress())):
+    """Whether the fields of `TrainingProgress` could be made of it."""
+    if not isinstance(value, dict) or not set(value) <= set(vars(TrainingProgress())):
         return False
     numbers = {name: each for name, each in value.items() if name != "history"}
     history = value.get("history", [])

@@ -34,7 +34,12 @@ from flare_core.errors import Cancelled, InputError
 from flare_core.segment.runtime import choose_runtime
 from flare_core.segment.weights import fill
 from flare_core.train.batches import Patch, PatchSource, channels_of
-from flare_core.train.checkpoint import Progress, load_checkpoint, read_start, save_checkpoint
+from flare_core.train.checkpoint import (
+    TrainingProgress,
+    load_checkpoint,
+    read_start,
+    save_checkpoint,
+)
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.config_file import config_text
 from flare_core.train.log import LOG, Facts, Listener, RunLog
@@ -109,7 +114,7 @@ class Trainer:
         self.optimiser = optimiser_of(config, self.training_step.trained())
         half = self.runtime.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.runtime.device, enabled=half)
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self.skipped_in_a_row = 0
         _make_folder(folder)
         self.log = RunLog(folder / LOG, report) if self.processes.first else None
@@ -302,7 +307,7 @@ class Trainer:
         fill(self.mean.network, state["ema"], source=str(path), action=MISFIT)
         fill(self.training_step.extra, state["strategy"], source=str(path), action=MISFIT)
         self._fill_optimiser(state["optimiser"], path)
-        self.progress = Progress(**state["progress"])
+        self.progress = TrainingProgress(**state["progress"])
         facts = {key: getattr(self.progress, key) for key in ("phase", "step", "total_steps")}
         self._tell({"event": "resume", **facts})
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import build_network
 from flare_core.segment.runtime import Runtime
-from flare_core.train.checkpoint import Progress
+from flare_core.train.checkpoint import TrainingProgress
 from flare_core.train.config import Phase, TrainConfig
 
 FINAL = 0.01
@@ -41,13 +41,13 @@ def optimiser_of(config: TrainConfig, parameters: Sequence[nn.Parameter]) -> tor
     )
 
 
-def phase_fraction(phase: Phase, progress: Progress) -> float:
+def phase_fraction(phase: Phase, progress: TrainingProgress) -> float:
     """Return how much of the phase is done; 1 or more at its end.
 
     Examples
     --------
     >>> phase = Phase((2.0, 2.0, 2.0), (32, 32, 32), steps=100, minutes=1.0)
-    >>> phase_fraction(phase, Progress(step=20, seconds=45.0))
+    >>> phase_fraction(phase, TrainingProgress(step=20, seconds=45.0))
     0.75
     """
     by_clock = progress.seconds / (60 * phase.minutes) if phase.minutes else 0.0
@@ -55,7 +55,7 @@ def phase_fraction(phase: Phase, progress: Progress) -> float:
 
 
 def learning_rate(
-    phase: Phase, progress: Progress, warm_up_steps: int, decay: str = "cosine"
+    phase: Phase, progress: TrainingProgress, warm_up_steps: int, decay: str = "cosine"
 ) -> float:
     """Return the rate of the next step: a rise, then a fall from the peak.
 
@@ -64,7 +64,7 @@ def learning_rate(
     Examples
     --------
     >>> phase = Phase((2.0, 2.0, 2.0), (32, 32, 32), steps=100, learning_rate=0.1)
-    >>> [round(learning_rate(phase, Progress(step=n), 10), 4) for n in (0, 9, 50, 100)]
+    >>> [round(learning_rate(phase, TrainingProgress(step=n), 10), 4) for n in (0, 9, 50, 100)]
     [0.01, 0.098, 0.0505, 0.001]
     """
     warm = min(1.0, (progress.step + 1) / max(1, warm_up_steps))
@@ -74,20 +74,20 @@ def learning_rate(
     return phase.learning_rate * warm * (FINAL + (1 - FINAL) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def phase_seconds_left(phase: Phase, progress: Progress) -> float | None:
+def phase_seconds_left(phase: Phase, progress: TrainingProgress) -> float | None:
     """Return the seconds until the phase ends, as fast as until now; None before its first step."""
     done = phase_fraction(phase, progress)
     return max(0.0, progress.seconds * (1 - done) / done) if done > 0 else None
 
 
-def run_seconds_left(phases: Sequence[Phase], progress: Progress) -> float | None:
+def run_seconds_left(phases: Sequence[Phase], progress: TrainingProgress) -> float | None:
     """Return the seconds until the run ends, at most; None while a later phase has no time limit.
 
     Examples
     --------
     >>> coarse = Phase((4.0, 4.0, 4.0), (32, 32, 32), steps=100)
     >>> fine = Phase((2.0, 2.0, 2.0), (32, 32, 32), steps=100, minutes=2.0)
-    >>> run_seconds_left((coarse, fine), Progress(step=25, seconds=10.0))
+    >>> run_seconds_left((coarse, fine), TrainingProgress(step=25, seconds=10.0))
     150.0
     """
     here = phase_seconds_left(phases[progress.phase], progress)

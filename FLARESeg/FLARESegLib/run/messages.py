@@ -45,7 +45,7 @@ NETWORK = re.compile(
     re.IGNORECASE,
 )
 QUEUED = re.compile(r"position (\d+) of (\d+) in the queue")
-"""Step of a run that waits on a server."""
+"""Stage of a run that waits on a server."""
 SERVER = "server "
 """How the argument of an error begins that another computer is about."""
 BY_CLASS = {

@@ -74,7 +74,7 @@ def draw_steps(
     was_modifying = chart.StartModify()
     try:
         table = chart.GetNodeReference(DATA_ROLE)
-        _drop_series(chart)
+        drop_series(chart)
         yield 0.2
         highest = _fill(table, organs, volumes_ml)
         yield 0.3
@@ -229,7 +229,7 @@ def _put(chart: slicer.vtkMRMLPlotChartNode, series: slicer.vtkMRMLPlotSeriesNod
     chart.AddAndObservePlotSeriesNodeID(series.GetID())
 
 
-def _drop_series(chart: slicer.vtkMRMLPlotChartNode) -> None:
+def drop_series(chart: slicer.vtkMRMLPlotChartNode) -> None:
     """Remove a chart's series from the scene."""
     count = chart.GetNumberOfPlotSeriesNodes()
     series = [chart.GetNthPlotSeriesNode(n) for n in range(count)]

@@ -29,7 +29,7 @@ DECIMALS = {
 
 
 @dataclass(frozen=True)
-class Line:
+class OrganLine:
     """One organ."""
 
     key: str
@@ -67,7 +67,7 @@ def column_tips() -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def lines_of(rows: Sequence[StatisticsRow]) -> tuple[Line, ...]:
+def lines_of(rows: Sequence[StatisticsRow]) -> tuple[OrganLine, ...]:
     """Return a line for each organ that has rows, in their order."""
     from flare_core.anatomy.organs import organ
 
@@ -77,13 +77,13 @@ def lines_of(rows: Sequence[StatisticsRow]) -> tuple[Line, ...]:
     return tuple(_line(organ(key), values) for key, values in by_organ.items())
 
 
-def cells_of(line: Line) -> tuple[str | float | None, ...]:
+def cells_of(line: OrganLine) -> tuple[str | float | None, ...]:
     """Return the cells of a line, in the order of `column_titles`."""
     volume, *others = line.numbers
     return (line.name, volume, line.usual, line.remark, *others)
 
 
-def tab_separated(lines: Sequence[Line]) -> str:
+def tab_separated(lines: Sequence[OrganLine]) -> str:
     """Return a table for the clipboard; an undefined number is an empty cell.
 
     A point before the decimals, whatever the computer's language: units and codes are in the CSV.
@@ -98,9 +98,9 @@ def _cell_text(cell: str | float | None) -> str:
     return cell if isinstance(cell, str) else f"{cell:g}"
 
 
-def _line(target: Organ, values: dict[str, float]) -> Line:
+def _line(target: Organ, values: dict[str, float]) -> OrganLine:
     mark = _mark(target, values)
-    return Line(
+    return OrganLine(
         target.key,
         target.name,
         tuple(_rounded(measure, values.get(measure, math.nan)) for measure in NUMBERS),

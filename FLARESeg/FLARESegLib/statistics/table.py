@@ -8,7 +8,7 @@ from typing import Any
 import qt
 
 from FLARESegLib.qt.table_style import fit, set_titles
-from FLARESegLib.statistics.lines import FEW, Line, cells_of, column_tips, column_titles
+from FLARESegLib.statistics.lines import FEW, OrganLine, cells_of, column_tips, column_titles
 
 COLOURS = {
     "wrong": (255, 180, 170),
@@ -31,10 +31,10 @@ class StatisticsTable:
 
     def __init__(self, table: Any) -> None:
         self.table = table
-        self.lines: tuple[Line, ...] = ()
+        self.lines: tuple[OrganLine, ...] = ()
         self._all_columns = False
 
-    def fill_steps(self, lines: Sequence[Line]) -> Generator[float, None, None]:
+    def fill_steps(self, lines: Sequence[OrganLine]) -> Generator[float, None, None]:
         """Show these lines, a row a step; the order a person chose stays."""
         self.lines = tuple(lines)
         self.table.setSortingEnabled(False)  # or rows would move while they are filled
@@ -65,7 +65,7 @@ class StatisticsTable:
         item = self.table.item(row, 0)
         return str(item.data(KEY_ROLE)) if item else ""
 
-    def shown_lines(self) -> tuple[Line, ...]:
+    def shown_lines(self) -> tuple[OrganLine, ...]:
         """Return the lines in the order on the screen; the selected ones, if several are."""
         by_key = {line.key: line for line in self.lines}
         chosen = sorted({index.row() for index in self.table.selectionModel().selectedRows()})
@@ -73,7 +73,7 @@ class StatisticsTable:
         return tuple(by_key[self.key_at(row)] for row in rows)
 
 
-def _item(cell: str | float | None, line: Line, column: int) -> Any:
+def _item(cell: str | float | None, line: OrganLine, column: int) -> Any:
     item = qt.QTableWidgetItem()
     if cell is not None:
         item.setData(qt.Qt.DisplayRole, cell)  # a number stays one and sorts as one

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import vtk
 from FLARESegLib.qt.translation import _
 from FLARESegLib.scene.results import nodes_of
+from FLARESegLib.statistics.chart import drop_series
 
 import slicer
 from flare_core.anatomy.organs import organ
@@ -35,7 +36,7 @@ Columns = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Line:
+class PlottedLine:
     """One curve of a chart."""
 
     column: str
@@ -54,7 +55,7 @@ def draw_loss(
     if not drawn:
         return None
     points = {_network(curve): dict(thinned(curve.finite_loss)) for curve in drawn}
-    lines = [Line(name, COLOURS[n % len(COLOURS)]) for n, name in enumerate(points)]
+    lines = [PlottedLine(name, COLOURS[n % len(COLOURS)]) for n, name in enumerate(points)]
     chart = _made_chart(scene, run, "loss")
     chart.SetTitle(_("{run}: loss, round {round}").format(run=run, round=drawn[0].round))
     chart.SetYAxisTitle(_("Loss"))
@@ -76,8 +77,8 @@ def draw_dsc(
         organ(key).name: {step: scores[key] for step, scores in rows if key in scores}
         for key in keys
     }
-    lines = [Line(MEAN, (0.0, 0.0, 0.0), MEAN_WIDTH)]
-    lines += [Line(organ(key).name, _colour(key)) for key in keys]
+    lines = [PlottedLine(MEAN, (0.0, 0.0, 0.0), MEAN_WIDTH)]
+    lines += [PlottedLine(organ(key).name, _colour(key)) for key in keys]
     chart = _made_chart(scene, run, "dsc")
     chart.SetTitle(
         _("{run}: DSC on held-out scans, round {round}").format(run=run, round=drawn[0].round)
@@ -108,7 +109,9 @@ def columns_of(points: Mapping[str, Mapping[float, float]]) -> dict[str, list[fl
     return {STEP: steps, **columns}
 
 
-def _draw(chart: slicer.vtkMRMLPlotChartNode, columns: Columns, lines: Sequence[Line]) -> None:
+def _draw(
+    chart: slicer.vtkMRMLPlotChartNode, columns: Columns, lines: Sequence[PlottedLine]
+) -> None:
     """Write the columns into the chart's table, and give each line its series."""
     table = chart.GetNodeReference(DATA_ROLE)
     was_modifying = table.StartModify()
@@ -128,7 +131,7 @@ def _draw(chart: slicer.vtkMRMLPlotChartNode, columns: Columns, lines: Sequence[
         for n in range(chart.GetNumberOfPlotSeriesNodes())
     ]
     if there != [line.column for line in lines]:
-        _drop_series(chart)
+        drop_series(chart)
         for line in lines:
             _add_series(chart, table, line)
     kind = slicer.vtkMRMLPlotSeriesNode
@@ -139,7 +142,7 @@ def _draw(chart: slicer.vtkMRMLPlotChartNode, columns: Columns, lines: Sequence[
 
 
 def _add_series(
-    chart: slicer.vtkMRMLPlotChartNode, table: slicer.vtkMRMLTableNode, line: Line
+    chart: slicer.vtkMRMLPlotChartNode, table: slicer.vtkMRMLTableNode, line: PlottedLine
 ) -> None:
     kind = slicer.vtkMRMLPlotSeriesNode
     series = chart.GetScene().AddNewNodeByClass("vtkMRMLPlotSeriesNode", line.column)
@@ -153,14 +156,6 @@ def _add_series(
     series.SetColor(*line.colour)
     series.SetHideFromEditors(True)
     chart.AddAndObservePlotSeriesNodeID(series.GetID())
-
-
-def _drop_series(chart: slicer.vtkMRMLPlotChartNode) -> None:
-    count = chart.GetNumberOfPlotSeriesNodes()
-    series = [chart.GetNthPlotSeriesNode(n) for n in range(count)]
-    chart.RemoveAllPlotSeriesNodeIDs()
-    for node in series:
-        chart.GetScene().RemoveNode(node)
 
 
 def chart_of(scene: slicer.vtkMRMLScene, run: str, what: str) -> slicer.vtkMRMLPlotChartNode | None:

@@ -11,7 +11,7 @@ from file_server import Site, serving
 from flare_core.cli import main
 from flare_core.home import Home
 from flare_core.models import catalogue
-from flare_core.models.catalogue import PUBLIC, Part
+from flare_core.models.catalogue import PUBLIC, StageArchive
 from flare_core.models.package import load_package
 from flare_core.models.remote_file import RemoteFile
 from nnunet_zips import nnunet_zip
@@ -27,7 +27,7 @@ def home(tmp_path: Path) -> Home:
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A site with the one file of a model called tiny."""
     with serving(Site({"/tiny.zip": nnunet_zip("Dataset001_tiny", ["liver", "aorta"])})) as made:
-        parts = (Part("organs", RemoteFile(f"{made.url}/tiny.zip"), "SAR"),)
+        parts = (StageArchive("organs", RemoteFile(f"{made.url}/tiny.zip"), "SAR"),)
         tiny = replace(PUBLIC["totalsegmentator"], key="tiny", parts=parts)
         monkeypatch.setitem(catalogue.PUBLIC, "tiny", tiny)
         yield made

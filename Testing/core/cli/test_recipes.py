@@ -55,7 +55,7 @@ def test_run_trains_and_says_where_the_model_is(
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and rows[-1]["event"] == "done"
     assert rows[-1]["model"] == str((tmp_path / "run" / "package").resolve())
-    assert [row["step"] for row in rows if row["event"] == "recipe"] == [
+    assert [row["stage"] for row in rows if row["event"] == "recipe"] == [
         "cases", "teacher", "teachers", "package",
     ]  # fmt: skip
     code, _, err = flare(capsys, *words, "--seed", "3")

@@ -21,7 +21,7 @@ from flare_core.jobs.batch import plan_jobs
 from flare_core.jobs.engine import Engine
 from flare_core.jobs.one_case import Caller, run_case
 from flare_core.jobs.outputs import (
-    Source,
+    CaseSource,
     check_dicom,
     check_outputs,
     output_paths,
@@ -59,7 +59,7 @@ def written(folder: Path, ct: Path, outputs: tuple[str, ...], series: str | None
     image, found = result(ct, series)
     folder.mkdir()
     paths = output_paths(folder, "x").files(outputs)
-    write_outputs(paths, image, found, Source("x", ct, {}, series=series))
+    write_outputs(paths, image, found, CaseSource("x", ct, {}, series=series))
     return found, paths
 
 

@@ -14,7 +14,7 @@ from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels
 from flare_core.jobs import batch, outputs
 from flare_core.jobs.one_case import Job
-from flare_core.jobs.outputs import Source, output_paths, plain, written_together
+from flare_core.jobs.outputs import CaseSource, output_paths, plain, written_together
 from flare_core.report.case import overlay
 from flare_core.segment.lesion_list import EXAMPLE
 from flare_core.segment.settings import Settings
@@ -32,7 +32,7 @@ def found():
 def write(folder: Path, found, target: str = "") -> dict[str, Path]:
     """Write all outputs of case `x`."""
     paths = output_paths(folder / target, "x").files()
-    source = Source("x", Path("/a/x.nrrd"), {"input": "/a/x.nrrd"})
+    source = CaseSource("x", Path("/a/x.nrrd"), {"input": "/a/x.nrrd"})
     outputs.write_outputs(paths, *found, source)
     return paths
 
@@ -186,7 +186,7 @@ def test_label_maps_take_the_numbers_of_an_edition(tmp_path, found, scheme, numb
     array[0, 0, :4] = [1, 2, 13, 14]
     segmentation = replace(segmentation, labels=image.with_array(array))
     paths = output_paths(tmp_path, "x").files(("labels",))
-    source = Source("x", Path("/a/x.nrrd"), {"input": "/a/x.nrrd"}, scheme)
+    source = CaseSource("x", Path("/a/x.nrrd"), {"input": "/a/x.nrrd"}, scheme)
     outputs.write_outputs(paths, image, segmentation, source)
     assert read_labels(paths["labels"]).array[0, 0, :4].tolist() == numbers
     assert os.listdir(tmp_path) == ["x.nii.gz"]
@@ -195,7 +195,7 @@ def test_label_maps_take_the_numbers_of_an_edition(tmp_path, found, scheme, numb
 def test_the_page_is_one_file_with_everything(tmp_path, found):
     image, segmentation = found
     paths = output_paths(tmp_path, "x").files(("statistics", "png", "page"))
-    outputs.write_outputs(paths, image, segmentation, Source("x", Path("/a/x.nrrd"), {}))
+    outputs.write_outputs(paths, image, segmentation, CaseSource("x", Path("/a/x.nrrd"), {}))
     assert set(os.listdir(tmp_path)) == {"x_statistics.csv", "x_statistics.json", "x.png", "x.html"}
     page = paths["page"].read_text("utf-8")
     assert "1.35" in page and "a note" in page and "data:image/png;base64," in page
@@ -210,7 +210,7 @@ def test_lesions_are_in_json_csv_page_and_in_the_table_of_all_cases(tmp_path, fo
     segmentation = replace(segmentation, lesions=(EXAMPLE, second))
     job = Job("x", Path("/a/x.nrrd"), output_paths(tmp_path, "x"))
     paths = job.paths.files(("statistics", "page"))
-    outputs.write_outputs(paths, image, segmentation, Source("x", job.input, {}))
+    outputs.write_outputs(paths, image, segmentation, CaseSource("x", job.input, {}))
     record = json.loads(paths["statistics_json"].read_text("utf-8"))
     assert [row["number"] for row in record["lesions"]] == [1, 2]
     assert record["lesions"][0]["organ"] == "liver" and record["lesions"][0]["slice_index"] == 63
@@ -229,5 +229,5 @@ def test_that_nobody_looked_for_lesions_is_not_that_there_are_none(tmp_path, fou
     for lesions, kept in ((None, None), ((), [])):
         paths = output_paths(tmp_path, "x").files(("statistics",))
         case = replace(segmentation, lesions=lesions)
-        outputs.write_outputs(paths, image, case, Source("x", Path("/a/x.nrrd"), {}))
+        outputs.write_outputs(paths, image, case, CaseSource("x", Path("/a/x.nrrd"), {}))
         assert json.loads(paths["statistics_json"].read_text("utf-8"))["lesions"] == kept

@@ -7,32 +7,34 @@ from flare_core.jobs.progress import (
     Bar,
     Lines,
     Reporter,
-    Step,
     Throttle,
     bar_text,
     counted,
+    progress_fields,
     reporting,
-    step_fields,
     time_text,
     within,
 )
+from flare_core.segment.progress import Progress
 from flare_core.spread.cases import Pace
 
 
 def test_bar_text_says_stage_fraction_and_time_left_and_fits():
-    text = bar_text("case", Step("organs", 0.25, 61.0), 79)
+    text = bar_text("case", Progress("organs", 0.25, 61.0), 79)
     assert text == "case [#####---------------]  25 % organs, 1 min 01 s left"
-    assert len(bar_text("a-long-name" * 20, Step("organs", 0.25), 40)) == 40
-    assert bar_text("case", Step("organs", 7.0), 79).startswith("case [####################] 100 %")
+    assert len(bar_text("a-long-name" * 20, Progress("organs", 0.25), 40)) == 40
+    assert bar_text("case", Progress("organs", 7.0), 79).startswith(
+        "case [####################] 100 %"
+    )
 
 
 def test_bar_redraws_one_line_and_clears_it():
     stream = io.StringIO()
     bar = Bar(stream, columns=80)
     bar.start("case")
-    bar.show(Step("one", 0.1))
-    bar.show(Step("one", 0.11))  # too soon after the last
-    bar.show(Step("two", 0.5))
+    bar.show(Progress("one", 0.1))
+    bar.show(Progress("one", 0.11))  # too soon after the last
+    bar.show(Progress("two", 0.5))
     bar.clear()
     drawn = stream.getvalue()
     assert "\n" not in drawn
@@ -45,8 +47,8 @@ def test_lines_are_plain_and_one_per_stage():
     lines = Lines(stream)
     lines.start("case")
     for fraction in (0.1, 0.2, 0.3):
-        lines.show(Step("one", fraction))
-    lines.show(Step("two", 0.5, 3.0))
+        lines.show(Progress("one", fraction))
+    lines.show(Progress("two", 0.5, 3.0))
     lines.clear()
     assert stream.getvalue() == "case:  10 % one\ncase:  50 % two, 3 s left\n"
 
@@ -57,32 +59,32 @@ def test_lines_come_again_every_minute():
     lines.start("case")
     for passed_s in (0.0, 30.0, 29.0, 1.0, 10.0):
         now_s[0] += passed_s
-        lines.show(Step("one", now_s[0] / 1000))
+        lines.show(Progress("one", now_s[0] / 1000))
     assert stream.getvalue() == "case:  10 % one\ncase:  16 % one\n"
 
 
 def test_throttle_passes_new_stages_and_the_end_at_once():
     now = [0.0]
     throttle = Throttle(pause_s=1.0, clock=lambda: now[0])
-    assert throttle.lets_through(Step("a", 0.0))
-    assert not throttle.lets_through(Step("a", 0.1))
-    assert throttle.lets_through(Step("b", 0.1))
+    assert throttle.lets_through(Progress("a", 0.0))
+    assert not throttle.lets_through(Progress("a", 0.1))
+    assert throttle.lets_through(Progress("b", 0.1))
     now[0] = 1.1
-    assert throttle.lets_through(Step("b", 0.2))
-    assert throttle.lets_through(Step("b", 1.0))
+    assert throttle.lets_through(Progress("b", 0.2))
+    assert throttle.lets_through(Progress("b", 1.0))
 
 
 def test_within_never_leaves_its_part_and_never_goes_back():
     seen = []
     report = within(0.1, 0.9, seen.append)
     for fraction in (-1.0, 0.0, 0.5, 0.2, 1.0, 2.0):
-        report(Step("x", fraction, 4.0, "m"))
+        report(Progress("x", fraction, 4.0, "m"))
     assert [round(step.fraction, 6) for step in seen] == [0.1, 0.1, 0.5, 0.5, 0.9, 0.9]
-    assert seen[0] == Step("x", 0.1, 4.0, "m")
+    assert seen[0] == Progress("x", 0.1, 4.0, "m")
 
 
 def test_step_fields_are_short():
-    assert step_fields(Step("x", 1 / 3, 2.345, "m")) == {
+    assert progress_fields(Progress("x", 1 / 3, 2.345, "m")) == {
         "stage": "x", "fraction": 0.3333, "seconds_left": 2.3, "message": "m",
     }  # fmt: skip
 
@@ -103,7 +105,7 @@ def test_a_counter_tells_how_far_many_cases_are(capsys):
 
 
 def test_programs_are_told_the_pace_too():
-    fields = step_fields(counted("scoring", Pace(5, 20, 30.0), "case5"))
+    fields = progress_fields(counted("scoring", Pace(5, 20, 30.0), "case5"))
     assert fields == {
         "stage": "scoring", "fraction": 0.25, "seconds_left": 30.0, "per_minute": 30.0,
         "message": "case5",
@@ -121,7 +123,7 @@ def test_words_are_for_people_and_events_for_programs(capsys):
         out, err = io.StringIO(), io.StringIO()
         report = Reporter(progress, out=out, err=err)
         report.begin("case", {"event": "start"})
-        report.step(Step("one", 0.5))
+        report.show(Progress("one", 0.5))
         report.log("a line", {"event": "line"})
         report.tell("done", {"event": "result"})
         report.warn("look at this")

@@ -12,9 +12,10 @@ from flare_core.errors import InputError
 from flare_core.jobs.failure import failure_of
 from flare_core.jobs.one_case import Caller, Job, run_case
 from flare_core.jobs.outputs import output_paths
-from flare_core.jobs.progress import Reporter, Step
+from flare_core.jobs.progress import Reporter
 from flare_core.jobs.reports import CaseReport, Tally, result_fields
 from flare_core.segment.lesion_list import EXAMPLE
+from flare_core.segment.progress import Progress
 from flare_core.segment.settings import Settings
 
 ERROR = failure_of(InputError("input", "came", "legal", "do this"))
@@ -36,7 +37,7 @@ def people(progress: str = "bar") -> tuple[CaseReport, io.StringIO, io.StringIO]
 def test_people_see_a_whole_table_for_one_case(result):
     report, out, err = people()
     report.start("a", 1, 1)
-    report.step(Step("organs", 0.5, 3))
+    report.show(Progress("organs", 0.5, 3))
     report.result(result)
     report.finish(Tally(done=["a"]), None)
     lines = out.getvalue().splitlines()
@@ -50,7 +51,7 @@ def test_people_see_a_whole_table_for_one_case(result):
 def test_people_see_a_line_per_case_of_a_batch(result):
     report, out, err = people()
     report.start("a", 1, 3)
-    report.step(Step("organs", 0.5))
+    report.show(Progress("organs", 0.5))
     report.result(result)
     report.skipped("b", {})
     report.error("c", ERROR, "/tmp/log")
@@ -71,8 +72,8 @@ def test_programs_get_every_event_as_one_line(result):
     stream = io.StringIO()
     report = CaseReport(Reporter("json", out=stream))
     report.start("a", 1, 3)
-    report.step(Step("organs", 0.5, 3))
-    report.step(Step("organs", 0.50001, 3))  # too soon
+    report.show(Progress("organs", 0.5, 3))
+    report.show(Progress("organs", 0.50001, 3))  # too soon
     report.result(result)
     report.skipped("b", {"labels": Path("/b.nii.gz")})
     report.error("c", ERROR, "")
@@ -94,7 +95,7 @@ def test_programs_get_every_event_as_one_line(result):
 def test_nothing_is_drawn_when_nothing_is_wanted(result):
     report, out, err = people("none")
     report.start("a", 1, 1)
-    report.step(Step("organs", 0.5))
+    report.show(Progress("organs", 0.5))
     assert (out.getvalue(), err.getvalue()) == ("", "")
 
 

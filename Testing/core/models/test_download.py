@@ -16,7 +16,7 @@ from flare_core.alive import alone_in
 from flare_core.errors import Cancelled, InputError
 from flare_core.models import download as module
 from flare_core.models import remote_file
-from flare_core.models.download import Watch, download
+from flare_core.models.download import DownloadListener, download
 from flare_core.models.remote_file import RemoteFile
 
 BODY = np.random.default_rng(7).bytes(600_000)
@@ -42,7 +42,7 @@ def known(site: Site, **changes: object) -> RemoteFile:
 def test_a_file_arrives_whole_and_nothing_else_stays(site: Site, tmp_path: Path) -> None:
     told: list[tuple[int, int | None]] = []
     target = tmp_path / "new" / "m.zip"
-    download(known(site), target, Watch(lambda done, total: told.append((done, total))))
+    download(known(site), target, DownloadListener(lambda done, total: told.append((done, total))))
     assert target.read_bytes() == BODY and os.listdir(target.parent) == ["m.zip"]
     assert told[-1] == (len(BODY), len(BODY)) and told == sorted(told)
 
@@ -79,7 +79,7 @@ def test_a_changed_file_is_not_glued_to_the_old_half(site: Site, tmp_path: Path)
         seen.append(done)
         site.tag, site.files["/m.zip"] = '"v2"', other
 
-    download(known(site, sha256=""), tmp_path / "m.zip", Watch(change))
+    download(known(site, sha256=""), tmp_path / "m.zip", DownloadListener(change))
     assert (tmp_path / "m.zip").read_bytes() == other
 
 
@@ -168,7 +168,7 @@ def test_more_than_any_model_has_is_not_fetched(
 
 def test_cancel_keeps_what_has_come(site: Site, tmp_path: Path) -> None:
     seen: list[int] = []
-    watch = Watch(lambda done, total: seen.append(done), cancelled=lambda: bool(seen))
+    watch = DownloadListener(lambda done, total: seen.append(done), cancelled=lambda: bool(seen))
     with pytest.raises(Cancelled):
         download(known(site), tmp_path / "m.zip", watch)
     assert not (tmp_path / "m.zip").exists() and (tmp_path / "m.zip.part").stat().st_size == seen[0]
@@ -180,7 +180,9 @@ def test_cancel_during_a_pause(site: Site, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(module, "FIRST_WAIT_S", 60.0)
     site.faults = ["busy"] * 3
     with pytest.raises(Cancelled):
-        download(known(site), tmp_path / "m.zip", Watch(cancelled=lambda: bool(site.asked)))
+        download(
+            known(site), tmp_path / "m.zip", DownloadListener(cancelled=lambda: bool(site.asked))
+        )
 
 
 def test_a_mirror_has_the_same_file_under_its_name(site: Site, tmp_path: Path) -> None:
@@ -238,7 +240,7 @@ def test_two_downloads_of_one_file_at_once_fetch_it_once(site: Site, tmp_path: P
 @pytest.mark.skipif(os.name == "nt", reason="folders have no locks there")
 def test_waiting_for_another_download_can_be_cancelled(site: Site, tmp_path: Path) -> None:
     with alone_in(tmp_path), pytest.raises(Cancelled):
-        download(known(site), tmp_path / "m.zip", Watch(cancelled=lambda: True))
+        download(known(site), tmp_path / "m.zip", DownloadListener(cancelled=lambda: True))
 
 
 def test_what_a_download_left_that_was_killed_at_its_end_goes(site: Site, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from file_server import Site, serving
 from flare_core.alive import held_folder
 from flare_core.errors import InputError
 from flare_core.home import Home
-from flare_core.models.catalogue import PUBLIC, Part, PublicModel, public_model
+from flare_core.models.catalogue import PUBLIC, PublicModel, StageArchive, public_model
 from flare_core.models.install import KNOWN_FILE, InstallOptions, downloads, install_public
 from flare_core.models.package import load_package
 from flare_core.models.remote_file import RemoteFile
@@ -43,7 +43,7 @@ def home(tmp_path: Path) -> Home:
 def model(site: Site) -> PublicModel:
     """A model in three parts, as TotalSegmentator's, on the site."""
     parts = [
-        Part(stage, RemoteFile(f"{site.url}{path}"), "SAR")
+        StageArchive(stage, RemoteFile(f"{site.url}{path}"), "SAR")
         for stage, path in zip(STAGES, FILES, strict=True)
     ]
     return replace(PUBLIC["totalsegmentator"], key="parts", parts=tuple(parts))

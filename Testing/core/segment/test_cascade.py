@@ -292,7 +292,7 @@ def test_stages_are_told_in_order_each_up_to_one() -> None:
     image, _ = scene()
     run_cascade(image, stages, Plan(BOTH), lambda *step: told.append(step))
     names = list(dict.fromkeys(name for name, _ in told))
-    assert tuple(names) == stages.steps == ("localise", "organs", "labels", "lesions")
+    assert tuple(names) == stages.stage_names == ("localise", "organs", "labels", "lesions")
     for name in names:
         shares = [share for stage, share in told if stage == name]
         assert shares == sorted(shares) and shares[-1] == 1.0

@@ -28,7 +28,9 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_each_part_sees_the_same_box_and_adds_its_organs(looks: Looks) -> None:
     image, truth = scene()
-    stages = Stages(loaded(LOCALISER), loaded(LIVER_ONLY, HU_OF_PARTS), parts=(loaded(SPLEEN_TOO),))
+    stages = Stages(
+        loaded(LOCALISER), loaded(LIVER_ONLY, HU_OF_PARTS), further_organs=(loaded(SPLEEN_TOO),)
+    )
     found = run_cascade(image, stages, Plan((organ("liver"), organ("spleen"))), quiet).organs
     assert [name for name, _, _ in looks] == ["localiser", "organs", "organs_2"]
     assert boxes(looks) == boxes(looks, "organs_2")
@@ -39,7 +41,7 @@ def test_a_later_part_paints_over_an_earlier_one() -> None:
     image, truth = scene()
     same = card("organs_2", ("background", "spleen"))
     stages = Stages(
-        None, loaded(LIVER_ONLY), parts=(loaded(same, {"background": 0, "spleen": 200}),)
+        None, loaded(LIVER_ONLY), further_organs=(loaded(same, {"background": 0, "spleen": 200}),)
     )
     found = run_cascade(image, stages, Plan((organ("liver"), organ("spleen"))), quiet).organs
     assert LIVER_ID not in found.array

@@ -7,14 +7,19 @@ import pytest
 import torch
 
 from flare_core.errors import InputError
-from flare_core.train.checkpoint import Progress, load_checkpoint, read_start, save_checkpoint
+from flare_core.train.checkpoint import (
+    TrainingProgress,
+    load_checkpoint,
+    read_start,
+    save_checkpoint,
+)
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "checkpoint.pt"
     weights = {"head.weight": torch.arange(4000.0), "head.bias": torch.ones(3)}
-    progress = Progress(1, 20, 3.5, 120, 2, [{"step": 100, "dsc": {"liver": 0.5}}])
+    progress = TrainingProgress(1, 20, 3.5, 120, 2, [{"step": 100, "dsc": {"liver": 0.5}}])
     save_checkpoint(
         path,
         network=weights,
@@ -31,15 +36,15 @@ def test_everything_comes_back(checkpoint: Path) -> None:
     state = load_checkpoint(checkpoint)
     assert torch.equal(state["ema"]["head.weight"], 2 * torch.arange(4000.0))
     assert state["config"] == '{"name": "x"}' and state["optimiser"]["param_groups"][0]["lr"] == 0.1
-    progress = Progress(**state["progress"])
+    progress = TrainingProgress(**state["progress"])
     assert (progress.phase, progress.step, progress.total_steps) == (1, 20, 120)
     assert progress.history[0]["dsc"] == {"liver": 0.5}
     assert [p.name for p in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
 
 
 def test_the_next_phase_starts_at_0_and_keeps_what_counts_for_the_run() -> None:
-    last = Progress(0, 70, 9.0, 70, 3, [{"step": 70, "dsc": {}}])
-    assert last.next_phase() == Progress(1, 0, 0.0, 70, 3, [{"step": 70, "dsc": {}}])
+    last = TrainingProgress(0, 70, 9.0, 70, 3, [{"step": 70, "dsc": {}}])
+    assert last.next_phase() == TrainingProgress(1, 0, 0.0, 70, 3, [{"step": 70, "dsc": {}}])
 
 
 def damaged(data: bytes) -> list[bytes]:

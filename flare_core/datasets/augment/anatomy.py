@@ -49,7 +49,7 @@ KIDNEYS = ("right_kidney", "left_kidney")
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class AnatomyPatch:
     """A patch that is changed in place."""
 
     image: Tensor
@@ -67,12 +67,14 @@ class Scene:
         return found
 
 
-def change_anatomy(scene: Scene, settings: Augmentation, random: np.random.Generator) -> None:
+def change_anatomy(
+    scene: AnatomyPatch, settings: Augmentation, random: np.random.Generator
+) -> None:
     """Paint rare anatomy into a patch, in place.
 
     Parameters
     ----------
-    scene : Scene
+    scene : AnatomyPatch
         Canonical axes: y grows towards the back, where fluid gathers in a patient who lies.
     settings : Augmentation
         How often each change is made.
@@ -89,7 +91,7 @@ def change_anatomy(scene: Scene, settings: Augmentation, random: np.random.Gener
             paint(scene, random)
 
 
-def _remove(scene: Scene, random: np.random.Generator) -> None:
+def _remove(scene: AnatomyPatch, random: np.random.Generator) -> None:
     """Put fat where an organ was."""
     order = random.choice(len(REMOVED), len(REMOVED), replace=False, p=REMOVED_SHARE)
     masks = (scene.mask(REMOVED[int(each)]) for each in order)
@@ -101,7 +103,7 @@ def _remove(scene: Scene, random: np.random.Generator) -> None:
     scene.labels[gone] = BACKGROUND_ID
 
 
-def _fill(scene: Scene, random: np.random.Generator) -> None:
+def _fill(scene: AnatomyPatch, random: np.random.Generator) -> None:
     """Give stomach and duodenum another content: gas in front, contrast or water behind."""
     whole = scene.mask(*HOLLOW)
     if not bool(whole.any()):
@@ -118,7 +120,7 @@ def _fill(scene: Scene, random: np.random.Generator) -> None:
     _paint(scene, lumen & (y < level), -960.0, random)
 
 
-def _excrete(scene: Scene, random: np.random.Generator) -> None:
+def _excrete(scene: AnatomyPatch, random: np.random.Generator) -> None:
     """Let the middle of the kidneys shine, as minutes after contrast was given."""
     kidneys = scene.mask(*KIDNEYS)
     if not bool(kidneys.any()):
@@ -127,7 +129,7 @@ def _excrete(scene: Scene, random: np.random.Generator) -> None:
     _paint(scene, deep, random.uniform(300.0, 1500.0), random, texture=60.0)
 
 
-def _flood(scene: Scene, random: np.random.Generator) -> None:
+def _flood(scene: AnatomyPatch, random: np.random.Generator) -> None:
     """Turn the fat around the organs into fluid."""
     low, high = FAT_HU
     near = grown(scene.labels != BACKGROUND_ID, FLUID_REACH_MM, scene.spacing_mm)
@@ -136,7 +138,7 @@ def _flood(scene: Scene, random: np.random.Generator) -> None:
 
 
 def _paint(
-    scene: Scene,
+    scene: AnatomyPatch,
     where: Tensor,
     mean_hu: float,
     random: np.random.Generator,

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flare_core.datasets.augment.anatomy import Scene, change_anatomy
+from flare_core.datasets.augment.anatomy import AnatomyPatch, change_anatomy
 from flare_core.datasets.augment.sampling_grid import (
     affine_grid,
     looked_up,
@@ -90,7 +90,7 @@ def augmented_patch(
     edited = None if sample.edited is None else grid.nearest(sample.edited[block].view(np.uint8))
     soft = None if sample.soft is None else grid.nearest(sample.soft[block], SURE)
     before = None if soft is None else labels.clone()
-    change_anatomy(Scene(plain, labels, sample.spacing_mm), settings, random)
+    change_anatomy(AnatomyPatch(plain, labels, sample.spacing_mm), settings, random)
     if tumours is not None:
         _paint_tumours(plain, labels, sample.spacing_mm, tumours, random)
     if soft is not None and before is not None:

@@ -17,7 +17,7 @@ from flare_core.datasets.exchange.label_names import organs_called
 from flare_core.datasets.flare.labels import convert
 from flare_core.errors import InputError
 from flare_core.imaging import apart
-from flare_core.imaging.dicom.region import Drawn, Painted, Region
+from flare_core.imaging.dicom.region import Drawn, DrawnRegion, PaintedRegions
 from flare_core.imaging.files import write_labels
 from flare_core.imaging.volume import Volume
 
@@ -74,7 +74,7 @@ def write_drawn_labels(path: Path, image: Path, target: Path) -> DrawnLabels:
     if not values:
         raise _nothing(path, f"regions called {', '.join(unknown) or 'nothing at all'}")
     grid = apart.read_geometry(image)
-    painted: Painted = apart.call("flare_core.imaging.dicom.drawn:paint", path, grid, values)
+    painted: PaintedRegions = apart.call("flare_core.imaging.dicom.drawn:paint", path, grid, values)
     write_labels(target, convert(Volume(painted.labels, grid), scheme, image), like=image)
     there = organs_in(target)
     annotated = tuple(key for key in scheme.annotated if key in there)
@@ -91,14 +91,14 @@ def write_drawn_labels(path: Path, image: Path, target: Path) -> DrawnLabels:
     return DrawnLabels(annotated, kind, drawn.label, (*painted.notes, *told))
 
 
-def organs_of(region: Region) -> Keys:
+def organs_of(region: DrawnRegion) -> Keys:
     """Return the organs that a region is, by its codes, else by its name; none if of no organ.
 
     Examples
     --------
-    >>> organs_of(Region(1, "Leber", (None, ("SCT", "10200004", "Liver"), None)))
+    >>> organs_of(DrawnRegion(1, "Leber", (None, ("SCT", "10200004", "Liver"), None)))
     ('liver',)
-    >>> organs_of(Region(2, "PTV"))
+    >>> organs_of(DrawnRegion(2, "PTV"))
     ()
     """
     category, kind, side = region.codes
@@ -114,7 +114,9 @@ def organs_of(region: Region) -> Keys:
     return organs_called(region.name)
 
 
-def _numbered(title: str, matched: dict[Region, Keys]) -> tuple[LabelScheme, list[tuple[int, int]]]:
+def _numbered(
+    title: str, matched: dict[DrawnRegion, Keys]
+) -> tuple[LabelScheme, list[tuple[int, int]]]:
     """Return a value for each kind of region, and the regions with theirs in the order of painting.
 
     Pairs under one name come first and lesions last: what is more exact lies on top.

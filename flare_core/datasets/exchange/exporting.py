@@ -44,7 +44,7 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class Part:
+class ExportSubset:
     """Cases that go into one pair of folders."""
 
     images: str
@@ -93,7 +93,10 @@ def export_nnunet(
     tests = tuple(case for case in testing if not case.labels or case.name in fits)
     if not learnt:
         raise _nothing("labelled case that annotates " + ", ".join(wanted))
-    parts = (Part("imagesTr", "labelsTr", learnt), Part("imagesTs", "labelsTs", tests))
+    parts = (
+        ExportSubset("imagesTr", "labelsTr", learnt),
+        ExportSubset("imagesTs", "labelsTs", tests),
+    )
     with new_folder(folder) as part:
         names = _write(part, parts, wanted, on_done, renumber=True)
         _write_dataset_json(part, folder.name, wanted, len(learnt))
@@ -131,9 +134,9 @@ def export_flare22(
         raise _nothing("case")
     top = f"Training/FLARE22_LabeledCase{len(labelled)}"
     parts = (
-        Part(f"{top}/images", f"{top}/labels", labelled),
-        Part(f"Training/FLARE22_UnlabeledCase1-{len(bare)}", "", bare),
-        Part("Tuning/images", "Tuning/labels", tests),
+        ExportSubset(f"{top}/images", f"{top}/labels", labelled),
+        ExportSubset(f"Training/FLARE22_UnlabeledCase1-{len(bare)}", "", bare),
+        ExportSubset("Tuning/images", "Tuning/labels", tests),
     )
     with new_folder(folder) as part:
         names = _write(part, parts, FLARE22_ORGANS, on_done)
@@ -142,7 +145,7 @@ def export_flare22(
 
 def _write(
     folder: Path,
-    parts: Sequence[Part],
+    parts: Sequence[ExportSubset],
     organs: Sequence[str],
     on_done: OnDone | None,
     *,

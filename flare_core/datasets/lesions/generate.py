@@ -28,7 +28,7 @@ from flare_core.datasets.lesions.kinds import (
     SMALLEST_MM,
     TISSUES,
 )
-from flare_core.datasets.lesions.paint import Canvas, Painted, paint, paint_dome
+from flare_core.datasets.lesions.paint import LesionCanvas, Painted, paint, paint_dome
 from flare_core.datasets.lesions.place import Index, OrganSites, Site, find_place, largest_mm
 from flare_core.datasets.lesions.settings import SIZES_MM, LesionSettings, can_have
 from flare_core.errors import InputError
@@ -108,7 +108,7 @@ DOME_SLICES = 4
 class Work:
     """What the steps share."""
 
-    canvas: Canvas
+    canvas: LesionCanvas
     """The scan being changed."""
     sites: OrganSites
     """Its organs, as they were."""
@@ -164,7 +164,7 @@ def add_lesions(
     settings = settings or LesionSettings()
     spacing = _checked(image, labels, spacing_mm)
     organs = labels.astype(np.uint8)
-    canvas = Canvas(image.copy(), organs, np.zeros(image.shape, np.uint16), spacing)
+    canvas = LesionCanvas(image.copy(), organs, np.zeros(image.shape, np.uint16), spacing)
     sites = OrganSites(image, organs.copy(), spacing, settings.phase)
     work = Work(canvas, sites, settings, random)
     decoys = _repeat(_decoy, work, settings.decoys)
@@ -251,7 +251,7 @@ def _painted(work: Work, site: Site, appearance: Appearance) -> tuple[Painted | 
 
 
 def _record(
-    canvas: Canvas, done: Painted, appearance: Appearance, host: Host, number: int
+    canvas: LesionCanvas, done: Painted, appearance: Appearance, host: Host, number: int
 ) -> LesionRecord:
     """Measure a lesion that was painted."""
     voxel_ml = float(np.prod(canvas.spacing_mm)) / 1000

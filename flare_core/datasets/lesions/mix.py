@@ -28,7 +28,7 @@ Slices = tuple[slice, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Lesion:
+class MixedLesion:
     """One lesion of a scan."""
 
     sample: Sample
@@ -78,7 +78,7 @@ class LesionMix:
         )
 
 
-def lesions_of(sample: Sample, patch: tuple[int, int, int]) -> list[Lesion]:
+def lesions_of(sample: Sample, patch: tuple[int, int, int]) -> list[MixedLesion]:
     """Return the lesions of a sample that fit, with their margin, into half a patch."""
     if LESION.key not in sample.case.annotated or LESION.id not in sample.places:
         return []
@@ -91,7 +91,7 @@ def lesions_of(sample: Sample, patch: tuple[int, int, int]) -> list[Lesion]:
             for s, m, n in zip(part, margin, sample.image.shape, strict=True)
         )
         if all(2 * (s.stop - s.start) <= n for s, n in zip(box, patch, strict=True)):
-            found.append(Lesion(sample, box, _surroundings(sample.labels[box])))
+            found.append(MixedLesion(sample, box, _surroundings(sample.labels[box])))
     return found
 
 
@@ -103,7 +103,7 @@ def _surroundings(labels: npt.NDArray[np.uint8]) -> int:
     return best if sizes[best] else 0
 
 
-def _place(host: Sample, lesion: Lesion, organ_id: int, random: np.random.Generator) -> Slices:
+def _place(host: Sample, lesion: MixedLesion, organ_id: int, random: np.random.Generator) -> Slices:
     """Return where the lesion's box goes: around a voxel of the organ, inside the scan."""
     centre = random.choice(host.places[organ_id])
     target = []
@@ -114,7 +114,7 @@ def _place(host: Sample, lesion: Lesion, organ_id: int, random: np.random.Genera
     return tuple(target)
 
 
-def _mixed(host: Sample, lesion: Lesion, target: Slices) -> Sample:
+def _mixed(host: Sample, lesion: MixedLesion, target: Slices) -> Sample:
     """Return a copy of the host with the box pasted.
 
     The donor's organ labels come along if it annotates all that the host does; otherwise the host's

@@ -60,7 +60,7 @@ LEAST_SHARE_HOLLOW = 0.15
 
 
 @dataclass(frozen=True, eq=False)
-class Canvas:
+class LesionCanvas:
     """A scan being changed in place."""
 
     image: npt.NDArray[Any]
@@ -84,7 +84,11 @@ class Painted:
 
 
 def paint(
-    canvas: Canvas, appearance: Appearance, host: Host, centre: tuple[int, int, int], random: Random
+    canvas: LesionCanvas,
+    appearance: Appearance,
+    host: Host,
+    centre: tuple[int, int, int],
+    random: Random,
 ) -> Painted | None:
     """Paint one lesion or decoy; None, and nothing changed, if it has no room there.
 
@@ -285,7 +289,7 @@ MIX_MM = (3.0, 6.0)
 
 
 def paint_dome(
-    canvas: Canvas, centre: tuple[int, int, int], random: np.random.Generator
+    canvas: LesionCanvas, centre: tuple[int, int, int], random: np.random.Generator
 ) -> float | None:
     """Mix slices around a centre; the labels stay. Return the diameter, mm."""
     size, mix = random.uniform(*DOME_MM), random.uniform(*MIX_MM)

@@ -13,7 +13,7 @@ import numpy as np
 
 from flare_core.anatomy.organs import organ
 from flare_core.datasets.phantom import courses
-from flare_core.datasets.phantom.body import Body, Part
+from flare_core.datasets.phantom.body import Body, BodyPart
 from flare_core.datasets.phantom.shapes import (
     Floats,
     Shape,
@@ -228,22 +228,22 @@ def _own_fat(key: str, shape: Shape) -> list[Shape]:
     return [] if thickness_mm is None else [replace(shape, clips=()).grown(thickness_mm)]
 
 
-def organ_parts(shapes: dict[str, Shape], seed: int) -> Iterator[Part]:
+def organ_parts(shapes: dict[str, Shape], seed: int) -> Iterator[BodyPart]:
     """Yield what to paint for each organ, and the unlabelled vessels around them."""
     rng = np.random.default_rng([seed, 77])
     for course, tissue in VESSELS:
-        yield Part(along(course), tissue)
+        yield BodyPart(along(course), tissue)
     for side in (-1.0, 1.0):
         for course, tissue in PAIRED_VESSELS:
-            yield Part(along(course, side=side), tissue)
+            yield BodyPart(along(course, side=side), tissue)
     fillings = _fillings(rng)
     for key, shape in shapes.items():
         number = organ(key).id
         if key in fillings:
             yield from hollow(shape, fillings[key], rng, number)
         else:
-            yield Part(shape, key, number)
-        yield from (Part(fat, "fat") for fat in _own_fat(key, shape))
+            yield BodyPart(shape, key, number)
+        yield from (BodyPart(fat, "fat") for fat in _own_fat(key, shape))
     yield from _inside_organs(shapes, seed)
 
 
@@ -256,7 +256,7 @@ def _fillings(rng: Rng) -> dict[str, Filling]:
     }
 
 
-def _inside_organs(shapes: dict[str, Shape], seed: int) -> Iterator[Part]:
+def _inside_organs(shapes: dict[str, Shape], seed: int) -> Iterator[BodyPart]:
     """Yield the kidneys' medulla, vessels and fissure of the liver, plaques."""
     rng = np.random.default_rng([seed, 78])
     if "aorta" in shapes:
@@ -265,15 +265,15 @@ def _inside_organs(shapes: dict[str, Shape], seed: int) -> Iterator[Part]:
         if key in shapes:
             number = organ(key).id
             medulla = shapes[key].grown(-6.0).wobbled(4.0, 22.0, rng)
-            yield Part(medulla, "medulla", number, number)
+            yield BodyPart(medulla, "medulla", number, number)
     if "liver" in shapes:
         number = organ("liver").id
         for course in courses.LIVER_VEINS:
-            yield Part(along(course), "liver vessel", number, number)
-        yield Part(_fissure(), "fat")
+            yield BodyPart(along(course), "liver vessel", number, number)
+        yield BodyPart(_fissure(), "fat")
 
 
-def _plaques(aorta: Shape, rng: Rng) -> Iterator[Part]:
+def _plaques(aorta: Shape, rng: Rng) -> Iterator[BodyPart]:
     """Yield calcified plaques in the aorta's wall, in every second person."""
     number = organ("aorta").id
     count = int(rng.integers(3, 12)) if rng.random() < 0.5 else 0
@@ -282,4 +282,4 @@ def _plaques(aorta: Shape, rng: Rng) -> Iterator[Part]:
         low, high = np.array(piece.low), np.array(piece.high)
         angle, radius = rng.uniform(0, 2 * np.pi), 0.5 * float(min(high - low))
         wall = 0.5 * (low + high) + radius * np.array([np.cos(angle), np.sin(angle), 0.0])
-        yield Part(ellipsoid(wall, (2.2, 2.2, 4.0)), "calcification", number, number)
+        yield BodyPart(ellipsoid(wall, (2.2, 2.2, 4.0)), "calcification", number, number)

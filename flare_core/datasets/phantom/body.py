@@ -39,7 +39,7 @@ RIB_FALL_MM = 60.0
 
 
 @dataclass(frozen=True)
-class Part:
+class BodyPart:
     """One thing to paint."""
 
     shape: Shape

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from flare_core.datasets.phantom import courses
-from flare_core.datasets.phantom.body import RIB_FALL_MM, Body, Part
+from flare_core.datasets.phantom.body import RIB_FALL_MM, Body, BodyPart
 from flare_core.datasets.phantom.shapes import (
     Field,
     Shape,
@@ -29,7 +29,7 @@ FIRST_CHEST_VERTEBRA_MM = 40.0
 """Height z above which vertebrae are thoracic, mm."""
 
 
-def skeleton(body: Body) -> Iterator[Part]:
+def skeleton(body: Body) -> Iterator[BodyPart]:
     """Yield vertebrae, ribs, breastbone and pelvis."""
     yield from _spine()
     yield from _ribs(body)
@@ -39,21 +39,21 @@ def skeleton(body: Body) -> Iterator[Part]:
         yield from _hip(side)
 
 
-def _bone(shape: Shape, cortex_mm: float = 2.0) -> Iterator[Part]:
+def _bone(shape: Shape, cortex_mm: float = 2.0) -> Iterator[BodyPart]:
     """Yield the marrow and the cortex of one bone."""
-    yield Part(shape.grown(-cortex_mm), "marrow")
-    yield Part(shape, "cortex")
+    yield BodyPart(shape.grown(-cortex_mm), "marrow")
+    yield BodyPart(shape, "cortex")
 
 
-def _spine() -> Iterator[Part]:
+def _spine() -> Iterator[BodyPart]:
     """Yield spinal canal, vertebrae and discs from L5 to the upper chest."""
-    yield Part(tube([(0, 27, -130), (0, 27, 360)], 8.5), "cord")
+    yield BodyPart(tube([(0, 27, -130), (0, 27, 360)], 8.5), "cord")
     height = LOWEST_VERTEBRA_MM
     while height < 350.0:
         lumbar = height < FIRST_CHEST_VERTEBRA_MM
         size, wide = (34.0, 23.0) if lumbar else (26.0, 18.0)
         yield from _bone(cylinder((0, 0, height), (wide, wide * 0.78, size / 2 - 4)), 1.8)
-        yield Part(cylinder((0, 0, height + size / 2), (wide - 1, wide * 0.74, 4.5)), "disc")
+        yield BodyPart(cylinder((0, 0, height + size / 2), (wide - 1, wide * 0.74, 4.5)), "disc")
         yield from _bone(_arch(height, size))
         height += size
 
@@ -65,7 +65,7 @@ def _arch(height: float, size: float) -> Shape:
     return ring.joined(spine, tube([(-36, 24, height), (36, 24, height)], 4.5))
 
 
-def _ribs(body: Body) -> Iterator[Part]:
+def _ribs(body: Body) -> Iterator[BodyPart]:
     """Yield the twelve ribs of each side, and the cartilages of all but the lowest three."""
     for number in range(12):
         height = 58.0 + 25.0 * number
@@ -76,17 +76,17 @@ def _ribs(body: Body) -> Iterator[Part]:
             if number >= 3:
                 front = [body.rib_point(side, a, height) for a in (140.0, 155.0, 170.0)]
                 rise = np.array([[0, 0, 0], [0, 0, 24], [0, 0, 62]])
-                yield Part(tube(np.array(front) + rise, 5.0), "cartilage")
+                yield BodyPart(tube(np.array(front) + rise, 5.0), "cartilage")
 
 
-def _breastbone(body: Body) -> Iterator[Part]:
+def _breastbone(body: Body) -> Iterator[BodyPart]:
     """Yield the breastbone, in the front of the chest wall."""
     heights = (160.0, 200.0, 250.0, 300.0)
     line = [body.rib_point(0.0, 180.0, z + 2 * RIB_FALL_MM) for z in heights]
     yield from _bone(tube(line, (4, 6, 6.5, 7)))
 
 
-def _hip(side: float) -> Iterator[Part]:
+def _hip(side: float) -> Iterator[BodyPart]:
     """Yield one side of the pelvis and the upper thigh bone."""
     yield from _bone(_iliac_wing(side))
     head = (side * 90, -12, -262)

@@ -31,7 +31,7 @@ from flare_core.datasets.lesions.generate import DecoyRecord, LesionRecord, Lesi
 from flare_core.datasets.lesions.kinds import LESION_KINDS
 from flare_core.datasets.lesions.settings import LesionSettings
 from flare_core.datasets.phantom.anatomy import organ_parts, organ_shapes
-from flare_core.datasets.phantom.body import Body, Part
+from flare_core.datasets.phantom.body import Body, BodyPart
 from flare_core.datasets.phantom.bones import skeleton
 from flare_core.datasets.phantom.paint import PHASES, Bend, Canvas, hounsfield
 from flare_core.datasets.phantom.settings import FIELDS_MM, PhantomSettings
@@ -143,7 +143,7 @@ def person(seed: int) -> tuple[Body, tuple[Shape, ...], dict[str, Shape]]:
     return body, bellies, organ_shapes(body, seed, bellies)
 
 
-def _parts(body: Body, settings: PhantomSettings) -> Iterator[Part]:
+def _parts(body: Body, settings: PhantomSettings) -> Iterator[BodyPart]:
     """Yield everything but the outer layers, front to back."""
     seed = settings.seed
     _, bellies, shapes = person(seed)
@@ -151,7 +151,7 @@ def _parts(body: Body, settings: PhantomSettings) -> Iterator[Part]:
     gone = [target.key for target in parse_organs(settings.absent)] if settings.absent else []
     shapes = {key: shape for key, shape in shapes.items() if key not in gone}
     yield from skeleton(body)
-    yield from (Part(belly, "muscle") for belly in bellies)
+    yield from (BodyPart(belly, "muscle") for belly in bellies)
     yield from organ_parts(shapes, seed)
     yield from between_muscles(bellies)
     yield from chest(body)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
-from flare_core.datasets.phantom.body import Body, Part
+from flare_core.datasets.phantom.body import Body, BodyPart
 from flare_core.datasets.phantom.settings import PHASES
 from flare_core.datasets.phantom.shapes import Floats, Piece, Shape
 from flare_core.imaging.geometry import Geometry, Triple
@@ -154,7 +154,7 @@ class Canvas:
         steps = np.asarray(geometry.direction) * np.asarray(geometry.spacing_mm)[:, None]
         self._to_voxel = np.linalg.inv(steps)
 
-    def paint(self, part: Part) -> None:
+    def paint(self, part: BodyPart) -> None:
         """Write one part's tissue and label where there is still room (or within its organ)."""
         first, last = self._reach(part.shape)
         for piece, start, stop in zip(part.shape.pieces, first, last, strict=True):
@@ -162,7 +162,7 @@ class Canvas:
                 z, y, x = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
                 self._paint_piece(part, piece, (z, y, x))
 
-    def _paint_piece(self, part: Part, piece: Piece, spans: Spans) -> None:
+    def _paint_piece(self, part: BodyPart, piece: Piece, spans: Spans) -> None:
         x, y, z = (p[_fit(p, spans)] for p in self.points)
         tissue, labels = self.tissue[spans], self.labels[spans]
         inside = part.shape.cut(piece.field(x, y, z), x, y, z) < 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flare_core.datasets.phantom import courses
-from flare_core.datasets.phantom.body import Body, Part
+from flare_core.datasets.phantom.body import Body, BodyPart
 from flare_core.datasets.phantom.shapes import (
     Field,
     Shape,
@@ -44,15 +44,15 @@ class Filling:
     """Thickness of the wall, mm."""
 
 
-def hollow(shape: Shape, filling: Filling, rng: Rng, label: int = 0) -> Iterator[Part]:
+def hollow(shape: Shape, filling: Filling, rng: Rng, label: int = 0) -> Iterator[BodyPart]:
     """Yield gas (which rises to the front of a lying patient), content and wall of an organ."""
     low, high = shape.bounds()
     level = low[1] + (high[1] - low[1]) * filling.gas_share * rng.uniform(0.3, 1.2)
     inner = shape.grown(-filling.wall_mm)
     if filling.gas_share > 0:
-        yield Part(inner.clipped(half_space((0, level, 0), (0, 1, 0))), "gas", label)
-    yield Part(inner, filling.tissue, label)
-    yield Part(shape, "gut wall", label)
+        yield BodyPart(inner.clipped(half_space((0, level, 0), (0, 1, 0))), "gas", label)
+    yield BodyPart(inner, filling.tissue, label)
+    yield BodyPart(shape, "gut wall", label)
 
 
 def muscles(rng: Rng) -> list[Shape]:
@@ -62,33 +62,33 @@ def muscles(rng: Rng) -> list[Shape]:
     return [along(course, size, side=side) for course in bellies for side in (-1.0, 1.0)]
 
 
-def between_muscles(bellies: Sequence[Shape]) -> Iterator[Part]:
+def between_muscles(bellies: Sequence[Shape]) -> Iterator[BodyPart]:
     """Yield the thin fat between the muscles, and the diaphragm's crura."""
     for side in (-1.0, 1.0):
-        yield Part(along(courses.CRUS, side=side), "muscle")
-    yield from (Part(belly.grown(1.1), "fat") for belly in bellies)
+        yield BodyPart(along(courses.CRUS, side=side), "muscle")
+    yield from (BodyPart(belly.grown(1.1), "fat") for belly in bellies)
 
 
-def chest(body: Body) -> Iterator[Part]:
+def chest(body: Body) -> Iterator[BodyPart]:
     """Yield heart, airway, lung vessels and the fat of the mediastinum."""
     above = outside(body.below_dome(-2.5))
     yield from _heart(above)
     for airway in (courses.WINDPIPE, courses.LEFT_BRONCHUS, courses.RIGHT_BRONCHUS):
-        yield Part(along(airway), "air")
+        yield BodyPart(along(airway), "air")
     for side in (-1.0, 1.0):
-        yield from (Part(vessel.clipped(above), "blood") for vessel in _lung_vessels(side))
+        yield from (BodyPart(vessel.clipped(above), "blood") for vessel in _lung_vessels(side))
     middle = cylinder((5, -55, 265), (32, 62, 110))
-    yield Part(middle.clipped(above, body.cavity(6.0)), "fat")
+    yield BodyPart(middle.clipped(above, body.cavity(6.0)), "fat")
 
 
-def _heart(above: Field) -> Iterator[Part]:
+def _heart(above: Field) -> Iterator[BodyPart]:
     """Yield the left and right chambers, the heart's muscle and the fat around it."""
     turn = rotation(about_y=-20, about_z=25)
     for centre, radii in (((48, -80, 172), (34, 22, 24)), ((-2, -72, 190), (28, 24, 30))):
-        yield Part(ellipsoid(centre, radii, turn).clipped(above), "heart blood")
+        yield BodyPart(ellipsoid(centre, radii, turn).clipped(above), "heart blood")
     whole = ellipsoid((28, -72, 178), (66, 44, 46), turn).clipped(above)
-    yield Part(whole, "heart muscle")
-    yield Part(whole.swollen(5.0), "fat")
+    yield BodyPart(whole, "heart muscle")
+    yield BodyPart(whole.swollen(5.0), "fat")
 
 
 def _lung_vessels(side: float) -> Iterator[Shape]:
@@ -98,7 +98,7 @@ def _lung_vessels(side: float) -> Iterator[Shape]:
         yield tube([(side * 12, -32, 232), bend, (side * x, y, z)], (8, 4.5, 1.2))
 
 
-def bowel(body: Body, rng: Rng) -> Iterator[Part]:
+def bowel(body: Body, rng: Rng) -> Iterator[BodyPart]:
     """Yield colon, small bowel, mesenteric vessels, bladder and rectum."""
     inside = body.cavity(3.0)
     stool = Filling("stool", 0.55, 2.0)
@@ -110,7 +110,7 @@ def bowel(body: Body, rng: Rng) -> Iterator[Part]:
         bright = drank_contrast and rng.random() < 0.6
         yield from hollow(loop, Filling("bowel contrast" if bright else "chyme", 0.15), rng)
     for vessel in _mesentery(rng):
-        yield Part(vessel.clipped(inside), "portal vein")
+        yield BodyPart(vessel.clipped(inside), "portal vein")
     yield from hollow(ellipsoid((0, -42, -235), (41, 33, 31)), Filling("urine", 0.0, 3.0), rng)
     yield from hollow(tube([(0, 18, -225), (0, 28, -290)], 16), Filling("stool", 0.5, 3.0), rng)
 

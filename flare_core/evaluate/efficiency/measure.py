@@ -39,7 +39,7 @@ inherit."""
 
 
 @dataclass(frozen=True)
-class Sample:
+class UsageSample:
     """The counters at one moment; NaN where the system does not tell."""
 
     time_s: float
@@ -67,7 +67,7 @@ class Measurement:
     """Exit code; -9 is ended by signal 9; None if the process could not be ended."""
     wall_s: float
     """From before the start to the end, s."""
-    samples: tuple[Sample, ...]
+    samples: tuple[UsageSample, ...]
     """At least one."""
     cpu_time_s: float
     """Processor time of the command and all processes below it, s."""
@@ -150,7 +150,7 @@ def measure(
             "a program on the PATH, or the path of an executable file",
             "Check its name; put shell syntax into:  sh -c '...'",
         )
-    samples = tuple(Sample(*(NAN if v is None else v for v in row)) for row in seen["rows"])
+    samples = tuple(UsageSample(*(NAN if v is None else v for v in row)) for row in seen["rows"])
     return Measurement(
         command=tuple(command),
         status=_status(seen),
@@ -243,7 +243,7 @@ def _status(seen: dict[str, Any]) -> str:
     return "ok" if seen["why"] == "ended" and seen["exit_code"] == 0 else "failed"
 
 
-def _notes(seen: dict[str, Any], samples: Sequence[Sample]) -> tuple[str, ...]:
+def _notes(seen: dict[str, Any], samples: Sequence[UsageSample]) -> tuple[str, ...]:
     notes = [seen["note"]] if seen["note"] else []
     if math.isnan(samples[0].cpu_percent):
         notes.append("CPU and RAM are read from /proc, which only Linux has; they are missing here")
@@ -261,7 +261,7 @@ def _notes(seen: dict[str, Any], samples: Sequence[Sample]) -> tuple[str, ...]:
 DIGITS = 4
 """Decimals in tables: 0.1 ms, and far below what the counters resolve."""
 
-SAMPLE_COLUMNS = tuple(field.name for field in fields(Sample))
+SAMPLE_COLUMNS = tuple(field.name for field in fields(UsageSample))
 NUMBERS = tuple(field.name for field in fields(Efficiency))
 CASE_COLUMNS = ("case", "status", "exit_code", *NUMBERS)
 
@@ -280,12 +280,12 @@ class CaseEfficiency:
     """What was measured, to the end or until it was stopped."""
 
 
-def sample_table(samples: Iterable[Sample]) -> str:
+def sample_table(samples: Iterable[UsageSample]) -> str:
     """Return the samples of a run as CSV text, one line each.
 
     Examples
     --------
-    >>> print(sample_table([Sample(0.1, 0.0, 50.0, 2048.0, float("nan"))]), end="")
+    >>> print(sample_table([UsageSample(0.1, 0.0, 50.0, 2048.0, float("nan"))]), end="")
     time_s,gpu_mib,cpu_percent,ram_mib,tree_ram_mib
     0.1,0,50,2048,
     """

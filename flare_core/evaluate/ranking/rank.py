@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from flare_core.evaluate.ranking.significance import PairTests, compare_pairs
-from flare_core.evaluate.ranking.table import Table
+from flare_core.evaluate.ranking.table import ResultTable
 
 Numbers = npt.NDArray[np.float64]
 
@@ -55,7 +55,7 @@ class Ranks:
 class Ranking:
     """Everything about a ranking."""
 
-    table: Table
+    table: ResultTable
     """What was ranked."""
     ranks: Ranks
     """The result."""
@@ -72,12 +72,12 @@ class Ranking:
         return sorted(range(len(self.table.teams)), key=lambda t: (self.ranks.places[t], t))
 
 
-def rank_teams(table: Table, *, bootstraps: int = BOOTSTRAPS, seed: int = SEED) -> Ranking:
+def rank_teams(table: ResultTable, *, bootstraps: int = BOOTSTRAPS, seed: int = SEED) -> Ranking:
     """Rank all teams of a table; the same table and seed give the same result.
 
     Parameters
     ----------
-    table : Table
+    table : ResultTable
         From `ranking_table.read_results`.
     bootstraps : int
         Number of bootstrap samples, 0 or more.

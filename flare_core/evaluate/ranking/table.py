@@ -29,7 +29,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class ResultTable:
     """All values, ready to rank."""
 
     scheme: Scheme
@@ -46,7 +46,7 @@ class Table:
     """What a reader of the ranking must know."""
 
 
-def read_results(folder: str | Path, scheme: Scheme) -> Table:
+def read_results(folder: str | Path, scheme: Scheme) -> ResultTable:
     """Read the results of all teams; `ranking_files` describes the format.
 
     Raises
@@ -63,7 +63,7 @@ def read_results(folder: str | Path, scheme: Scheme) -> Table:
     return replace(table, notes=(*told, *table.notes))
 
 
-def make_table(cells: Mapping[str, Cells], scheme: Scheme) -> Table:
+def make_table(cells: Mapping[str, Cells], scheme: Scheme) -> ResultTable:
     """Arrange the values of all teams.
 
     Parameters
@@ -90,7 +90,7 @@ def make_table(cells: Mapping[str, Cells], scheme: Scheme) -> Table:
         for t, team in enumerate(teams):
             tolerated = [cells[team].get(c, {}).get(rule.tolerance_column, math.nan) for c in cases]
             scored[m, :, t] = score(raw[m, :, t], rule, np.array(tolerated))
-    return Table(scheme, teams, cases, raw, scored, _notes(raw, scheme, teams, cases))
+    return ResultTable(scheme, teams, cases, raw, scored, _notes(raw, scheme, teams, cases))
 
 
 def score(values: Numbers, rule: MetricRule, tolerated: Numbers) -> Numbers:

@@ -19,7 +19,7 @@ from flare_core.errors import InputError
 from flare_core.imaging.dicom.elements import STORAGE, read_elements
 from flare_core.imaging.dicom.extra import quiet, require
 from flare_core.imaging.dicom.headers import is_dicom
-from flare_core.imaging.dicom.region import Drawn, Painted
+from flare_core.imaging.dicom.region import Drawn, PaintedRegions
 from flare_core.imaging.dicom.segmentation import paint_segments, segments_of
 from flare_core.imaging.dicom.structures import contoured, paint_structures
 from flare_core.imaging.geometry import Geometry
@@ -64,7 +64,7 @@ def _read(path: Path) -> Drawn:
         raise _damaged(path, error) from error
 
 
-def paint(path: Path, geometry: Geometry, values: Sequence[tuple[int, int]]) -> Painted:
+def paint(path: Path, geometry: Geometry, values: Sequence[tuple[int, int]]) -> PaintedRegions:
     """Return regions of a file as a label map.
 
     Parameters
@@ -84,7 +84,7 @@ def paint(path: Path, geometry: Geometry, values: Sequence[tuple[int, int]]) -> 
         return _paint(path, geometry, values)
 
 
-def _paint(path: Path, geometry: Geometry, values: Sequence[tuple[int, int]]) -> Painted:
+def _paint(path: Path, geometry: Geometry, values: Sequence[tuple[int, int]]) -> PaintedRegions:
     dataset = _dataset(path)
     try:
         draw = paint_structures if _is_structures(dataset) else paint_segments

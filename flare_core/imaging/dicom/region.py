@@ -11,7 +11,7 @@ from flare_core.imaging.dicom.sources import Concept
 
 
 @dataclass(frozen=True)
-class Region:
+class DrawnRegion:
     """One thing that was drawn."""
 
     number: int
@@ -36,12 +36,12 @@ class Drawn:
     """Who was scanned, "" if it does not say."""
     label: str
     """What the file calls itself."""
-    regions: tuple[Region, ...]
+    regions: tuple[DrawnRegion, ...]
     """In the file's order."""
 
 
 @dataclass(frozen=True, eq=False)
-class Painted:
+class PaintedRegions:
     """Regions on a scan's grid."""
 
     labels: npt.NDArray[np.uint8]

@@ -18,7 +18,7 @@ from flare_core.imaging.dicom.sources import (
     Concept,
     Identifiers,
     Maker,
-    Part,
+    SourceSegment,
     refusing,
     source_headers,
 )
@@ -44,10 +44,10 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Group:
+class MeasurementGroup:
     """What was measured of one part."""
 
-    part: Part
+    part: SourceSegment
     """Of the segmentation."""
     numbers: tuple[Number, ...]
     """At least one."""
@@ -60,7 +60,7 @@ def write_report(
     series: str | None,
     target: Path,
     shape: Sequence[int],
-    groups: Sequence[Group],
+    groups: Sequence[MeasurementGroup],
     made: tuple[Maker, Identifiers],
 ) -> None:
     """Write a measurement report about a segmented series.
@@ -73,7 +73,7 @@ def write_report(
         The file that is written.
     shape : three int
         Of the label map (Z, Y, X).
-    groups : sequence of Group
+    groups : sequence of MeasurementGroup
         In the order of the report.
     made : Maker and Identifiers
         What it comes from, and the UIDs of report and segmentation.
@@ -119,7 +119,9 @@ def _segmentation(source: Dataset, uids: Identifiers) -> Dataset:
     return stub
 
 
-def _content(source: Dataset, groups: Sequence[Group], maker: Maker, uids: Identifiers) -> Any:
+def _content(
+    source: Dataset, groups: Sequence[MeasurementGroup], maker: Maker, uids: Identifiers
+) -> Any:
     from highdicom import sr
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
@@ -138,7 +140,7 @@ def _content(source: Dataset, groups: Sequence[Group], maker: Maker, uids: Ident
     )
 
 
-def _group(source: Dataset, group: Group, maker: Maker, uids: Identifiers) -> Any:
+def _group(source: Dataset, group: MeasurementGroup, maker: Maker, uids: Identifiers) -> Any:
     from highdicom import sr
     from pydicom.uid import SegmentationStorage
 
@@ -165,7 +167,7 @@ def _group(source: Dataset, group: Group, maker: Maker, uids: Identifiers) -> An
     )
 
 
-def _sites(part: Part) -> Any:
+def _sites(part: SourceSegment) -> Any:
     """Return where a finding lies; or an organ with its side, which has no other room."""
     from highdicom.sr import FindingSite
 

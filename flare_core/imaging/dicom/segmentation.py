@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.errors import InputError
-from flare_core.imaging.dicom.region import Drawn, Painted, Region
+from flare_core.imaging.dicom.region import Drawn, DrawnRegion, PaintedRegions
 from flare_core.imaging.dicom.sources import Concept
 from flare_core.imaging.geometry import Geometry
 
@@ -31,7 +31,7 @@ decimals turns a frame by .3."""
 
 
 @dataclass(frozen=True)
-class Place:
+class FramePosition:
     """Where a frame's pixels lie in the scan."""
 
     axes: tuple[int, int, int]
@@ -47,7 +47,7 @@ class Place:
 def segments_of(path: Path, dataset: Dataset) -> Drawn:
     """Return the segments of a segmentation."""
     regions = tuple(
-        Region(
+        DrawnRegion(
             int(each.SegmentNumber),
             str(each.get("SegmentLabel", "")),
             _codes(each),
@@ -63,7 +63,7 @@ def segments_of(path: Path, dataset: Dataset) -> Drawn:
 
 def paint_segments(
     path: Path, dataset: Dataset, geometry: Geometry, values: Sequence[tuple[int, int]]
-) -> Painted:
+) -> PaintedRegions:
     """Return segments as a label map on the grid of the scan.
 
     Raises
@@ -80,7 +80,7 @@ def paint_segments(
         if mask.any():
             outside += _put(labels, mask, _place(path, dataset, frame, geometry), value)
     notes = (f"{outside} voxels lie outside of the scan",) if outside else ()
-    return Painted(labels, notes)
+    return PaintedRegions(labels, notes)
 
 
 def _jobs(dataset: Dataset, values: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
@@ -139,7 +139,7 @@ def _shared(dataset: Dataset) -> Any:
     return dataset.get("SharedFunctionalGroupsSequence") or []
 
 
-def _place(path: Path, dataset: Dataset, frame: int, geometry: Geometry) -> Place:
+def _place(path: Path, dataset: Dataset, frame: int, geometry: Geometry) -> FramePosition:
     """Return where a frame lies in the scan.
 
     Raises
@@ -175,7 +175,7 @@ def _place(path: Path, dataset: Dataset, frame: int, geometry: Geometry) -> Plac
             "Give the scan that was segmented, or export the segmentation on its grid.",
         )
     origin = np.rint(first).astype(np.int64)
-    return Place(
+    return FramePosition(
         (across, rows[0], columns[0]),
         int(origin[across]),
         origin[rows[0]] + rows[1] * np.arange(count[0]),
@@ -191,7 +191,7 @@ def _axis_of(direction: npt.NDArray[np.float64], geometry: Geometry) -> tuple[in
 
 
 def _put(
-    labels: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], place: Place, value: int
+    labels: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], place: FramePosition, value: int
 ) -> int:
     """Paint a frame; return how many of its voxels lie outside of the scan."""
     view = np.transpose(labels, place.axes)

@@ -19,7 +19,7 @@ from flare_core.imaging.dicom.sources import (
     Concept,
     Identifiers,
     Maker,
-    Part,
+    SourceSegment,
     refusing,
     source_headers,
 )
@@ -36,7 +36,7 @@ def write_segmentation(
     series: str | None,
     target: Path,
     labels: npt.NDArray[np.unsignedinteger[Any]],
-    parts: Sequence[Part],
+    parts: Sequence[SourceSegment],
     made: tuple[Maker, Identifiers],
 ) -> None:
     """Write a DICOM segmentation of a series.
@@ -49,7 +49,7 @@ def write_segmentation(
         The file that is written.
     labels : (Z, Y, X)
         Numbers of the parts, 0 elsewhere, in the order of `read_series`.
-    parts : sequence of Part
+    parts : sequence of SourceSegment
         Numbered from 1 without gaps.
     made : Maker and Identifiers
         What it comes from, and the UIDs it gets.
@@ -92,7 +92,7 @@ def code_of(concept: Concept) -> Any:
     return CodedConcept(value, scheme, meaning)
 
 
-def _description(part: Part, maker: Maker) -> SegmentDescription:
+def _description(part: SourceSegment, maker: Maker) -> SegmentDescription:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription

@@ -54,7 +54,7 @@ class Maker:
 
 
 @dataclass(frozen=True)
-class Part:
+class SourceSegment:
     """One thing that was segmented."""
 
     number: int

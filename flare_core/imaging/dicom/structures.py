@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.errors import InputError
-from flare_core.imaging.dicom.region import Drawn, Painted, Region
+from flare_core.imaging.dicom.region import Drawn, DrawnRegion, PaintedRegions
 from flare_core.imaging.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def contoured(path: Path, dataset: Dataset) -> Drawn:
     """Return the regions of a structure set that have a name."""
     rois = dataset.get("StructureSetROISequence") or []
     regions = tuple(
-        Region(
+        DrawnRegion(
             int(roi.ROINumber),
             str(roi.get("ROIName", "")),
             automatic=str(roi.get("ROIGenerationAlgorithm", "")) == "AUTOMATIC",
@@ -51,7 +51,7 @@ def contoured(path: Path, dataset: Dataset) -> Drawn:
 
 def paint_structures(
     path: Path, dataset: Dataset, geometry: Geometry, values: Sequence[tuple[int, int]]
-) -> Painted:
+) -> PaintedRegions:
     """Return regions of a structure set as a label map on the grid of the scan.
 
     Raises
@@ -79,7 +79,7 @@ def paint_structures(
             if 0 <= z < geometry.shape[0]:
                 labels[z][filled(polygons, geometry.shape[1:])] = value
         notes += told
-    return Painted(labels, tuple(notes))
+    return PaintedRegions(labels, tuple(notes))
 
 
 def filled(polygons: Sequence[Floats], shape: Sequence[int]) -> npt.NDArray[np.bool_]:

@@ -20,11 +20,12 @@ from flare_core.anatomy.organs import ALL_TARGETS, parse_organs
 from flare_core.errors import InputError
 from flare_core.jobs import engine as engines
 from flare_core.jobs.engine import Engine, IsCancelled
-from flare_core.jobs.progress import OnStep, Step, StepLike, within
+from flare_core.jobs.progress import OnProgress, within
 from flare_core.jobs.remote import wire
 from flare_core.jobs.remote.access import Access
 from flare_core.jobs.remote.asked import choices_of
 from flare_core.jobs.remote.connection import Connection, spoilt
+from flare_core.segment.progress import Progress
 
 if TYPE_CHECKING:
     from flare_core.imaging.volume import Volume
@@ -37,10 +38,10 @@ SENT, TURN, DONE = 0.15, 0.18, 0.95
 made."""
 
 PLACE = "position {position} of {of} in the queue"
-"""Step of a run that waits."""
+"""Stage of a run that waits."""
 
 LONGEST_STAGE = 80
-"""Letters of a step that a server names."""
+"""Letters of a stage that a server names."""
 
 
 def engine_on(access: Access, here: Engine, *, scores: bool = False) -> Engine:
@@ -73,7 +74,7 @@ def segment(
     scores: bool,
     image: Volume,
     settings: Settings,
-    on_step: OnStep,
+    on_progress: OnProgress,
     cancelled: IsCancelled,
 ) -> Segmentation:
     """Have a scan segmented: see `flare_core.segment.pipeline.segment_ct`.
@@ -89,9 +90,9 @@ def segment(
     """
     over = threading.Event()
 
-    def tell(step: StepLike) -> None:
+    def tell(progress: Progress) -> None:
         if not over.is_set():
-            on_step(step)
+            on_progress(progress)
 
     connection = Connection(access)
     talk = _Talk(connection, image, scores, tell)
@@ -105,7 +106,9 @@ def segment(
 class _Talk:
     """One scan's conversation with a server."""
 
-    def __init__(self, connection: Connection, image: Volume, scores: bool, tell: OnStep) -> None:
+    def __init__(
+        self, connection: Connection, image: Volume, scores: bool, tell: OnProgress
+    ) -> None:
         self._line, self._image, self._scores, self._tell = connection, image, scores, tell
 
     def whole(self, settings: Settings) -> Segmentation:
@@ -116,7 +119,7 @@ class _Talk:
 
     def _hand_over(self, settings: Settings) -> None:
         """Send the scan, once the server wants it."""
-        self._tell(Step("packing the scan", 0.0))
+        self._tell(Progress("packing the scan", 0.0))
         parcel, data = wire.packed(self._image.array)
         request = {
             "command": "segment",
@@ -126,7 +129,7 @@ class _Talk:
         }
         self._line.ask(request, "send")
         sending = within(0.0, SENT, self._tell)
-        self._line.send(data, lambda share: sending(Step("sending the scan", share)))
+        self._line.send(data, lambda share: sending(Progress("sending the scan", share)))
 
     def _wait(self) -> dict[str, Any]:
         """Return the result's line, once it comes."""
@@ -137,9 +140,11 @@ class _Talk:
             if event == "result":
                 return answer
             if event == "queued":
-                self._tell(Step(PLACE.format(position=answer["position"], of=answer["of"]), SENT))
+                self._tell(
+                    Progress(PLACE.format(position=answer["position"], of=answer["of"]), SENT)
+                )
             elif event == "progress":
-                running(_step_of(answer))
+                running(_progress_of(answer))
 
     def _result(self, answer: dict[str, Any]) -> Segmentation:
         """Receive and check what was made."""
@@ -147,7 +152,7 @@ class _Talk:
         from flare_core.segment.pipeline import Segmentation
         from flare_core.segment.statistics import rows_from_json
 
-        self._tell(Step("receiving the result", DONE))
+        self._tell(Progress("receiving the result", DONE))
         try:
             labels = self._labels(answer["labels"])
             scores = None if answer["scores"] is None else self._beliefs(answer["scores"])
@@ -198,9 +203,11 @@ class _Talk:
         return ClassScores(np.asarray(array, np.float16), tuple(organs), geometry)
 
 
-def _step_of(answer: dict[str, Any]) -> Step:
-    """Return a step that a server tells; what is not as it should be is left out."""
+def _progress_of(answer: dict[str, Any]) -> Progress:
+    """Return the progress that a server tells; what is not as it should be is left out."""
     fraction, left = answer.get("fraction"), answer.get("seconds_left")
     share = float(fraction) if isinstance(fraction, (int, float)) else 0.0
     seconds = float(left) if isinstance(left, (int, float)) else None
-    return Step(str(answer.get("stage", ""))[:LONGEST_STAGE], min(1.0, max(0.0, share)), seconds)
+    return Progress(
+        str(answer.get("stage", ""))[:LONGEST_STAGE], min(1.0, max(0.0, share)), seconds
+    )

@@ -30,12 +30,13 @@ from flare_core.jobs.ending import on_stop_signal
 from flare_core.jobs.engine import Engine, IsCancelled
 from flare_core.jobs.failure import failure_of
 from flare_core.jobs.outputs import plain
-from flare_core.jobs.progress import StepLike, Throttle, step_fields
+from flare_core.jobs.progress import Throttle, progress_fields
 from flare_core.jobs.remote import wire
 from flare_core.jobs.remote.access import written
 from flare_core.jobs.remote.asked import Asked, asked_of, settings_of
 from flare_core.jobs.remote.line import Gone, Line, Patience
 from flare_core.jobs.remote.turns import Turn, Turns
+from flare_core.segment.progress import Progress
 from flare_core.segment.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ END_S = 5.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """How much a server takes."""
 
     image_bytes: int = 2 * 2**30
@@ -79,12 +80,12 @@ class Setup:
     """How it encrypts; None: not at all."""
     settings: Settings = Settings()
     """Device, threads, precision, home and usual model."""
-    limits: Limits = Limits()
+    limits: ServerLimits = ServerLimits()
     """How much it takes."""
 
 
 @dataclass(frozen=True)
-class Told:
+class ServerListeners:
     """Who hears of a server; both are called in its loop."""
 
     ready: Callable[[str], None]
@@ -94,7 +95,7 @@ class Told:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class FinalAnswer:
     """A last answer, ready to be sent."""
 
     fields: dict[str, Any]
@@ -103,7 +104,7 @@ class Answer:
     """What comes behind it."""
 
 
-def serve(setup: Setup, engine: Engine, told: Told) -> bool:
+def serve(setup: Setup, engine: Engine, told: ServerListeners) -> bool:
     """Serve until the process is asked to end; return whether all threads have ended.
 
     Raises
@@ -119,7 +120,7 @@ def serve(setup: Setup, engine: Engine, told: Told) -> bool:
 class Server:
     """Serves until `stop` is called, from any thread."""
 
-    def __init__(self, setup: Setup, engine: Engine, told: Told) -> None:
+    def __init__(self, setup: Setup, engine: Engine, told: ServerListeners) -> None:
         self._setup, self._engine, self._told = setup, engine, told
         self._turns = Turns()
         self._talks: set[asyncio.Task[None]] = set()
@@ -267,7 +268,7 @@ class Server:
         size = " x ".join(map(str, asked.parcel.shape))
         self._told.log(f"{line.peer}: {size} voxels in {time.monotonic() - began:.1f} s")
 
-    async def _in_turn(self, line: Line, asked: Asked, path: Path) -> Answer:
+    async def _in_turn(self, line: Line, asked: Asked, path: Path) -> FinalAnswer:
         """Have a scan segmented, and its client told how far it is; it may hang up."""
         news: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1)
 
@@ -292,7 +293,7 @@ class Server:
             self._leave(turn, done)
 
     async def _follow(
-        self, line: Line, done: asyncio.Future[Answer], news: asyncio.Queue[dict[str, Any]]
+        self, line: Line, done: asyncio.Future[FinalAnswer], news: asyncio.Queue[dict[str, Any]]
     ) -> None:
         """Pass news on until a job is done.
 
@@ -318,7 +319,7 @@ class Server:
             left.cancel()
             await asyncio.gather(left, return_exceptions=True)  # one reader at a time
 
-    def _leave(self, turn: Turn, done: asyncio.Future[Answer]) -> None:
+    def _leave(self, turn: Turn, done: asyncio.Future[FinalAnswer]) -> None:
         """Forget a job; whatever comes of it, nobody asks any more."""
         self._turns.leave(turn)
         done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
@@ -330,16 +331,16 @@ def _computed(
     path: Path,
     tell: Callable[[dict[str, Any]], object],
     cancelled: IsCancelled,
-) -> Answer:
+) -> FinalAnswer:
     """Segment a scan whose voxels lie in a file, which goes first; in the thread that computes."""
     from flare_core.imaging.volume import Volume
 
     engines.stop_if(cancelled)
     throttle = Throttle()
 
-    def on_step(step: StepLike) -> None:
-        if throttle.lets_through(step):
-            tell({"event": "progress", **step_fields(step)})
+    def on_progress(progress: Progress) -> None:
+        if throttle.lets_through(progress):
+            tell({"event": "progress", **progress_fields(progress)})
 
     with path.open("rb") as stream:
         chunks = iter(partial(stream.read, wire.CHUNK_BYTES), b"")
@@ -348,12 +349,12 @@ def _computed(
     if asked.scores and engine is engines.REAL:
         engine = engines.KEEPING
     engine.preload(asked.settings)
-    found = engine.segment(Volume(voxels, asked.geometry), asked.settings, on_step, cancelled)
+    found = engine.segment(Volume(voxels, asked.geometry), asked.settings, on_progress, cancelled)
     engines.stop_if(cancelled)
     return _packed(found, asked.scores)
 
 
-def _packed(found: Segmentation, with_scores: bool) -> Answer:
+def _packed(found: Segmentation, with_scores: bool) -> FinalAnswer:
     """Return a result as it travels."""
     from flare_core.segment.lesion_list import lesions_to_json
     from flare_core.segment.statistics import rows_to_json
@@ -379,7 +380,7 @@ def _packed(found: Segmentation, with_scores: bool) -> Answer:
         "timings_s": plain(found.timings),
         "provenance": plain(found.provenance),
     }
-    return Answer(fields, tuple(blobs))
+    return FinalAnswer(fields, tuple(blobs))
 
 
 def _in_short(error: Exception) -> str:

@@ -19,7 +19,7 @@ from flare_core.report.case.lettering import (
     write,
 )
 from flare_core.report.case.panel import FILL
-from flare_core.report.case.survey import Finding
+from flare_core.report.case.survey import OrganFinding
 from flare_core.report.charts.svg import millilitres
 from flare_core.segment.lesion_list import Lesion
 
@@ -32,7 +32,7 @@ SWATCH = (36, 18)
 
 
 @dataclass(frozen=True)
-class Line:
+class LegendLine:
     """One line of the column."""
 
     text: str
@@ -51,15 +51,15 @@ class Line:
     """Pixels from the column's left edge to the text."""
 
 
-def remark(found: Finding) -> str:
+def remark(found: OrganFinding) -> str:
     """Return what a reader should know about an organ's volume, or nothing.
 
     Examples
     --------
     >>> from flare_core.anatomy.organs import organ
-    >>> remark(Finding(organ("spleen"), 512.0, cut=False))
+    >>> remark(OrganFinding(organ("spleen"), 512.0, cut=False))
     'larger than usual (81-374 mL)'
-    >>> remark(Finding(organ("spleen"), 50.0, cut=True))
+    >>> remark(OrganFinding(organ("spleen"), 50.0, cut=True))
     "cut by the scan's edge"
     """
     parts = ["cut by the scan's edge"] if found.cut and found.volume_ml > 0 else []
@@ -71,16 +71,16 @@ def remark(found: Finding) -> str:
 
 
 def legend_lines(
-    found: Sequence[Finding], notes: Sequence[str], lesions: Sequence[Lesion] = ()
-) -> list[Line]:
+    found: Sequence[OrganFinding], notes: Sequence[str], lesions: Sequence[Lesion] = ()
+) -> list[LegendLine]:
     """Compose the column: organs found, organs not found, lesions, notes."""
     present = [each for each in found if each.volume_ml > 0]
     absent = [each.organ for each in found if each.volume_ml == 0]
-    lines = [Line("Organs", right="volume", colour=GREY, size=14, height=30)]
+    lines = [LegendLine("Organs", right="volume", colour=GREY, size=14, height=30)]
     for each in present:
         lines += _organ_lines(each)
     if not present:
-        lines.append(Line("No organ found", colour=AMBER))
+        lines.append(LegendLine("No organ found", colour=AMBER))
     if absent and present:
         lines += _paragraph("Not found: " + _names(absent), GREY)
     if lesions:
@@ -90,7 +90,9 @@ def legend_lines(
     return lines
 
 
-def draw_legend(draw: ImageDraw.ImageDraw, at: tuple[int, int], lines: Sequence[Line]) -> None:
+def draw_legend(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], lines: Sequence[LegendLine]
+) -> None:
     """Draw the column with its upper left corner at `at` (x, y)."""
     x, y = at
     for line in lines:
@@ -108,11 +110,11 @@ def draw_legend(draw: ImageDraw.ImageDraw, at: tuple[int, int], lines: Sequence[
         y += line.height
 
 
-def _organ_lines(found: Finding) -> list[Line]:
+def _organ_lines(found: OrganFinding) -> list[LegendLine]:
     said = remark(found)
     colour = AMBER if found.verdict else GREY
     indent = SWATCH[0] + 10
-    first = Line(
+    first = LegendLine(
         found.organ.name,
         millilitres(found.volume_ml),
         swatch=found.organ,
@@ -122,17 +124,17 @@ def _organ_lines(found: Finding) -> list[Line]:
     if not said:
         return [first]
     small = [
-        Line(text, colour=colour, size=13, height=17, indent=indent)
+        LegendLine(text, colour=colour, size=13, height=17, indent=indent)
         for text in wrapped(said, WIDTH - indent, 13)
     ]
-    return [first, *small, Line("", height=6)]
+    return [first, *small, LegendLine("", height=6)]
 
 
-def _lesion_lines(lesions: Sequence[Lesion]) -> list[Line]:
+def _lesion_lines(lesions: Sequence[Lesion]) -> list[LegendLine]:
     """Return the lesions from head to foot, at last how many more there are."""
-    head = Line("Lesions", right="long x short, mm", colour=GREY, size=14, height=26)
+    head = LegendLine("Lesions", right="long x short, mm", colour=GREY, size=14, height=26)
     rows = [
-        Line(
+        LegendLine(
             f"{each.number}  {each.place}",
             f"{each.long_axis_mm:.0f} x {each.short_axis_mm:.0f}",
             size=14,
@@ -141,13 +143,15 @@ def _lesion_lines(lesions: Sequence[Lesion]) -> list[Line]:
         for each in lesions[:MOST_LESIONS]
     ]
     more = len(lesions) - len(rows)
-    rest = [Line(f"and {more} more", colour=GREY, size=14, height=20)] if more else []
-    return [Line("", height=12), head, *rows, *rest]
+    rest = [LegendLine(f"and {more} more", colour=GREY, size=14, height=20)] if more else []
+    return [LegendLine("", height=12), head, *rows, *rest]
 
 
-def _paragraph(text: str, colour: Colour) -> list[Line]:
-    lines = [Line(part, colour=colour, size=14, height=19) for part in wrapped(text, WIDTH, 14)]
-    return [Line("", height=12), *lines]
+def _paragraph(text: str, colour: Colour) -> list[LegendLine]:
+    lines = [
+        LegendLine(part, colour=colour, size=14, height=19) for part in wrapped(text, WIDTH, 14)
+    ]
+    return [LegendLine("", height=12), *lines]
 
 
 def _names(organs: Sequence[Organ]) -> str:

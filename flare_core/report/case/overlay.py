@@ -20,7 +20,7 @@ from flare_core.errors import InputError
 from flare_core.imaging.geometry import COMPARED_TOLERANCE_MM, Box, Geometry, Index
 from flare_core.imaging.volume import Volume
 from flare_core.report.case.legend import legend_lines
-from flare_core.report.case.panel import AXIAL, CORONAL, SAGITTAL, Pixels, Plane, Scene
+from flare_core.report.case.panel import AXIAL, CORONAL, SAGITTAL, DrawnScan, Pixels, Plane
 from flare_core.report.case.sheet import Heading, draw_sheet
 from flare_core.report.case.survey import (
     Survey,
@@ -97,7 +97,7 @@ def overlay_montage(
     places = {number: _inside(middle, shown) for number, middle in middles.items()}
     found = findings(counted, organs, image.geometry.voxel_ml, lesions)
     return draw_sheet(
-        Scene.of(scan.crop(shown), marks.crop(shown), organs, places),
+        DrawnScan.of(scan.crop(shown), marks.crop(shown), organs, places),
         [_moved(plane, shown) for plane in planes],
         legend_lines(found, notes, lesions),
         Heading(case or "CT scan", _description(image.geometry)),

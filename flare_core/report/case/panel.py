@@ -97,7 +97,7 @@ class Tints:
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class DrawnScan:
     """What the panels show: a canonical scan, its labels, the organs to draw."""
 
     image: Volume
@@ -117,9 +117,9 @@ class Scene:
         labels: Volume,
         organs: Sequence[Organ],
         lesions: Mapping[int, Index] | None = None,
-    ) -> Scene:
+    ) -> DrawnScan:
         """Put a scene together."""
-        return Scene(image, labels, tuple(organs), Tints.of(organs), lesions or {})
+        return DrawnScan(image, labels, tuple(organs), Tints.of(organs), lesions or {})
 
     def picture(self, plane: Plane, size: tuple[int, int]) -> Pixels:
         """Draw one plane in `size` = (height, width) pixels, as (H, W, 3)."""

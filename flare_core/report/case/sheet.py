@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw
 
 from flare_core.imaging.geometry import Geometry
 from flare_core.report.case.legend import WIDTH as LEGEND_WIDTH
-from flare_core.report.case.legend import Line, draw_legend
+from flare_core.report.case.legend import LegendLine, draw_legend
 from flare_core.report.case.lettering import GREY, PALE, WHITE, shortened, write
-from flare_core.report.case.panel import AXIAL, EDGES, LEVEL_HU, WINDOW_HU, Pixels, Plane, Scene
+from flare_core.report.case.panel import AXIAL, EDGES, LEVEL_HU, WINDOW_HU, DrawnScan, Pixels, Plane
 from flare_core.report.html import RESEARCH_USE
 
 COLUMNS = 4
@@ -62,7 +62,7 @@ class Cell:
 
 
 def draw_sheet(
-    scene: Scene, planes: Sequence[Plane], lines: Sequence[Line], heading: Heading
+    scene: DrawnScan, planes: Sequence[Plane], lines: Sequence[LegendLine], heading: Heading
 ) -> Pixels:
     """Lay out and draw everything: `planes` of `scene`, the legend's `lines`, the heading."""
     cells = lay_out(scene.image.geometry, planes)
@@ -119,7 +119,7 @@ def _row(
     return cells
 
 
-def _draw_tags(draw: ImageDraw.ImageDraw, cell: Cell, scene: Scene) -> None:
+def _draw_tags(draw: ImageDraw.ImageDraw, cell: Cell, scene: DrawnScan) -> None:
     """Write the organs' initials into a picture: colours alone are not enough for every eye."""
     for text, y, x in scene.tags(cell.plane, (cell.height, cell.width)):
         write(draw, (cell.left + x, cell.top + y), text, size=11, anchor="mm", halo=2)

@@ -31,7 +31,7 @@ FEWEST = 4
 
 
 @dataclass(frozen=True)
-class Finding:
+class OrganFinding:
     """One organ of a label map."""
 
     organ: Organ
@@ -89,7 +89,7 @@ def survey(labels: Volume) -> Survey:
 
 def findings(
     labels: Survey, organs: Sequence[Organ], voxel_ml: float, lesions: Sequence[Lesion] = ()
-) -> tuple[Finding, ...]:
+) -> tuple[OrganFinding, ...]:
     """Return one row per organ of `organs`, in that order, absent ones with 0 mL.
 
     An organ's volume is with the lesions that are part of it.
@@ -98,7 +98,9 @@ def findings(
     for lesion in lesions:
         if lesion.within:
             volumes[organ(lesion.organ).id] += lesion.volume_ml
-    return tuple(Finding(each, float(volumes[each.id]), each.id in labels.faces) for each in organs)
+    return tuple(
+        OrganFinding(each, float(volumes[each.id]), each.id in labels.faces) for each in organs
+    )
 
 
 def axial_planes(labels: Survey, number: int, wanted: Sequence[int] = ()) -> tuple[int, ...]:

@@ -68,7 +68,7 @@ class Group:
         return np.array([value for value in self.values if math.isfinite(value)])
 
 
-class Box(NamedTuple):
+class FiveNumbers(NamedTuple):
     """The five numbers that a box shows."""
 
     low: float
@@ -83,14 +83,14 @@ class Box(NamedTuple):
     """Where its line ends."""
 
     @classmethod
-    def of_all(cls, values: Numbers) -> Box:
+    def of_all(cls, values: Numbers) -> FiveNumbers:
         """Return the box whose line holds all values (N,) but the outliers."""
         first, middle, third = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
         inside = values[~outliers(values)]
         return cls(float(inside.min()), first, middle, third, float(inside.max()))
 
     @classmethod
-    def of_middle(cls, values: Numbers) -> Box:
+    def of_middle(cls, values: Numbers) -> FiveNumbers:
         """Return the box whose line holds the middle 95 % of the values (N,)."""
         return cls(*np.quantile(values, MIDDLE_95).tolist())
 
@@ -151,7 +151,7 @@ def _row(rows: Rows, number: int, group: Group) -> str:
     return (
         middle.violin(values, rows.axis, VIOLIN, (colour, FAINT, 0.35))
         + (
-            middle.box(Box.of_all(values), ("#fff", INK, 0.75))
+            middle.box(FiveNumbers.of_all(values), ("#fff", INK, 0.75))
             if len(values) >= FEWEST_FOR_BOX
             else ""
         )
@@ -214,7 +214,7 @@ def _drawn_range(groups: Sequence[Group]) -> tuple[float, float]:
     shown = [group.mark for group in groups if math.isfinite(group.mark)]
     for group in groups:
         if group.known.size:
-            box = Box.of_middle(group.known)
+            box = FiveNumbers.of_middle(group.known)
             shown += [box.low, box.high]
     return (min(shown), max(shown)) if shown else (0.0, 1.0)
 
@@ -223,7 +223,7 @@ def _lying_box(rows: Rows, number: int, group: Group) -> str:
     y, parts = rows.y(number), []
     if group.known.size:
         middle = _Centreline(y, rows.x, half=6.0)
-        parts.append(middle.box(Box.of_middle(group.known), (FILL, EDGE, 1.0)))
+        parts.append(middle.box(FiveNumbers.of_middle(group.known), (FILL, EDGE, 1.0)))
     if math.isfinite(group.mark):
         parts.append(circle((rows.x(group.mark), y), 4, MARK))
     return "".join(parts)
@@ -264,7 +264,7 @@ def _upright(group: Group, x: float, reach: float, place: tuple[Frame, Axis]) ->
         return text((x, 150), "all equal", FAINT, anchor="middle", px=12)
     middle = _Centreline(x, lambda value: frame.y(axis, value), half=9.0, upright=True)
     shape = middle.violin(values, axis, reach, (FILL, EDGE, 1.0))
-    return shape + middle.box(Box.of_middle(values), ("#fff", INK, 1.0))
+    return shape + middle.box(FiveNumbers.of_middle(values), ("#fff", INK, 1.0))
 
 
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ class _Centreline:
             [*sides[0], *reversed(sides[1])], fill, edge=edge, width=0.7, opacity=opacity
         )
 
-    def box(self, box: Box, style: tuple[str, str, float]) -> str:
+    def box(self, box: FiveNumbers, style: tuple[str, str, float]) -> str:
         """Draw whiskers, box and bar."""
         fill, edge, opacity = style
         low, first, middle, third, high = map(self.place, box)

@@ -82,7 +82,7 @@ def _point(point: Point, at: Place, is_there: bool) -> str:
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """One curve."""
 
     name: str
@@ -93,14 +93,14 @@ class Line:
     """As CSS writes it; empty: the next of `COLOURS`."""
 
 
-def line_chart(title: str, lines: Sequence[Line], *, least: float | None = None) -> str:
+def line_chart(title: str, lines: Sequence[ChartLine], *, least: float | None = None) -> str:
     """Draw curves over steps, with a legend; empty where no value is known.
 
     Parameters
     ----------
     title : str
         What is shown.
-    lines : sequence of Line
+    lines : sequence of ChartLine
         More than there are colours are dashed.
     least : float, optional
         Where the value axis begins; near the smallest value if None.
@@ -120,7 +120,7 @@ def line_chart(title: str, lines: Sequence[Line], *, least: float | None = None)
     return svg((620, height), title, "".join(parts))
 
 
-def _key(each: Line, number: int, frame: Frame) -> str:
+def _key(each: ChartLine, number: int, frame: Frame) -> str:
     """Draw a line's entry in the legend, three beside each other."""
     colour, dashes = _style(each, number)
     x = frame.left + number % 3 * (frame.right - frame.left) / 3
@@ -129,14 +129,14 @@ def _key(each: Line, number: int, frame: Frame) -> str:
     return mark + text((x + 24, y), shortened(each.name))
 
 
-def _style(each: Line, number: int) -> tuple[str, str]:
+def _style(each: ChartLine, number: int) -> tuple[str, str]:
     """Return colour and dashes of a line."""
     dashes = "5 3" if number >= len(COLOURS) else ""
     return each.colour or COLOURS[number % len(COLOURS)], dashes
 
 
 def _curve(
-    each: Line, place: tuple[Frame, Axis, Axis], number: int = 0, *, filled: bool = False
+    each: ChartLine, place: tuple[Frame, Axis, Axis], number: int = 0, *, filled: bool = False
 ) -> str:
     """Draw a line; a known value between unknown ones is a dot. `filled` shades what is below."""
     frame, across, up = place
@@ -191,12 +191,12 @@ def thinned(places: Sequence[Place], most: int = MOST_POINTS) -> Sequence[Place]
 
 
 @dataclass(frozen=True)
-class Panel:
+class TimePanel:
     """Curves over time that share a scale, which begins at 0."""
 
     title: str
     """With the unit, as in "GPU memory, MiB"."""
-    lines: Sequence[Line]
+    lines: Sequence[ChartLine]
     """Drawn in this order."""
     remark: str = ""
     """Stands at the right of the title: maximum and area, say."""
@@ -206,14 +206,14 @@ class Panel:
     """Stands in a panel without a known value."""
 
 
-def time_chart(title: str, subtitle: str, panels: Sequence[Panel]) -> str:
+def time_chart(title: str, subtitle: str, panels: Sequence[TimePanel]) -> str:
     """Return an ``<svg>`` of panels of curves over one time axis, with a title inside.
 
     Parameters
     ----------
     title, subtitle : str
         Case; command and outcome.
-    panels : sequence of Panel
+    panels : sequence of TimePanel
         From top to bottom.
     """
     ends = [x for panel in panels for each in panel.lines for x, _ in each.points]
@@ -233,7 +233,7 @@ def time_chart(title: str, subtitle: str, panels: Sequence[Panel]) -> str:
     return svg((TIME_WIDTH, bottom + 44), title, "".join(parts), alone=True)
 
 
-def _panel(panel: Panel, frame: Frame, across: Axis) -> str:
+def _panel(panel: TimePanel, frame: Frame, across: Axis) -> str:
     """Draw one panel; its title stands above its frame."""
     known = [y for each in panel.lines for run in runs(each.points) for _, y in run]
     up = round_axis("", 0.0, max([panel.ceiling, *known]), 4)
@@ -245,7 +245,7 @@ def _panel(panel: Panel, frame: Frame, across: Axis) -> str:
     return "".join(parts)
 
 
-def _heading(panel: Panel, frame: Frame) -> str:
+def _heading(panel: TimePanel, frame: Frame) -> str:
     """Write title, legend (if there is more than one curve) and remark."""
     y = frame.top - 10
     words = f'<tspan font-weight="600">{escape(panel.title)}</tspan>'

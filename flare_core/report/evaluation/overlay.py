@@ -18,7 +18,7 @@ from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box
 from flare_core.imaging.volume import Volume
 from flare_core.report.case.lettering import GREY, WHITE, shortened, write
-from flare_core.report.case.panel import AXIAL, CORONAL, EDGES, Pixels, Plane, Scene
+from flare_core.report.case.panel import AXIAL, CORONAL, EDGES, DrawnScan, Pixels, Plane
 from flare_core.report.case.survey import axial_planes, field_of_view, long_planes, survey
 
 Labels = npt.NDArray[np.uint8]
@@ -84,7 +84,7 @@ def comparison_picture(what: Comparison, organs: Sequence[Organ], title: str) ->
     box = _shown(scan, true, found, planes)
     moved = [replace(p, index=p.index - box.start[p.axis]) for p in planes]
     scenes = [
-        Scene.of(scan.crop(box), marks.crop(box), drawn)
+        DrawnScan.of(scan.crop(box), marks.crop(box), drawn)
         for marks, drawn in ((true, organs), (found, organs), (wrong, DIFFERENCES))
     ]
     return _sheet(scenes, moved, title)
@@ -157,7 +157,7 @@ def _point(view: Box, plane: Plane) -> Box:
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
-def _sheet(scenes: Sequence[Scene], planes: Sequence[Plane], title: str) -> Pixels:
+def _sheet(scenes: Sequence[DrawnScan], planes: Sequence[Plane], title: str) -> Pixels:
     sizes = _sizes(scenes[0], planes)
     height = max(h for h, _ in sizes)
     width = sum(w for _, w in sizes) + GAP * (len(sizes) + 1)
@@ -175,7 +175,7 @@ def _sheet(scenes: Sequence[Scene], planes: Sequence[Plane], title: str) -> Pixe
     return np.asarray(sheet)
 
 
-def _sizes(scene: Scene, planes: Sequence[Plane]) -> list[tuple[int, int]]:
+def _sizes(scene: DrawnScan, planes: Sequence[Plane]) -> list[tuple[int, int]]:
     """Return height and width of each picture in pixels: one scale for the axial, one height."""
     geometry = scene.image.geometry
     high, wide = planes[0].size_mm(geometry)
@@ -197,7 +197,7 @@ def _mark(
     at: tuple[int, int],
     size: tuple[int, int],
     plane: Plane,
-    scene: Scene,
+    scene: DrawnScan,
 ) -> None:
     """Write the sides of the body and the place of the plane."""
     left, top = at

@@ -70,7 +70,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table of texts."""
 
     head: tuple[str, ...]
@@ -91,7 +91,7 @@ class Section:
     """Its title."""
     remarks: tuple[str, ...] = ()
     """Sentences above its content."""
-    tables: tuple[Table, ...] = ()
+    tables: tuple[TextTable, ...] = ()
     """Its tables."""
     figures: tuple[Figure, ...] = ()
     """Its charts and pictures."""
@@ -156,7 +156,7 @@ def _title(metric: Metric) -> str:
     return f"{metric.name}{unit}{better.get(metric.direction, f' ({metric.direction} is better)')}"
 
 
-def _table(rows: Sequence[tuple[Statistic, str]]) -> Table:
+def _table(rows: Sequence[tuple[Statistic, str]]) -> TextTable:
     """Return statistics with their names; how many are undefined or infinite, only if some are."""
     counts = [
         name for name in ("undefined", "infinite") if any(getattr(one, name) for one, _ in rows)
@@ -172,10 +172,10 @@ def _table(rows: Sequence[tuple[Statistic, str]]) -> Table:
         )
         for one, name in rows
     )
-    return Table((*HEAD, *(COUNT_HEADS[count] for count in counts)), cells)
+    return TextTable((*HEAD, *(COUNT_HEADS[count] for count in counts)), cells)
 
 
-def _problems(evaluation: Evaluation) -> tuple[Table, ...]:
+def _problems(evaluation: Evaluation) -> tuple[TextTable, ...]:
     wrong = (*evaluation.left_out, *evaluation.failed)
     rows: list[tuple[str, ...]] = [(c.case, c.status, c.problem) for c in wrong]
     rows += [(c.case, "note", note) for c in evaluation.cases for note in c.notes]
@@ -183,10 +183,10 @@ def _problems(evaluation: Evaluation) -> tuple[Table, ...]:
     if not rows:
         return ()
     alert = frozenset(range(len(wrong)))
-    return (Table(("Case", "What", "Why"), tuple(rows), alert, frozenset({0, 1, 2})),)
+    return (TextTable(("Case", "What", "Why"), tuple(rows), alert, frozenset({0, 1, 2})),)
 
 
-def _cases(evaluation: Evaluation) -> Table:
+def _cases(evaluation: Evaluation) -> TextTable:
     """Return one row for each case, worst first."""
     edition = evaluation.rules.edition
     groups = [("Organ", edition.organ_targets), ("Lesion", edition.lesion_targets)]
@@ -198,7 +198,7 @@ def _cases(evaluation: Evaluation) -> Table:
         if METRICS[key].official
     ]
     if not columns:
-        return Table(("Case", "Status"), tuple((c.case, c.status) for c in evaluation.cases))
+        return TextTable(("Case", "Status"), tuple((c.case, c.status) for c in evaluation.cases))
     order = np.argsort(np.nan_to_num(columns[0][1], nan=2.0), kind="stable")
     rows = tuple(
         (evaluation.cases[k].case, evaluation.cases[k].status)
@@ -207,24 +207,24 @@ def _cases(evaluation: Evaluation) -> Table:
     )
     alert = frozenset(n for n, k in enumerate(order) if evaluation.cases[k].status != "scored")
     head = ("Case", "Status", *(name for name, _ in columns))
-    return Table(head, rows, alert, frozenset({0, 1}))
+    return TextTable(head, rows, alert, frozenset({0, 1}))
 
 
-def _metrics(evaluation: Evaluation) -> Table:
+def _metrics(evaluation: Evaluation) -> TextTable:
     rows = tuple(
         (key, METRICS[key].name, METRICS[key].unit, METRICS[key].direction, METRICS[key].empty)
         for key in evaluation.rules.metrics
     )
     head = ("Key", "Metric", "Unit", "Better", "Where a structure is not there")
-    return Table(head, rows, text_columns=frozenset(range(5)))
+    return TextTable(head, rows, text_columns=frozenset(range(5)))
 
 
-def _tolerances(evaluation: Evaluation) -> Table:
+def _tolerances(evaluation: Evaluation) -> TextTable:
     rows = tuple(
         (t.name, str(t.value), f"{t.tolerance_mm:g}", "yes" if t.labelled_slices else "no")
         for t in evaluation.rules.edition.targets
     )
-    return Table(("Structure", "Label", "NSD tolerance, mm", "Labelled slices only"), rows)
+    return TextTable(("Structure", "Label", "NSD tolerance, mm", "Labelled slices only"), rows)
 
 
 def evaluation_page(
@@ -267,7 +267,7 @@ def _section(section: Section) -> str:
     return html.section(section.title, f'{remarks}<div class="pair">{figures}{tables}</div>')
 
 
-def _html_table(table: Table) -> str:
+def _html_table(table: TextTable) -> str:
     head = "".join(_cell("th", k, text, table) for k, text in enumerate(table.head))
     rows = (
         f"<tr{' class=alert' if number in table.alert else ''}>"
@@ -278,7 +278,7 @@ def _html_table(table: Table) -> str:
     return html.table(head, rows)
 
 
-def _cell(tag: str, column: int, text: str, table: Table) -> str:
+def _cell(tag: str, column: int, text: str, table: TextTable) -> str:
     kind = ' class="text"' if column in table.text_columns else ""
     return f"<{tag}{kind}>{escape(text)}</{tag}>"
 

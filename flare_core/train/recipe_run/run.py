@@ -4,10 +4,10 @@ cases (import, hold-out, who teaches whom) -> region stage -> teacher, or teache
 rounds: pseudo labels, selection, student (`train.rounds`) -> lesion stage -> package
 
     RUN/recipe.json  store/ (with --data)  cases/*.json  cache/  region/  teacher-N/  teachers/
-        rounds/ (a self-training run of its own)  lesions/  package/  done/STEP.json
+        rounds/ (a self-training run of its own)  lesions/  package/  done/STAGE.json
 
-Fine-tuning is the last phase of a training. Invariant: every step can be repeated without harm and
-leaves ``done/STEP.json`` behind; trainings and rounds go on from their own checkpoints.
+Fine-tuning is the last phase of a training. Invariant: every stage can be repeated without harm and
+leaves ``done/STAGE.json`` behind; trainings and rounds go on from their own checkpoints.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def run_recipe(
     folder : Path
         Of the run; made if it is not there.
     report : callable
-        Told a dict of facts now and then: the step at work, loss, scans labelled.
+        Told a dict of facts now and then: the stage at work, loss, scans labelled.
     asked : callable
         Whether to stop; looked at often.
 
@@ -136,9 +136,9 @@ def run_recipe(
     if run.processes.first:
         keep_options(folder, options)
     run.processes.wait()
-    steps = [name for name in STEPS if _is_part(run.recipe, name)]
-    for number, name in enumerate(steps, 1):
-        _one_step(run, name, {"number": number, "of": len(steps)})
+    names = [name for name in STAGES if _has_stage(run.recipe, name)]
+    for number, name in enumerate(names, 1):
+        _run_stage(run, name, {"number": number, "of": len(names)})
     model = load_package(run.folder / "package")
     run.tell({"event": "done", "model": str(model.folder), "name": model.card.name})
     return model
@@ -152,27 +152,27 @@ def _require_source(options: RecipeOptions) -> None:
         require_cases(Path(options.store), options.scaled)
 
 
-def _one_step(run: RecipeRun, name: str, facts: Facts) -> None:
-    """Do a step that is not done yet; where processes share it, all of them together."""
+def _run_stage(run: RecipeRun, name: str, facts: Facts) -> None:
+    """Do a stage that is not done yet; where processes share it, all of them together."""
     done = run.folder / "done" / f"{name}.json"
     if run.processes.agree(float(done.exists())):
         return
     if run.processes.agree(float(run.asked())):
         raise Cancelled(GO_ON)
-    run.tell({"event": "recipe", "step": name, **facts})
+    run.tell({"event": "recipe", "stage": name, **facts})
     if run.processes.first or name in SHARED:
-        STEPS[name](run)
+        STAGES[name](run)
     run.processes.wait()
     if run.processes.first:
         ensure_folder(done.parent)
-        atomic.write_json(done, {"step": name})
+        atomic.write_json(done, {"stage": name})
     run.processes.wait()
 
 
-def _is_part(recipe: Recipe, step: str) -> bool:
-    """Whether a recipe has a step."""
+def _has_stage(recipe: Recipe, stage: str) -> bool:
+    """Whether a recipe has a stage."""
     needs = {"region": recipe.region, "rounds": recipe.self_training, "lesions": recipe.lesions}
-    return needs.get(step, recipe) is not None
+    return needs.get(stage, recipe) is not None
 
 
 def cases(run: RecipeRun) -> None:
@@ -266,7 +266,7 @@ def package(run: RecipeRun) -> None:
     finished(run.folder / "package", replace(last, card=card), run.recipe, more)
 
 
-STEPS: dict[str, Callable[[RecipeRun], None]] = {
+STAGES: dict[str, Callable[[RecipeRun], None]] = {
     "cases": cases,
     "region": region,
     "teacher": teacher,
@@ -278,7 +278,7 @@ STEPS: dict[str, Callable[[RecipeRun], None]] = {
 """In order; a recipe leaves out those that it has no use for."""
 
 SHARED = ("region", "teacher", "rounds", "lesions")
-"""Steps that all processes do together (``torchrun``); the first one alone does the others."""
+"""Stages that all processes do together (``torchrun``); the first one alone does the others."""
 
 
 def _train(run: RecipeRun, template: TrainConfig, name: str, cases: str) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from flare_core.errors import InputError
 from flare_core.train.config import LEAST_DEPTH, Phase, TrainConfig
-from flare_core.train.recipes.parts import stages
-from flare_core.train.recipes.recipe import STAGES, Inference, Recipe, SelfTraining
+from flare_core.train.recipes.nnunet_defaults import stages
+from flare_core.train.recipes.recipe import CARD_STAGES, Inference, Recipe, SelfTraining
 
 Triple = tuple[int, int, int]
 
@@ -108,7 +108,7 @@ def scaled(recipe: Recipe, scale: Scale) -> Recipe:
         teaching = replace(
             teaching, folds=min(teaching.folds, folds), rounds=min(teaching.rounds, rounds)
         )
-    stages = dict.fromkeys(STAGES.values())
+    stages = dict.fromkeys(CARD_STAGES.values())
     runs = {stage: _inference(recipe.run_of(stage), scale) for stage in stages}
     return replace(_with(recipe, trainings, teaching), inference=runs)
 
@@ -138,7 +138,7 @@ def _with(
 def smaller(config: TrainConfig, scale: Scale) -> TrainConfig:
     """Return a training with a smaller network on fewer, larger voxels and fewer steps."""
     last = config.phases[-1]
-    region = config.stage == STAGES["region"]
+    region = config.stage == CARD_STAGES["region"]
     patch = _patch(last.patch, scale.region_voxels if region else scale.voxels)
     spacing = _spacing(last, patch)
     spec = config.network

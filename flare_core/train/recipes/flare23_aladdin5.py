@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flare_core.anatomy.organs import LESION
 from flare_core.train.config import Phase, TrainConfig
-from flare_core.train.recipes.parts import (
+from flare_core.train.recipes.nnunet_defaults import (
     ANY_WINDOW,
     DICE_CE,
     EPOCH,

@@ -10,7 +10,12 @@ from flare_core.errors import InputError
 from flare_core.models.stage_card import Margin, Skipping
 from flare_core.train.config import TrainConfig
 
-STAGES = {"region": "localiser", "teacher": "organs", "student": "organs", "lesions": "lesions"}
+CARD_STAGES = {
+    "region": "localiser",
+    "teacher": "organs",
+    "student": "organs",
+    "lesions": "lesions",
+}
 """Training of a recipe -> stage of the model card that it becomes."""
 
 
@@ -104,7 +109,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, config in self.trainings.items():
-            _require(config.stage == STAGES[name], f"{name}: stage", config.stage, STAGES[name])
+            _require(
+                config.stage == CARD_STAGES[name], f"{name}: stage", config.stage, CARD_STAGES[name]
+            )
         legal = "self_training where there is a student"
         fits = self.student is None or self.self_training is not None
         _require(fits, "student", self.key, legal)
@@ -112,7 +119,7 @@ class Recipe:
     @property
     def trainings(self) -> Mapping[str, TrainConfig]:
         """The networks that are trained, by their names here, in order."""
-        each = {name: getattr(self, name) for name in STAGES}
+        each = {name: getattr(self, name) for name in CARD_STAGES}
         return {name: config for name, config in each.items() if config is not None}
 
     @property

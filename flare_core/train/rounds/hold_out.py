@@ -27,8 +27,8 @@ from flare_core.train.processes import Processes
 from flare_core.train.rounds.comparison import CaseScores
 from flare_core.train.rounds.predict import (
     Elsewhere,
+    PredictionTask,
     Predictor,
-    Task,
     listener_there,
     task_of,
     warm_predictor,
@@ -95,7 +95,7 @@ def _scores(
         yield from elsewhere.spread(partial(score_there, task_of(run, package, elsewhere)), named)
 
 
-def score_there(task: Task, case: Case) -> CaseScores:
+def score_there(task: PredictionTask, case: Case) -> CaseScores:
     """Return the scores of one case, in a worker."""
     return score_case(warm_predictor(task), case, listener_there(task))
 

@@ -41,7 +41,7 @@ MAPS_COMPARED = 3
 
 
 @dataclass(frozen=True)
-class Job:
+class PredictionJob:
     """A scan to label."""
 
     case: str
@@ -97,7 +97,7 @@ class Predictor:
             empty = Volume(np.zeros(volume.geometry.shape, np.uint8), volume.geometry)
             return volume, Labelled(empty, empty, notes=(str(error),))
 
-    def label(self, job: Job, stop: Listener) -> tuple[Labelled, CaseEvidence]:
+    def label(self, job: PredictionJob, stop: Listener) -> tuple[Labelled, CaseEvidence]:
         """Label one scan; return its labels and scores, and the evidence for them.
 
         Raises
@@ -120,7 +120,7 @@ class Elsewhere:
 
 
 @dataclass(frozen=True)
-class Task:
+class PredictionTask:
     """All that a worker needs to label scans, or to score a model."""
 
     run: Path
@@ -139,14 +139,14 @@ _WARM: list[tuple[tuple[Path, RoundSettings], Predictor]] = []
 """The model of the last case that this process did as a worker."""
 
 
-def task_of(run: RunFolder, model: Package, elsewhere: Elsewhere) -> Task:
+def task_of(run: RunFolder, model: Package, elsewhere: Elsewhere) -> PredictionTask:
     """Return what workers elsewhere are given to do."""
     threads = run.settings.threads or elsewhere.threads
     settings = replace(run.settings, threads=threads)
-    return Task(run.path.absolute(), model.folder.absolute(), settings)
+    return PredictionTask(run.path.absolute(), model.folder.absolute(), settings)
 
 
-def warm_predictor(task: Task) -> Predictor:
+def warm_predictor(task: PredictionTask) -> Predictor:
     """Return the predictor of a task; it stays in this process for the next case."""
     wanted = task.model, task.settings
     for known, predictor in _WARM:
@@ -157,7 +157,7 @@ def warm_predictor(task: Task) -> Predictor:
     return _WARM[0][1]
 
 
-def listener_there(task: Task) -> Listener:
+def listener_there(task: PredictionTask) -> Listener:
     """Return what ends a case, in a worker, that nobody wants any more."""
     run, is_unwanted = RunFolder(task.run), unwanted()
 
@@ -169,7 +169,7 @@ def listener_there(task: Task) -> Listener:
     return listen
 
 
-def label_there(task: Task, job: Job) -> None:
+def label_there(task: PredictionTask, job: PredictionJob) -> None:
     """Label one scan, in a worker."""
     run = RunFolder(task.run)
     earlier = [run.seen_round(number) for number in range(1, task.round)]
@@ -184,8 +184,8 @@ def label_there(task: Task, job: Job) -> None:
 
 
 def predict_all(
-    do: Callable[[Job], None],
-    jobs: Sequence[Job],
+    do: Callable[[PredictionJob], None],
+    jobs: Sequence[PredictionJob],
     folder: RoundFolder,
     *,
     model: str,
@@ -235,7 +235,7 @@ def name_of(model: Package) -> str:
 
 def predict_one(
     predictor: Predictor,
-    job: Job,
+    job: PredictionJob,
     folder: RoundFolder,
     earlier: Sequence[RoundFolder],
     tell: Listener,

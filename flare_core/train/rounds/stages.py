@@ -20,7 +20,7 @@ from flare_core.train.rounds.hold_out import read_scores, score_model
 from flare_core.train.rounds.next_cases import store_scores
 from flare_core.train.rounds.predict import (
     Elsewhere,
-    Job,
+    PredictionJob,
     Predictor,
     label_there,
     name_of,
@@ -262,7 +262,7 @@ def _predict(work: RoundWork, model: Package, tell: Listener) -> None:
     if work.elsewhere is None:
         predictor = Predictor(model, work.run.settings)
 
-        def do(job: Job) -> None:
+        def do(job: PredictionJob) -> None:
             predict_one(predictor, job, work.folder, work.earlier, tell, soft=work.soft)
 
         predict_all(do, jobs, work.folder, model=name, processes=work.processes, tell=tell)
@@ -280,7 +280,7 @@ def _predict(work: RoundWork, model: Package, tell: Listener) -> None:
     )
 
 
-def _gather(work: RoundWork, jobs: Sequence[Job]) -> None:
+def _gather(work: RoundWork, jobs: Sequence[PredictionJob]) -> None:
     """Write the evidence of labelled scans into one file and, for people to see, the store."""
     found = [read_evidence(work.folder.evidence_of(job.case)) for job in jobs]
     work.folder.write("candidates", [each.to_json() for each in found])
@@ -288,12 +288,12 @@ def _gather(work: RoundWork, jobs: Sequence[Job]) -> None:
         store_scores(store, found)
 
 
-def _jobs(work: RoundWork, model: Package) -> list[Job]:
+def _jobs(work: RoundWork, model: Package) -> list[PredictionJob]:
     """Return the scans that a model has something to add to."""
     known = {key for stage in model.card.stages for _, key in stage.organ_channels}
     with work.store() as store:
         records = store.cases(held_out=False)
-    return [Job(each.name, each.image) for each in records if not _labelled(each, known)]
+    return [PredictionJob(each.name, each.image) for each in records if not _labelled(each, known)]
 
 
 def _labelled(record: CaseRecord, organs: set[str]) -> bool:

@@ -10,7 +10,7 @@ import torch
 
 from core.datasets.augment.unchanged import NO_AUGMENTATION
 from flare_core.anatomy.organs import organ
-from flare_core.datasets.augment.anatomy import Scene, change_anatomy, grown
+from flare_core.datasets.augment.anatomy import AnatomyPatch, change_anatomy, grown
 from flare_core.datasets.augment.settings import Augmentation
 
 SPACING = (3.0, 2.0, 2.0)
@@ -23,16 +23,16 @@ BLOCKS = {
 }
 
 
-def scene() -> Scene:
+def scene() -> AnatomyPatch:
     """Fat with four organs of soft tissue in it; air in front of the first rows."""
     image, labels = torch.full(SHAPE, -100.0), torch.zeros(SHAPE, dtype=torch.uint8)
     image[:, :, :, :2] = -1000.0
     for key, block in BLOCKS.items():
         image[0, 0][block], labels[0, 0][block] = 50.0, organ(key).id
-    return Scene(image, labels, SPACING)
+    return AnatomyPatch(image, labels, SPACING)
 
 
-def changed(seed: int = 0, **shares: float) -> tuple[Scene, Scene, torch.Tensor]:
+def changed(seed: int = 0, **shares: float) -> tuple[AnatomyPatch, AnatomyPatch, torch.Tensor]:
     before, after = scene(), scene()
     change_anatomy(after, replace(NO_AUGMENTATION, **shares), np.random.default_rng(seed))
     return before, after, before.labels != after.labels
@@ -93,7 +93,7 @@ def test_a_removed_organ_is_fat_and_has_no_label() -> None:
 
 
 def test_a_patch_without_organs_stays_as_it_is() -> None:
-    empty = Scene(torch.zeros(SHAPE), torch.zeros(SHAPE, dtype=torch.uint8), SPACING)
+    empty = AnatomyPatch(torch.zeros(SHAPE), torch.zeros(SHAPE, dtype=torch.uint8), SPACING)
     shares = {f.name: 1.0 for f in fields(Augmentation) if f.name in ANATOMY}
     change_anatomy(empty, replace(NO_AUGMENTATION, **shares), np.random.default_rng(0))
     assert not bool(empty.image.any()) and not bool(empty.labels.any())

@@ -12,7 +12,7 @@ from flare_core.anatomy.organs import LESION, organ
 from flare_core.datasets.exchange.drawn_labels import write_drawn_labels
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume, write_volume
-from flare_core.jobs.outputs import Source, output_paths, write_outputs
+from flare_core.jobs.outputs import CaseSource, output_paths, write_outputs
 from flare_core.segment.lesion_list import list_lesions
 from flare_core.segment.pipeline import Segmentation
 from flare_core.segment.statistics import organ_statistics
@@ -114,7 +114,7 @@ def test_our_own_segmentation_comes_back_voxel_by_voxel(tmp_path, way, step_mm):
     )
     paths = output_paths(tmp_path / "out", "x").files(("dicom-seg",))
     (tmp_path / "out").mkdir()
-    write_outputs(paths, image, found, Source("x", tmp_path / "ct", {}))
+    write_outputs(paths, image, found, CaseSource("x", tmp_path / "ct", {}))
     back = write_drawn_labels(paths["dicom_seg"], tmp_path / "ct.nii.gz", tmp_path / "l.nii.gz")
     again = read_labels(tmp_path / "l.nii.gz")
     assert np.array_equal(again.array, array)

@@ -10,17 +10,17 @@ from scipy import ndimage
 
 from core.datasets.lesions.made_organs import SPACING, made_scan
 from flare_core.datasets.lesions.appearance import Appearance, Host
-from flare_core.datasets.lesions.paint import Canvas, paint, paint_dome, tissue_hu
+from flare_core.datasets.lesions.paint import LesionCanvas, paint, paint_dome, tissue_hu
 from flare_core.datasets.lesions.shape import Form, Window, draw_form, turned
 
 HOST = Host("liver", 1, 105.0, 8.0, "portal")
 LOOK = Appearance("metastasis", 24.0, 50.0, (1.0, 1.0, 1.0), 0.6, 0.8, 3.0)
 
 
-def canvas() -> Canvas:
+def canvas() -> LesionCanvas:
     """Return the one-liver scan."""
     image, labels = made_scan()
-    return Canvas(image, labels, np.zeros(image.shape, np.uint16), SPACING)
+    return LesionCanvas(image, labels, np.zeros(image.shape, np.uint16), SPACING)
 
 
 def test_a_lesion_in_the_middle_has_its_hu() -> None:
@@ -136,13 +136,13 @@ def test_dense_parts_are_spots(part: dict[str, float]) -> None:
     assert np.median(inside) < 160
 
 
-def below_fat(depth: int = 20) -> Canvas:
+def below_fat(depth: int = 20) -> LesionCanvas:
     """Return an organ below fat."""
     image = np.full((depth, 40, 40), 100, np.int16)
     image[depth // 2 :] = -100
     labels = np.zeros(image.shape, np.uint8)
     labels[: depth // 2] = 1
-    return Canvas(image, labels, np.zeros(image.shape, np.uint16), (3.0, 1.5, 1.5))
+    return LesionCanvas(image, labels, np.zeros(image.shape, np.uint16), (3.0, 1.5, 1.5))
 
 
 def test_fat_mixes_into_the_organ() -> None:

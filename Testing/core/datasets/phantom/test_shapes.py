@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flare_core.datasets.phantom.body import Part
+from flare_core.datasets.phantom.body import BodyPart
 from flare_core.datasets.phantom.paint import Bend, Canvas
 from flare_core.datasets.phantom.shapes import (
     Shape,
@@ -101,7 +101,7 @@ def test_bend_can_be_undone() -> None:
 def test_bend_scales_volumes_by_the_product_of_its_scale() -> None:
     geometry = Geometry((60, 60, 60), (2.0, 2.0, 2.0), (-59.0, -59.0, -59.0))
     canvas = Canvas(geometry, bend())
-    canvas.paint(Part(ellipsoid((0, 0, 0), (25.0, 30.0, 35.0)), "liver", 1))
+    canvas.paint(BodyPart(ellipsoid((0, 0, 0), (25.0, 30.0, 35.0)), "liver", 1))
     expected = 4 / 3 * np.pi * 25 * 30 * 35 / 1000 * 1.1 * 0.9 * 1.05
     assert (canvas.labels == 1).sum() * geometry.voxel_ml == pytest.approx(expected, rel=0.01)
 
@@ -109,12 +109,12 @@ def test_bend_scales_volumes_by_the_product_of_its_scale() -> None:
 def test_what_is_painted_first_stays() -> None:
     geometry = Geometry((30, 30, 30), (2.0, 2.0, 2.0), (-29.0, -29.0, -29.0))
     canvas = Canvas(geometry, Bend.drawn(np.random.default_rng(3), (1.0, 1.0, 1.0)))
-    first = Part(ellipsoid((0, 0, 0), (12.0, 12.0, 12.0)), "spleen", 3)
+    first = BodyPart(ellipsoid((0, 0, 0), (12.0, 12.0, 12.0)), "spleen", 3)
     canvas.paint(first)
     before = canvas.labels == 3
-    canvas.paint(Part(ellipsoid((8, 0, 0), (15.0, 15.0, 15.0)), "liver", 1))
+    canvas.paint(BodyPart(ellipsoid((8, 0, 0), (15.0, 15.0, 15.0)), "liver", 1))
     np.testing.assert_array_equal(canvas.labels == 3, before)
     assert (canvas.labels == 1).any()
     # Except inside an organ, on purpose.
-    canvas.paint(Part(ellipsoid((0, 0, 0), (6.0, 6.0, 6.0)), "lesion", 14, within=3))
+    canvas.paint(BodyPart(ellipsoid((0, 0, 0), (6.0, 6.0, 6.0)), "lesion", 14, within=3))
     assert (before[canvas.labels == 14]).all() and (canvas.labels == 14).any()

@@ -18,7 +18,7 @@ from flare_core.evaluate.efficiency.measure import (
     CaseEfficiency,
     Efficiency,
     Measurement,
-    Sample,
+    UsageSample,
     area,
     case_table,
     mean_numbers,
@@ -61,7 +61,7 @@ def pids_in(path: Path, count: int) -> list[int]:
 
 def run_of(gpu: list[float], wall_s: float = 2.0) -> Measurement:
     samples = tuple(
-        Sample(0.1 * (i + 1), value, 10.0 * i, 1000.0, 50.0 + i) for i, value in enumerate(gpu)
+        UsageSample(0.1 * (i + 1), value, 10.0 * i, 1000.0, 50.0 + i) for i, value in enumerate(gpu)
     )
     return Measurement(("x",), "ok", 0, wall_s, samples, 1.5, 0.01)
 
@@ -213,7 +213,7 @@ def test_missing_counters_are_told_and_give_nan():
     from flare_core.evaluate.efficiency.measure import _notes
 
     nan = math.nan
-    samples = (Sample(0.1, 0.0, nan, nan, nan),)
+    samples = (UsageSample(0.1, 0.0, nan, nan, nan),)
     notes = _notes({"note": "", "left_over": 0, "exit_code": 0}, samples)
     assert any("/proc" in note for note in notes)
     assert math.isnan(summarise(Measurement(("x",), "ok", 0, 0.1, samples, nan, 0.0)).auc_ram_mib_s)
@@ -222,10 +222,10 @@ def test_missing_counters_are_told_and_give_nan():
 def test_many_missed_samples_are_told():
     from flare_core.evaluate.efficiency.measure import _notes
 
-    samples = [Sample(0.1 * i, 0.0, 1.0, 1.0, 1.0) for i in range(1, 41) if i % 2 == 0]
+    samples = [UsageSample(0.1 * i, 0.0, 1.0, 1.0, 1.0) for i in range(1, 41) if i % 2 == 0]
     seen = {"note": "", "left_over": 0, "exit_code": 0}
     assert "20 of 40 samples came too late" in _notes(seen, samples)[0]
-    assert not _notes(seen, [Sample(0.1 * i, 0.0, 1.0, 1.0, 1.0) for i in range(1, 41)])
+    assert not _notes(seen, [UsageSample(0.1 * i, 0.0, 1.0, 1.0, 1.0) for i in range(1, 41)])
 
 
 def test_the_watching_process_loads_nothing_heavy():
@@ -274,5 +274,5 @@ def test_the_mean_leaves_failed_runs_out_and_keeps_what_is_unknown():
 
 
 def test_samples_are_written_as_they_are():
-    text = sample_table([Sample(0.1, 3561.6, 54.25, 2048.0, math.nan)])
+    text = sample_table([UsageSample(0.1, 3561.6, 54.25, 2048.0, math.nan)])
     assert text.splitlines()[1] == "0.1,3561.6,54.25,2048,"

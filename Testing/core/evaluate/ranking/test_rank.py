@@ -13,7 +13,7 @@ from flare_core.evaluate.ranking.rank import (
     without_gaps,
 )
 from flare_core.evaluate.ranking.schemes import MetricRule, Scheme
-from flare_core.evaluate.ranking.table import Table, make_table
+from flare_core.evaluate.ranking.table import ResultTable, make_table
 
 NAN = float("nan")
 
@@ -63,7 +63,7 @@ CELLS = {
 
 
 @pytest.fixture(scope="module")
-def table() -> Table:
+def table() -> ResultTable:
     return make_table(CELLS, SCHEME)
 
 

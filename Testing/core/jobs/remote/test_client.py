@@ -17,7 +17,7 @@ from flare_core.jobs.remote import client, connection, wire
 from flare_core.jobs.remote.access import Access, server_tls
 from flare_core.jobs.remote.client import check, engine_on
 from flare_core.jobs.remote.connection import ServerFailed
-from flare_core.jobs.remote.server import Limits
+from flare_core.jobs.remote.server import ServerLimits
 from flare_core.segment.settings import Settings
 from served import CRASH, DEAF, EMPTY, ENGINE, RAN, SLOW, Cable, scan, serving
 
@@ -164,13 +164,13 @@ def test_what_fails_there_is_told_here_and_the_server_goes_on(what, kind, words)
 
 
 def test_nothing_leaves_that_the_server_would_not_take():
-    with serving(limits=Limits(image_bytes=5000)) as access:
+    with serving(limits=ServerLimits(image_bytes=5000)) as access:
         with pytest.raises(InputError) as caught:
             run(access, scan())
         assert caught.value.parts[0] == f"server {access.address}: image"
         assert "at most" in caught.value.parts[2]
         assert served.left_files() == []
-    with serving(limits=Limits(jobs=1)) as access, ThreadPoolExecutor(1) as pool:
+    with serving(limits=ServerLimits(jobs=1)) as access, ThreadPoolExecutor(1) as pool:
         stop = threading.Event()
         running = pool.submit(run, access, scan(SLOW), cancelled=stop.is_set)
         assert served.eventually(lambda: RAN == [5])
@@ -268,9 +268,9 @@ def test_a_server_that_falls_silent_later_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(connection, "STALL_S", 1.5)
     quiet = served.Patience(alive_s=60.0)
     silent = pytest.raises(InputError, match="said nothing for")
-    with serving(limits=Limits(patience=quiet)) as access, silent:
+    with serving(limits=ServerLimits(patience=quiet)) as access, silent:
         run(access, scan(SLOW))
-    with serving(limits=Limits(patience=served.QUICK)) as access:  # this one says it is alive
+    with serving(limits=ServerLimits(patience=served.QUICK)) as access:  # this one says it is alive
         assert run(access, scan(DEAF)).rows
 
 
@@ -308,6 +308,6 @@ def test_a_certificate_that_nobody_named_is_not_trusted(certificate, monkeypatch
         check(plain, Settings())
 
 
-def test_what_a_server_calls_a_step_is_bounded():
-    step = client._step_of({"stage": "x" * 10_000, "fraction": "7", "seconds_left": None})
-    assert (len(step.stage), step.fraction) == (client.LONGEST_STAGE, 0.0)
+def test_what_a_server_calls_a_stage_is_bounded():
+    progress = client._progress_of({"stage": "x" * 10_000, "fraction": "7", "seconds_left": None})
+    assert (len(progress.stage), progress.fraction) == (client.LONGEST_STAGE, 0.0)

@@ -21,7 +21,7 @@ from flare_core.errors import InputError
 from flare_core.jobs.remote import wire
 from flare_core.jobs.remote.access import server_tls
 from flare_core.jobs.remote.client import check, engine_on
-from flare_core.jobs.remote.server import PREFIX, Limits
+from flare_core.jobs.remote.server import PREFIX, ServerLimits
 from flare_core.segment.settings import Settings
 from served import ENGINE, LOG, RAN, TOKEN, scan, serving
 
@@ -72,7 +72,7 @@ def works(access) -> bool:
 
 def test_garbage_is_answered_and_the_server_goes_on():
     rng = np.random.default_rng(0)
-    with serving(limits=Limits(patience=served.QUICK)) as access:
+    with serving(limits=ServerLimits(patience=served.QUICK)) as access:
         for data in [b"GET / HTTP/1.1\r\n\r\n", b"\n", b"{}\n", b"\x16\x03\x01\n",
                      b"[" * 60_000 + b"\n", b'{"protocol": 1, "nonce": 3}\n',
                      rng.bytes(300_000)]:  # fmt: skip
@@ -87,7 +87,7 @@ def test_garbage_is_answered_and_the_server_goes_on():
 
 
 def test_garbage_instead_of_tls_keeps_nobody_waiting(certificate):
-    limits = Limits(patience=served.QUICK)
+    limits = ServerLimits(patience=served.QUICK)
     with serving(tls=server_tls(*certificate), limits=limits) as access:
         ends = [socket.create_connection((access.host, access.port)) for _ in range(6)]
         garbage = [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00", b"{}\n", b"\0" * 99, b"x"]
@@ -146,7 +146,10 @@ def test_a_request_that_is_none_is_refused_before_a_voxel_travels(fields, argume
 def test_a_client_that_sends_half_and_stops_is_sent_away():
     image = scan()
     data = wire.packed(image.array)[1]
-    with serving(limits=Limits(patience=served.QUICK)) as access, closing(Talker(access)) as one:
+    with (
+        serving(limits=ServerLimits(patience=served.QUICK)) as access,
+        closing(Talker(access)) as one,
+    ):
         one.greet()
         assert one.ask(image)["event"] == "send"
         one.socket.sendall(data[: len(data) // 2])
@@ -159,7 +162,7 @@ def test_a_client_that_sends_half_and_stops_is_sent_away():
 
 def test_a_client_that_dribbles_is_sent_away():
     patience = served.Patience(hello_s=1.0, stall_s=0.5, bytes_per_s=1e4, alive_s=0.1)
-    with serving(limits=Limits(patience=patience)) as access, closing(Talker(access)) as one:
+    with serving(limits=ServerLimits(patience=patience)) as access, closing(Talker(access)) as one:
         one.greet()
         one.ask()
         began = time.monotonic()
@@ -179,7 +182,7 @@ def test_a_client_that_does_not_listen_is_sent_away():
         noise = rng.random((4, 100, 200, 200)).astype(np.float16)
         return replace(found, scores=replace(found.scores, probabilities=noise))
 
-    patience = Limits(patience=served.QUICK)
+    patience = ServerLimits(patience=served.QUICK)
     with serving(replace(ENGINE, segment=large), limits=patience) as access:
         with closing(Talker(access)) as one:
             one.greet()
@@ -203,7 +206,7 @@ def test_spoilt_voxels_are_told():
 
 
 def test_more_clients_than_it_takes_are_refused():
-    with serving(limits=Limits(connections=3)) as access:
+    with serving(limits=ServerLimits(connections=3)) as access:
         ends = [Talker(access) for _ in range(3)]
         assert served.eventually(lambda: refused(access))
         ends[0].close()

@@ -7,14 +7,14 @@ from PIL import Image, ImageDraw
 
 from flare_core.anatomy.organs import organ
 from flare_core.report.case.legend import MOST_LESIONS, WIDTH, draw_legend, legend_lines
-from flare_core.report.case.survey import Finding
+from flare_core.report.case.survey import OrganFinding
 from flare_core.segment.lesion_list import EXAMPLE
 
 FOUND = [
-    Finding(organ("liver"), 1447.2, cut=False),
-    Finding(organ("spleen"), 512.0, cut=False),
-    Finding(organ("aorta"), 80.0, cut=True),
-    Finding(organ("stomach"), 0.0, cut=False),
+    OrganFinding(organ("liver"), 1447.2, cut=False),
+    OrganFinding(organ("spleen"), 512.0, cut=False),
+    OrganFinding(organ("aorta"), 80.0, cut=True),
+    OrganFinding(organ("stomach"), 0.0, cut=False),
 ]
 
 
@@ -50,7 +50,7 @@ def test_swatches_have_the_tables_colours_and_nothing_leaves_the_column():
 
 def test_lesions_are_listed_with_their_diameters_and_the_rest_is_counted():
     many = [replace(EXAMPLE, number=n) for n in range(1, MOST_LESIONS + 4)]
-    lines = legend_lines([Finding(organ("liver"), 1500.0, cut=False)], (), many)
+    lines = legend_lines([OrganFinding(organ("liver"), 1500.0, cut=False)], (), many)
     texts = [line.text for line in lines]
     assert texts.index("Lesions") < texts.index("1  Liver")
     assert ("1  Liver", "21 x 18") in [(line.text, line.right) for line in lines]

@@ -12,8 +12,8 @@ from flare_core.report.case.panel import (
     FILL,
     OUTLINE,
     SAGITTAL,
+    DrawnScan,
     Plane,
-    Scene,
     middles,
     window,
 )
@@ -22,12 +22,12 @@ SIZES = {AXIAL: (90, 120), CORONAL: (60, 120), SAGITTAL: (60, 90)}
 LIVER = organ("liver")
 
 
-def scene_with_marker(corner: tuple[slice, slice, slice]) -> Scene:
+def scene_with_marker(corner: tuple[slice, slice, slice]) -> DrawnScan:
     labels = np.zeros((20, 30, 40), np.uint8)
     labels[corner] = LIVER.id
     geometry = Geometry(labels.shape, (3.0, 3.0, 3.0))
     image = Volume(np.full(labels.shape, 40, np.int16), geometry)
-    return Scene.of(image, Volume(labels, geometry), [LIVER])
+    return DrawnScan.of(image, Volume(labels, geometry), [LIVER])
 
 
 def coloured(picture: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ def test_the_outline_is_one_pixel_wide_and_outside_the_organ_nothing_is_tinted()
 
 def test_labels_of_organs_that_were_not_asked_for_stay_invisible():
     scene = scene_with_marker(np.s_[:, 5:25, 5:25])
-    other = Scene.of(scene.image, scene.labels, [organ("spleen")])
+    other = DrawnScan.of(scene.image, scene.labels, [organ("spleen")])
     assert not coloured(other.picture(Plane(AXIAL, 3), SIZES[AXIAL])).any()
 
 
@@ -114,9 +114,9 @@ def test_lesions_are_numbered_where_they_are_longest():
     grid = Geometry(labels.shape, (5.0, 2.0, 2.0))
     volume = Volume(labels, grid)
     image = volume.with_array(labels.astype(np.int16))
-    scene = Scene.of(image, volume, [organ("lesion")], {7: (3, 19, 9)})
+    scene = DrawnScan.of(image, volume, [organ("lesion")], {7: (3, 19, 9)})
     assert scene.tags(Plane(AXIAL, 3), (200, 400)) == [("7", 97.5, 95.0)]
     assert scene.tags(Plane(AXIAL, 2), (200, 400)) == []  # nor its initials
     assert scene.tags(Plane(CORONAL, 19), (200, 400)) == []
-    plain = Scene.of(image, volume, [organ("lesion")])
+    plain = DrawnScan.of(image, volume, [organ("lesion")])
     assert [text for text, _, _ in plain.tags(Plane(AXIAL, 3), (200, 400))] == ["Le"]

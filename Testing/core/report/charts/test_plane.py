@@ -7,9 +7,9 @@ from flare_core.report.charts.axis import Axis
 from flare_core.report.charts.plane import (
     MARGIN,
     SIDE,
-    Line,
-    Panel,
+    ChartLine,
     Point,
+    TimePanel,
     line_chart,
     scatter_chart,
     thinned,
@@ -53,7 +53,7 @@ def drawn(panels, title="case"):
 
 
 def curve(name, values, colour):
-    return Line(name, list(zip((0.1, 0.2, 0.3, 0.4), values, strict=True)), colour)
+    return ChartLine(name, list(zip((0.1, 0.2, 0.3, 0.4), values, strict=True)), colour)
 
 
 def points_of(root, number=0):
@@ -62,7 +62,7 @@ def points_of(root, number=0):
 
 
 def test_a_curve_stands_where_its_values_say():
-    panel = Panel("GPU memory, MiB", [curve("GPU", [0.0, 1000.0, 500.0, 0.0], "#b1560f")])
+    panel = TimePanel("GPU memory, MiB", [curve("GPU", [0.0, 1000.0, 500.0, 0.0], "#b1560f")])
     points = points_of(drawn([panel]))
     xs, ys = zip(*points, strict=True)
     assert list(xs) == sorted(xs) and xs[-1] == 840  # the last sample ends the time axis
@@ -71,7 +71,7 @@ def test_a_curve_stands_where_its_values_say():
 
 
 def test_everything_lies_inside_the_picture():
-    panels = [Panel(f"p{i}, %", [curve("c", [5.0, 100.0, 3.0, 7.0], "red")]) for i in range(3)]
+    panels = [TimePanel(f"p{i}, %", [curve("c", [5.0, 100.0, 3.0, 7.0], "red")]) for i in range(3)]
     root = drawn(panels)
     height = float(root.attrib["height"])
     for i in range(3):
@@ -82,14 +82,16 @@ def test_everything_lies_inside_the_picture():
 
 
 def test_unknown_values_leave_a_word_instead_of_a_curve():
-    root = drawn([Panel("GPU", [curve("GPU", [math.nan] * 4, "red")], unknown="no GPU watched")])
+    root = drawn(
+        [TimePanel("GPU", [curve("GPU", [math.nan] * 4, "red")], unknown="no GPU watched")]
+    )
     assert not list(root.iter(f"{SVG}polyline"))
     assert "no GPU watched" in "".join(root.itertext())
 
 
 def test_text_from_outside_is_escaped():
     nasty = "<script>&\"'"
-    root = drawn([Panel(nasty, [curve(nasty, [1.0] * 4, "red")] * 2, nasty)], title=nasty)
+    root = drawn([TimePanel(nasty, [curve(nasty, [1.0] * 4, "red")] * 2, nasty)], title=nasty)
     assert not list(root.iter(f"{SVG}script"))
     assert nasty in "".join(root.itertext())
 
@@ -106,15 +108,17 @@ def test_a_long_run_is_thinned_but_keeps_its_peak():
 
 def test_a_curve_breaks_where_a_value_is_missing():
     drawn = ElementTree.fromstring(
-        line_chart("x", [Line("loss", [(0, 1.0), (1, 0.5), (2, None), (3, 0.2)])])
+        line_chart("x", [ChartLine("loss", [(0, 1.0), (1, 0.5), (2, None), (3, 0.2)])])
     )
     assert len(list(drawn.iter(f"{SVG}polyline"))) == 1
     assert len(list(drawn.iter(f"{SVG}circle"))) == 1  # a point alone is a dot
-    assert line_chart("x", [Line("loss", [(0, None)])]) == ""
+    assert line_chart("x", [ChartLine("loss", [(0, None)])]) == ""
 
 
 def test_higher_values_are_drawn_higher():
-    drawn = ElementTree.fromstring(line_chart("x", [Line("dsc", [(0, 0.1), (10, 0.9)])], least=0.0))
+    drawn = ElementTree.fromstring(
+        line_chart("x", [ChartLine("dsc", [(0, 0.1), (10, 0.9)])], least=0.0)
+    )
     (line,) = drawn.iter(f"{SVG}polyline")
     (x0, y0), (x1, y1) = (map(float, p.split(",")) for p in line.get("points").split())
     assert x1 > x0 and y1 < y0

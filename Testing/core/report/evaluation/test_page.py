@@ -9,7 +9,7 @@ from PIL import Image
 
 from flare_core.report.charts.svg import score_text
 from flare_core.report.evaluation.figures import Figure, jpeg_bytes
-from flare_core.report.evaluation.page import Card, Section, Table, evaluation_page
+from flare_core.report.evaluation.page import Card, Section, TextTable, evaluation_page
 
 
 class Tags(HTMLParser):
@@ -27,7 +27,7 @@ class Tags(HTMLParser):
 
 
 def page() -> str:
-    table = Table(("Case <1>", "DSC"), (("a & b", "0.9"), ("c", "0.1")), alert=frozenset({1}))
+    table = TextTable(("Case <1>", "DSC"), (("a & b", "0.9"), ("c", "0.1")), alert=frozenset({1}))
     picture = jpeg_bytes(np.zeros((8, 8, 3), np.uint8))
     figures = (Figure("chart", svg="<svg><g/></svg>"), Figure('pic "x"', picture=picture))
     cards = [Card("DSC", 0.9, (0.8, 0.95)), Card("NSD", math.nan)]

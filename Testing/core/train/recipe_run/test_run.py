@@ -17,7 +17,7 @@ from flare_core.errors import Cancelled, InputError
 from flare_core.imaging.files import read_labels
 from flare_core.models.package import load_package
 from flare_core.train.recipe_run.options import RecipeOptions, read_options
-from flare_core.train.recipe_run.run import STEPS, run_recipe
+from flare_core.train.recipe_run.run import STAGES, run_recipe
 from flare_core.train.recipes import RECIPES
 from flare_core.train.rounds.state import RunFolder
 from recipe_world import KEY, make_store, recipe
@@ -61,10 +61,10 @@ def _stopped_and_continued(folder: Path) -> None:
 
 def test_every_step_is_done_once_and_in_order(world: Path) -> None:
     told = json.loads((world / "told.json").read_text("utf-8"))
-    begun = [facts["step"] for facts in told if facts["event"] == "recipe"]
-    assert begun == ["cases", "region", "teacher", "teacher", *list(STEPS)[3:]]
-    assert list(STEPS)[:3] == ["cases", "region", "teacher"]
-    assert {p.stem for p in (world / "run" / "done").iterdir()} == set(STEPS)
+    begun = [facts["stage"] for facts in told if facts["event"] == "recipe"]
+    assert begun == ["cases", "region", "teacher", "teacher", *list(STAGES)[3:]]
+    assert list(STAGES)[:3] == ["cases", "region", "teacher"]
+    assert {p.stem for p in (world / "run" / "done").iterdir()} == set(STAGES)
 
 
 def test_the_model_has_all_stages_and_names_its_recipe(world: Path) -> None:

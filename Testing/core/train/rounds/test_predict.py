@@ -22,7 +22,7 @@ from flare_core.spread.here import in_processes
 from flare_core.train.processes import ALONE, Processes
 from flare_core.train.rounds.predict import (
     Elsewhere,
-    Job,
+    PredictionJob,
     Predictor,
     earlier_maps,
     label_there,
@@ -58,8 +58,8 @@ def predictor(world: Path) -> Predictor:
     return Predictor(load_package(world / "teacher"), settings(world))
 
 
-def jobs(world: Path) -> list[Job]:
-    return [Job(name, world / f"{name}.nii.gz") for name in UNLABELLED]
+def jobs(world: Path) -> list[PredictionJob]:
+    return [PredictionJob(name, world / f"{name}.nii.gz") for name in UNLABELLED]
 
 
 def place(tmp_path: Path, number: int = 1) -> RoundFolder:
@@ -70,12 +70,12 @@ def place(tmp_path: Path, number: int = 1) -> RoundFolder:
 
 def run(
     predictor: Predictor,
-    work: Sequence[Job],
+    work: Sequence[PredictionJob],
     folder: RoundFolder,
     processes: Processes = ALONE,
     tell: Any = lambda _: None,
 ) -> None:
-    def do(job: Job) -> None:
+    def do(job: PredictionJob) -> None:
         predict_one(predictor, job, folder, (), lambda _: None)
 
     predict_all(do, work, folder, model="stub-1.2.3", processes=processes, tell=tell)
@@ -118,7 +118,7 @@ def test_a_scan_that_cannot_be_read_does_not_stop_the_others(world, predictor, t
     folder = place(tmp_path)
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"no scan")
-    run(predictor, [Job("bad", bad), *jobs(world)[:1]], folder)
+    run(predictor, [PredictionJob("bad", bad), *jobs(world)[:1]], folder)
     found = read_evidence(folder.evidence_of("bad"))
     assert found.organs == {} and "bad.nii.gz" in found.notes[0]
     assert folder.evidence_of(UNLABELLED[0]).exists() and not folder.labels_of("bad").exists()

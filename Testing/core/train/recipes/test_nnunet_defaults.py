@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from flare_core.train.config import LEAST_DEPTH
-from flare_core.train.recipes.parts import stages, unet
+from flare_core.train.recipes.nnunet_defaults import stages, unet
 
 
 def test_a_thick_axis_is_halved_once_the_others_are_as_thick() -> None:

@@ -1,4 +1,4 @@
-"""What recipes share: how nnU-Net lays out strides and kernels, and windows of intensities."""
+"""What recipes share: nnU-Net's strides and kernels, optimiser and loss; a window; departures."""
 
 from __future__ import annotations
 
