@@ -123,19 +123,34 @@ def normalised(
 
 
 def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of every channel of one channels-last image, float32 (C,).
-
-    torch's kernel adds a channel's voxels one after the other; after a million additions in float32
-    a thousandth of the variance is lost. So each GROUPS-th voxel gets a sum of its own (neighbours
-    are read as if they were more channels), and the moments of the groups are pooled.
-    """
-    channels, voxels = x.shape[1], x[0, 0].numel()
-    groups = math.gcd(voxels, GROUPS)
-    wide = x.permute(0, 2, 3, 4, 1).reshape(1, voxels // groups, 1, 1, groups * channels)
-    ignored = torch.zeros(2, groups * channels)  # running statistics; float32, so the sums are too
-    means, variances = torch.batch_norm_update_stats(
-        wide.permute(0, 4, 1, 2, 3), ignored[0], ignored[1], 0.0
-    )
-    means, variances = means.view(groups, channels), variances.view(groups, channels)
+    """Return mean and variance of every channel of one channels-last image, float32 (C,)."""
+    means, variances = group_moments(x)
     mean = means.mean(dim=0)
     return mean, variances.mean(dim=0) + (means - mean).square().mean(dim=0)
+
+
+def group_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of every channel of one channels-last image in groups of voxels.
+
+    torch's kernel adds a channel's voxels one after the other; after a million additions in float32
+    a thousandth of the variance is lost. So each GROUPS-th voxel gets a sum of its own.
+
+    Returns
+    -------
+    Tensor, Tensor
+        float32 (groups, C), of equally many voxels each.
+    """
+    groups = math.gcd(x[0, 0].numel(), GROUPS)
+    wide = widened(x, groups)
+    ignored = torch.zeros(2, wide.shape[1])  # running statistics; float32, so the sums are too
+    means, variances = torch.batch_norm_update_stats(wide, ignored[0], ignored[1], 0.0)
+    return means.view(groups, -1), variances.view(groups, -1)
+
+
+def widened(x: Tensor, groups: int) -> Tensor:
+    """Return a channels-last image (1, C, Z, Y, X) read as (1, groups * C, voxels / groups, 1, 1):
+    neighbours as if they were more channels of one voxel.
+    """
+    voxels, channels = x[0, 0].numel(), x.shape[1]
+    rows = x.permute(0, 2, 3, 4, 1).reshape(1, voxels // groups, 1, 1, groups * channels)
+    return rows.permute(0, 4, 1, 2, 3)

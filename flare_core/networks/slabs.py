@@ -196,6 +196,22 @@ def thickness(image: Tensor) -> int:
     return max(1, SLAB_BYTES // max(1, image[:, :, :1].numel() * image.element_size()))
 
 
+def convolution(
+    part: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    padding: tuple[int, ...] = (0, 0, 0),
+    stride: tuple[int, ...] = (1, 1, 1),
+    groups: int = 1,
+) -> Tensor:
+    """Return a convolution of a part of an image (1, C, Z, Y, X), by the fastest kernel for it."""
+    if torch.backends.mkldnn.is_available() and _has_kernel(part.dtype):
+        # conv3d itself gives slabs of few float32 voxels to a kernel that is ten times slower
+        return torch.mkldnn_convolution(part, weight, bias, padding, stride, (1, 1, 1), groups)
+    return nn.functional.conv3d(part, weight, bias, stride, padding, 1, groups)
+
+
 def out_shape(conv: Convolution, shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """Return the size (Z', Y', X') of a convolution's result."""
     z, y, x = (
@@ -232,14 +248,9 @@ def _convolved(conv: Convolution, source: Source, slices: slice) -> Tensor:
 
 def _run(conv: nn.Conv3d, part: Tensor) -> Tensor:
     """Return a convolution of slices, its border along z being there already."""
-    flat = (0, *conv.padding[1:])
-    if torch.backends.mkldnn.is_available() and _has_kernel(part.dtype):
-        # conv3d itself gives slabs of few float32 voxels to a kernel that is ten times slower
-        return torch.mkldnn_convolution(
-            part, conv.weight, conv.bias, flat, conv.stride, conv.dilation, conv.groups
-        )
-    return nn.functional.conv3d(
-        part, conv.weight, conv.bias, conv.stride, flat, conv.dilation, conv.groups
+    _, y, x = (int(p) for p in conv.padding)
+    return convolution(
+        part, conv.weight, conv.bias, padding=(0, y, x), stride=conv.stride, groups=conv.groups
     )
 
 
