@@ -2,6 +2,7 @@
 
     python benchmarks/segment_benchmark.py SCAN.nii.gz [--repeats 3] [--threads 2] [--fast]
         [--parts cold,warm,growth,precision]
+    python benchmarks/segment_benchmark.py SCAN.nii.gz --device cuda
 
 - cold: a new process from .nii.gz to all four outputs, wall clock and peak memory;
 - warm: the same request to a `flare segment --worker` that has already run once; beside each step
@@ -10,7 +11,11 @@
 - both alone and beside one other process that never rests, in turn, and the ratio of the two;
 - growth: the scan cut into 100, 300 and 1000 slices, its field of view as it is; CPU seconds too,
   which say something on a busy machine as well;
-- precision: DSC of every organ between the labels of float32 and of bf16 (if the CPU has it).
+- precision: DSC of every organ between the labels of float32 and of bf16 (if the CPU has it);
+- device: what a graphics card is judged by: a cold run as `flare measure` sees it (seconds, largest
+  memory in use on the card, area under that curve), warm runs with the most memory that torch took,
+  and the DSC between the card's labels and the processor's float32. Needs nvidia-ml-py
+  (`pip install flareseg[gpu]`) for the first. With ``--device cuda`` the parts are cold and device.
 
 Medians of `--repeats` runs. Without a scan, a phantom of 512 x 512 x 110 voxels is made.
 """
@@ -28,15 +33,19 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flare_core import Segmentation, Settings, Volume
 
 COMMAND = [sys.executable, "-m", "flare_core", "segment"]
 
 BUSY = [sys.executable, "-c", "while True: pass"]
 """The other program."""
 
-PARTS = ("cold", "warm", "growth", "precision")
+PARTS = ("cold", "warm", "growth", "precision", "device")
 
 SLICES = (100, 300, 1000)
 
@@ -50,14 +59,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--fast", action="store_true")
-    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--parts", help=f"of {', '.join(PARTS)}")
     arguments = parser.parse_args()
+    parts = arguments.parts or (
+        "cold,warm,growth,precision" if arguments.device == "cpu" else "cold,device"
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scan = arguments.scan or _phantom(folder)
-        for part in arguments.parts.split(","):
+        for part in parts.split(","):
             {"cold": _print_cold, "warm": _print_warm, "growth": _print_growth,
-             "precision": _print_precision}[part](scan, folder, arguments)  # fmt: skip
+             "precision": _print_precision, "device": _print_device}[part](
+                scan, folder, arguments
+             )  # fmt: skip
 
 
 @contextmanager
@@ -148,10 +163,15 @@ def _phantom(folder: Path) -> Path:
     return folder / "phantom_0000.nii.gz"
 
 
+def _command(scan: Path, out: Path, arguments: argparse.Namespace) -> list[str]:
+    command = [*COMMAND, str(scan), "-o", str(out), "--threads", str(arguments.threads)]
+    command += ["--device", arguments.device, "--progress", "none"]
+    return command + (["--fast"] if arguments.fast else [])
+
+
 def _cold(scan: Path, out: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Run the command in a new process; return its stages' seconds, wall clock and peak GiB."""
-    command = [*COMMAND, str(scan), "-o", str(out), "--threads", str(arguments.threads)]
-    command += ["--progress", "none"] + (["--fast"] if arguments.fast else [])
+    command = _command(scan, out, arguments)
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -168,7 +188,7 @@ def _warm(scan: Path, out: Path, arguments: argparse.Namespace) -> dict[bool, li
     """Send the same request several times to one worker, by turns alone and beside a busy process;
     leave the first answer out.
     """
-    settings = {"threads": arguments.threads, "fast": arguments.fast}
+    settings = {"threads": arguments.threads, "fast": arguments.fast, "device": arguments.device}
     request: dict[str, Any] = {
         "command": "segment", "input": str(scan), "output": str(out), "settings": settings
     }  # fmt: skip
@@ -256,6 +276,50 @@ def _print_precision(scan: Path, folder: Path, arguments: argparse.Namespace) ->
     print(
         "DSC of bf16 against float32: " + ", ".join(f"{o.key} {scores[o.id]:.4f}" for o in ORGANS)
     )
+
+
+def _print_device(scan: Path, folder: Path, arguments: argparse.Namespace) -> None:
+    """Print seconds and memory of a device, cold and warm, and its labels against the CPU's."""
+    from flare_core import ORGANS, Settings, read_volume, segment_ct
+    from flare_core.evaluate.efficiency.measure import measure, summarise
+    from flare_core.evaluate.metrics.dsc import dice
+
+    log = folder / "device.log"
+    seen = measure(_command(scan, folder / "device", arguments), log)
+    if seen.status != "ok":
+        sys.exit(log.read_text("utf-8"))
+    found = summarise(seen)
+    print(f"cold, as `flare measure` sees it: {seen.gpu or 'no GPU'} {' '.join(seen.notes)}")
+    print(f"  run time {found.runtime_s:.2f} s, GPU memory at most {found.gpu_max_mib:.0f} MiB,")
+    print(f"  AUC_GPU {found.auc_gpu_mib_s:.0f} MiB s, AUC_CPU {found.auc_cpu_percent_s:.0f} % s")
+    image, runs = read_volume(scan), []
+    settings = Settings(threads=arguments.threads, fast=arguments.fast, device=arguments.device)
+    for _ in range(arguments.repeats + 1):
+        result, run = _run_here(image, settings)
+        runs.append(run)
+    _print_runs("warm, scan in memory", runs[1:])
+    exact = Settings(threads=arguments.threads, fast=arguments.fast, precision="float32")
+    labels = segment_ct(image, replace(exact, device="cpu")).labels.array
+    scores = dice(labels, result.labels.array, [o.id for o in ORGANS])
+    print("DSC with the processor's float32: "
+          + ", ".join(f"{o.key} {scores[o.id]:.4f}" for o in ORGANS))  # fmt: skip
+
+
+def _run_here(image: Volume, settings: Settings) -> tuple[Segmentation, Run]:
+    """Label a scan in this process; return its steps' seconds and the device memory of torch."""
+    import torch
+
+    from flare_core import segment_ct
+
+    if settings.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    start = time.perf_counter()
+    result = segment_ct(image, settings)
+    run = {**result.timings, "wall clock": time.perf_counter() - start}
+    if settings.device == "cuda":
+        run["in use, GiB"] = torch.cuda.max_memory_allocated() / 2**30
+        run["taken, GiB"] = torch.cuda.max_memory_reserved() / 2**30
+    return result, run
 
 
 if __name__ == "__main__":
