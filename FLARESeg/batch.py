@@ -55,7 +55,7 @@ class batch:
         parent.hidden = True
 
 
-class Parser(argparse.ArgumentParser):
+class SlicerParser(argparse.ArgumentParser):
     """A parser that does not end Slicer by itself."""
 
     def error(self, message: str) -> NoReturn:
@@ -63,11 +63,11 @@ class Parser(argparse.ArgumentParser):
         raise InputError("arguments", message, "INPUT [INPUT ...] OUT [options]", "See --help.")
 
 
-def parser() -> Parser:
+def parser() -> SlicerParser:
     """Return the parser of the arguments behind ``--``."""
     from flare_core.segment.settings import DEVICES, Settings
 
-    made = Parser(prog="batch.py", description=__doc__, allow_abbrev=False,
+    made = SlicerParser(prog="batch.py", description=__doc__, allow_abbrev=False,
                   formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     made.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
     made.add_argument("output", type=Path, metavar="OUT", help="folder for the results")

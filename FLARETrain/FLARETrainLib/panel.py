@@ -24,7 +24,7 @@ from FLARETrainLib.comparison.panel import ComparisonPanel
 from FLARETrainLib.parameters import parameter_node
 from FLARETrainLib.run.panel import RunPanel
 from FLARETrainLib.run.training_panel import TrainingPanel
-from FLARETrainLib.run.watch import RunView
+from FLARETrainLib.run.watch import WatchedRun
 
 CORRECTS = "FLARESeg"
 """The module in which labels are corrected."""
@@ -125,7 +125,7 @@ class Panel:
             self.cases.say("")
             self.cases.reload()
 
-    def _seen(self, view: RunView) -> None:
+    def _seen(self, view: WatchedRun) -> None:
         """Show old against new, and ask once for each new list of what to look at next."""
         self.comparison.show(view)
         listed = view.state.listed
@@ -134,7 +134,7 @@ class Panel:
             self.logic.next_cases(view.folder, self.cases.show_following)
             self.cases.reload()
 
-    def _is_mine(self, view: RunView) -> bool:
+    def _is_mine(self, view: WatchedRun) -> bool:
         """Whether a run learns from the training set that is shown."""
         store = view.state.store
         return bool(store) and Path(store) == self.folder().resolve()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from FLARESegLib.run.facts import RunProgress
 from FLARESegLib.run.failures import RunFailed, Stopped
-from FLARESegLib.run.view import RunView
+from FLARESegLib.run.view import RunDisplay
 from qt_double import Palette
 
 
@@ -38,7 +38,7 @@ def widgets():
 
 
 def test_apply_that_cannot_be_pressed_says_why(widgets):
-    RunView(widgets).show_ready("Choose a CT volume first.")
+    RunDisplay(widgets).show_ready("Choose a CT volume first.")
     assert widgets.applyButton.got == {
         "Text": "Apply", "Enabled": False, "ToolTip": "Choose a CT volume first.",
     }  # fmt: skip
@@ -46,7 +46,7 @@ def test_apply_that_cannot_be_pressed_says_why(widgets):
 
 
 def test_a_run_offers_cancel_and_forgets_the_last_message(widgets):
-    view = RunView(widgets)
+    view = RunDisplay(widgets)
     view.say("old", "bad")
     view.show_started()
     assert widgets.applyButton.got["Text"] == "Cancel" and widgets.applyButton.got["Enabled"]
@@ -57,7 +57,7 @@ def test_a_run_offers_cancel_and_forgets_the_last_message(widgets):
 
 
 def test_progress_moves_the_bar_and_logs_each_stage_once(widgets):
-    view = RunView(widgets)
+    view = RunDisplay(widgets)
     for fraction in (0.1, 0.2, 0.3):
         view.show_progress(RunProgress("organs", fraction, 8.0))
     view.show_progress(RunProgress("statistics", 0.9))
@@ -67,7 +67,7 @@ def test_progress_moves_the_bar_and_logs_each_stage_once(widgets):
 
 
 def test_an_error_is_told_in_words_and_logged_as_it_is(widgets):
-    view = RunView(widgets)
+    view = RunDisplay(widgets)
     view.show_error(RunFailed("worker_died", "code -11\n last words"))
     assert "ended unexpectedly" in widgets.messageLabel.got["Text"]
     assert widgets.messageLabel.got["StyleSheet"]
@@ -75,19 +75,19 @@ def test_an_error_is_told_in_words_and_logged_as_it_is(widgets):
 
 
 def test_who_pressed_cancel_is_not_told_of_an_error(widgets):
-    RunView(widgets).show_error(Stopped())
+    RunDisplay(widgets).show_error(Stopped())
     assert widgets.messageLabel.got["StyleSheet"] == ""
     assert widgets.messageLabel.got["Text"].startswith("Stopped")
 
 
 @pytest.mark.parametrize("kind", ["scene_closed", "node_removed", "shutdown"])
 def test_whoever_closed_the_scene_is_not_told_of_an_error(widgets, kind):
-    RunView(widgets).show_error(Stopped(kind))
+    RunDisplay(widgets).show_error(Stopped(kind))
     assert widgets.messageLabel.got["StyleSheet"] == ""
 
 
 def test_notes_about_the_scan_are_not_the_green_headline(widgets):
-    RunView(widgets).show_done("4 organs in 3 s.", ("Slices are 7 mm apart: < 5 mm is better.",))
+    RunDisplay(widgets).show_done("4 organs in 3 s.", ("Slices are 7 mm apart: < 5 mm is better.",))
     head, note = widgets.messageLabel.got["Text"].split("<br>")
     assert "color" in head and "4 organs" in head
     assert note == "Slices are 7 mm apart: &lt; 5 mm is better."
@@ -95,7 +95,7 @@ def test_notes_about_the_scan_are_not_the_green_headline(widgets):
 
 
 def test_a_cancel_that_comes_too_late_promises_nothing(widgets):
-    view = RunView(widgets)
+    view = RunDisplay(widgets)
     view.show_stopping()
     view.show_too_late()
     assert "Too late" in widgets.messageLabel.got["Text"]

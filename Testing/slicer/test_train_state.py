@@ -15,7 +15,7 @@ from FLARETrainLib.run.processes import FACTS, is_alive, start_detached
 from FLARETrainLib.run.state import known_runs, read_state
 from FLARETrainLib.run.texts import STAGES as STAGE_TEXTS
 from FLARETrainLib.run.texts import STATUSES, numbers_line, status_line
-from FLARETrainLib.run.watch import RunFiles, RunView, RunWatch, TrainingClock
+from FLARETrainLib.run.watch import RunFiles, RunWatch, TrainingClock, WatchedRun
 
 from flare_core.train.log import LogTail, RunLog
 from flare_core.train.rounds.settings import RoundSettings
@@ -268,7 +268,7 @@ def test_a_start_does_not_repeat_why_it_stopped():
         ("failed", "Failed. stopped on request"),
     ):
         state = RunState("mine", kind, message="stopped on request", rounds=1, folds=1)
-        assert status_line(RunView(Path("run"), state)) == words
+        assert status_line(WatchedRun(Path("run"), state)) == words
 
 
 def training(fraction: float | None, seconds_left: float = 100.0) -> tuple[Curve, ...]:

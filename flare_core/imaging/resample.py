@@ -66,7 +66,7 @@ def resample_intensity(
 def resampled(
     volume: Volume,
     target: Geometry,
-    place: Place | None = None,
+    place: ComputeDevice | None = None,
     *,
     clip_hu: tuple[float, float] = HU_RANGE,
     slab: int = 16,
@@ -75,7 +75,7 @@ def resampled(
 
     Parameters
     ----------
-    place : Place, optional
+    place : ComputeDevice, optional
         Where it is computed, and in which format; float32 in the machine's own memory if None.
 
     Returns
@@ -108,7 +108,7 @@ def resampled(
 
 
 @dataclass(frozen=True)
-class Place:
+class ComputeDevice:
     """Where voxels are computed with, and in which number format."""
 
     where: torch.device
@@ -117,14 +117,14 @@ class Place:
     """float32, or float16: half the memory and the time on a graphics card."""
 
 
-def own_memory() -> Place:
+def own_memory() -> ComputeDevice:
     """Return float32 in the machine's own memory."""
     import torch
 
-    return Place(torch.device("cpu"), torch.float32)
+    return ComputeDevice(torch.device("cpu"), torch.float32)
 
 
-def brought(part: npt.NDArray[np.generic], place: Place) -> torch.Tensor:
+def brought(part: npt.NDArray[np.generic], place: ComputeDevice) -> torch.Tensor:
     """Return a copy of voxels in a place.
 
     A graphics card gets int16 as it is, half of what floats are, from memory that it can read
@@ -221,7 +221,7 @@ def voxels_hit(
     return hit
 
 
-def bands(weights: Float, place: Place) -> list[tuple[slice, slice, torch.Tensor]]:
+def bands(weights: Float, place: ComputeDevice) -> list[tuple[slice, slice, torch.Tensor]]:
     """Cut a banded matrix into (target voxels, source voxels they use, their weights)."""
     import torch
 

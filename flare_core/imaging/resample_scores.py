@@ -28,7 +28,7 @@ HALF = 2.0**-9
 
 
 @dataclass(frozen=True)
-class Pace:
+class Chunking:
     """How much is computed at a time; the labels do not depend on it."""
 
     slices: int
@@ -39,10 +39,10 @@ class Pace:
     """Voxels interpolated."""
 
 
-ON_CPU = Pace(slices=1, slab=4, voxels=1 << 15)
+ON_CPU = Chunking(slices=1, slab=4, voxels=1 << 15)
 """What a core has in its own cache."""
 
-ON_DEVICE = Pace(slices=16, slab=16, voxels=1 << 20)
+ON_DEVICE = Chunking(slices=16, slab=16, voxels=1 << 20)
 """A graphics card wants much at a time, and this is still only about 0.2 GiB."""
 
 
@@ -51,7 +51,7 @@ def streamed_argmax(
     source: Geometry,
     target: Geometry,
     *,
-    pace: Pace = ON_CPU,
+    pace: Chunking = ON_CPU,
     weights: Weights | None = None,
     regions: bool = False,
     half: bool = False,
@@ -68,7 +68,7 @@ def streamed_argmax(
     ----------
     scores : float tensor (C, z, y, x), C < 255
         Logits or probabilities on `source`, finite, on any device.
-    pace : Pace
+    pace : Chunking
         Of the device that the scores are on.
     weights : three float32 matrices (target, source) for z, y, x, optional
         Another interpolation than the linear one of `grid_weights`; no weight below 0.

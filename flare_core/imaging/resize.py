@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from flare_core.imaging.geometry import Index
 from flare_core.imaging.resample import (
+    ComputeDevice,
     Float,
-    Place,
     along_x,
     along_y,
     bands,
@@ -74,7 +74,7 @@ def resize_image(
     *,
     clip: tuple[float, float] | None = None,
     flat_axis: int | None = None,
-    place: Place | None = None,
+    place: ComputeDevice | None = None,
 ) -> torch.Tensor:
     """Return an image resized to `shape`.
 
@@ -88,7 +88,7 @@ def resize_image(
         Values are clipped to this before they are mixed.
     flat_axis : int, optional
         The image is a stack of slices across this axis, each resized for itself.
-    place : Place, optional
+    place : ComputeDevice, optional
         Where it is computed; in the machine's own memory if None.
 
     Returns
@@ -109,7 +109,7 @@ def _resize(
     array: npt.NDArray[np.generic],
     weights: list[Float],
     clip: tuple[float, float] | None,
-    place: Place,
+    place: ComputeDevice,
     *,
     sliced: bool,
     slab: int = 16,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from flare_core.imaging.geometry import AxisMap, Box, Geometry, Index, Triple
 from flare_core.imaging.hounsfield import normalised
-from flare_core.imaging.resample import Place
+from flare_core.imaging.resample import ComputeDevice
 from flare_core.imaging.resample_scores import Weights
 from flare_core.imaging.resize import Orders, resize_image, resize_weights
 from flare_core.imaging.volume import Volume
@@ -103,7 +103,7 @@ def network_input(
     card: StageCard,
     grids: NnunetGrids,
     *,
-    place: Place,
+    place: ComputeDevice,
 ) -> Tensor:
     """Return a scan's part resampled and normalised (Z, Y, X) on the network's grid, in `place`."""
     n = card.normalisation

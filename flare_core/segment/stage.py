@@ -18,7 +18,7 @@ from flare_core.errors import InputError
 from flare_core.imaging.geometry import Box, Geometry, Index, box_of_world
 from flare_core.imaging.hounsfield import normalise, normalised
 from flare_core.imaging.resample import (
-    Place,
+    ComputeDevice,
     covered,
     grid_weights,
     resample_labels,
@@ -301,7 +301,7 @@ def _masked_input(
             f"stage {stage.card.name} has a mask, and nobody says where the organs are"
         )
     target = image.geometry.crop(region).with_spacing(spacing_here(stage.card))
-    hu = resampled(image, target, Place(_where(stage.runtime), torch.float32)).cpu().numpy()
+    hu = resampled(image, target, ComputeDevice(_where(stage.runtime), torch.float32)).cpu().numpy()
     seen = seen_voxels(Volume(hu, target), resample_labels(organs, target), mask)
     box = Box.of_mask(seen) or Box((0, 0, 0), (1, 1, 1))
     seen, geometry = seen[box.slices], target.crop(box)
@@ -354,7 +354,7 @@ def _input_of(
         resampling = resampling_plan(image, region, card, card.nnunet)
         require_memory(card, resampling.geometry.shape, stage.runtime)
         pixels = network_input(
-            image, resampling, card, card.nnunet, place=Place(where, torch.float32)
+            image, resampling, card, card.nnunet, place=ComputeDevice(where, torch.float32)
         )
         return pixels, resampling.geometry, resampling
     part = image.geometry.crop(region)
@@ -362,7 +362,7 @@ def _input_of(
         part.with_shape(patch_here(card)) if card.whole else part.with_spacing(spacing_here(card))
     )
     require_memory(card, target.shape, stage.runtime)
-    seen = resampled(image, target, Place(where, stage.runtime.grid_type))
+    seen = resampled(image, target, ComputeDevice(where, stage.runtime.grid_type))
     n = card.normalisation
     return normalised(seen, (n.lower_hu, n.upper_hu), n.mean, n.std), target, None
 

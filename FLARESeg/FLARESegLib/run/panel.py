@@ -11,7 +11,7 @@ from FLARESegLib.qt.translation import _
 from FLARESegLib.run.all_times import AllTimes, Listeners
 from FLARESegLib.run.messages import error_text, four_parts_text
 from FLARESegLib.run.place_box import PlaceBox
-from FLARESegLib.run.view import RunView
+from FLARESegLib.run.view import RunDisplay
 from FLARESegLib.scene.time_points import time_points_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class RunPanel:
         """Called with volume node, segmentation node and `RunResult`."""
         self.all_times_finished = Signal()
         """Called after it with segmentation node, `TimePoints` and the rows of each time point."""
-        self.view = RunView(ui)
+        self.view = RunDisplay(ui)
         self._ui = ui
         self._logic = logic
         self._chosen = chosen

@@ -17,7 +17,7 @@ WANTED = ("cancelled", "scene_closed", "node_removed", "shutdown")
 """Kinds of an end that a person brought about, which is no error."""
 
 
-class RunView:
+class RunDisplay:
     """Shows one run at a time."""
 
     def __init__(self, ui: Any) -> None:

@@ -22,7 +22,7 @@ from FLARETrainLib.comparison.rows import (
 )
 from FLARETrainLib.run.error_words import error_words
 from FLARETrainLib.run.processes import Answer
-from FLARETrainLib.run.watch import RunView
+from FLARETrainLib.run.watch import WatchedRun
 
 ROUNDED = 0.0005
 """A change of DSC below is none in the three digits that are shown."""
@@ -45,7 +45,7 @@ class ComparisonPanel:
         self.models_changed = Signal()
         """Called when another model is in use."""
         self._ui, self._logic = ui, logic
-        self._view: RunView | None = None
+        self._view: WatchedRun | None = None
         self._shown: Any = None
         self._busy = self._closed = False
         ui.promoteButton.connect("clicked(bool)", lambda on: self.promote())
@@ -61,7 +61,7 @@ class ComparisonPanel:
         self._say("")
         self.update()
 
-    def show(self, view: RunView) -> None:
+    def show(self, view: WatchedRun) -> None:
         """Show what a look at the run has found."""
         self._view = view
         newest = view.verdicts[-1] if view.verdicts else None

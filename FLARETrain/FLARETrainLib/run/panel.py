@@ -15,7 +15,7 @@ from FLARETrainLib.run.curve_nodes import chart_of, draw_dsc, draw_loss
 from FLARETrainLib.run.error_words import error_words
 from FLARETrainLib.run.processes import Answer
 from FLARETrainLib.run.texts import numbers_line, status_line
-from FLARETrainLib.run.watch import RunView, RunWatch
+from FLARETrainLib.run.watch import RunWatch, WatchedRun
 
 
 class RunPanel:
@@ -31,12 +31,12 @@ class RunPanel:
 
     def __init__(self, ui: Any, logic: Any) -> None:
         self.seen = Signal()
-        """Called with a `RunView` after every look at the run."""
+        """Called with a `WatchedRun` after every look at the run."""
         self.chosen = Signal()
         """Called with the folder of a run, or None, when another one is looked at."""
         self._ui, self._logic = ui, logic
         self._runs: tuple[Path, ...] = ()
-        self._view: RunView | None = None
+        self._view: WatchedRun | None = None
         self._drawn: tuple[int, ...] = ()
         self._asked = ""
         self._left: Path | None = None  # the run that was looked at when the panel was left
@@ -114,7 +114,7 @@ class RunPanel:
         for name in ("stopButton", "resumeButton", "lossButton", "dscButton"):
             getattr(self._ui, name).setEnabled(False)
 
-    def _show(self, view: RunView) -> None:
+    def _show(self, view: WatchedRun) -> None:
         self._logic.reap()
         self._view = view
         ui, state = self._ui, view.state
@@ -139,7 +139,7 @@ class RunPanel:
             self._ui.problemText.setPlainText(text)
         self._ui.problemText.setVisible(bool(text))
 
-    def _redraw(self, view: RunView) -> None:
+    def _redraw(self, view: WatchedRun) -> None:
         """Let the charts grow, those that somebody has asked for."""
         sizes = tuple(len(curve.loss) + len(curve.dsc) for curve in view.curves)
         if sizes == self._drawn:

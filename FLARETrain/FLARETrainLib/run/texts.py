@@ -7,7 +7,7 @@ from collections.abc import Callable
 from FLARESegLib.qt.translation import _
 from FLARESegLib.run.messages import time_left_text
 
-from FLARETrainLib.run.watch import RunView
+from FLARETrainLib.run.watch import WatchedRun
 
 STAGES: dict[str, Callable[[], str]] = {
     "predict": lambda: _("The teacher labels scans"),
@@ -33,7 +33,7 @@ STATUSES: dict[str, Callable[[], str]] = {
 }
 
 
-def status_line(view: RunView) -> str:
+def status_line(view: WatchedRun) -> str:
     """Return where a run stands: one line."""
     state = view.state
     status = STATUSES.get(state.status, lambda: state.status)()
@@ -49,7 +49,7 @@ def status_line(view: RunView) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def numbers_line(view: RunView) -> str:
+def numbers_line(view: WatchedRun) -> str:
     """Return the newest loss and DSC of the training; empty before there is one."""
     if not view.curves:
         return ""
@@ -65,7 +65,7 @@ def numbers_line(view: RunView) -> str:
     return ", ".join(parts)
 
 
-def _counted(view: RunView) -> str:
+def _counted(view: WatchedRun) -> str:
     event, _space, numbers = view.counted.partition(" ")
     if event != view.state.stage or not numbers:
         return ""
@@ -73,7 +73,7 @@ def _counted(view: RunView) -> str:
     return " " + _("({done} of {total})").format(done=done, total=total)
 
 
-def _time_left(view: RunView) -> str:
+def _time_left(view: WatchedRun) -> str:
     if view.state.stage != "train" or not view.curves:
         return ""
     return time_left_text(view.curves[-1].seconds_left)

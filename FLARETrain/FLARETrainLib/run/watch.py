@@ -32,7 +32,7 @@ MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
-class RunView(status.RunView):
+class WatchedRun(status.RunView):
     """What a panel shows of a run."""
 
     counted: str = ""
@@ -59,7 +59,7 @@ class RunFiles:
         self._counted = ""
         self._clock = TrainingClock()
 
-    def look(self) -> RunView:
+    def look(self) -> WatchedRun:
         """Return what the folder says now."""
         for facts in self._output.read(MOST_BYTES):
             self._count(facts)
@@ -70,7 +70,7 @@ class RunFiles:
         state = with_start(seen.state, self.folder)
         since = self._clock.share(state, seen.curves, time.monotonic())
         problem = last_words(self.folder) if state.status in ("failed", "interrupted") else ""
-        return RunView(
+        return WatchedRun(
             folder=self.folder,
             state=state,
             curves=seen.curves,
@@ -137,7 +137,7 @@ class RunWatch:
 
     def __init__(self, loop: EventLoop, every_s: float = EVERY_S) -> None:
         self.seen = Signal()
-        """Called with a `RunView` after every look."""
+        """Called with a `WatchedRun` after every look."""
         self._loop = loop
         self._every_s = every_s
         self._files: RunFiles | None = None
@@ -164,7 +164,7 @@ class RunWatch:
         if number == self._number:
             in_background(self._loop, files.look, lambda future: self._told(number, files, future))
 
-    def _told(self, number: int, files: RunFiles, future: Future[RunView]) -> None:
+    def _told(self, number: int, files: RunFiles, future: Future[WatchedRun]) -> None:
         if number != self._number:
             return
         again: Callable[[], None] = lambda: self._look(number, files)  # noqa: E731 - a bound call

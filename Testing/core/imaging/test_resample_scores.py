@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from core.imaging.oblique_grids import oblique, turned
 from core.imaging.upsampled_scores import upsampled_slabs
@@ -17,7 +18,7 @@ from flare_core.imaging.resample_scores import (
     ON_CPU,
     ON_DEVICE,
     UNSURE,
-    Pace,
+    Chunking,
     _ScoreGrid,
     streamed_argmax,
 )
@@ -104,9 +105,11 @@ def test_slabs_change_no_bit(slab: int) -> None:
         assert np.array_equal(found, first_maximum(expected))
 
 
-@pytest.mark.parametrize("pace", [ON_DEVICE, Pace(3, 2, 7), Pace(1000, 1000, 1)])
+@pytest.mark.parametrize("pace", [ON_DEVICE, Chunking(3, 2, 7), Chunking(1000, 1000, 1)])
 @pytest.mark.parametrize("options", [{}, {"half": True}, {"regions": True}])
-def test_how_much_is_done_at_a_time_changes_no_bit(pace: Pace, options: dict[str, bool]) -> None:
+def test_how_much_is_done_at_a_time_changes_no_bit(
+    pace: Chunking, options: dict[str, bool]
+) -> None:
     for what in ("smooth", "close race"):
         for target in (TARGETS["part"], TARGETS["finer"]):
             expected = streamed_argmax(SCORES[what], SOURCE, target, **options)
@@ -173,6 +176,22 @@ def test_scores_of_inference_mode_are_welcome() -> None:
         scores = smooth()
     expected = streamed_argmax(smooth(), SOURCE, TARGETS["finer"])
     assert np.array_equal(streamed_argmax(scores, SOURCE, TARGETS["finer"]), expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"half": True}, {"regions": True}])
+def test_everything_is_done_where_the_scores_are(options: dict[str, bool]) -> None:
+    """torch refuses to mix two devices, also where tensors have shapes and no numbers."""
+    target = TARGETS["finer"]
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        scores = torch.empty(4, *SOURCE.shape, device="meta")
+        grid = _ScoreGrid(scores, SOURCE, target, **options)
+        voxels = torch.zeros(5, dtype=torch.int64, device="meta")
+        mixes = grid.mixed_slices(slice(0, 2))
+        best = grid.classes(grid.scores_at(mixes, voxels, voxels))
+        sure = grid.sure_classes(ON_DEVICE.slices)
+    assert best.device.type == sure.device.type == "meta"
+    assert best.dtype == sure.dtype == torch.uint8 and best.shape == (5,)
+    assert sure.shape == (target.shape[0], target.shape[1] * target.shape[2])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -93,7 +93,9 @@ def test_a_scan_is_brought_onto_a_grid_in_half_precision_to_half_a_unit() -> Non
     )
     target = volume.geometry.with_spacing((3.0, 2.2, 1.1))
     exact = resample.resampled(noisy, target)
-    half = resample.resampled(noisy, target, resample.Place(torch.device("cpu"), torch.float16))
+    half = resample.resampled(
+        noisy, target, resample.ComputeDevice(torch.device("cpu"), torch.float16)
+    )
     assert half.dtype == torch.float16
     soft = exact.abs() < 400
     assert float((half.float() - exact)[soft].abs().max()) < 0.5

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from flare_core.datasets.phantom.body import Body, BodyPart
 from flare_core.datasets.phantom.settings import PHASES
-from flare_core.datasets.phantom.shapes import Floats, Piece, Shape
+from flare_core.datasets.phantom.shapes import Floats, Shape, Solid
 from flare_core.imaging.geometry import Geometry, Triple
 
 Bytes = npt.NDArray[np.uint8]
@@ -162,7 +162,7 @@ class Canvas:
                 z, y, x = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
                 self._paint_piece(part, piece, (z, y, x))
 
-    def _paint_piece(self, part: BodyPart, piece: Piece, spans: Spans) -> None:
+    def _paint_piece(self, part: BodyPart, piece: Solid, spans: Spans) -> None:
         x, y, z = (p[_fit(p, spans)] for p in self.points)
         tissue, labels = self.tissue[spans], self.labels[spans]
         inside = part.shape.cut(piece.field(x, y, z), x, y, z) < 0

@@ -1,6 +1,6 @@
 """Smooth solids in millimetres, from which the phantom's anatomy is built.
 
-A `Shape` is a union of `Piece` objects.  A piece is a function of x, y, z (body millimetres: left,
+A `Shape` is a union of `Solid` objects.  A piece is a function of x, y, z (body millimetres: left,
 posterior, superior) that is negative inside and grows by about one per millimetre outwards, and a
 box outside of which it is not evaluated.  Long tubes are many small pieces, which is why painting
 them onto a fine grid is cheap.
@@ -31,7 +31,7 @@ FAR_MM = 1.0e4
 
 
 @dataclass(frozen=True)
-class Piece:
+class Solid:
     """One solid and the box around it."""
 
     low: Point
@@ -49,7 +49,7 @@ class Shape:
     Its field is ``max(min(pieces) - swell_mm, clips...) - offset_mm``.
     """
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Solid, ...]
     """The solids; a point is inside when it is inside any of them."""
     clips: tuple[Field, ...] = ()
     """Only what is negative in all of them is inside: neighbours, walls, cuts."""
@@ -157,10 +157,10 @@ def ellipsoid(centre: npt.ArrayLike, radii: npt.ArrayLike, turn: Floats | None =
         return (np.sqrt(total) - np.float32(1.0)) * smallest
 
     reach = np.sqrt((matrix**2 * np.asarray(radii, np.float32)[None, :] ** 2).sum(axis=1))
-    return Shape((Piece(_point(centre_32 - reach), _point(centre_32 + reach), field),))
+    return Shape((Solid(_point(centre_32 - reach), _point(centre_32 + reach), field),))
 
 
-def capsule(a: Floats, b: Floats, radius_a: float, radius_b: float) -> Piece:
+def capsule(a: Floats, b: Floats, radius_a: float, radius_b: float) -> Solid:
     """Return a straight tube from `a` to `b` with round ends."""
     along = b - a
     inverse = np.float32(1.0 / max(float(along @ along), 1e-6))
@@ -174,7 +174,7 @@ def capsule(a: Floats, b: Floats, radius_a: float, radius_b: float) -> Piece:
         return np.sqrt(dx * dx + dy * dy + dz * dz) - (first + place * slope)
 
     reach = max(radius_a, radius_b)
-    return Piece(_point(np.minimum(a, b) - reach), _point(np.maximum(a, b) + reach), field)
+    return Solid(_point(np.minimum(a, b) - reach), _point(np.maximum(a, b) + reach), field)
 
 
 def tube(points: Sequence[Sequence[float]], radii: Sequence[float] | float) -> Shape:
@@ -217,7 +217,7 @@ def cylinder(centre: tuple[float, float, float], half: tuple[float, float, float
         )
 
     low = (float(cx - rx), float(cy - ry), float(cz - rz))
-    return Shape((Piece(low, (float(cx + rx), float(cy + ry), float(cz + rz)), field),))
+    return Shape((Solid(low, (float(cx + rx), float(cy + ry), float(cz + rz)), field),))
 
 
 def half_space(point: Sequence[float], outwards: Sequence[float]) -> Field:
