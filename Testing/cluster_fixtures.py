@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,8 @@ def two_workers() -> Iterator[Any]:
     pytest.importorskip("distributed")
     from flare_core.jobs.cluster import connected, place_of
 
-    before = dict(os.environ)
-    with ExitStack() as stack:
-        # where a test has closed Dask's loop before, the workers have ended with it
-        stack.push(lambda kind, error, _: kind is RuntimeError and "IOLoop is closed" in str(error))
-        client = stack.enter_context(connected(place_of("local:2")))
+    with connected(place_of("local:2")) as client:
         client.wait_for_workers(2, timeout=120)
-        os.environ.clear()  # Dask gives its workers variables by setting them here
-        os.environ.update(before)
         yield client
 
 

@@ -25,6 +25,7 @@ RULES: dict[str, Rule] = {
     "files are short": shape.file_length,
     "few parameters": shape.parameters,
     "no names that say nothing": shape.names,
+    "one name, one class": shape.class_names,
     "modules say what they are": shape.module_head,
     "no blind except": shape.blind_except,
     "dataclasses are frozen and explain their fields": shape.dataclasses,

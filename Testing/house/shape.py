@@ -16,7 +16,11 @@ MOST_POSITIONAL = 6
 TABLE_LINES = 10
 """An assignment at the top level of a module that is longer than this is a table of data."""
 SAYS_NOTHING = {"util", "utils", "helper", "helpers", "common", "manager", "base", "misc"}
+MODULES = ("FLARESeg", "FLARETrain")
+"""Slicer's modules: what the core calls something is known in both."""
 READS_ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
+PUTS_BACK = {"flare_core/jobs/cluster.py": "Dask sets its workers' variables in this process"}
+"""Modules that leave the environment as they found it, and why; one that does not need it fails."""
 
 
 def function_length(sources: Sequence[Source]) -> list[str]:
@@ -90,6 +94,28 @@ def names(sources: Sequence[Source]) -> list[str]:
         for word in words
         if word.lower() in SAYS_NOTHING
     ]
+
+
+def class_names(sources: Sequence[Source]) -> list[str]:
+    """Find classes of the core and one Slicer module, or of two rooms, that share a name.
+
+    FLARESeg and FLARETrain never meet in a file: each has its Panel. A name that begins with an
+    underscore is its own file's.
+    """
+    seen: dict[tuple[str, str], str] = {}
+    problems = []
+    for source in sources:
+        room = source.path.partition("/")[0]
+        if room not in ("flare_core", *MODULES):
+            continue
+        for node in source.tree.body:
+            if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+                continue
+            scopes = [(each, node.name) for each in (MODULES if room == "flare_core" else (room,))]
+            first = sorted({seen[scope] for scope in scopes if scope in seen})
+            problems += [f"{source.at(node)}: {node.name} is also at {each}" for each in first]
+            seen.update(dict.fromkeys(scopes, source.at(node)))
+    return problems
 
 
 def module_head(sources: Sequence[Source]) -> list[str]:
@@ -178,10 +204,18 @@ def keyword_dictionaries(sources: Sequence[Source]) -> list[str]:
 
 def environment(sources: Sequence[Source]) -> list[str]:
     """Find code of the core that reads environment variables; to give one a default is none."""
+    found = {source.path: _environments(source) for source in core_only(sources)}
+    return [line for path, lines in found.items() if path not in PUTS_BACK for line in lines] + [
+        f"PUTS_BACK names {path}, which does not touch the environment"
+        for path in PUTS_BACK
+        if path in found and not found[path]
+    ]
+
+
+def _environments(source: Source) -> list[str]:
+    given = _environments_given_defaults(source.tree)
     return [
         f"{source.at(node)}: os.{name}; settings come as arguments"
-        for source in core_only(sources)
-        for given in [_environments_given_defaults(source.tree)]
         for node in ast.walk(source.tree)
         if (name := getattr(node, "attr", getattr(node, "id", ""))) in READS_ENVIRONMENT
         and node not in given

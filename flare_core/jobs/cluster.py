@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -35,6 +35,9 @@ CONNECT_S = 20.0
 START_S = 120.0
 """How long workers that should be there already, or start here, are waited for."""
 
+
+FOR_WORKERS = "distributed.nanny.pre-spawn-environ"
+SAFE_PATH = "PYTHONSAFEPATH"
 
 LOST_WORKER = "distributed.deploy.lost-worker-timeout"
 LOST_AFTER = "7 days"
@@ -194,25 +197,55 @@ def _wait_for_a_worker(client: Client, limit_s: float | None) -> None:
 
 def _started(place: Place) -> Any:
     """Start processes here, or submit jobs; return the cluster, a context that ends them."""
-    if place.queue is not None:
-        cluster = queue_cluster(place.kind, place.queue)
-        cluster.scale(jobs=place.workers)
-        return cluster
+    if place.queue is None:
+        return local_cluster(place.workers)
+    cluster = queue_cluster(place.kind, place.queue)
+    cluster.scale(jobs=place.workers)
+    return cluster
+
+
+@contextmanager
+def local_cluster(workers: int) -> Iterator[Any]:
+    """Yield a cluster of processes on this computer; they end with it.
+
+    As everywhere in this program, no process runs a file of the current folder (Python >= 3.11):
+    neither a worker nor the helper that multiprocessing starts before it.
+    """
     import dask
     from distributed import LocalCluster
 
-    # As everywhere in this program, no process runs a file of the current folder (Python >= 3.11):
-    # neither a worker nor the helper that multiprocessing starts before it.
-    os.environ.setdefault("PYTHONSAFEPATH", "1")
-    with dask.config.set({"distributed.nanny.pre-spawn-environ.PYTHONSAFEPATH": "1"}):
-        return LocalCluster(
-            n_workers=place.workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            silence_logs="CRITICAL",
-            scheduler_kwargs={"allowed_failures": 0},
-        )
+    with dask.config.set({f"{FOR_WORKERS}.{SAFE_PATH}": "1"}):
+        names = {*dask.config.get(FOR_WORKERS), "PYTHONHASHSEED"}
+        with _taken_back(names):
+            os.environ.setdefault(SAFE_PATH, "1")
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                silence_logs="CRITICAL",
+                scheduler_kwargs={"allowed_failures": 0},
+            )
+    with _taken_back(names), cluster:  # a worker that is started again is given them again
+        yield cluster
+
+
+@contextmanager
+def _taken_back(names: Collection[str]) -> Iterator[None]:
+    """Leave the variables in this process's environment as they are now.
+
+    Dask hands its workers theirs by setting them here: the current folder off Python's path, but
+    also one thread for OpenMP, which a training in this process would then be left with.
+    """
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 SAFE_START = """\

@@ -182,3 +182,10 @@ def test_the_file_for_kubernetes_is_whole():
     assert {mount["name"] for mount in worker["volumeMounts"]} == volumes
     named = {port["name"] for port in scheduler["ports"]}
     assert {port["targetPort"] for port in spec["scheduler"]["service"]["ports"]} == named
+
+
+def test_what_workers_are_given_this_process_does_not_keep(workers):
+    """Dask hands it on through the environment of whoever starts them."""
+    for name in ("PYTHONSAFEPATH", "MALLOC_TRIM_THRESHOLD_"):
+        assert None not in workers.run(os.getenv, name).values()
+        assert name not in os.environ
