@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ def two_workers() -> Iterator[Any]:
     pytest.importorskip("distributed")
     from flare_core.jobs.cluster import connected, place_of
 
-    with connected(place_of("local:2")) as client:
+    with ExitStack() as stack:
+        # where a test has closed Dask's loop before, the workers have ended with it
+        stack.push(lambda kind, error, _: kind is RuntimeError and "IOLoop is closed" in str(error))
+        client = stack.enter_context(connected(place_of("local:2")))
         client.wait_for_workers(2, timeout=120)
         yield client
 
