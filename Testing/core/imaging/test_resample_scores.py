@@ -186,7 +186,7 @@ def test_everything_is_done_where_the_scores_are(options: dict[str, bool]) -> No
         scores = torch.empty(4, *SOURCE.shape, device="meta")
         grid = _ScoreGrid(scores, SOURCE, target, **options)
         voxels = torch.zeros(5, dtype=torch.int64, device="meta")
-        mixes = grid.mixed_slices(slice(0, 2))
+        mixes = scores[:, :2].flatten(1).T.contiguous()
         best = grid.classes(grid.scores_at(mixes, voxels, voxels))
         sure = grid.sure_classes(ON_DEVICE.slices)
     assert best.device.type == sure.device.type == "meta"
