@@ -16,12 +16,12 @@ KEY = "tiny"
 
 
 def tiny_model(address: str) -> PublicModel:
-    """The entry: one part, called organs, at this address; empty: to be downloaded by hand."""
+    """The entry: one archive, called organs, at this address; empty: to be downloaded by hand."""
     from flare_core.models.catalogue import PUBLIC, StageArchive
     from flare_core.models.remote_file import RemoteFile
 
-    parts = (StageArchive("organs", RemoteFile(address), "SAR"),)
-    return replace(PUBLIC["totalsegmentator"], key=KEY, title="Tiny organs", parts=parts)
+    archives = (StageArchive("organs", RemoteFile(address), "SAR"),)
+    return replace(PUBLIC["totalsegmentator"], key=KEY, title="Tiny organs", archives=archives)
 
 
 def main(core: str, address: str, words: list[str]) -> int:

@@ -121,7 +121,7 @@ def _install_public(arguments: argparse.Namespace, home: Home, report: ModelRepo
     for_program = arguments.progress == "json"
     if not files and model.downloadable and not (for_program and arguments.yes):
         _ask(model, arguments, home)
-    report.expect(len(model.parts))
+    report.expect(len(model.archives))
     options = InstallOptions(
         files,
         arguments.mirror,

@@ -67,7 +67,7 @@ def wish_text(model: PublicModel, *, sizes: Sequence[tuple[str, int | None]] | N
         f"  cite:     {model.citation}",
     ]
     if sizes is None:
-        lines += [f"  file:     {part.file.url}" for part in model.parts if part.file.url]
+        lines += [f"  file:     {each.file.url}" for each in model.archives if each.file.url]
     else:
         lines += [f"  file:     {url} ({mib(size)})" for url, size in sizes]
     return "\n".join(lines)

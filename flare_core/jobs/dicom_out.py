@@ -48,9 +48,9 @@ class Content:
     """What goes into both objects."""
 
     labels: npt.NDArray[np.unsignedinteger[Any]]
-    """Numbers of the parts (Z, Y, X), in the scan's own order."""
+    """Numbers of the segments (Z, Y, X), in the scan's own order."""
     groups: tuple[MeasurementGroup, ...]
-    """Every part with its numbers, in the order of the parts."""
+    """Every segment with its numbers, in the order of the segments."""
     maker: Maker
     """Which program and model."""
     uids: Identifiers
@@ -69,7 +69,7 @@ def check_series(scan: Path, series: str | None, image: Volume) -> None:
 
 
 def content_of(image: Volume, found: Segmentation) -> Content:
-    """Return a run's result as parts and numbers.
+    """Return a run's result as segments and numbers.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def write_segmentation(part: Path, scan: Path, series: str | None, content: Cont
     apart.call(
         "flare_core.imaging.dicom.segmentation_out:write_segmentation",
         scan, series, part, content.labels,
-        [group.part for group in content.groups], (content.maker, content.uids),
+        [group.segment for group in content.groups], (content.maker, content.uids),
     )  # fmt: skip
 
 
@@ -144,20 +144,20 @@ def _organ_group(number: int, target: Organ, found: Segmentation) -> Measurement
         numbers.append(_number(WITHOUT_LESIONS, without, ML))
     numbers.append(_number(ATTENUATION, values.get("hu_mean"), HU, MEAN))
     remarks = ((CUT, YES),) if values.get("touches_border") == 1 else ()
-    part = _part(number, target, target.name, None)
-    return MeasurementGroup(part, tuple(each for each in numbers if each is not None), remarks)
+    segment = _segment(number, target, target.name, None)
+    return MeasurementGroup(segment, tuple(each for each in numbers if each is not None), remarks)
 
 
 def _lesion_group(number: int, lesion: Lesion) -> MeasurementGroup:
     host = organ(lesion.organ) if lesion.organ else None
-    part = _part(number, LESION, f"Lesion {lesion.number}", host)
+    segment = _segment(number, LESION, f"Lesion {lesion.number}", host)
     numbers = (
         _number(VOLUME, lesion.volume_ml, ML),
         _number(LONG_AXIS, lesion.long_axis_mm, MM),
         _number(SHORT_AXIS, lesion.short_axis_mm, MM),
         _number(ATTENUATION, lesion.hu_mean, HU, MEAN),
     )
-    return MeasurementGroup(part, tuple(each for each in numbers if each is not None))
+    return MeasurementGroup(segment, tuple(each for each in numbers if each is not None))
 
 
 def _number(
@@ -169,7 +169,7 @@ def _number(
     return Number(name, round(float(value), 3), unit, derivation)
 
 
-def _part(number: int, target: Organ, name: str, host: Organ | None) -> SourceSegment:
+def _segment(number: int, target: Organ, name: str, host: Organ | None) -> SourceSegment:
     return SourceSegment(
         number,
         name,

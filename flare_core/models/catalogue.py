@@ -53,13 +53,13 @@ class PublicModel:
     """Where a person can read about it."""
     organs: tuple[str, ...]
     """Organ keys it finds."""
-    parts: tuple[StageArchive, ...]
+    archives: tuple[StageArchive, ...]
     """Its files, in the order of the cascade."""
 
     @property
     def downloadable(self) -> bool:
-        """Whether all of its parts have an address."""
-        return all(part.file.url for part in self.parts)
+        """Whether all of its archives have an address."""
+        return all(archive.file.url for archive in self.archives)
 
 
 def _totalsegmentator(stage: str, folder: str) -> StageArchive:
@@ -80,7 +80,7 @@ PUBLIC: dict[str, PublicModel] = {
             citation=TOTALSEGMENTATOR_CITATION,
             page="https://github.com/wasserth/TotalSegmentator",
             organs=ORGAN_KEYS,
-            parts=(
+            archives=(
                 _LOCALISER,
                 _totalsegmentator("organs", "Dataset291_TotalSegmentator_part1_organs_1559subj"),
                 _totalsegmentator("organs_2", "Dataset293_TotalSegmentator_part3_cardiac_1559subj"),
@@ -95,7 +95,7 @@ PUBLIC: dict[str, PublicModel] = {
             citation=TOTALSEGMENTATOR_CITATION,
             page="https://github.com/wasserth/TotalSegmentator",
             organs=ORGAN_KEYS,
-            parts=(
+            archives=(
                 _LOCALISER,
                 _totalsegmentator("organs", "Dataset297_TotalSegmentator_total_3mm_1559subj"),
             ),
@@ -110,7 +110,7 @@ PUBLIC: dict[str, PublicModel] = {
             "Models Empowered by Large-Scale Supervised Pre-training. arXiv:2304.06716, 2023.",
             page="https://github.com/uni-medical/STU-Net",
             organs=ORGAN_KEYS,
-            parts=(StageArchive("organs", RemoteFile(""), "SAR"),),
+            archives=(StageArchive("organs", RemoteFile(""), "SAR"),),
         ),
     )
 }

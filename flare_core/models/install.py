@@ -7,7 +7,7 @@ is kept (`KNOWN_FILE`) and demanded ever after.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -39,7 +39,7 @@ class InstallOptions:
     """How a public model is to be installed."""
 
     files: tuple[Path, ...] = ()
-    """Files that the user brought, one for each part, in the catalogue's order or told apart by
+    """Files that the user brought, one for each archive, in the catalogue's order or told apart by
     name; empty: they are downloaded."""
     mirror: str | None = None
     """Address of a folder that holds the publisher's files under their names."""
@@ -47,8 +47,6 @@ class InstallOptions:
     """Labels as nnU-Net's own predictor gives them, slower."""
     watch: DownloadListener = field(default_factory=DownloadListener)
     """Told of every piece downloaded."""
-    on_part: Callable[[str], None] = lambda name: None
-    """Told the name of every file before it is converted."""
 
 
 def install_public(
@@ -72,12 +70,12 @@ def install_public(
     ensure_folder(home.cache)
     sweep_models(home.models)
     with scratch(home.cache, SCRATCH) as place:
-        parts = []
-        for part, file in zip(model.parts, files, strict=True):
-            options.on_part(file.name)
-            about = _about(model, part, options.exact)
-            parts.append(import_nnunet(file, home=Home(place), name=part.stage, about=about))
-        chosen = [Chosen(each, part.stage) for each, part in zip(parts, model.parts, strict=True)]
+        imported = []
+        for archive, file in zip(model.archives, files, strict=True):
+            about = _about(model, archive, options.exact)
+            imported.append(import_nnunet(file, home=Home(place), name=archive.stage, about=about))
+        stages = [each.stage for each in model.archives]
+        chosen = [Chosen(each, stage) for each, stage in zip(imported, stages, strict=True)]
         facts = Facts(f"{model.title}. {model.summary}", licence=model.licence)
         return combine(chosen, home=home, name=model.key, version=model.version, facts=facts)
 
@@ -86,8 +84,8 @@ def downloads(model: PublicModel, home: Home, mirror: str | None = None) -> list
     """Return the files to be fetched, each with the size and hash that are known of it."""
     known = _known(home)
     files = []
-    for part in model.parts:
-        file, seen = part.file, known.get(part.file.url, {})
+    for archive in model.archives:
+        file, seen = archive.file, known.get(archive.file.url, {})
         size, digest = seen.get("size_bytes", 0), seen.get("sha256", "")
         if not file.sha256:
             file = replace(file, size_bytes=file.size_bytes or size, sha256=digest)
@@ -96,7 +94,7 @@ def downloads(model: PublicModel, home: Home, mirror: str | None = None) -> list
 
 
 def _fetched(model: PublicModel, home: Home, options: InstallOptions) -> list[Path]:
-    """Download what is not in the cache; return the files in the order of the parts."""
+    """Download what is not in the cache; return the files in the order of the archives."""
     if not model.downloadable:
         raise InputError(
             "model", model.key, "a model with an address", f"{model.title} has to be downloaded by "
@@ -104,38 +102,39 @@ def _fetched(model: PublicModel, home: Home, options: InstallOptions) -> list[Pa
             f"(flare models install {model.key} --from FILE).",
         )  # fmt: skip
     paths = []
-    for part, file in zip(model.parts, downloads(model, home, options.mirror), strict=True):
-        path = download(file, home.cache / "downloads" / part.file.name, options.watch)
-        _remember(home, part.file.url, path)
+    for archive, file in zip(model.archives, downloads(model, home, options.mirror), strict=True):
+        path = download(file, home.cache / "downloads" / archive.file.name, options.watch)
+        _remember(home, archive.file.url, path)
         paths.append(path)
     return paths
 
 
 def _given(model: PublicModel, files: Sequence[Path]) -> list[Path]:
-    """Match files that the user brought with the model's parts, by name, else by order."""
+    """Match files that the user brought with the model's archives, by name, else by order."""
     missing = [str(path) for path in files if not path.exists()]
-    if missing or len(files) != len(model.parts):
+    if missing or len(files) != len(model.archives):
         came = f"no {missing[0]}" if missing else f"{len(files)} files"
-        wanted = ", ".join(part.file.name for part in model.parts if part.file.url) or "its folder"
+        named = [each.file.name for each in model.archives if each.file.url]
+        wanted = ", ".join(named) or "its folder"
         raise InputError(
-            "files of the model", came, f"{len(model.parts)} files or folders: {wanted}",
+            "files of the model", came, f"{len(model.archives)} files or folders: {wanted}",
             "Name every one of them, in this order.",
         )  # fmt: skip
     by_name = {path.name: path for path in files}
-    names = [part.file.name for part in model.parts]
+    names = [archive.file.name for archive in model.archives]
     if set(names) == set(by_name):
         return [by_name[name] for name in names]
     return list(files)
 
 
-def _about(model: PublicModel, part: StageArchive, exact: bool) -> About:
+def _about(model: PublicModel, archive: StageArchive, exact: bool) -> About:
     return About(
         version=model.version,
-        description=f"{model.title}: {part.stage}.",
+        description=f"{model.title}: {archive.stage}.",
         licence=model.licence,
-        source=part.file.url or model.page,
-        stage=part.stage,
-        orientation=part.orientation,
+        source=archive.file.url or model.page,
+        stage=archive.stage,
+        orientation=archive.orientation,
         exact=exact,
     )
 

@@ -205,7 +205,7 @@ def test_lesions_are_counted_again_where_the_list_has_others(tmp_path):
     image, found = result(tmp_path / "ct")
     bare = Segmentation(found.labels, found.rows, {}, FACTS)
     again = dicom_out.content_of(image, bare)
-    assert [g.part.label for g in again.groups[2:]] == ["Lesion 1", "Lesion 2"]
+    assert [g.segment.label for g in again.groups[2:]] == ["Lesion 1", "Lesion 2"]
     assert again.groups[2].numbers == dicom_out.content_of(image, found).groups[2].numbers
 
 

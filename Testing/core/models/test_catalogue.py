@@ -10,11 +10,11 @@ def test_every_public_model_says_what_a_person_must_know() -> None:
     for key, entry in PUBLIC.items():
         assert key == entry.key and entry.licence and entry.citation and entry.organs
         assert entry.page.startswith("https://")
-        names = [part.stage for part in entry.parts]
+        names = [archive.stage for archive in entry.archives]
         assert "organs" in names and len(set(names)) == len(names)
-        for part in entry.parts:
-            if part.file.url:
-                part.file.check_address()
+        for archive in entry.archives:
+            if archive.file.url:
+                archive.file.check_address()
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:

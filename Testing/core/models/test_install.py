@@ -41,12 +41,12 @@ def home(tmp_path: Path) -> Home:
 
 
 def model(site: Site) -> PublicModel:
-    """A model in three parts, as TotalSegmentator's, on the site."""
-    parts = [
+    """A model in three archives, as TotalSegmentator's, on the site."""
+    archives = [
         StageArchive(stage, RemoteFile(f"{site.url}{path}"), "SAR")
         for stage, path in zip(STAGES, FILES, strict=True)
     ]
-    return replace(PUBLIC["totalsegmentator"], key="parts", parts=tuple(parts))
+    return replace(PUBLIC["totalsegmentator"], key="parts", archives=tuple(archives))
 
 
 def test_the_parts_become_one_model(site: Site, home: Home) -> None:
@@ -103,9 +103,9 @@ def test_the_hash_of_the_first_download_is_demanded_ever_after(site: Site, home:
 def test_a_mirror_serves_the_same_files(site: Site, home: Home) -> None:
     there = replace(
         model(site),
-        parts=tuple(
-            replace(part, file=RemoteFile(f"https://publisher.invalid/{part.file.name}"))
-            for part in model(site).parts
+        archives=tuple(
+            replace(archive, file=RemoteFile(f"https://publisher.invalid/{archive.file.name}"))
+            for archive in model(site).archives
         ),
     )
     install_public(there, home=home, options=InstallOptions(mirror=f"{site.url}/w"))
@@ -159,7 +159,7 @@ def test_what_a_killed_conversion_left_goes_with_the_next(site: Site, home: Home
 @pytest.mark.parametrize("text", ["[1]", '{"URL": 3}', '{"URL": {"size_bytes": "x", "sha256": 1}}'])
 def test_odd_notes_of_first_downloads_are_passed_over(site: Site, home: Home, text: str) -> None:
     home.path.mkdir(exist_ok=True)
-    url = model(site).parts[0].file.url
+    url = model(site).archives[0].file.url
     (home.path / "downloads.json").write_text(text.replace("URL", url))
     install_public(model(site), home=home)
 

@@ -45,9 +45,9 @@ class Number:
 
 @dataclass(frozen=True)
 class MeasurementGroup:
-    """What was measured of one part."""
+    """What was measured of one segment."""
 
-    part: SourceSegment
+    segment: SourceSegment
     """Of the segmentation."""
     numbers: tuple[Number, ...]
     """At least one."""
@@ -144,19 +144,19 @@ def _group(source: Dataset, group: MeasurementGroup, maker: Maker, uids: Identif
     from highdicom import sr
     from pydicom.uid import SegmentationStorage
 
-    part = group.part
+    segment = group.segment
     algorithm = sr.AlgorithmIdentification(maker.model, maker.model_version)
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(part.tracking_uid, part.tracking_id),
+        tracking_identifier=sr.TrackingIdentifier(segment.tracking_uid, segment.tracking_id),
         referenced_segment=sr.ReferencedSegment(
             SegmentationStorage,
             uids.segmentation,
-            part.number,
+            segment.number,
             source_series=sr.SourceSeriesForSegmentation(source.SeriesInstanceUID),
         ),
-        finding_category=code_of(part.category),
-        finding_type=code_of(part.kind),
-        finding_sites=_sites(part),
+        finding_category=code_of(segment.category),
+        finding_type=code_of(segment.kind),
+        finding_sites=_sites(segment),
         algorithm_id=algorithm,
         measurements=[_measurement(number) for number in group.numbers],
         qualitative_evaluations=[
@@ -167,13 +167,13 @@ def _group(source: Dataset, group: MeasurementGroup, maker: Maker, uids: Identif
     )
 
 
-def _sites(part: SourceSegment) -> Any:
+def _sites(segment: SourceSegment) -> Any:
     """Return where a finding lies; or an organ with its side, which has no other room."""
     from highdicom.sr import FindingSite
 
-    place, side = part.place, part.place_side
-    if place is None and part.side is not None:
-        place, side = part.kind, part.side
+    place, side = segment.place, segment.place_side
+    if place is None and segment.side is not None:
+        place, side = segment.kind, segment.side
     if place is None:
         return None
     return [FindingSite(code_of(place), None if side is None else code_of(side))]

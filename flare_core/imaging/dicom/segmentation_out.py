@@ -36,7 +36,7 @@ def write_segmentation(
     series: str | None,
     target: Path,
     labels: npt.NDArray[np.unsignedinteger[Any]],
-    parts: Sequence[SourceSegment],
+    segments: Sequence[SourceSegment],
     made: tuple[Maker, Identifiers],
 ) -> None:
     """Write a DICOM segmentation of a series.
@@ -48,8 +48,8 @@ def write_segmentation(
     target : Path
         The file that is written.
     labels : (Z, Y, X)
-        Numbers of the parts, 0 elsewhere, in the order of `read_series`.
-    parts : sequence of SourceSegment
+        Numbers of the segments, 0 elsewhere, in the order of `read_series`.
+    segments : sequence of SourceSegment
         Numbered from 1 without gaps.
     made : Maker and Identifiers
         What it comes from, and the UIDs it gets.
@@ -68,7 +68,7 @@ def write_segmentation(
             source_images=headers,
             pixel_array=labels,
             segmentation_type=SegmentationTypeValues.BINARY,
-            segment_descriptions=[_description(part, maker) for part in parts],
+            segment_descriptions=[_description(segment, maker) for segment in segments],
             series_instance_uid=uids.segmentation_series,
             series_number=SERIES_NUMBER,
             sop_instance_uid=uids.segmentation,
@@ -92,17 +92,17 @@ def code_of(concept: Concept) -> Any:
     return CodedConcept(value, scheme, meaning)
 
 
-def _description(part: SourceSegment, maker: Maker) -> SegmentDescription:
+def _description(segment: SourceSegment, maker: Maker) -> SegmentDescription:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
     from pydicom.sr.codedict import codes
 
     described = SegmentDescription(
-        part.number,
-        part.label,
-        code_of(part.category),
-        code_of(part.kind),
+        segment.number,
+        segment.label,
+        code_of(segment.category),
+        code_of(segment.kind),
         "AUTOMATIC",
         AlgorithmIdentificationSequence(
             name=maker.model,
@@ -110,16 +110,16 @@ def _description(part: SourceSegment, maker: Maker) -> SegmentDescription:
             version=maker.model_version,
             source=f"{MANUFACTURER} {maker.program_version}",
         ),
-        tracking_uid=part.tracking_uid,
-        tracking_id=part.tracking_id,
-        anatomic_regions=None if part.place is None else [code_of(part.place)],
-        display_color=CIELabColor.from_rgb(*part.colour),
+        tracking_uid=segment.tracking_uid,
+        tracking_id=segment.tracking_id,
+        anatomic_regions=None if segment.place is None else [code_of(segment.place)],
+        display_color=CIELabColor.from_rgb(*segment.colour),
     )
-    if part.side is not None:
+    if segment.side is not None:
         kind = described.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [code_of(part.side)]
-    if part.place_side is not None:
+        kind.SegmentedPropertyTypeModifierCodeSequence = [code_of(segment.side)]
+    if segment.place_side is not None:
         described.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [
-            code_of(part.place_side)
+            code_of(segment.place_side)
         ]
     return described
