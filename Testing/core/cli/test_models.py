@@ -27,8 +27,8 @@ def home(tmp_path: Path) -> Home:
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A site with the one file of a model called tiny."""
     with serving(Site({"/tiny.zip": nnunet_zip("Dataset001_tiny", ["liver", "aorta"])})) as made:
-        parts = (StageArchive("organs", RemoteFile(f"{made.url}/tiny.zip"), "SAR"),)
-        tiny = replace(PUBLIC["totalsegmentator"], key="tiny", parts=parts)
+        archives = (StageArchive("organs", RemoteFile(f"{made.url}/tiny.zip"), "SAR"),)
+        tiny = replace(PUBLIC["totalsegmentator"], key="tiny", archives=archives)
         monkeypatch.setitem(catalogue.PUBLIC, "tiny", tiny)
         yield made
 
