@@ -78,9 +78,9 @@ def test_scores_of_the_last_run_are_used_and_of_no_other(request_of, tmp_path) -
 def test_scores_that_are_gone_are_worked_out_anew_if_asked(request_of) -> None:
     asked = []
 
-    def segment(image, settings, on_step, cancelled):
+    def segment(image, settings, on_progress, cancelled):
         asked.append(image)
-        found = fake_engine.segment(image, settings, on_step, cancelled)
+        found = fake_engine.segment(image, settings, on_progress, cancelled)
         likely = np.stack([~LIVER, LIVER]).astype(np.float16)
         return replace(found, scores=ClassScores(likely, (0, 1), GRID))
 
