@@ -3,7 +3,8 @@
 1. `connected`: findings are the connected pieces of what the lesion stage marks.
 2. `hosted`: each has the organ it lies in or touches. Findings too small, and those that touch no
    organ, are dropped (as hanglok, FLARE24).
-3. An organ keeps its tumours: what the organ stage left as a hole, or called by another organ's
+3. `without_holes`: what a finding has all around it in a slice is part of it.
+4. An organ keeps its tumours: what the organ stage left as a hole, or called by another organ's
    name, becomes the organ; clean-up then sees whole organs, and the lesion is painted on top.
 `place_lesions` does all of it.
 
@@ -86,7 +87,7 @@ def place_lesions(
     known = bool(organs.array.any())
     pieces = [
         piece
-        for piece in connected(mask.array)
+        for piece in connected(without_holes(mask, organs).array)
         if piece.voxels * organs.geometry.voxel_ml >= least_ml
     ]
     filled = whole_organs(organs, [hosted(piece, organs) for piece in pieces])
@@ -98,6 +99,29 @@ def place_lesions(
     for piece in kept:
         array[piece.box][piece.mask] = LESION.id
     return labels.with_array(array), head_to_foot(kept)
+
+
+def without_holes(mask: Volume, organs: Volume) -> Volume:
+    """Return findings with the holes of their axial slices, as far as these are of their organ.
+
+    Necrosis, and lipiodol of an earlier treatment, are not marked by a network that was taught
+    another look of tumours, and organ stages leave lipiodol out of the liver.
+
+    Parameters
+    ----------
+    mask : bool (Z, Y, X), canonical axes
+        Findings.
+    organs : Volume (Z, Y, X), on the same grid
+        Organ ids before clean-up; a hole may hold the finding's organ, or none.
+    """
+    array = mask.array.astype(np.bool_)
+    for piece in connected(mask.array):
+        host = hosted(piece, organs)
+        if host.within and host.organ is not None:
+            whole = np.array([ndimage.binary_fill_holes(plane) for plane in piece.mask])
+            its = np.isin(organs.array[piece.box], (0, host.organ.id))
+            array[piece.box][whole & its] = True
+    return mask.with_array(array)
 
 
 def connected(mask: Labels) -> list[Piece]:

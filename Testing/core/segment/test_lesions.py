@@ -65,6 +65,27 @@ def test_a_hole_is_filled_and_the_lesion_painted_on_top() -> None:
     assert np.array_equal(whole_organs(labels, pieces).array == LIVER, organs(liver=BODY).array > 0)
 
 
+def test_holes_of_a_lesions_slices_are_part_of_it_and_of_the_liver() -> None:
+    """Lipiodol in a tumour was neither tumour nor liver (hcc007b); a vessel stays one."""
+    lipiodol, vein = box((9, 11), (16, 18), (16, 18)), box((9, 11), (19, 20), (19, 20))
+    liver = organs(liver=BODY, inferior_vena_cava=vein)
+    liver.array[lipiodol] = 0
+    ring = mask(SPOT)
+    ring.array[lipiodol] = ring.array[vein] = False
+    labels, (piece,) = place_lesions(liver, ring, 0.0, keep)
+    assert (labels.array[lipiodol] == LESION.id).all()
+    assert (labels.array[vein] == organ("inferior_vena_cava").id).all()
+    assert (whole_organs(labels, [piece]).array[lipiodol] == LIVER).all()
+
+
+def test_a_second_lesion_in_the_first_ones_hole_is_one_with_it() -> None:
+    rim = mask(SPOT)
+    rim.array[8:12, 15:21, 15:21] = False
+    rim.array[9:11, 17:19, 17:19] = True
+    _, pieces = place_lesions(organs(liver=BODY), rim, 0.0, keep)
+    assert [piece.voxels for piece in pieces] == [4 * 8 * 8]
+
+
 def test_clean_up_sees_whole_organs() -> None:
     """A lesion through the whole liver must not cost the part behind it."""
     liver = organs(liver=BODY)
