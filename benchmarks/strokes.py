@@ -1,15 +1,18 @@
 """What a few strokes are worth: a simulated person corrects organs, in several ways.
 
     python benchmarks/strokes.py SCANS ROWS --model MODEL [--patients A,B] [--seeds 0,1]
+                                 [--organs 2] [--strokes 1 2 3]
 
 SCANS has ct/, labels/ and cases.json (each scan's patient). MODEL segments each scan. For the worst
-third of a scan's organs (by DSC against the labels) the person of `stroke_person` draws over the
+third of a scan's organs (by DSC against the labels; with --organs at most so many, worst first) the
+person of `stroke_person` draws over the
 largest error, sees what came of it, and draws again. Ways: our solver with the scores of MODEL and
 without; "grow from seeds" (Slicer's kind of competing growth from all strokes,
 `skimage.segmentation.watershed` on edges, inside the same box); painting the drawn voxels only.
 Also: how many slices and voxels a person paints, slice by slice and worst first, to reach the DSC
 that our solver has after the last stroke. ROWS is a folder that keeps one file a scan and seed;
-those that are there are not done again.
+those that are there are not done again. A scan takes about two minutes of one core; for a try of
+some seconds: --organs 1 --strokes 1 2. The last table printed is Markdown, for the documentation.
 """
 
 from __future__ import annotations
@@ -102,7 +105,8 @@ def grown(start: Start, strokes: Strokes) -> Mask:
 
 
 WAYS: dict[str, Callable[[Start, Strokes], Mask]] = {
-    "strokes, scores": ours, "strokes": alone, "grow from seeds": grown, "painted voxels": painted,
+    "strokes, scores": ours, "strokes, no scores": alone,
+    "grow from seeds": grown, "painted voxels": painted,
 }  # fmt: skip
 
 
@@ -143,12 +147,14 @@ def worst(predicted: Labels, truth: Labels) -> list[int]:
     return [n for _, n in scored[: max(1, len(scored) // 3)]]
 
 
-def rows_of(image: Volume, truth: Labels, model: str, seed: int, most: int) -> list[dict[str, Any]]:
-    """Correct the worst organs of one scan in all ways."""
+def rows_of(
+    image: Volume, truth: Labels, model: str, seed: int, most: int, organs: int
+) -> list[dict[str, Any]]:
+    """Correct the worst organs of one scan, at most so many, in all ways with `most` strokes."""
     found = segment_ct(image, Settings(model=model, assume_hu=True), keep_scores=True)
     labels, scores = np.asarray(found.labels.canonical()[0].array), found.scores
     rows = []
-    for number in worst(labels, truth):
+    for number in worst(labels, truth)[:organs]:
         start = Start(
             image, labels == number, (labels != 0) & (labels != number),
             None if scores is None else scores.belief(number),
@@ -177,14 +183,8 @@ def lines(rows: list[dict[str, Any]], counts: list[int]) -> Iterator[str]:
         cells = zip(share.mean(axis=0), np.median(share, axis=0), strict=True)
         before = np.mean([row["ways"][way][0][0] for row in rows])
         after = np.mean([row["ways"][way][0] for row in rows], axis=0)[1:][at]
-        yield f"{way:16s} " + "  ".join(f"{a:4.0%} / {b:4.0%}" for a, b in cells)
-        yield f"{'':16s} DSC {before:.3f} -> " + " ".join(f"{each:.3f}" for each in after)
-    yield f"by organ, {MAIN}, mean after {counts} strokes"
-    for target in ORGANS:
-        mine = [row for row in rows if row["organ"] == target.id]
-        if mine:
-            means = closed(mine, MAIN)[:, at].mean(axis=0)
-            yield f"  {target.key:20s} {len(mine):3d}  " + " ".join(f"{m:5.0%}" for m in means)
+        yield f"{way:18s} " + "  ".join(f"{a:4.0%} / {b:4.0%}" for a, b in cells)
+        yield f"{'':18s} DSC {before:.3f} -> " + " ".join(f"{each:.3f}" for each in after)
     slices, voxels = (np.median([row[name] for row in rows]) for name in ("slices", "voxels"))
     yield f"slice by slice to the same DSC: median {slices:.0f} slices, {voxels:.0f} voxels"
     seconds = [each for row in rows for each in row["ways"][MAIN][1]]
@@ -192,6 +192,25 @@ def lines(rows: list[dict[str, Any]], counts: list[int]) -> Iterator[str]:
         f"CPU seconds a stroke: median {np.median(seconds):.2f}, "
         f"95 % {np.percentile(seconds, 95):.2f}, most {max(seconds):.2f}"
     )
+    yield from table(rows, counts)
+
+
+def table(rows: list[dict[str, Any]], counts: list[int]) -> Iterator[str]:
+    """Yield a Markdown table: mean DSC by organ before, and in each way after each count."""
+    after = f"after {', '.join(map(str, counts))}"
+    heads = [f"{way}, {after}" if way == MAIN else way for way in WAYS]
+    yield f"| organ | n | before | {' | '.join(heads)} | slices, voxels to the same DSC |"
+    yield "|---" * (len(WAYS) + 4) + "|"
+    groups = {o.name: [row for row in rows if row["organ"] == o.id] for o in ORGANS}
+    for name, mine in (*groups.items(), ("**all**", rows)):
+        if mine:
+            means = {way: np.mean([r["ways"][way][0] for r in mine], axis=0) for way in WAYS}
+            cells = [
+                " ".join(f"{m[k]:.2f}".removeprefix("0") for k in counts) for m in means.values()
+            ]
+            slices, voxels = (np.median([r[key] for r in mine]) for key in ("slices", "voxels"))
+            cells += [f"{slices:.0f}, {voxels:.0f}"]
+            yield f"| {name} | {len(mine)} | {means[MAIN][0]:.2f} | {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -202,6 +221,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--patients", default="", help="with commas; all of them")
     parser.add_argument("--seeds", default="0", help="with commas")
+    parser.add_argument("--organs", type=int, default=len(ORGANS), help="of a scan, at most")
     parser.add_argument("--strokes", type=int, nargs="+", default=[1, 2, 3, 5, 10])
     given = parser.parse_args()
     given.rows.mkdir(parents=True, exist_ok=True)
@@ -214,7 +234,8 @@ def main() -> None:
             if not path.exists():
                 image = read_volume(case.image).canonical()[0]
                 truth = np.asarray(read_labels(case.labels).canonical()[0].array)
-                rows = rows_of(image, truth, given.model, seed, max(given.strokes))
+                most = max(given.strokes)
+                rows = rows_of(image, truth, given.model, seed, most, given.organs)
                 atomic.write_json(path, rows)
                 print(f"{case.name}, seed {seed}: {len(rows)} organs", flush=True)
     done = [json.loads(path.read_text("utf-8")) for path in sorted(given.rows.glob("*.json"))]

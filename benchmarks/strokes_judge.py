@@ -1,12 +1,14 @@
 """Learn `segment.stroke_judge` from simulated strokes, and write its weights.
 
     python benchmarks/strokes_judge.py SCANS WORK --model MODEL [--patients a,b] [--examples 300]
+                                       [--output FILE]
 
 SCANS has ct/, labels/ and cases.json (each scan's patient). MODEL, worse than the labels, segments
 the scans of --patients; its real errors are what strokes are drawn over, and in a quarter of the
 examples the labels are made wrong on purpose (`damaged`). Each example is one organ with 1 to 6
 strokes; what they say about all voxels near them is kept in WORK, so that a run that was ended goes
-on. Then the perceptron is fitted (half a minute) and put in its place in the package.
+on. Then the perceptron is fitted (half a minute) and put in its place in the package, or where
+--output says. A try: one patient, --examples 4, --output elsewhere.
 """
 
 from __future__ import annotations
@@ -327,11 +329,14 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--patients", default="", help="with commas; all of them")
     parser.add_argument("--examples", type=int, default=300)
+    parser.add_argument("--output", type=Path, default=WEIGHTS)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     missing = [n for n in range(given.examples) if not (given.work / f"{n}.npz").exists()]
     patients = set(filter(None, given.patients.split(",")))
     organs = samples(given.scans, patients, given.model) if missing else []
+    if missing and not organs:
+        parser.error(f"no labelled scan of {given.patients or 'any patient'} in {given.scans}")
     for n in missing:
         random, made = np.random.default_rng(n), None
         while made is None:
@@ -339,9 +344,9 @@ def main() -> None:
         np.savez(given.work / f"{n}.npz", **made)
         print(f"example {n}: {made['changes'].mean():.0%} of the voxels kept change", flush=True)
     examples = [dict(np.load(path)) for path in sorted(given.work.glob("*.npz"))]
-    WEIGHTS.parent.mkdir(exist_ok=True)
-    atomic.write_bytes(WEIGHTS, fit(examples))
-    print(f"{len(examples)} examples -> {WEIGHTS}")
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_bytes(given.output, fit(examples))
+    print(f"{len(examples)} examples -> {given.output}")
 
 
 if __name__ == "__main__":
