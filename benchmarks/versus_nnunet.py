@@ -98,7 +98,7 @@ def _side(arguments: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(arguments.threads)
     folder, size = arguments.folder, SIZES[arguments.size]
     if arguments.side == "make":
-        _make(folder / "model", size)
+        make_model(folder / "model", size)
         return {}
     array = np.load(folder / "scan.npy")
     spacing = json.loads((folder / "spacing.json").read_text(encoding="utf-8"))
@@ -150,13 +150,13 @@ def _ours(
     return lambda: run_stage(stage, image, whole).labels_on(image.geometry).array
 
 
-def _make(model: Path, size: dict[str, Any]) -> None:
+def make_model(model: Path, size: dict[str, Any]) -> None:
     """Write a model folder of nnU-Net's with a network of its own."""
     import torch
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
     stages = len(size["features"])
-    strides = [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1)
+    strides = size.get("strides") or [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1)
     architecture = {
         "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
         "arch_kwargs": {
