@@ -33,7 +33,7 @@ BRICK = (4, 16)
 """Slices and rows of a brick, at least. Smaller ones lie closer around an organ, and cost more for
 what a convolution reads beside them."""
 
-STEP = 8
+STEP = 16
 """A brick begins and ends at multiples of this along x, at least: for every new size oneDNN makes a
 program of its own."""
 

@@ -123,9 +123,9 @@ def predict(network: Network, x: Tensor, counted: Tensor) -> Tensor:
             for block in stage:
                 found = _block(crew, block, found, level)
             skipped.append(found)
-        risen = _dense(found, levels[-1])
+        risen = _dense(skipped.pop(), levels[-1])
         for s, stage in zip(reversed(range(len(levels) - 1)), network.ups, strict=True):
-            risen = _up(crew, stage, skipped[s], risen, (strides[s + 1], levels[s]))
+            risen = _up(crew, stage, skipped.pop(), risen, (strides[s + 1], levels[s]))
         return _logits(crew, network, risen, levels[0])
 
 

@@ -397,6 +397,7 @@ def add_lesions(
     threshold = threshold_for(stage.card, plan.lesion_sensitivity)
     peak = _moved(stage.card.peak, plan.lesion_sensitivity)
     lesions, probability = lesions_above(scores, threshold, image.geometry, peak)
+    notify("lesions", 1.0)  # or this would be told as a part of the clean-up
     return replace(found, lesions=lesions, lesion_probability=(probability,))
 
 

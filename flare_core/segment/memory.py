@@ -15,9 +15,11 @@ from flare_core.segment.device_memory import TOO_LITTLE, free_device_gib
 from flare_core.segment.nnunet import patch_here
 from flare_core.segment.runtime import Runtime
 
-ACTIVATIONS = {"plain_unet": 3, "residual_encoder_unet": 4}
+ACTIVATIONS = {"plain_unet": 3, "residual_encoder_unet": 4, "masked_residual_unet": 4}
 """Tensors of the finest level's width that a network run slab by slab (`networks.slabs`) holds at
-once: what a block reads and writes, its branches, and slabs of them with the coarser levels."""
+once: what a block reads and writes, its branches, and slabs of them with the coarser levels. One in
+bricks (`networks.bricks`) holds what it skips, what it joins and the coarser levels: 3.6 measured
+where the organ fills a quarter of the tile."""
 
 MOST_ACTIVATIONS = 6
 """Of networks of another kind."""

@@ -157,6 +157,8 @@ class Scores:
 
         def fill(start: int) -> None:
             rows = slice(start, min(start + SLICES, len(inside)))
+            if self._is_empty(rows, weights):
+                return
             best = relief.do(lambda: held[0]._best_in(rows, part, weights))
             for k, row in enumerate(best, start):  # numpy widens all it looks up to eight bytes
                 np.take(table, row, out=inside[k])
@@ -166,6 +168,15 @@ class Scores:
         for _ in in_order(fill, starts, threads=threads, at_once=at_once):
             pass
         return Volume(labels, target)
+
+    def _is_empty(self, rows: slice, weights: Weights) -> bool:
+        """Whether no region can be in some slices: none of the scores that they need is above 0.
+
+        What lies between such scores is not above 0 either, unless it is interpolated cubically.
+        """
+        if not self.card.regions or self.resampling is not None:
+            return False
+        return not bool((self.logits[:, span(weights[0][rows])] > 0).any())
 
     def _best_in(self, rows: slice, target: Geometry, weights: Weights) -> npt.NDArray[np.uint8]:
         """Return the best class of some slices of `target`, from the scores that they need."""

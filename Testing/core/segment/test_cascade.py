@@ -186,6 +186,16 @@ def test_lesions_are_found_apart_from_the_organs(looks: Looks) -> None:
     assert np.array_equal(found.organs.array, without.organs.array)
 
 
+def test_the_lesions_stage_ends_when_they_are_on_the_scans_grid() -> None:
+    """What is told before that is the network's; the clean-up's time is not theirs."""
+    image, _ = scene((2.0, 2.0, 2.0), {"liver": LIVER, "spleen": SPLEEN})
+    told: list[tuple[str, float]] = []
+    run_cascade(
+        image, stages_with(lesions=True), Plan((*BOTH, LESION)), lambda *step: told.append(step)
+    )
+    assert told[-2:] == [("lesions", 1.0)] * 2  # by the network, and after it
+
+
 FAINT = 243.0
 """HU of a lesion whose logit is 8 (5 x 2.43 - 12.5) = -2.8: its probability is .057."""
 

@@ -309,6 +309,28 @@ def test_the_likeliest_class_of_regions_is_the_one_they_paint() -> None:
     assert torch.equal(exclusive.class_probabilities(), exclusive.probabilities())
 
 
+@pytest.mark.parametrize(("first", "looked_at"), [(30, 1), (None, 0)])
+def test_slices_that_no_region_can_be_in_are_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch, first: int | None, looked_at: int
+) -> None:
+    grid = Geometry((40, 10, 10), (2.0, 2.0, 2.0))
+    logits = torch.full((1, *grid.shape), -3.0)
+    if first is not None:
+        logits[0, first : first + 3, 2:6, 3:8] = 2.0
+    scores = Scores(logits, grid, stage_card("lesions", ("lesion",), regions=True))
+    target = Geometry((2 * stages.SLICES, 20, 20), (2.5, 1.0, 1.0))
+    calls: list[int] = []
+    found = stages.streamed_argmax
+    monkeypatch.setattr(
+        stages, "streamed_argmax", lambda *a, **k: calls.append(1) or found(*a, **k)
+    )
+    labels = scores.labels_on(target).array
+    assert len(calls) == looked_at
+    monkeypatch.setattr(Scores, "_is_empty", lambda *_: False)
+    assert np.array_equal(labels, scores.labels_on(target).array)
+    assert bool(labels.any()) == (first is not None)
+
+
 def test_probabilities_of_half_precision_scores_are_float32() -> None:
     scores = replace(random_scores(), logits=torch.full((3, 2, 2, 2), -20.0).half())
     regions = replace(
