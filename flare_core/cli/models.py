@@ -127,7 +127,7 @@ def _install_public(arguments: argparse.Namespace, home: Home, report: ModelRepo
         arguments.mirror,
         arguments.exact,
         DownloadListener(report.bytes, on_file=report.file),
-        lambda name: report.stage(CONVERTING, name),
+        on_archive=lambda name: report.stage(CONVERTING, name),
     )
     return install_public(model, home=home, options=options)
 

@@ -7,7 +7,7 @@ is kept (`KNOWN_FILE`) and demanded ever after.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -47,6 +47,8 @@ class InstallOptions:
     """Labels as nnU-Net's own predictor gives them, slower."""
     watch: DownloadListener = field(default_factory=DownloadListener)
     """Told of every piece downloaded."""
+    on_archive: Callable[[str], None] = lambda name: None
+    """Told the name of every file before it is converted."""
 
 
 def install_public(
@@ -72,6 +74,7 @@ def install_public(
     with scratch(home.cache, SCRATCH) as place:
         imported = []
         for archive, file in zip(model.archives, files, strict=True):
+            options.on_archive(file.name)
             about = _about(model, archive, options.exact)
             imported.append(import_nnunet(file, home=Home(place), name=archive.stage, about=about))
         stages = [each.stage for each in model.archives]
