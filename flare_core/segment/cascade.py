@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ from flare_core.models.stage_card import StageCard
 from flare_core.segment.confidence import Evidence, evidence_of
 from flare_core.segment.margins import with_margin
 from flare_core.segment.nnunet import patch_here, spacing_here
-from flare_core.segment.postprocess import ALL_NEIGHBOURS
+from flare_core.segment.postprocess import ALL_NEIGHBOURS, organ_boxes
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.stage import (
     UNSEEN,
@@ -412,9 +412,15 @@ def lesion_region(organs: Volume, card: StageCard, plan: Plan) -> Box | None:
     if card.mask is None:
         box = Box.of_mask(organs.array) or Box.of_shape(organs.geometry.shape)
         return with_margin(box, organs.geometry, card, plan.tile_step)
-    seen = Box.of_mask(np.isin(organs.array, [organ(key).id for key in card.mask.organs]))
-    if seen is None:
+    boxes = organ_boxes(organs.array)  # np.isin would make several maps as large as the scan's
+    ids = [organ(key).id for key in card.mask.organs]
+    there = [
+        Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+        for z, y, x in (boxes[number] for number in ids if number in boxes)
+    ]
+    if not there:
         return None
+    seen = reduce(Box.union, there)
     margins = zip(card.margin_mm, organs.geometry.spacing_mm, strict=True)
     z, y, x = (math.ceil(max(margin) / s) for margin, s in margins)
     return seen.grow((z, y, x), organs.geometry.shape)
@@ -476,8 +482,12 @@ def lesions_above(
     else:  # of two probabilities that add up to 1, one passes t where it leads by 2 t - 1
         scores.logits[channel] -= (threshold - 0.5) * (1 if scores.card.regions else 2)
     found = scores.labels_on(target)
+    box = Box.of_mask(found.array)
+    if box is not None:  # in place: on a long scan a map more is hundreds of MiB
+        inside = found.array[box.slices]
+        inside[:] = inside == LESION.id
     likely = Volume(probability, scores.geometry)
-    return found.with_array(found.array == LESION.id), likely
+    return found.with_array(found.array.view(np.bool_)), likely
 
 
 def unsure(
