@@ -105,6 +105,16 @@ def test_a_new_lesion_keeps_its_segment_while_it_changes_and_goes_when_it_joins(
     assert same(shown.lesions(), OLD) and (shown.liver() == ORGAN).all()
 
 
+def test_lesions_that_a_person_deletes_meanwhile_stay_away_and_new_ones_come(shown):
+    shown.write(OLD, APART)
+    for number in shown.lesions():
+        shown.node.GetSegmentation().RemoveSegment(number)
+    shown.write(OLD | BESIDE, APART)
+    assert same(shown.lesions(), BESIDE, APART)
+    shown.segments.restore()
+    assert not shown.lesions()
+
+
 def test_a_lesion_without_a_voxel_goes_when_strokes_are_settled(shown):
     shown.write()
     assert same(shown.lesions(), np.zeros(SHAPE, bool))

@@ -151,7 +151,13 @@ class StrokeSegments:
         if not (lesion.any() or was.any() or self._drawn):
             return
         gone = _flat(np.argwhere(was & ~lesion) + np.array(here.start), self.start.labels.shape)
-        wanted = {n: np.setdiff1d(v, gone, True) for n, v in self.start.lesions.items()}
+        there = identify(
+            self._segmentation
+        ).lesions  # a person may have deleted one: its ID is free
+        self._drawn = [number for number in self._drawn if number in there]
+        old = set(there) - set(self._drawn)
+        kept = {n: v for n, v in self.start.lesions.items() if n in old}
+        wanted = {n: np.setdiff1d(v, gone, True) for n, v in kept.items()}
         known = {n: self._lesions[n] for n in self._drawn}
         fresh: dict[str, Flat] = {}
         for piece in self._pieces(lesion & ~was, here):
