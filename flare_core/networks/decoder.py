@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flare_core.networks.blocks import ConvStack
-from flare_core.networks.slabs import Joined, can_stream
+from flare_core.networks.slabs import Joined, can_stream, can_tell, tell
 
 if TYPE_CHECKING:
     from flare_core.models.stage_card import NetworkSpec
@@ -31,6 +31,8 @@ def decoded(
 ) -> Tensor | list[Tensor]:
     """Go up level by level; return logits, or a list of them, finest first, if supervised.
 
+    Where nobody learns, logits may be written over the finest level's features (`slabs.tell`).
+
     Parameters
     ----------
     features : list of Tensor
@@ -42,6 +44,8 @@ def decoded(
     logits: list[Tensor] = []
     for up, stage, head in levels:
         x = join(up, stage, x, features.pop())
+        if not features and not supervised and can_tell(head, x):
+            return tell(head, x)
         if supervised or not features:
             logits.insert(0, head(x))
     return logits if supervised else logits[0]

@@ -191,6 +191,29 @@ def add_and_activate(main: Raw, beside: Source, slope: float) -> Tensor:
     return main.image
 
 
+def can_tell(head: nn.Module, x: Tensor) -> bool:
+    """Whether `tell` does this head on these features."""
+    return (
+        can_stream(x)
+        and isinstance(head, nn.Conv3d)
+        and set(head.kernel_size) == set(head.stride) == {1}
+        and head.groups == 1
+        and head.out_channels <= head.in_channels
+    )
+
+
+def tell(head: nn.Conv3d, x: Tensor) -> Tensor:
+    """Return logits (1, K, Z, Y, X), a view: they are written over the features that they are of.
+
+    Fresh memory for the finest level's logits would cost as much as the convolution.
+    """
+    logits = x[:, : head.out_channels]
+    for start in range(0, x.shape[2], n := thickness(x)):
+        few = slice(start, start + n)
+        logits[:, :, few] = convolution(x[:, :, few], head.weight, head.bias)
+    return logits
+
+
 def thickness(image: Tensor) -> int:
     """Return the slices of a slab of an image (1, C, Z, Y, X)."""
     return max(1, SLAB_BYTES // max(1, image[:, :, :1].numel() * image.element_size()))

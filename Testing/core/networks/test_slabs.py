@@ -15,7 +15,16 @@ from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import build_network, slabs
 from flare_core.networks.blocks import ConvBlock
 from flare_core.networks.normalisation import InstanceNorm
-from flare_core.networks.slabs import Joined, Ready, can_stream, convolve, out_shape, run_blocks
+from flare_core.networks.slabs import (
+    Joined,
+    Ready,
+    can_stream,
+    can_tell,
+    convolve,
+    out_shape,
+    run_blocks,
+    tell,
+)
 
 LAST = torch.channels_last_3d
 
@@ -139,3 +148,26 @@ def test_slabs_cover_every_slice_once(slab_bytes: int) -> None:
     rows = list(itertools.chain(*(range(c.start, c.stop) for c in cuts)))
     assert rows == list(range(6))
     assert (len(list(cuts)) == 1) == (slab_bytes == 10**9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_logits_are_written_over_the_features_they_are_of(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(slabs, "SLAB_BYTES", 1000)  # many slabs
+    torch.manual_seed(2)
+    head = nn.Conv3d(6, 5, 1).to(dtype)
+    x = image(6, 9, 7, 8).to(dtype)
+    with torch.inference_mode():
+        assert can_tell(head, x)
+        wanted, logits = head(x), tell(head, x)
+    assert torch.allclose(logits, wanted, atol=1e-6)
+    assert logits.shape == wanted.shape and logits.data_ptr() == x.data_ptr()
+
+
+def test_logits_have_memory_of_their_own_where_they_do_not_fit_or_somebody_learns() -> None:
+    x = image(6, 4, 4, 4)
+    with torch.inference_mode():
+        assert not can_tell(nn.Conv3d(6, 7, 1), x)
+        assert not can_tell(nn.Conv3d(6, 5, 3, padding=1), x)
+    assert not can_tell(nn.Conv3d(6, 5, 1), x)
