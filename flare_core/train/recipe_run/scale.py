@@ -77,6 +77,7 @@ SCALES: dict[str, Scale] = {
         blocks=1,
         batch=1,
         folds=2,
+        rounds=1,
         rate=1e-2,
         least_certainty=0.5,
     ),
