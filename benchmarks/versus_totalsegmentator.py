@@ -11,13 +11,15 @@
 How it is made fair. The networks have six levels of 32 to 320 channels and tiles of 128^3 voxels at
 1.5 mm, 112 x 112 x 128 at 3 mm, which is what TotalSegmentator is known to have (its files were not
 looked at); weights are drawn at random: nothing is downloaded, and the time does not depend on what
-they know. (Most voxels are background, as in a scan.) Neither side mirrors tiles or crops to a
-region. Each run is a process of its own, sides take turns, and everything counts that a person
-waits for: start, imports, reading, writing. CPU seconds and memory are those of the whole process
-tree, as TotalSegmentator has worker processes; memory that processes share is counted once. It
-sends no usage statistics here. One thing is not equal, in its favour: it takes the best class at
-the network's voxel size and enlarges that by nearest neighbours, where FLARESeg interpolates scores
-onto the scan's own grid. On a busy machine take --threads 1 and read CPU seconds.
+they know. They name something in most voxels (3 mm: in 87 %, any of 108 classes), more than in a
+scan: FLARESeg interpolates nearly each voxel, TotalSegmentator compresses noise. Neither side
+mirrors tiles or crops to a region. Each run is a process of its own, sides take turns, and
+everything counts that a person waits for: start, imports, reading, writing. CPU seconds and memory
+are those of the whole process tree, as TotalSegmentator has worker processes; memory that processes
+share is counted once. It sends no usage statistics here. One thing is not equal, in its favour: it
+takes the best class at the network's voxel size and enlarges that by nearest neighbours, where
+FLARESeg interpolates scores onto the scan's own grid. On a busy machine take --threads 1 and read
+CPU seconds.
 
 Needs TotalSegmentator and nnunetv2 (`pip install TotalSegmentator`, or with `--no-deps` and what an
 import then asks for).
@@ -89,7 +91,6 @@ def main() -> None:
                 done.append(_run(Path(name), side, arguments))
                 print(f"  {side}: {done[-1]}", flush=True)
         _print(runs)
-        _print_agreement(Path(name))
 
 
 def _run(folder: Path, side: str, arguments: argparse.Namespace) -> Run:
@@ -218,18 +219,6 @@ def _print(runs: dict[str, list[Run]]) -> None:
         found = _median(each)
         line = f"{side:18}{found['wall_s']:9.1f}{found['cpu_s']:9.1f}{found['peak_gib']:10.2f}  "
         print(line + " ".join(f"{theirs[name] / found[name]:6.1f}x" for name in theirs))
-
-
-def _print_agreement(folder: Path) -> None:
-    """Print in how many voxels both name class 1, or not: they did run the same network."""
-    import nibabel
-    import numpy as np
-
-    theirs = folder / "totalsegmentator.nii.gz"
-    for ours in (folder / f"{side}.nii.gz" for side in ("float32", "bf16")):
-        if ours.exists() and theirs.exists():
-            a, b = (np.asarray(nibabel.load(path).dataobj) == 1 for path in (theirs, ours))
-            print(f"{ours.name}: {np.mean(a == b):.4f} the same, {a.mean():.4f} of the scan theirs")
 
 
 def _median(runs: list[Run]) -> Run:
