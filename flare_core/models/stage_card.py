@@ -234,9 +234,9 @@ class OrganMask:
     widening_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """How far what is around is seen, along the volume's z, y, x."""
     hidden: tuple[str, ...] = ()
-    """Keys of organs that are not seen: a gallbladder in its bed is dark as a tumour, and with liver
-    all around it in a slice it would be filled as a hole. A small piece beside a larger one, if it
-    lies in the organs' edge, is taken for part of them (`segment.organ_mask`)."""
+    """Keys of organs that are not seen: a gallbladder in its bed is dark as a tumour, and with
+    liver all around it in a slice it would be filled as a hole. A small piece beside a larger one
+    is taken for part of the organs if it lies in their edge (`segment.organ_mask`)."""
 
     def __post_init__(self) -> None:
         require(self.organs, "mask: organs", self.organs, "one organ or more")
