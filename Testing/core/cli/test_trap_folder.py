@@ -52,7 +52,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "program").mkdir()  # what pip makes of the entry point
     start = "import sys\nfrom flare_core.cli import main\nsys.exit(main())\n"
     (place / "program" / "flare").write_text(start, "utf-8")
-    (place / "program" / "all").write_text(ALL, "utf-8")
     return place
 
 
@@ -69,16 +68,6 @@ def run(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedProce
     return done
 
 
-ALL = """\
-import sys
-from flare_core.cli import main
-argument = sys.argv.pop()
-import json
-codes = [main(words) for words in json.loads(argument)]
-print(); print(json.dumps(codes))
-"""
-"""Imports ours first, as the program does: a file called json.py lies there as well."""
-
 SCHEME = ("--scheme", "flare21")
 
 COMMANDS = {
@@ -93,17 +82,9 @@ COMMANDS = {
 }
 
 
-def test_no_command_runs_what_lies_there(folder: Path) -> None:
-    """One process runs them all: what starts, and says where modules are found, is the same."""
-    done = run(folder, sys.executable, "program/all", json.dumps(list(COMMANDS.values())))
-    assert done.returncode == 0, done.stderr
-    codes = json.loads(done.stdout.splitlines()[-1])
-    assert len(codes) == len(COMMANDS) and set(codes) <= {0, 1, 2}, done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_nor_does_the_program(folder: Path) -> None:
-    done = run(folder, sys.executable, "program/flare", *COMMANDS["evaluate"])
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+def test_no_command_runs_what_lies_there(folder: Path, words: tuple[str, ...]) -> None:
+    done = run(folder, sys.executable, "program/flare", *words)
     assert done.returncode in (0, 1, 2), done.stderr
     assert "Traceback" not in done.stderr
 

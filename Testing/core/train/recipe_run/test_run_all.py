@@ -19,7 +19,7 @@ from rounds_world import UNLABELLED
 
 ATOM = Scale(
     widths=64, voxels=8.0, region_voxels=8.0, steps=10**6, least_steps=3, least_width=4,
-    blocks=1, batch=1, folds=2, rounds=2, rate=1e-2,
+    blocks=1, batch=1, folds=2, rate=1e-2,
 )  # fmt: skip
 
 
