@@ -76,8 +76,14 @@ class FLARESegModelTestCase(PanelTestCase):
         models.fill()
         (action,) = [each for text, each in self.lines(models.menu).items()
                      if text.startswith(start)]  # fmt: skip
+        self.trigger(models, action)
+
+    def trigger(self, models: Any, action: Any) -> None:
+        """Choose a line; what it does begins when Qt has come round."""
+        begun: list[bool] = []
+        models.installer.busy_changed.connect(begun.append)
         action.trigger()
-        pump(0.05)
+        until(lambda: begun, "the beginning")
 
     def finish(self, models: Any) -> None:
         until(lambda: not models.installer.busy, "the end of the installation")
@@ -130,8 +136,7 @@ class FLARESegModelTestCase(PanelTestCase):
         models.fill()
         (action,) = self.lines(self.lines(models.menu)["Remove"].menu()).values()
         self.assertEqual(action.text, f"{name}...")
-        action.trigger()
-        pump(0.05)
+        self.trigger(models, action)
         self.finish(models)
         self.assertIn(name, self.asked[-1])
         self.assertEqual((len(self.titles()), self.panel.choices.settings.model), (1, "default"))

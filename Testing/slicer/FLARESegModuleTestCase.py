@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import unittest
+from pathlib import Path
 
-from self_test_scene import PanelTestCase, add_ct, library, pump
+from self_test_scene import PanelTestCase, add_ct, library, pump, unknown_signals
 
 import slicer
 
@@ -36,6 +37,10 @@ class FLARESegModuleTestCase(PanelTestCase):
         from FLARESeg import FLARESegLogic
 
         self.assertIs(FLARESegLogic, library("logic").FLARESegLogic)
+
+    def test_qt_knows_every_signal_that_the_panel_listens_to(self) -> None:
+        folder = Path(library("core_path").__file__).parent
+        self.assertEqual(unknown_signals(folder, self.widget().ui), [])
 
     def test_closing_the_scene_is_noticed(self) -> None:
         add_ct()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import unittest
+from pathlib import Path
 from unittest import mock
 
-from self_test_scene import leave_modules
+from self_test_scene import leave_modules, unknown_signals
 
 import slicer
 
@@ -35,6 +36,13 @@ class FLARETrainModuleTestCase(unittest.TestCase):
             logic = FLARETrain.FLARETrainLogic()
             self.assertTrue(callable(logic.startRun))
             logic.shutdown()
+
+    def test_qt_knows_every_signal_that_the_panel_listens_to(self) -> None:
+        slicer.modules.flaretrain.widgetRepresentation()
+        widget = slicer.modules.FLARETrainWidget
+        self.assertIsNotNone(widget.panel)
+        folder = Path(sys.modules["FLARETrainLib.panel"].__file__).parent
+        self.assertEqual(unknown_signals(folder, widget.ui), [])
 
     def test_leaving_entering_and_closing_the_scene_keep_the_panel_alive(self) -> None:
         slicer.modules.flaretrain.widgetRepresentation()

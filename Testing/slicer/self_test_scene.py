@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import re
 import shutil
 import sys
 import tempfile
@@ -57,11 +58,12 @@ def add_ct(array: np.ndarray | None = None, name: str = "CT") -> Any:
 
 
 def pump(seconds: float) -> None:
-    """Let the application live for a while."""
+    """Let the application live for a while, and come round once on a computer that is busy."""
     end = time.monotonic() + seconds
+    slicer.app.processEvents()
     while time.monotonic() < end:
-        slicer.app.processEvents()
         qt.QThread.msleep(5)
+        slicer.app.processEvents()
 
 
 def until(condition: Any, what: str = "it") -> None:
@@ -81,6 +83,18 @@ def load_ui() -> tuple[Any, Any]:
     top = slicer.util.loadUI(str(module / "Resources" / "UI" / "FLARESeg.ui"))
     top.setMRMLScene(slicer.mrmlScene)
     return top, slicer.util.childWidgetVariables(top)
+
+
+def unknown_signals(folder: Path, ui: Any) -> list[str]:
+    """Signals that a library connects and that Qt does not know: PythonQt only returns False."""
+    pattern = re.compile(r'ui\.(\w+)\.connect\(\s*"([^"]+)"')
+    found = [hit for file in folder.rglob("*.py") for hit in pattern.findall(file.read_text())]
+    assert found, f"nothing is connected in {folder}"
+    return [
+        f"{name}: {signal}"
+        for name, signal in found
+        if getattr(ui, name).metaObject().indexOfSignal(signal) < 0
+    ]
 
 
 def double_workplace(folder: Path, *words: str) -> Any:
@@ -191,7 +205,13 @@ class PanelTestCase(WatchedTestCase):
             pump(seconds)
             return
         until(lambda: not self.panel.run.busy, "the end of the run")
-        pump(0.4)  # what a run brings is shown in steps
+        pump(0.4)
+        until(self.result_shown, "what the run brought")  # in steps; a busy computer takes longer
+
+    def result_shown(self) -> bool:
+        """Whether the panel has nothing left to show of a result."""
+        measured = self.panel.correction._measured
+        return self.panel._segmentation is None or bool(measured.rows or measured.problem)
 
     def nodes(self, kind: str) -> list[Any]:
         return list(slicer.util.getNodesByClass(kind))

@@ -42,6 +42,17 @@ def test_the_others_fade_and_come_back_as_they_were(segmentation):
     assert not highlight.active
 
 
+def test_views_hear_of_it_once(segmentation):
+    """They draw each time: a change of each opacity held Slicer for a second and a half."""
+    heard = []
+    segmentation.GetDisplayNode().AddObserver("ModifiedEvent", lambda *_: heard.append(1))
+    highlight = Highlight()
+    highlight.show(segmentation, "spleen")
+    assert len(heard) == 1
+    highlight.restore()
+    assert len(heard) == 2
+
+
 def test_from_one_organ_to_the_next_nothing_fades_twice(segmentation):
     before = opacities(segmentation)
     highlight = Highlight()

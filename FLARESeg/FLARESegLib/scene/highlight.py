@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 FADED = 0.15
@@ -32,9 +33,12 @@ class Highlight:
             return
         self._display = display
         self._before = {each: _opacities(display, each) for each in ids}
-        for each, before in self._before.items():
-            if each != segment_id:
-                _set(display, each, tuple(value * FADED for value in before))
+        faded = {
+            each: tuple(value * FADED for value in before)
+            for each, before in self._before.items()
+            if each != segment_id
+        }
+        _set_all(display, faded)
 
     def restore(self) -> None:
         """Give every segment that is still there the opacity it had."""
@@ -44,9 +48,7 @@ class Highlight:
         if node is None:  # the segmentation was removed meanwhile
             return
         there = set(node.GetSegmentation().GetSegmentIDs())
-        for each, opacities in before.items():
-            if each in there:
-                _set(display, each, opacities)
+        _set_all(display, {each: values for each, values in before.items() if each in there})
 
 
 def _opacities(display: Any, segment_id: str) -> Opacities:
@@ -57,8 +59,11 @@ def _opacities(display: Any, segment_id: str) -> Opacities:
     )
 
 
-def _set(display: Any, segment_id: str, opacities: tuple[float, ...]) -> None:
-    in_3d, fill, outline = opacities
-    display.SetSegmentOpacity3D(segment_id, in_3d)
-    display.SetSegmentOpacity2DFill(segment_id, fill)
-    display.SetSegmentOpacity2DOutline(segment_id, outline)
+def _set_all(display: Any, opacities: Mapping[str, tuple[float, ...]]) -> None:
+    """Set opacities of segments; views hear of it once, not of each: they would draw each time."""
+    was_modifying = display.StartModify()
+    for segment_id, (in_3d, fill, outline) in opacities.items():
+        display.SetSegmentOpacity3D(segment_id, in_3d)
+        display.SetSegmentOpacity2DFill(segment_id, fill)
+        display.SetSegmentOpacity2DOutline(segment_id, outline)
+    display.EndModify(was_modifying)

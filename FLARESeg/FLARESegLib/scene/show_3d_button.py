@@ -55,14 +55,11 @@ class Show3DButton:
         node = self._segmentation
         if node is None or node.GetScene() is None:
             return
+        self._stop()
+        self._steps = _all_steps(node) if checked else _drop_steps(node)
         if checked:
-            self._steps = _all_steps(node)
             self._button.setText(_("Making surfaces..."))
-            self._tick(self._steps)
-        else:
-            self._stop()
-            show_3d(node, False)
-            node.GetSegmentation().RemoveRepresentation(SURFACE)
+        self._tick(self._steps)
 
     def _tick(self, steps: Any) -> None:
         """Take the next step, unless the work was stopped or the segmentation is gone."""
@@ -89,6 +86,14 @@ def _all_steps(segmentation: Any) -> Generator[float, None, None]:
     yield 1.0
     yield from reveal_steps(segmentation)
     views.reset_3d()
+    yield 1.0
+
+
+def _drop_steps(segmentation: Any) -> Generator[float, None, None]:
+    """Hide the surfaces; drop them once the views have drawn that."""
+    show_3d(segmentation, False)
+    yield 0.5
+    segmentation.GetSegmentation().RemoveRepresentation(SURFACE)
     yield 1.0
 
 
