@@ -38,7 +38,6 @@ from flare_core.datasets.augment.settings import Augmentation
 from flare_core.datasets.lesions.generate import add_lesions
 from flare_core.datasets.lesions.settings import LesionSettings
 from flare_core.imaging.files import read_labels
-from flare_core.json_fields import to_text
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 CASES = ("hcc011a", "hcc015b", "lidc0001", "acrin042")
@@ -53,7 +52,7 @@ NO_CHANGE = Augmentation(
     excretion_probability=0.0, removed_probability=0.0,
 )  # fmt: skip
 THICK_MM = 7.5
-NOISE_HU = 40.0
+NOISE_HU, CLIPPED_HU = 40.0, -1024
 
 Random = np.random.Generator
 Row = dict[str, float]
@@ -91,7 +90,8 @@ def _painted(**shares: float) -> Callable[[Volume, Volume, Random], Hard]:
 
 def _noisy(image: Volume, truth: Volume, random: Random) -> Hard:
     added = random.normal(0.0, NOISE_HU, image.array.shape)
-    noisy = np.maximum(image.array + added, image.array.min()).round()  # a scanner clips too
+    seen = image.array >= CLIPPED_HU  # padding has no noise, and a scanner clips what has
+    noisy = np.where(seen, np.maximum(image.array + added, CLIPPED_HU), image.array).round()
     return Hard(image.with_array(noisy.astype(np.int16)), truth)
 
 
@@ -132,6 +132,17 @@ def inside(found: Volume, hard: Hard) -> float:
     return float(right[tumour].mean())
 
 
+def _without_nan(rows: dict[str, dict[str, list[Row]]]) -> dict[str, dict[str, list[Row]]]:
+    """Leave out what was not measured: JSON has no word for it."""
+    return {
+        model: {
+            change: [{k: v for k, v in row.items() if not np.isnan(v)} for row in table]
+            for change, table in changes.items()
+        }
+        for model, changes in rows.items()
+    }
+
+
 def main() -> None:
     """Segment, print a line a scan and model, then means by change and the organs that lose."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -156,12 +167,13 @@ def main() -> None:
         clean = mean(changes["as it is"])
         for change, table in changes.items():
             values = mean(table)
-            losses = {o.key: values[o.key] - clean[o.key] for o in ORGANS if o.key in values}
+            both = [o.key for o in ORGANS if o.key in values and o.key in clean]
+            losses = {key: values[key] - clean[key] for key in both}
             worst = sorted((each for each in losses if losses[each] < 0), key=losses.__getitem__)
             lost = ", ".join(f"{organ(key).name} {losses[key]:+.3f}" for key in worst[:4])
             print(f"{model} {change:10s} {values['mean']:.3f}  {values['inside']:.2f}  {lost}")
     if arguments.output:
-        atomic.write_text(arguments.output, to_text(rows))
+        atomic.write_json(arguments.output, _without_nan(rows))
 
 
 if __name__ == "__main__":
