@@ -275,7 +275,8 @@ def curve(rows: Iterable[Row]) -> str:
         for size in BINS_MM
         if size in table[0]
     ]
-    return line_chart("Sensitivity over false findings a scan", lines)
+    axes = ("false findings a scan", "sensitivity")
+    return line_chart("Sensitivity over false findings a scan", lines, least=0.0, axes=axes)
 
 
 def main() -> None:

@@ -143,11 +143,13 @@ def _training(curves: Sequence[View]) -> str:
         ChartLine(f"fold {k + 1}" if len(curves) > 1 else "loss", [(x, y) for x, y in each["loss"]])
         for k, each in enumerate(curves)
     ]
-    charts = [line_chart("Loss over steps", loss)]
+    charts = [line_chart("Loss over steps", loss, axes=("step", "loss"))]
     scores = curves[0]["dsc"] if curves else []
     keys = list(dict.fromkeys(key for _, row in scores for key in row))
     lines = [ChartLine(_name(key), [(x, row.get(key)) for x, row in scores]) for key in keys]
-    charts.append(line_chart("DSC on hold-out scans over steps", lines, least=0.0))
+    charts.append(
+        line_chart("DSC on hold-out scans over steps", lines, least=0.0, axes=("step", "DSC"))
+    )
     titles = ("Loss", "DSC on hold-out scans, at the network's voxel size")
     drawn = [f"<h3>{t}</h3>{c}" for t, c in zip(titles, charts, strict=True) if c]
     return _beside(drawn)

@@ -93,8 +93,14 @@ class ChartLine:
     """As CSS writes it; empty: the next of `COLOURS`."""
 
 
-def line_chart(title: str, lines: Sequence[ChartLine], *, least: float | None = None) -> str:
-    """Draw curves over steps, with a legend; empty where no value is known.
+def line_chart(
+    title: str,
+    lines: Sequence[ChartLine],
+    *,
+    least: float | None = None,
+    axes: tuple[str, str] = ("step", ""),
+) -> str:
+    """Draw curves, with a legend; empty where no value is known.
 
     Parameters
     ----------
@@ -104,19 +110,21 @@ def line_chart(title: str, lines: Sequence[ChartLine], *, least: float | None = 
         More than there are colours are dashed.
     least : float, optional
         Where the value axis begins; near the smallest value if None.
+    axes : (str, str)
+        What the horizontal and the vertical axis show, with its unit.
     """
     known = [place for each in lines for run in runs(each.points) for place in run]
     if not known:
         return ""
     ys = [y for _, y in known]
-    across = _from_zero("", max(x for x, _ in known) or 1.0, 5)
-    up = round_axis("", min(ys) if least is None else least, max(ys), 5)
-    frame = Frame(50, 14, 600, 244)
+    across = _from_zero(axes[0], max(x for x, _ in known) or 1.0, 5)
+    up = round_axis(axes[1], min(ys) if least is None else least, max(ys), 5)
+    frame = Frame(62, 14, 600, 244)
     parts = [frame.across(across, lines=False), frame.up(up)]
     for number, each in enumerate(lines):
         parts.append(_curve(each, (frame, across, up), number))
         parts.append(_key(each, number, frame))
-    height = frame.bottom + 48 + 18 * math.ceil(len(lines) / 3)
+    height = frame.bottom + 64 + 18 * math.ceil(len(lines) / 3)
     return svg((620, height), title, "".join(parts))
 
 
@@ -124,7 +132,7 @@ def _key(each: ChartLine, number: int, frame: Frame) -> str:
     """Draw a line's entry in the legend, three beside each other."""
     colour, dashes = _style(each, number)
     x = frame.left + number % 3 * (frame.right - frame.left) / 3
-    y = frame.bottom + 46 + 18 * (number // 3)
+    y = frame.bottom + 62 + 18 * (number // 3)
     mark = line((x, y - 4), (x + 18, y - 4), colour, width=2, dashes=dashes)
     return mark + text((x + 24, y), shortened(each.name))
 
