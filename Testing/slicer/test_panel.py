@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from FLARESegLib.scene.results import FACT, result_of
 from FLARESegLib.scene.segment_identity import organ_segment_ids
+from FLARESegLib.statistics.measures import Measured
 
 import slicer
 from flare_core.errors import InputError
@@ -318,6 +319,25 @@ def test_what_is_stored_is_told_and_known_the_next_time(bench, done):
     assert bench.ui.historyTable.width_needed() < 420 - 60
     bench.ui.patientEdit.text = ""
     assert bench.ui.addButton.enabled  # its patient is in the store
+
+
+def test_what_is_stored_is_still_told_after_the_next_change(bench, done):
+    ready(bench)
+    bench.panel.correction.review.tick("liver")
+    bench.ui.addButton.click()
+    bench.until(lambda: "version 1" in bench.ui.correctionMessage.text)
+    done.GetSegmentation().RemoveSegment(organ_segment_ids(done)["spleen"])
+    bench.panel.correction.review.tick("spleen")
+    bench.until(lambda: "Spleen has no voxel" in bench.ui.addButton.toolTip)  # measured again
+    assert "version 1" in bench.ui.correctionMessage.text
+
+
+def test_a_problem_is_told_until_it_is_over(bench, done):
+    correction = bench.panel.correction
+    correction.show_measured(Measured((), None, problem="No voxels could be read."))
+    assert bench.ui.correctionMessage.text == "No voxels could be read."
+    correction.show_measured(Measured((), None))
+    assert bench.ui.correctionMessage.text == ""
 
 
 def test_a_segment_that_is_no_organ_is_offered_as_a_lesion(bench, done):

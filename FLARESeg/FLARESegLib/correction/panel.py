@@ -105,13 +105,14 @@ class CorrectionPanel:
 
     def show_measured(self, measured: Measured) -> None:
         """Show what was changed; organs that came or went get or lose their row."""
-        self._measured = measured
+        before, self._measured = self._measured.problem, measured
         there = organ_segment_ids(self._segmentation)
         voxels = {row.organ for row in measured.rows if row.measure == "volume" and row.value > 0}
         self._present = None if measured.problem else frozenset(voxels & set(there))
         self.refresh()
         self.review.show_changes(measured.changes, self._present or ())
-        self._say(measured.problem)
+        if measured.problem or self._ui.correctionMessage.text == before:  # else: other news stays
+            self._say(measured.problem)
         self.update()
 
     def enter(self) -> None:
