@@ -97,13 +97,28 @@ def test_a_segment_removed_or_edited_meanwhile_gets_no_old_surface(add_volume, s
     assert found is None or found.GetBounds()[5] < 6
 
 
-def test_stopped_early_some_surfaces_are_there_and_3d_completes_them(add_volume, small_ct):
+def test_slicer_hears_of_surfaces_once_all_are_there(add_volume, small_ct):
+    """Its 3D views make what is missing at once, and hold Qt up, as soon as the first is there."""
+    array, labels = small_ct
+    node = show_result(add_volume(array), labels)
+    heard = []
+    node.AddObserver(
+        slicer.vtkSegmentation.SegmentModified,
+        lambda *_: heard.append([surface(node, key) for key in organ_segment_ids(node)]),
+    )
+    for _ in surface_steps(node):
+        pass
+    assert len(heard) == 1 and None not in heard[0]
+
+
+def test_stopped_early_no_surface_is_there_and_3d_makes_them(add_volume, small_ct):
     array, labels = small_ct
     node = show_result(add_volume(array), labels)
     assert smoothing_of(node) == 0.5
     steps = surface_steps(node)
     next(steps)
     steps.close()
+    assert not node.GetSegmentation().ContainsRepresentation(SURFACE)
     show_3d(node)
     assert all(surface(node, key) is not None for key in organ_segment_ids(node))
     assert node.GetDisplayNode().GetVisibility3D()

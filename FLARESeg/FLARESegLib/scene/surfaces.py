@@ -45,23 +45,38 @@ class _Piece:
     """The layer's modification time then."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A surface that no segment has got yet."""
+
+    segment: str
+    """The segment's ID."""
+    surface: vtk.vtkPolyData
+    """In RAS, mm."""
+    piece: _Piece | None
+    """What it was made of; None if the segment has no voxel."""
+
+
 def surface_steps(
     segmentationNode: slicer.vtkMRMLSegmentationNode,
 ) -> Generator[float, None, None]:
     """Make the surfaces that are missing; yield the share done, often while nothing is to be done.
 
-    A segment that is edited meanwhile gets its surface from Slicer when it is next shown. Surfaces
-    vanish when an organ is edited; Slicer makes them again itself while 3D is shown.
+    The segments get their surfaces together, at the end; stopped early, none does. A segment that
+    is edited meanwhile gets its surface from Slicer when it is next shown. Surfaces vanish when an
+    organ is edited; Slicer makes them again itself while 3D is shown.
     """
     segmentation = segmentationNode.GetSegmentation()
     missing = [n for n in segment_ids(segmentationNode) if not _surface(segmentation, n)]
+    made: list[_Made] = []
     pool = ThreadPoolExecutor(1)
     try:
         for done, number in enumerate(missing):
-            for _ in _one_surface_steps(segmentationNode, number, pool):
+            for _ in _one_surface_steps(segmentationNode, number, pool, made):
                 yield done / len(missing)
     finally:
         pool.shutdown(wait=False)  # a surface that is being made is dropped when it is done
+    _add(segmentationNode, made)
     segmentation.InvokeEvent(slicer.vtkSegmentation.ContainedRepresentationNamesModified)
 
 
@@ -176,21 +191,22 @@ def _placed(surface: vtk.vtkPolyData, matrix: vtk.vtkMatrix4x4) -> vtk.vtkPolyDa
 
 
 def _one_surface_steps(
-    segmentationNode: slicer.vtkMRMLSegmentationNode, number: str, pool: ThreadPoolExecutor
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    number: str,
+    pool: ThreadPoolExecutor,
+    made: list[_Made],
 ) -> Generator[None, None, None]:
-    """Make the surface of one segment; a segment that is edited meanwhile gets none."""
-    segmentation = segmentationNode.GetSegmentation()
-    piece = yield from _cut_steps(segmentation, number)
+    """Make the surface of one segment and put it on the list."""
+    piece = yield from _cut_steps(segmentationNode.GetSegmentation(), number)
     if piece is None:
-        _add(segmentation, number, vtk.vtkPolyData())
+        made.append(_Made(number, vtk.vtkPolyData(), None))
         return
     factor = smoothing_of(segmentationNode)
     future = pool.submit(surface_of, piece.mask, piece.start, piece.matrix, factor)
     while not future.done():
         wait([future], timeout=PAUSE_S)
         yield
-    if piece.layer.GetMTime() == piece.made:
-        _add(segmentation, number, future.result())
+    made.append(_Made(number, future.result(), piece))
 
 
 def _cut_steps(
@@ -225,8 +241,19 @@ def _surface(segmentation: slicer.vtkSegmentation, number: str) -> vtk.vtkPolyDa
     return segmentation.GetSegment(number).GetRepresentation(SURFACE)
 
 
-def _add(segmentation: slicer.vtkSegmentation, number: str, surface: vtk.vtkPolyData) -> None:
-    """Give a segment its surface, if it is still there."""
-    segment = segmentation.GetSegment(number)
-    if segment is not None:
-        segment.AddRepresentation(SURFACE, surface)
+def _add(segmentationNode: slicer.vtkMRMLSegmentationNode, made: list[_Made]) -> None:
+    """Give segments their surfaces; one that was removed or edited meanwhile gets none.
+
+    Slicer hears of it once, when all have theirs: its 3D views take the first segment's surface for
+    a sign that all are there, and make those that are missing at once.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    was_modifying = segmentationNode.StartModify()
+    try:
+        for one in made:
+            segment = segmentation.GetSegment(one.segment)
+            same = one.piece is None or one.piece.layer.GetMTime() == one.piece.made
+            if segment is not None and same:
+                segment.AddRepresentation(SURFACE, one.surface)
+    finally:
+        segmentationNode.EndModify(was_modifying)
