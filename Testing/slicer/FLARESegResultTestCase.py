@@ -72,8 +72,9 @@ class FLARESegResultTestCase(PanelTestCase):
         self.assertTrue(node.GetDisplayNode().GetVisibility3D())
         self.assertEqual(self.ui.show3DButton.text, "Show 3D")
         self.ui.show3DButton.click()
-        self.assertFalse(node.GetSegmentation().ContainsRepresentation(name))
         self.assertFalse(node.GetDisplayNode().GetVisibility3D())
+        until(lambda: not self.panel.show_3d.busy, "the surfaces' end")
+        self.assertFalse(node.GetSegmentation().ContainsRepresentation(name))
 
     def test_removing_the_result_while_surfaces_are_made_is_no_trouble(self) -> None:
         _, node = self.segmented()
