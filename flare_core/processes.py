@@ -201,7 +201,7 @@ class Sidecar:
         assert process.stdin is not None
         assert process.stdout is not None
         late = threading.Event()
-        timer = threading.Timer(limit_s or 0, lambda: (late.set(), process.kill()))
+        timer = threading.Timer(limit_s or 0, _end_late, (process, late))
         timer.daemon = True
         if limit_s is not None:
             timer.start()
@@ -279,6 +279,12 @@ def serve() -> None:
         except OSError:
             return
         del answer  # it may be a whole scan
+
+
+def _end_late(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    """End a process whose time is over."""
+    late.set()
+    process.kill()
 
 
 def _answer(

@@ -100,8 +100,11 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     inputs = [arguments.prediction.absolute(), arguments.reference.absolute()]
     with _folder(arguments.output):
         with spread_of(arguments, reporter, inputs=inputs) as spread:
+            given = (arguments.prediction, arguments.reference)
+            prediction, reference = inputs if spread else given
             evaluation = evaluate_folders(
-                *(inputs if spread else (arguments.prediction, arguments.reference)),
+                prediction,
+                reference,
                 rules,
                 files,
                 workers=arguments.workers,

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ import numpy.typing as npt
 from flare_core import atomic
 from flare_core.alive import held_file, sweep
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
+"""Of any type of number: the file says which."""
 
 NAMES_AT, CONTENT_AT = 26, 30
 """Where a zip member's header says how long its name and extras are, and where these begin."""
@@ -29,8 +30,9 @@ SMALL = 2**16
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write arrays, whole or not at all; the file is held while it is written (`alive`)."""
+    named: Mapping[str, Any] = arrays  # by their type, numpy's own options could be among them
     with atomic.atomic_path(path) as part, held_file(part) as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, **named)
         stream.close()  # before it is renamed: Windows moves no open file
 
 
@@ -57,7 +59,7 @@ def _array(whole: npt.NDArray[np.uint8], stream: BinaryIO, start: int) -> Array:
     stream.seek(start + CONTENT_AT + name + extra)
     np.lib.format.read_magic(stream)
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    mapped = np.ndarray(shape, dtype, whole, stream.tell(), order="F" if fortran else "C")
+    mapped: Array = np.ndarray(shape, dtype, whole, stream.tell(), order="F" if fortran else "C")
     if mapped.nbytes > SMALL:
         return mapped
     read = mapped.copy()

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import permutations
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ Triple = tuple[float, float, float]
 Index = tuple[int, int, int]
 Matrix = tuple[Triple, Triple, Triple]
 Array = npt.NDArray[np.generic]
+Number = TypeVar("Number", bound=np.generic)
 
 CANONICAL: Matrix = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 """Direction of the array axes z, y, x when they point to Superior, Posterior, Left (in LPS)."""
@@ -92,7 +94,7 @@ class Box:
             _index(map(min, self.start, other.start)), _index(map(max, self.stop, other.stop))
         )
 
-    def grow(self, margin: Index, within: Index) -> Box:
+    def grow(self, margin: Index, within: tuple[int, ...]) -> Box:
         """Move every face outwards by `margin` voxels, but not out of a grid of shape `within`.
 
         Examples
@@ -104,7 +106,7 @@ class Box:
             _index(a - m for a, m in zip(self.start, margin, strict=True)),
             _index(b + m for b, m in zip(self.stop, margin, strict=True)),
         )
-        return wide.intersect(Box((0, 0, 0), within))
+        return wide.intersect(Box((0, 0, 0), _index(within)))
 
     @staticmethod
     def of_shape(shape: Index) -> Box:
@@ -148,7 +150,7 @@ class AxisMap:
         moved = np.transpose(array, self.permutation)
         return moved[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
 
-    def undo(self, array: Array) -> Array:
+    def undo(self, array: npt.NDArray[Number]) -> npt.NDArray[Number]:
         """Return `array` in the axis order before `apply`, as a view."""
         straight = array[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
         return np.transpose(straight, np.argsort(self.permutation))

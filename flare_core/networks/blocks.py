@@ -102,6 +102,9 @@ class ConvStack(nn.Module):
 class MeanPool(nn.AvgPool3d):
     """Average pooling, in bf16 too: on CPUs torch has it for float32 alone."""
 
+    kernel_size: Triple
+    """Voxels z, y, x."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, Z, Y, X) to (B, C, Z / stride, ...)."""
         if x.device.type != "cpu" or x.dtype == torch.float32:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from flare_core.networks.slabs import Joined, can_stream, can_tell, tell
 
 if TYPE_CHECKING:
     from flare_core.models.stage_card import NetworkSpec
+
+Up = TypeVar("Up", bound=nn.Module)
+Stage = TypeVar("Stage", bound=nn.Module)
 
 
 def joined(up: nn.Module, stage: nn.Module, below: Tensor, skip: Tensor) -> Tensor:
@@ -24,10 +27,10 @@ def joined(up: nn.Module, stage: nn.Module, below: Tensor, skip: Tensor) -> Tens
 
 def decoded(
     features: list[Tensor],
-    levels: Iterable[tuple[nn.Module, nn.Module, nn.Module]],
+    levels: Iterable[tuple[Up, Stage, nn.Module]],
     *,
     supervised: bool,
-    join: Callable[[nn.Module, nn.Module, Tensor, Tensor], Tensor] = joined,
+    join: Callable[[Up, Stage, Tensor, Tensor], Tensor] = joined,
 ) -> Tensor | list[Tensor]:
     """Go up level by level; return logits, or a list of them, finest first, if supervised.
 
@@ -91,12 +94,15 @@ class Decoder(nn.Module):
         as soon as it is convolved. At the finest level that is a third of a network's memory.
         Without gradients the features themselves are overwritten (`networks.slabs`).
         """
-        levels = zip(self.transpconvs, self.stages, self.seg_layers, strict=True)
+        # the type of a ModuleList does not say what it holds
+        ups = cast("Iterable[nn.ConvTranspose3d]", self.transpconvs)
+        stages = cast("Iterable[ConvStack]", self.stages)
+        levels = zip(ups, stages, self.seg_layers, strict=True)
         supervised = self.deep_supervision and self.training
         return decoded(features, levels, supervised=supervised, join=self._joined)
 
     @staticmethod
-    def _joined(up: nn.Module, stage: ConvStack, below: Tensor, skip: Tensor) -> Tensor:
+    def _joined(up: nn.ConvTranspose3d, stage: ConvStack, below: Tensor, skip: Tensor) -> Tensor:
         """Return a level's features; where nobody learns, in the memory of `skip`."""
         if can_stream(skip) and can_stream(below):
             return stage.streamed(Joined(up, up.stride[0], below, skip), into=skip)

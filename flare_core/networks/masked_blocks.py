@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -74,8 +74,8 @@ class BackgroundNorm(nn.Module):
         if not (x.device.type == "cpu" and x.is_contiguous(memory_format=LAST)):
             return self._activated(x, mean, variance, relative)
         groups = math.gcd(x[0, 0].numel(), most_groups(x.shape[1]))
-        moments = (each.expand(groups, -1).reshape(-1) for each in (mean, variance))
-        wide = self._activated(widened(x, groups), *moments, relative)
+        mean, variance = (each.expand(groups, -1).reshape(-1) for each in (mean, variance))
+        wide = self._activated(widened(x, groups), mean, variance, relative)
         voxels = wide.permute(0, 2, 3, 4, 1).reshape(1, *x.shape[2:], x.shape[1])
         return voxels.permute(0, 4, 1, 2, 3)
 
@@ -134,9 +134,14 @@ class MaskedStage(nn.ModuleList):
             for i in range(count)
         )
 
+    @property
+    def blocks(self) -> Sequence[MaskedBlock]:
+        """The blocks; the type of a `nn.ModuleList` does not say what it holds."""
+        return cast("Sequence[MaskedBlock]", self)
+
     def forward(self, x: Tensor, counted: Tensor) -> Tensor:
         """Map (B, C, Z, Y, X) to (B, C', Z, Y, X)."""
-        for block in self:
+        for block in self.blocks:
             x = block(x, counted)
         return x
 
@@ -160,7 +165,8 @@ def pooled(parts: Sequence[Moments], counted: Tensor) -> tuple[Tensor, Tensor]:
     counted : Tensor
         Voxels of all, with the zeros.
     """
-    means, variances = (torch.cat([part[i] for part in parts]) for i in (1, 2))
+    means = torch.cat([mean for _, mean, _ in parts])
+    variances = torch.cat([variance for _, _, variance in parts])
     share = torch.cat([torch.full((len(m),), n / len(m)) for n, m, _ in parts]).to(means.device)
     share = (share / counted)[:, None]
     mean = (share * means).sum(dim=0)

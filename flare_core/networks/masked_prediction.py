@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -117,30 +117,35 @@ def predict(network: Network, x: Tensor, counted: Tensor) -> Tensor:
     levels = _levels(network, x, counted / math.prod(strides[0]))
     with Crew(torch.get_num_threads()) as crew:
         found, skipped = _begun(x, levels[0]), []
-        for s, (stage, level) in enumerate(zip(network.downs, levels, strict=True)):
+        for s, (stage, level) in enumerate(zip(_stages(network.downs), levels, strict=True)):
             if s:
                 found = _pooled(crew, found, strides[s], levels[s - 1], level)
-            for block in stage:
+            for block in stage.blocks:
                 found = _block(crew, block, found, level)
             skipped.append(found)
         risen = _dense(skipped.pop(), levels[-1])
-        for s, stage in zip(reversed(range(len(levels) - 1)), network.ups, strict=True):
+        for s, stage in zip(reversed(range(len(levels) - 1)), _stages(network.ups), strict=True):
             risen = _up(crew, stage, skipped.pop(), risen, (strides[s + 1], levels[s]))
         return _logits(crew, network, risen, levels[0])
+
+
+def _stages(modules: nn.ModuleList) -> Sequence[MaskedStage]:
+    """Return the stages of a list, whose type does not say what it holds."""
+    return cast("Sequence[MaskedStage]", modules)
 
 
 def _levels(network: Network, x: Tensor, counted: Tensor) -> list[Level]:
     """Return the levels, from where an image is not 0."""
     support, levels = Support.of(x), []
-    for s, stage in enumerate(network.downs):
+    for s, stage in enumerate(_stages(network.downs)):
         if s:
             stride = network.strides[s]
             support, counted = support.pooled(stride), counted / math.prod(stride)
-        for block in stage:
+        for block in stage.blocks:
             for conv in (block.conv1, block.conv2):
                 support = support.grown(_half(conv))
         finer = network.strides[s + 1] if s + 1 < len(network.strides) else ONE
-        border = _half(stage[0].conv2)
+        border = _half(stage.blocks[0].conv2)
         near, wide = (each.bricks(finer) for each in (support, support.grown(border)))
         levels.append(Level(support.shape, border, counted, near, wide))
     return levels if levels[0].near else [level.everywhere for level in levels]
@@ -150,7 +155,8 @@ def _begun(x: Tensor, level: Level) -> Features:
     """Return the image as features."""
     field = Field(x, x.shape[1], level.shape, level.border, level.near)
     for brick in level.near:
-        field.at(brick).copy_(x[(..., *brick)])
+        inside = (..., *brick)
+        field.at(brick).copy_(x[inside])
     return Features(field, ())
 
 
@@ -216,13 +222,14 @@ def _up(
     place : (int, int, int), Level
         How often the voxels from below are repeated, and the level they rise to.
     """
-    first, *others = stage
+    first, *others = stage.blocks
     found = _Join(crew, first, beside, below, *place).result()
     level = place[1].everywhere
     for block in others:
         field = Field(found.image, found.image.shape[1], level.shape, level.border, level.near)
         for brick in level.near:
-            field.at(brick).copy_(found.image[(..., *brick)])
+            inside = (..., *brick)
+            field.at(brick).copy_(found.image[inside])
         found = _dense(_block(crew, block, Features(field, found.parts), level), level)
     return found
 
@@ -290,7 +297,8 @@ class _Join:
         field = Field(coarse, coarse.shape[1], (depth, height, width), self._risen.border, slabs)
 
         def begin(slab: Slices) -> Tensor:
-            part = _packed(coarse[(..., *slab)])
+            inside = (..., *slab)
+            part = _packed(coarse[inside])
             field.at(slab).copy_(self._norm.applied(part, *scale))
             return convolution(part, self._skip_below).repeat_interleave(self._stride[2], dim=4)
 
@@ -315,7 +323,8 @@ class _Join:
 
         def add(brick: Slices) -> None:
             part = _packed(field.around(brick, reach))
-            inner[(..., *brick)] += convolution(part, self._weight)
+            place = (..., *brick)
+            inner[place] += convolution(part, self._weight)
 
         self._crew.each(begin, level.near)
         self._crew.each(add, level.wide)

@@ -68,9 +68,8 @@ class Attention(nn.Module):
         factor = 1
         while x[0, 0].numel() // factor**3 > MOST_TOKENS:
             factor += 1
-        seen = x if factor == 1 else functional.adaptive_avg_pool3d(
-            x, [max(1, n // factor) for n in x.shape[2:]]
-        )  # fmt: skip
+        depth, height, width = (max(1, n // factor) for n in x.shape[2:])
+        seen = x if factor == 1 else functional.adaptive_avg_pool3d(x, (depth, height, width))
         q = self._tokens(self.query(x))
         k, v = (self._tokens(part) for part in self.key_value(seen).chunk(2, dim=1))
         y = functional.scaled_dot_product_attention(q, k, v)  # (B, H, N, C / H)

@@ -32,6 +32,9 @@ HEADS = 4
 class WindowAttention(nn.Module):
     """Multi-head attention inside windows, with a learnt bias for each relative position."""
 
+    places: Tensor
+    """Which bias belongs to two voxels of a window (N, N)."""
+
     def __init__(self, channels: int, *, shifted: bool) -> None:
         super().__init__()
         self.heads = next(h for h in range(HEADS, 0, -1) if channels % h == 0)

@@ -45,8 +45,7 @@ class SeparableConv(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size, self.stride = kernel_size, stride
-        self.padding: str | tuple[int, ...] = padding  # as nn.Conv3d has it
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.depth = nn.Conv3d(
             in_channels, in_channels, kernel_size, stride, padding, groups=in_channels, bias=False
         )
@@ -90,8 +89,7 @@ def separate(network: nn.Module) -> int:
     found = 0
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            parts = _parts(child) if isinstance(child, nn.Conv3d) else None
-            if parts is not None:
+            if isinstance(child, nn.Conv3d) and (parts := _parts(child)) is not None:
                 setattr(module, name, _separated(child, *parts))
                 found += 1
     return found

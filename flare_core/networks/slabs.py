@@ -12,7 +12,7 @@ modules called one after the other, but for the order of float32 sums.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -191,7 +191,7 @@ def add_and_activate(main: Raw, beside: Source, slope: float) -> Tensor:
     return main.image
 
 
-def can_tell(head: nn.Module, x: Tensor) -> bool:
+def can_tell(head: nn.Module, x: Tensor) -> TypeGuard[nn.Conv3d]:
     """Whether `tell` does this head on these features."""
     return (
         can_stream(x)
@@ -238,8 +238,8 @@ def convolution(
 def out_shape(conv: Convolution, shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """Return the size (Z', Y', X') of a convolution's result."""
     z, y, x = (
-        (n + 2 * int(p) - k) // s + 1
-        for n, p, k, s in zip(shape, conv.padding, conv.kernel_size, conv.stride, strict=True)
+        (n + 2 * p - k) // s + 1
+        for n, p, k, s in zip(shape, _padding(conv), conv.kernel_size, conv.stride, strict=True)
     )
     return z, y, x
 
@@ -255,7 +255,7 @@ def _cut(conv: Convolution, shape: tuple[int, int, int], size: tuple[int, int, i
 
 def _convolved(conv: Convolution, source: Source, slices: slice) -> Tensor:
     """Return some slices of a convolution's result, channels-last."""
-    kernel, stride, border = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
+    kernel, stride, border = conv.kernel_size[0], conv.stride[0], _padding(conv)[0]
     depth = source.shape[0]
     first = slices.start * stride - border
     stop = (slices.stop - 1) * stride - border + kernel
@@ -271,10 +271,16 @@ def _convolved(conv: Convolution, source: Source, slices: slice) -> Tensor:
 
 def _run(conv: nn.Conv3d, part: Tensor) -> Tensor:
     """Return a convolution of slices, its border along z being there already."""
-    _, y, x = (int(p) for p in conv.padding)
+    _, y, x = _padding(conv)
     return convolution(
         part, conv.weight, conv.bias, padding=(0, y, x), stride=conv.stride, groups=conv.groups
     )
+
+
+def _padding(conv: Convolution) -> tuple[int, int, int]:
+    """Return the zeros at every border: their type allows a word, too."""
+    z, y, x = (int(p) for p in conv.padding)
+    return z, y, x
 
 
 def _has_kernel(dtype: torch.dtype) -> bool:
@@ -301,5 +307,5 @@ def _keeps_size(conv: Convolution) -> bool:
     return (
         conv.in_channels == conv.out_channels
         and set(conv.stride) == {1}
-        and all(2 * int(p) == k - 1 for p, k in zip(conv.padding, conv.kernel_size, strict=True))
+        and all(2 * p == k - 1 for p, k in zip(_padding(conv), conv.kernel_size, strict=True))
     )

@@ -205,7 +205,8 @@ def predict_scores(
         weights = tiling.weights(patch)
         scores = _blend(networks, padded, choice, weights, runtime, tiling, notify=notify)
     _require_numbers(scores, runtime)
-    return scores[(slice(None), *inner)]
+    kept = (slice(None), *inner)
+    return scores[kept]
 
 
 def _of_one_tile(

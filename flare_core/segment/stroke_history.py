@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from flare_core.anatomy.organs import LESION
 from flare_core.errors import InputError
-from flare_core.imaging.geometry import Index
 from flare_core.imaging.volume import Volume
 from flare_core.segment.belief import ClassScores
 from flare_core.segment.lesion_strokes import with_lesions, without_lesions
@@ -88,7 +87,7 @@ class StrokeHistory:
         """Ids of the organs that have strokes, in the order of their first."""
         return tuple(dict.fromkeys(stroke.organ for stroke in self.strokes))
 
-    def marked(self, organ: int, shape: Index) -> tuple[Mask, Mask]:
+    def marked(self, organ: int, shape: tuple[int, ...]) -> tuple[Mask, Mask]:
         """Return what was marked as an organ, and as not it: two masks (Z, Y, X)."""
         belongs, outside = np.zeros(shape, bool), np.zeros(shape, bool)
         for stroke in self.strokes:

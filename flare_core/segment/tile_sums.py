@@ -106,7 +106,8 @@ class TileSums:
     def _add(self, scores: Tensor, place: tuple[slice, ...]) -> None:
         if self._total is None:
             self._total = self._zeros(scores.shape[0])
-        total, there = self._total[(slice(None), *place)], scores.to(self._mass.device)
+        inside = (slice(None), *place)
+        total, there = self._total[inside], scores.to(self._mass.device)
         if self._slices:
             self._add_slices(total, there)
         else:  # in one step: memory has not run out in the middle of it

@@ -276,14 +276,14 @@ class _Run:
                 return error.last_worker, None
         if future.status != "error":
             raise ClusterLost(f"the cluster's scheduler is gone ({future.status})")
-        error = future.exception()
-        if isinstance(error, Unseen):
-            raise error
-        if isinstance(error, KilledWorker):
-            return error.last_worker, None
-        if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit over there
-            error = RuntimeError(f"{type(error).__name__} in the worker")
-        return None, Outcome(case, error=error.with_traceback(future.traceback()))
+        failure = future.exception()
+        if isinstance(failure, Unseen):
+            raise failure
+        if isinstance(failure, KilledWorker):
+            return failure.last_worker, None
+        if not isinstance(failure, Exception):  # KeyboardInterrupt, SystemExit over there
+            failure = RuntimeError(f"{type(failure).__name__} in the worker")
+        return None, Outcome(case, error=failure.with_traceback(future.traceback()))
 
 
 def _count_begun(lost: Sequence[tuple[_Try, Any]], alone: bool) -> None:

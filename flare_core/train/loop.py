@@ -219,8 +219,8 @@ class Trainer:
 
     def _without_averaging(self) -> AbstractContextManager[None]:
         """Return the context in which gradients are added up here and not yet averaged."""
-        ddp = isinstance(self.parallel, DistributedDataParallel)
-        return self.parallel.no_sync() if ddp else nullcontext()
+        one = self.parallel
+        return one.no_sync() if isinstance(one, DistributedDataParallel) else nullcontext()
 
     def _device(self) -> torch.device:
         """Return the device with its number: a thread does not inherit the process's choice."""

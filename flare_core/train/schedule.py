@@ -113,7 +113,10 @@ class RunningMean:
 
     def __init__(self, spec: NetworkSpec, decay: float, runtime: Runtime) -> None:
         self.spec, self.decay, self.runtime = spec, decay, runtime
-        self.network = build_network(spec).to(device=runtime.device, memory_format=runtime.layout)
+        self.network = build_network(spec)
+        self.network.to(  # type: ignore[call-overload]  # torch's types know no memory format here
+            device=runtime.device, memory_format=runtime.layout
+        )
 
     @torch.no_grad()
     def update(self, network: nn.Module, steps: int) -> None:

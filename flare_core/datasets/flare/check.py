@@ -181,7 +181,7 @@ def _digest(scan: Volume) -> str:
     """Hash the voxels plane by plane; the file's name, date and packing do not matter."""
     found = hashlib.blake2b(repr(scan.array.shape).encode(), digest_size=20)
     for plane in scan.array:
-        found.update(np.ascontiguousarray(plane))
+        found.update(np.ascontiguousarray(plane).data)
     return found.hexdigest()
 
 

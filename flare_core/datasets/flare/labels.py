@@ -139,7 +139,7 @@ def write_organ_labels(case: LabelledCase, path: Path) -> None:
     write_labels(path, organ_labels(case), like=case.image)
 
 
-def _present(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def _present(array: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
     """Return which of the values 0 to 255 occur in a label map (Z, Y, X)."""
     found = np.zeros(256, bool)
     for plane in array:

@@ -81,7 +81,7 @@ def body_middle_mm(scan: Volume, box: Box) -> float:
     axis = int(np.argmax([abs(row[2]) for row in scan.geometry.direction]))  # head to foot
     places[axis] = slice(box.start[axis], box.stop[axis], steps[axis])
     x_mm = _x_of(scan.geometry, places)
-    pieces, count = ndimage.label(scan.array[tuple(places)] > TISSUE_HU)
+    pieces, count = ndimage.label(np.greater(scan.array[tuple(places)], TISSUE_HU))
     if count == 0:
         return float(np.median(x_mm))
     largest = 1 + int(np.bincount(pieces.ravel())[1:].argmax())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from flare_core.anatomy.organs import organ
 from flare_core.datasets.phantom import courses
@@ -110,7 +111,7 @@ def _adrenal(side: float, rng: Rng) -> Shape:
     return body.joined(*limbs)
 
 
-def _kidney_frame(side: float, rng: Rng) -> tuple[Floats, Floats]:
+def _kidney_frame(side: float, rng: Rng) -> tuple[npt.NDArray[np.float64], Floats]:
     """Return a kidney's centre and the turn of its axes; the left one is higher."""
     centre = np.array((-71.0, 3.0, -4.0) if side < 0 else (72.0, 3.0, 10.0))
     lean = rng.normal(0, 4, 3)
@@ -118,7 +119,7 @@ def _kidney_frame(side: float, rng: Rng) -> tuple[Floats, Floats]:
     return centre + rng.normal(0, (2.5, 2.0, 6.0)), turn
 
 
-def _sinus(side: float, centre: Floats, turn: Floats) -> Shape:
+def _sinus(side: float, centre: npt.NDArray[np.float64], turn: Floats) -> Shape:
     """The fat at a kidney's inner side, which its label leaves out."""
     opening = centre + turn @ np.array((-side * 20.0, -6.0, 0.0))
     return ellipsoid(opening, (19, 10, 19), turn)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -121,7 +122,7 @@ def ripples(amplitude_mm: float, wave_mm: float, rng: np.random.Generator) -> Fi
     phases = rng.uniform(0, 2 * np.pi, 3)
 
     def field(x: Floats, y: Floats, z: Floats) -> Floats:
-        total: Floats = np.float32(0.0)  # type: ignore[assignment]
+        total = cast("Floats", np.float32(0.0))
         for (a, b, c), phase in zip(
             waves.astype(np.float32), phases.astype(np.float32), strict=True
         ):
@@ -150,7 +151,7 @@ def ellipsoid(centre: npt.ArrayLike, radii: npt.ArrayLike, turn: Floats | None =
 
     def field(x: Floats, y: Floats, z: Floats) -> Floats:
         dx, dy, dz = x - centre_32[0], y - centre_32[1], z - centre_32[2]
-        total: Floats = np.float32(0.0)  # type: ignore[assignment]
+        total = cast("Floats", np.float32(0.0))
         for a, b, c in inverse:
             along = a * dx + b * dy + c * dz
             total = total + along * along
@@ -177,7 +178,7 @@ def capsule(a: Floats, b: Floats, radius_a: float, radius_b: float) -> Solid:
     return Solid(_point(np.minimum(a, b) - reach), _point(np.maximum(a, b) + reach), field)
 
 
-def tube(points: Sequence[Sequence[float]], radii: Sequence[float] | float) -> Shape:
+def tube(points: npt.ArrayLike, radii: npt.ArrayLike) -> Shape:
     """Return a tube along a smooth curve through `points`, with a radius at each point, mm."""
     knots = np.asarray(points, np.float64)
     sizes = np.broadcast_to(np.asarray(radii, np.float64), len(knots))

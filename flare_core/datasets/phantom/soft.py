@@ -142,4 +142,4 @@ def _mesentery(rng: Rng) -> Iterator[Shape]:
         root = (rng.uniform(-15, 15), -45 + rng.uniform(-8, 8), rng.uniform(-60, 10))
         end = (rng.uniform(-85, 85), rng.uniform(-110, -50), rng.uniform(-170, 10))
         bend = 0.5 * (np.array(root) + end) + rng.normal(0, 10, 3)
-        yield tube([root, bend, end], (2.6, 2.0, 1.2))
+        yield tube(np.stack((root, bend, end)), (2.6, 2.0, 1.2))

@@ -259,7 +259,7 @@ def _record_of(kept: dict[str, npt.NDArray[Any]]) -> CaseMeasurement:
 
 
 def _histograms(
-    scan: npt.NDArray[Any], labels: npt.NDArray[np.uint8], highest: int
+    scan: npt.NDArray[Any], labels: npt.NDArray[Any], highest: int
 ) -> Iterator[LabelHistogram]:
     """Count every (label, HU) pair of the labelled voxels, a few planes at a time."""
     total = np.zeros((highest + 1) * BINS, np.int64)

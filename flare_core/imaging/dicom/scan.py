@@ -199,7 +199,7 @@ def _without_strays(images: list[SliceHeader]) -> list[SliceHeader]:
     placed = [s for s in images if s.axes is not None]
     if len(placed) < MOST_STRAYS:
         return images
-    middle = np.median([s.axes for s in placed], axis=0)
+    middle = np.median([s.axes for s in placed if s.axes is not None], axis=0)
     strays = {id(s) for s in placed if _is_stray(s, middle)}
     few = len(strays) <= MOST_STRAYS and 2 * len(strays) < len(placed)
     return [s for s in images if id(s) not in strays] if few else images

@@ -6,7 +6,7 @@ them is imported or called: classes are compared by name, and an unknown one is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ ARCHITECTURES = {
 }
 """nnU-Net's networks that are known here: our kind, and how its plans name the encoder's depth."""
 
-LAYERS = {
+LAYERS: Mapping[str, Set[str | bool | None]] = {
     "conv_op": {"Conv3d"},
     "norm_op": {"InstanceNorm3d"},
     "nonlin": {"LeakyReLU", "ReLU"},

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from flare_core.train.strategies.candidate import Candidate, Decision, refuse
 from flare_core.train.strategies.second_opinion import completed, ramp
@@ -81,8 +81,8 @@ class CrossPseudo(Supervised):
         with training.autocast():
             folded = fold(image, block).contiguous(memory_format=layout_of(image))
             features = core.encoder(folded)
-            own = hasattr(core, "second")
-            decoders = (core.decoder, core.second if own else training.extra["decoder"])
+            second = getattr(core, "second", None)
+            decoders = (core.decoder, training.extra["decoder"] if second is None else second)
             raw = [decoder(list(features)) for decoder in decoders]  # a decoder empties its list
         one, other = (_Answer.of(each, block) for each in raw)
         return one, other
@@ -106,8 +106,16 @@ class _Answer:
         return cls([blocks_along_x(each, block) for each in levels], finest)
 
 
-def _core(network: nn.Module) -> nn.Module:
+class _Core(Protocol):
+    """What is read of a network."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+
+def _core(network: nn.Module) -> _Core:
     """Return the network with an encoder and a decoder, inside its folding if there is any."""
     from flare_core.networks.space_to_depth import SpaceToDepthNet
 
-    return network.network if isinstance(network, SpaceToDepthNet) else network
+    core = network.network if isinstance(network, SpaceToDepthNet) else network
+    return cast("_Core", core)
