@@ -152,7 +152,7 @@ def _levels(network: Network, x: Tensor, counted: Tensor) -> list[Level]:
 
 
 def _begun(x: Tensor, level: Level) -> Features:
-    """Return the image as features."""
+    """Return an image (1, C, Z, Y, X) as features whose moments nobody has asked for."""
     field = Field(x, x.shape[1], level.shape, level.border, level.near)
     for brick in level.near:
         inside = (..., *brick)
@@ -226,11 +226,8 @@ def _up(
     found = _Join(crew, first, beside, below, *place).result()
     level = place[1].everywhere
     for block in others:
-        field = Field(found.image, found.image.shape[1], level.shape, level.border, level.near)
-        for brick in level.near:
-            inside = (..., *brick)
-            field.at(brick).copy_(found.image[inside])
-        found = _dense(_block(crew, block, Features(field, found.parts), level), level)
+        features = replace(_begun(found.image, level), parts=found.parts)
+        found = _dense(_block(crew, block, features, level), level)
     return found
 
 

@@ -9,7 +9,7 @@ time is such convolutions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -86,13 +86,13 @@ def separate(network: nn.Module) -> int:
 
     What is left of the network predicts as before, but for rounding; its weights have other names.
     """
-    found = 0
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.Conv3d) and (parts := _parts(child)) is not None:
-                setattr(module, name, _separated(child, *parts))
-                found += 1
-    return found
+
+    def separated(child: nn.Module) -> nn.Module | None:
+        if isinstance(child, nn.Conv3d) and (parts := _parts(child)) is not None:
+            return _separated(child, *parts)
+        return None
+
+    return _replace(network, separated)
 
 
 def multiply_out(network: nn.Module) -> int:
@@ -100,11 +100,23 @@ def multiply_out(network: nn.Module) -> int:
 
     For devices on which those take less time than the two; the products are made in float32.
     """
+
+    def multiplied(child: nn.Module) -> nn.Module | None:
+        return _multiplied(child) if isinstance(child, SeparableConv) else None
+
+    return _replace(network, multiplied)
+
+
+def _replace(network: nn.Module, other: Callable[[nn.Module], nn.Module | None]) -> int:
+    """Put what `other` makes of a module of a network in its place, None: it stays; return how many
+    were replaced.
+    """
     found = 0
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, SeparableConv):
-                setattr(module, name, _multiplied(child))
+            new = other(child)
+            if new is not None:
+                setattr(module, name, new)
                 found += 1
     return found
 

@@ -16,6 +16,9 @@ from flare_core.errors import InputError
 
 Result = TypeVar("Result")
 
+OWN_MEMORY = torch.device("cpu")
+"""Where the processor works."""
+
 SIGNS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 """How torch and the libraries under it say that a device has no more memory."""
 

@@ -60,7 +60,7 @@ def needed_gib(
     at_once : int
         How many tiles a CPU runs at a time.
     """
-    voxels = math.prod(max(n, p) for n, p in zip(shape, patch_here(card), strict=True))
+    voxels = _voxels(card, shape)
     classes = card.network.output_channels
     scores = voxels * classes * (4 if card.nnunet is None or card.folds else 2)
     image = voxels * 4 * 3  # the image, a copy with a border, the sum of weights
@@ -93,7 +93,7 @@ def device_gib(
     with_sums : bool
         Whether the sums of tiles' scores are there.
     """
-    voxels = math.prod(max(n, p) for n, p in zip(shape, patch_here(card), strict=True))
+    voxels = _voxels(card, shape)
     classes, width = card.network.output_channels, BYTES[runtime.precision]
     features = max(card.network.features_per_stage[0], 1)
     held = DEVICE_ACTIVATIONS.get(card.network.kind, MOST_DEVICE_ACTIVATIONS) * features
@@ -116,6 +116,11 @@ def sums_fit(
         return False
     free = free_device_gib(runtime.where) if free_gib is None else free_gib
     return free is None or device_gib(card, shape, runtime, with_sums=True) <= free
+
+
+def _voxels(card: StageCard, shape: Sequence[int]) -> int:
+    """Return the voxels of a stage's grid (z, y, x), at least one tile."""
+    return math.prod(max(n, p) for n, p in zip(shape, patch_here(card), strict=True))
 
 
 def _scores_gib(card: StageCard) -> float:

@@ -71,6 +71,13 @@ class Runtime:
         return self.device == "cuda"
 
     @property
+    def keeps_at(self) -> torch.device:
+        """Return where a scan is brought onto a stage's grid, and scores stay."""
+        import torch
+
+        return self.where if self.keeps_scores else torch.device("cpu")
+
+    @property
     def grid_type(self) -> torch.dtype:
         """Return the number format in which a scan is brought onto a network's grid.
 

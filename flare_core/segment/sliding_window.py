@@ -15,12 +15,12 @@ from torch.nn import functional
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import AxisMap, Box, Index
 from flare_core.models.stage_card import Skipping
-from flare_core.segment.device_memory import or_own_memory
+from flare_core.segment.device_memory import OWN_MEMORY, or_own_memory
 from flare_core.segment.nnunet import nnunet_starts, nnunet_weights
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.side_by_side import in_order
 from flare_core.segment.tile_choice import TileChoice, Wanted, with_a_middle
-from flare_core.segment.tile_sums import TileSums
+from flare_core.segment.tile_sums import TileSums, tile_place
 
 Notify = Callable[[float], None]
 
@@ -103,9 +103,6 @@ class Tiling:
 MOST_TILES = 50_000
 """Tiles of a stage; a scan from head to feet at 1.5 mm has about two thousand of 128 voxels."""
 
-OWN_MEMORY = torch.device("cpu")
-"""Where the processor works."""
-
 OWN = Tiling()
 """This project's way, axes as they are."""
 
@@ -187,7 +184,7 @@ def predict_scores(
     if tiling.sum_type == torch.float16 and len(networks) > 1:
         return _fold_by_fold(networks, image, patch, tile_step, runtime, tiling, notify=notify)
     here = tiling.patch(patch)
-    image = image.to(runtime.where if runtime.keeps_scores else OWN_MEMORY)
+    image = image.to(runtime.keeps_at)
     padded, inner = _pad(image, here, tiling)
     z, y, x = tiling.starts(padded.shape, here, tile_step)
     count = len(z) * len(y) * len(x)
@@ -301,13 +298,13 @@ def _blend(
     """
     sums = TileSums(image.shape, weights, tiling, image.device if tiling.sums_there else OWN_MEMORY)
     empty = -torch.inf if tiling.nnunet else image.min()
-    full = [t for t in choice.tiles if not bool((image[_place(t, weights)] <= empty).all())]
+    full = [t for t in choice.tiles if not bool((image[tile_place(t, weights)] <= empty).all())]
     first, others = choice.waves(full)
     crowded: set[int] = set()  # where along z a middle tile found something
     done = 0
 
     def run(tile: Index) -> Tensor:
-        part = image[_place(tile, weights)]
+        part = image[tile_place(tile, weights)]
         return sums.or_move(lambda: _run(networks, part, runtime, tiling))
 
     while first:
@@ -334,11 +331,6 @@ def _seen(scores: Tensor, tiling: Tiling) -> Tensor:
     """Return where a tile's scores (C, network's axes) name anything: bool (Z, Y, X)."""
     best = tiling.back(scores)
     return best.amax(dim=0) > 0 if tiling.regions else best.argmax(dim=0) > 0
-
-
-def _place(start: Index, weights: Tensor) -> tuple[slice, ...]:
-    """Return the voxels of a tile."""
-    return tuple(slice(a, a + n) for a, n in zip(start, weights.shape, strict=True))
 
 
 def _run(networks: Sequence[nn.Module], tile: Tensor, runtime: Runtime, tiling: Tiling) -> Tensor:

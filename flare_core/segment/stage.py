@@ -50,7 +50,7 @@ from flare_core.segment.nnunet import (
 from flare_core.segment.organ_mask import seen_voxels
 from flare_core.segment.runtime import Runtime
 from flare_core.segment.side_by_side import in_order
-from flare_core.segment.sliding_window import OWN_MEMORY, Tiling, predict_scores
+from flare_core.segment.sliding_window import Tiling, predict_scores
 from flare_core.segment.weights import fill, require_size
 
 MOST_LOADED = 6
@@ -312,7 +312,9 @@ def _masked_input(
             f"stage {stage.card.name} has a mask, and nobody says where the organs are"
         )
     target = image.geometry.crop(region).with_spacing(spacing_here(stage.card))
-    hu = resampled(image, target, ComputeDevice(_where(stage.runtime), torch.float32)).cpu().numpy()
+    hu = (
+        resampled(image, target, ComputeDevice(stage.runtime.keeps_at, torch.float32)).cpu().numpy()
+    )
     seen = seen_voxels(Volume(hu, target), resample_labels(organs, target), mask)
     box = Box.of_mask(seen) or Box((0, 0, 0), (1, 1, 1))
     seen, geometry = seen[box.slices], target.crop(box)
@@ -360,7 +362,7 @@ def _input_of(
 
     On a device that keeps scores the voxels are brought onto that grid there.
     """
-    card, where = stage.card, _where(stage.runtime)
+    card, where = stage.card, stage.runtime.keeps_at
     if card.nnunet is not None:
         resampling = resampling_plan(image, region, card, card.nnunet)
         require_memory(card, resampling.geometry.shape, stage.runtime)
@@ -376,11 +378,6 @@ def _input_of(
     seen = resampled(image, target, ComputeDevice(where, stage.runtime.grid_type))
     n = card.normalisation
     return normalised(seen, (n.lower_hu, n.upper_hu), n.mean, n.std), target, None
-
-
-def _where(runtime: Runtime) -> torch.device:
-    """Return where voxels are brought onto a stage's grid."""
-    return runtime.where if runtime.keeps_scores else OWN_MEMORY
 
 
 def _near(rough: Volume | None, grid: Geometry, card: StageCard) -> Callable[[Box], bool] | None:

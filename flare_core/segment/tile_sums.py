@@ -14,15 +14,12 @@ import torch
 from torch import Tensor
 
 from flare_core.imaging.geometry import AxisMap, Index
-from flare_core.segment.device_memory import Relief
+from flare_core.segment.device_memory import OWN_MEMORY, Relief
 
 Result = TypeVar("Result")
 
 SMALLEST = 5e-8
 """Least sum of weights to divide by; not 0 in float16, and below any tile's weights."""
-
-OWN = torch.device("cpu")
-"""The machine's own memory."""
 
 
 class Axes(Protocol):
@@ -68,7 +65,7 @@ class TileSums:
 
     def add(self, scores: Tensor, start: Index) -> None:
         """Add a tile's scores (C, network's axes) where it begins."""
-        place = tuple(slice(a, a + n) for a, n in zip(start, self._weights.shape, strict=True))
+        place = tile_place(start, self._weights)
         self.or_move(lambda: self._add(scores, place))
         self._mass[place] += self._weights
 
@@ -128,7 +125,12 @@ class TileSums:
 
     def _move(self) -> None:
         """Go to the machine's own memory."""
-        self._weights, self._mass = self._weights.to(OWN), self._mass.to(OWN)
+        self._weights, self._mass = self._weights.to(OWN_MEMORY), self._mass.to(OWN_MEMORY)
         if self._total is not None:
-            self._total = self._total.to(OWN)
+            self._total = self._total.to(OWN_MEMORY)
         self._slices = True
+
+
+def tile_place(start: Index, weights: Tensor) -> tuple[slice, ...]:
+    """Return the voxels of a tile that begins there and has these weights (Z, Y, X)."""
+    return tuple(slice(a, a + n) for a, n in zip(start, weights.shape, strict=True))

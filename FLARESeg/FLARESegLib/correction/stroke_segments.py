@@ -151,9 +151,8 @@ class StrokeSegments:
         if not (lesion.any() or was.any() or self._drawn):
             return
         gone = _flat(np.argwhere(was & ~lesion) + np.array(here.start), self.start.labels.shape)
-        there = identify(
-            self._segmentation
-        ).lesions  # a person may have deleted one: its ID is free
+        # a person may have deleted one: its ID is free
+        there = identify(self._segmentation).lesions
         self._drawn = [number for number in self._drawn if number in there]
         old = set(there) - set(self._drawn)
         kept = {n: v for n, v in self.start.lesions.items() if n in old}

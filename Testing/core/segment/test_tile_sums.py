@@ -122,4 +122,4 @@ def test_what_moves_goes_to_the_machines_own_memory() -> None:
     sums.start(3)
     assert sums._total is not None and sums._total.device.type == "meta"
     assert sums._total.is_contiguous()
-    assert tile_sums.OWN == OWN
+    assert tile_sums.OWN_MEMORY == OWN
