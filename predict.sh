@@ -7,7 +7,8 @@
 #
 # CASE_0000.nii.gz becomes CASE.nii.gz, and nothing else is written to OUTPUTS. The model is loaded
 # once, each label map appears when it is done, and a scan that fails stops no other one. A scan
-# without any abdominal organ gets an empty label map: here, no answer counts as a wrong one.
+# without any abdominal organ gets an empty label map: here, no answer counts as a wrong one. Scans
+# whose label maps would have one name (a_0000.nii.gz beside a.nii) all fail, and nothing is written.
 # Exit codes: 0 all done, 1 some scan failed (it is named), 2 nothing could be done.
 set -u
 
@@ -34,8 +35,9 @@ give_up() { say "predict.sh: $*"; exit 2; }
 
 [ -d "$inputs" ] || give_up "there is no folder $inputs; give INPUTS and OUTPUTS"
 mkdir -p "$outputs" && [ -w "$outputs" ] || give_up "the folder $outputs cannot be written"
+there() { [ -e "$1" ] || [ -L "$1" ]; } # a link to nowhere is a scan that fails, too
 found=no
-for scan in "$inputs"/*.nii.gz "$inputs"/*.nii; do [ -f "$scan" ] && found=yes; done
+for scan in "$inputs"/*.nii.gz "$inputs"/*.nii; do there "$scan" && found=yes; done
 [ $found = yes ] || give_up "$inputs holds no scan (*.nii.gz)"
 
 # One process takes a request per line and answers in lines, through two pipes.
@@ -50,21 +52,50 @@ trap leave EXIT
 trap 'exit 130' INT TERM HUP
 trap '' PIPE # a worker that is gone is noticed when its answer is missing
 mkfifo "$pipes/requests" "$pipes/answers" || give_up "no pipe can be made in $pipes"
-"$python" -c "$start" "$here" -m flare_core segment --worker "$@" <"$pipes/requests" >"$pipes/answers" &
-worker=$!
-exec 3>"$pipes/requests" 4<"$pipes/answers"
+begin() { # start the worker; its first line says that it listens
+    "$python" -c "$start" "$here" -m flare_core segment --worker "$@" \
+        <"$pipes/requests" >"$pipes/answers" &
+    worker=$!
+    exec 3>"$pipes/requests" 4<"$pipes/answers"
+    IFS= read -r answer <&4
+}
 
-text() { printf '%s' "$1" | sed 's/[\\"]/\\&/g'; } # as it stands between the quotes of JSON
+finish() { # the end of the requests ends the worker; an option that it refuses ends us
+    exec 3>&-
+    wait "$worker"
+    [ $? -ne 2 ] || give_up "an option of these is wrong: $*"
+    exec 4<&-
+    worker=
+}
 
-ask() { # SCAN LABELS: prints the last answer to this request
-    printf '{"id": 1, "command": "segment", "input": "%s", "output": "%s", "outputs": ["labels"]}\n' \
-        "$(text "$1")" "$(text "$2")" >&3 2>/dev/null || return 1
-    while IFS= read -r line <&4; do
-        case $line in
-        *'"event": "result"'* | *'"event": "error"'*) printf '%s\n' "$line" && return ;;
+text() { # as it stands between the quotes of JSON, whatever bytes a name is of
+    case $1 in
+    *[!A-Za-z0-9_./\ -]*)
+        "$python" -I -c 'import json, sys; print(json.dumps(sys.argv[1])[1:-1])' "$1"
+        ;;
+    *) printf '%s' "$1" ;;
+    esac
+}
+
+number=0
+ask() { # SCAN LABELS: puts the last answer to this request, and to no other, into $answer
+    number=$((number + 1))
+    printf '{"id": %s, "command": "segment", "input": "%s", "output": "%s", "outputs": ["labels"]}\n' \
+        "$number" "$(text "$1")" "$(text "$2")" >&3 2>/dev/null || return 1
+    while IFS= read -r answer <&4; do
+        case $answer in
+        '{"id": '"$number"', "event": "result"'* | '{"id": '"$number"', "event": "error"'*) return 0 ;;
         esac
     done
     return 1 # the worker has ended
+}
+
+same_name() { # CASE: how many scans have this name
+    count=0
+    for other in "$inputs/$1.nii.gz" "$inputs/$1.nii" "$inputs/$1_0000.nii.gz" "$inputs/$1_0000.nii"; do
+        there "$other" && count=$((count + 1))
+    done
+    printf '%s' "$count"
 }
 
 write_empty() { # SCAN LABELS
@@ -85,17 +116,25 @@ PY
 }
 
 failed=0
+begin "$@" || { finish "$@" && give_up "the program does not start; see above"; }
 for scan in "$inputs"/*.nii.gz "$inputs"/*.nii; do
-    [ -f "$scan" ] || continue
-    case=$(basename "$scan")
+    there "$scan" || continue
+    case=${scan##*/}
     case=${case%.gz}
     case=${case%.nii}
     case=${case%_0000}
     labels=$outputs/$case.nii.gz
-    if ! answer=$(ask "$scan" "$labels"); then
-        say "$case: the program has ended; see above"
+    if [ "$(same_name "$case")" -gt 1 ]; then
+        say "$case: failed: ${scan##*/} is not the only scan of this name; rename one (.gz and _0000 do not count)"
         failed=$((failed + 1))
-        break
+        continue
+    fi
+    if ! ask "$scan" "$labels"; then
+        say "$case: failed: the program has ended, as when memory is short; see above"
+        failed=$((failed + 1))
+        finish "$@"
+        begin "$@" || give_up "the program does not start again; see above"
+        continue
     fi
     case $answer in
     *'"event": "result"'*) say "$case: done" ;;
@@ -104,14 +143,11 @@ for scan in "$inputs"/*.nii.gz "$inputs"/*.nii; do
         write_empty "$scan" "$labels" || failed=$((failed + 1))
         ;;
     *)
-        say "$case: failed: $(printf '%s' "$answer" | sed 's/.*"message": "//; s/"[,}].*//; s/\\n */; /g')"
+        say "$case: failed: $(printf '%s' "$answer" | sed 's/.*"message": "//; s/\([^\\]\)"[,}].*/\1/; s/\\n */; /g; s/\\\(["\\]\)/\1/g')"
         failed=$((failed + 1))
         ;;
     esac
 done
 
-exec 3>&- # the end of the requests ends the worker
-wait "$worker"
-[ $? -ne 2 ] || give_up "an option of these is wrong: $*"
-worker=
+[ -z "$worker" ] || finish "$@"
 [ "$failed" -eq 0 ] || exit 1

@@ -6,8 +6,10 @@ what can be read off the Dockerfiles is tested at the end.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -181,6 +183,61 @@ def test_it_runs_from_any_folder(scans, model, tmp_path):
     done = predict("in", "out", "--model", model, *CPU, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert names(tmp_path / "out") == {"FLARETs_0001.nii.gz"}
+
+
+def _same_scan_as(scans: Path, folder: Path, *file_names: str) -> Path:
+    """A folder that holds one readable scan under several names."""
+    folder.mkdir(exist_ok=True)
+    for name in file_names:
+        shutil.copy(scans / "FLARETs_0001_0000.nii.gz", folder / name)
+    return folder
+
+
+def test_every_name_gets_its_own_answer(scans, model, tmp_path):
+    """A name with a line break was two requests: each later scan had another one's answer."""
+    hard = _same_scan_as(scans, tmp_path / "in", "a\nb_0000.nii.gz", "d\te.nii.gz", "z.nii.gz")
+    (hard / "c_0000.nii.gz").write_bytes(b"no scan")
+    (hard / "y_0000.nii.gz").symlink_to("nowhere")
+    (tmp_path / "json.py").write_text("raise SystemExit(7)")  # never imported
+    done = predict(hard, tmp_path / "out", "--model", model, *CPU, cwd=tmp_path)
+    assert done.returncode == 1
+    assert names(tmp_path / "out") == {"a\nb.nii.gz", "d\te.nii.gz", "z.nii.gz"}
+    for failed, reason in (("c", "shorter than a NIfTI header"), ("y", "which is not there")):
+        (line,) = [x for x in done.stderr.splitlines() if x.startswith(f"{failed}: ")]
+        assert line.startswith(f"{failed}: failed: ")
+        assert reason in line
+    assert "z: done" in done.stderr
+
+
+def test_scans_of_one_name_are_refused_not_written_over(scans, model, tmp_path):
+    twice = _same_scan_as(scans, tmp_path / "in", "a_0000.nii.gz", "b.nii.gz", "b_0000.nii.gz")
+    done = predict(twice, tmp_path / "out", "--model", model, *CPU)
+    assert done.returncode == 1
+    assert names(tmp_path / "out") == {"a.nii.gz"}
+    for name in ("b.nii.gz", "b_0000.nii.gz"):
+        assert f"b: failed: {name} is not the only scan of this name" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no list of children")
+def test_a_worker_that_is_killed_costs_one_scan(scans, model, tmp_path):
+    several = _same_scan_as(scans, tmp_path / "in", *(f"s{n}_0000.nii.gz" for n in range(4)))
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    script = ["sh", str(ROOT / "predict.sh"), several, tmp_path / "out", "--model", model, *CPU]
+    running = subprocess.Popen(
+        [str(word) for word in script],
+        env={"PATH": path, "HOME": "/nonexistent", "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE, encoding="utf-8",
+    )  # fmt: skip
+    told = [running.stderr.readline()]
+    while "done" not in told[-1] and told[-1]:
+        told.append(running.stderr.readline())
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    told.append(running.communicate(timeout=300)[1])
+    assert running.returncode == 1
+    text = "".join(told)
+    assert text.count("failed: the program has ended") == 1, text
+    assert len(names(tmp_path / "out")) == 3, text
 
 
 @pytest.mark.parametrize(

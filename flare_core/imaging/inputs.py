@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,12 +110,21 @@ def existing(path: Path) -> Path:
         names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else None
     except OSError as error:
         raise _closed(path, error) from error
+    if path.is_symlink():
+        raise _leads_nowhere(path)
     near = difflib.get_close_matches(path.name, names or [], n=3)
     if names is None:
         action = f"The folder {path.parent} does not exist either; correct the path."
     else:
         action = f"Did you mean {' or '.join(near)}?" if near else f"Look into {path.parent}."
     raise InputError(str(path), "a path that does not exist", _legal(), action)
+
+
+def _leads_nowhere(link: Path) -> InputError:
+    """Return the error for a link without its file; its own name would be the nearest to it."""
+    came = f"a link to {os.readlink(link)}, which is not there"
+    action = "Mount the disk or copy the file that it leads to, or remove the link."
+    return InputError(str(link), came, _legal(), action)
 
 
 def _file_or_folder(path: Path) -> Path:
