@@ -296,7 +296,9 @@ def _write_summary(plan: BatchPlan, tally: Tally) -> Path | None:
     jobs = [job for job in plan.jobs if job.case not in tally.failed]
     if plan.summary is None or not jobs:
         return None
-    text = table_csv(row for job in jobs for row in _rows_on_disk(job))
+    rows = {job.case: _rows_on_disk(job) for job in jobs}
+    tally.without_numbers = [case for case, found in rows.items() if not found]
+    text = table_csv(row for found in rows.values() for row in found)
     with atomic.written_together([plan.summary]) as (part,):
         part.write_bytes(text.encode("utf-8", "replace"))
     if "page" in jobs[0].outputs:

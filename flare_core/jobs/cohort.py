@@ -44,7 +44,7 @@ def _entry(job: Job, error: str, folder: Path) -> CohortEntry:
     links = {
         name: files[key].relative_to(folder).as_posix()
         for name, key in (("page", "page"), ("picture", "png"), ("numbers", "statistics_csv"))
-        if key in files
+        if key in files and files[key].is_file()  # one of before may have been asked for less
     }
     picture = files.get("png")
     small = b"" if picture is None or not picture.is_file() else _small(picture)

@@ -3,7 +3,7 @@
 JSON events of `flare segment --progress json`, one object per line on standard output:
 ``progress`` (case, stage, fraction 0..1, seconds_left), ``skipped`` (case, files),
 ``result`` (case, files, rows, timings_s, notes), ``error`` (case, kind, argument, came, legal,
-action, message), ``done`` (cases, skipped, failed, summary).
+action, message), ``done`` (cases, skipped, failed, summary; without_numbers, if there are any).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Tally:
     """Names of the cases that were done before."""
     failed: dict[str, Failure] = field(default_factory=dict)
     """Why a case has no result, by its name."""
+    without_numbers: list[str] = field(default_factory=list)
+    """Names of the cases of before whose numbers were not written then, or are gone."""
 
     @property
     def cases(self) -> int:
@@ -112,8 +114,10 @@ class CaseReport:
         self._reporter.show(progress, event)
 
     def skipped(self, case: str, files: Mapping[str, Path]) -> None:
-        """Say how to do it again."""
-        text = f"{case}: done before, skipped (--overwrite does it again)"
+        """Say how to do it again, and which of the files are not there."""
+        gone = ", ".join(path.name for path in files.values() if not path.exists())
+        without = f" without {gone}" if gone else ""
+        text = f"{case}: done before{without}, skipped (--overwrite does it again)"
         self._reporter.tell(text, {"event": "skipped", "case": case, "files": file_names(files)})
 
     def pace(self, progress: Progress) -> None:
@@ -138,11 +142,16 @@ class CaseReport:
     def finish(self, tally: Tally, summary: Path | None) -> None:
         """Tell the sum of a batch; name the failed cases."""
         done = {"cases": tally.cases, "skipped": tally.skipped, "failed": list(tally.failed)}
+        if tally.without_numbers:
+            done["without_numbers"] = tally.without_numbers
         self._reporter.send({"event": "done", **done, "summary": summary and str(summary)})
         if tally.cases > 1:
             self._reporter.tell(tally.text)
             if summary is not None:
                 self._reporter.tell(f"All numbers: {summary}")
+            if tally.without_numbers:
+                names = ", ".join(tally.without_numbers)
+                self._reporter.warn(f"Not in that table, as they have no statistics: {names}")
             if tally.failed:
                 self._reporter.warn("Failed: " + ", ".join(tally.failed))
 
@@ -186,5 +195,5 @@ def _one_line(result: CaseOutcome) -> str:
     lesions = result.segmentation.lesions
     more = "" if lesions is None else f", {len(lesions)} lesions"
     notes = "".join(f"\n  note: {note}" for note in result.segmentation.notes)
-    took, where = time_text(result.seconds), result.files["labels"]
+    took, where = time_text(result.seconds), [*result.files.values()][-1]
     return f"{result.job.case}: {organs} organs{more}, {took} -> {where}{notes}"

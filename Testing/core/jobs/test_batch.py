@@ -45,6 +45,18 @@ def test_done_cases_are_skipped_and_still_counted(scans, tmp_path, capsys, calls
     assert len([row for row in rows if row["measure"] == "volume"]) == 4
 
 
+def test_a_batch_that_is_later_asked_for_more_says_what_is_missing(scans, tmp_path, capsys):
+    folder, out = scans("a", "b"), tmp_path / "out"
+    assert flare("segment", folder, "-o", out, "--outputs", "page") == 0
+    assert set(os.listdir(out)) == {"a.html", "b.html"}
+    capsys.readouterr()
+    assert flare("segment", folder, "-o", out, "--outputs", "page,statistics") == 0
+    said = capsys.readouterr()
+    assert "a: done before without a_statistics.csv, a_statistics.json, skipped" in said.out
+    assert said.err.strip().splitlines()[-1].endswith("have no statistics: a, b")
+    assert "a_statistics.csv" not in (out / "all_cases.html").read_text()
+
+
 def test_overwrite_does_them_again(scans, tmp_path, calls):
     scan = scans("a") / "a.nii.gz"
     out = tmp_path / "out"

@@ -68,6 +68,23 @@ def test_people_see_a_line_per_case_of_a_batch(result):
     assert err.getvalue().endswith("Failed: c\n")
 
 
+def test_a_batch_without_label_maps_names_another_file(result):
+    files = {k: v for k, v in result.files.items() if k.startswith("statistics")}
+    report, out, _ = people()
+    report.start("a", 1, 2)
+    report.result(replace(result, files=files))
+    assert out.getvalue().splitlines()[0].endswith("a_statistics.json")
+
+
+def test_what_a_case_of_before_lacks_is_said(result, tmp_path):
+    report, out, err = people()
+    files = {"statistics_csv": tmp_path / "b_statistics.csv", "labels": result.files["labels"]}
+    report.skipped("b", files)
+    report.finish(Tally(["a"], ["b"], without_numbers=["b"]), Path("all.csv"))
+    assert "b: done before without b_statistics.csv, skipped" in out.getvalue()
+    assert err.getvalue() == "Not in that table, as they have no statistics: b\n"
+
+
 def test_programs_get_every_event_as_one_line(result):
     stream = io.StringIO()
     report = CaseReport(Reporter("json", out=stream))
