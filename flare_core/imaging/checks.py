@@ -40,6 +40,9 @@ SHEAR_TOLERANCE = 2e-3
 AIR_HU = -1024.0
 PADDING_HU = -1100.0
 """Values below are no tissue: scanners fill what they did not measure with -2000 to -3024."""
+FARTHEST_HU = 65536.0
+"""16 bits hold every scanner's values, those of its extended scale for metal too. A single voxel
+beyond, as memory that was never written has, would make an organ's mean anything."""
 SOFT_TISSUE_HU = (-200.0, 200.0)
 SOFT_TISSUE_FRACTION = 1e-3
 """Even a neck-to-feet scan with arms and table has over 5 % of its voxels there."""
@@ -204,9 +207,12 @@ def orthonormal(argument: str, direction: npt.ArrayLike) -> Matrix:
     skew = float(np.max(np.abs(rows @ rows.T - np.eye(3)))) if np.isfinite(rows).all() else np.inf
     if not skew <= SHEAR_TOLERANCE:
         angle = math.degrees(math.asin(min(1.0, skew)))
+        came = f"axes that are not at right angles (sheared by {angle:.2f} degrees)"
+        if not float(np.max(np.abs((rows * rows).sum(1) - 1))) <= SHEAR_TOLERANCE:
+            came = "axes that are not unit vectors"
         raise InputError(
             argument,
-            f"axes that are not at right angles (sheared by {angle:.2f} degrees)",
+            came,
             "a grid of voxels with three axes at right angles, as every CT reconstruction has",
             "Convert the original DICOM again with gantry-tilt correction (dcm2niix makes it).",
         )
@@ -240,11 +246,13 @@ def check_ct(
     ------
     InputError
         For NaN or infinite voxels, a constant image, values that are not HU, a single slice, or
-        a grid that no CT has.
+        a grid that no CT has: sheared axes, axes that are no unit vectors, no place.
     """
     shape, spacing = volume.geometry.shape, volume.geometry.spacing_mm
     check_kind(argument, shape[::-1], 1)
     check_grid(argument, shape, spacing)
+    check_place(argument, volume.geometry.origin_mm)
+    orthonormal(argument, volume.geometry.direction)  # a reader has straightened what it may
     _check_finite(argument, volume.array)
     low, high = float(volume.array.min()), float(volume.array.max())
     # One voxel in eight answers the questions about shares, and keeps this in milliseconds.
@@ -311,6 +319,9 @@ def _check_range(argument: str, sample: Array, low: float, high: float) -> None:
         raise InputError(
             argument, f"a constant image, {low:g} everywhere", legal, "Give the scan itself."
         )
+    if max(-low, high) > FARTHEST_HU:
+        action = "Replace what was not measured with -1024 (air); check the file's rescale values."
+        raise NotHU(argument, f"{came}: further than any CT's", legal, action)
     kind = kind_of(sample) if low >= 0 else ""
     if kind in (MASK, GREY):
         raise InputError(argument, f"{came}: grey levels or a label map", legal, REMEDY[kind])

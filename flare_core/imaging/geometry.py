@@ -11,13 +11,15 @@ Conventions used by the whole library:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import permutations
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from flare_core.errors import InputError
 
 Triple = tuple[float, float, float]
 Index = tuple[int, int, int]
@@ -156,6 +158,27 @@ class AxisMap:
         return np.transpose(straight, np.argsort(self.permutation))
 
 
+def _three(
+    name: str, value: Any, kind: Callable[[Any], Any] = lambda each: each
+) -> tuple[Any, ...]:
+    """Return three values as a tuple of plain ones.
+
+    Raises
+    ------
+    InputError
+        If they are not three.
+    """
+    try:
+        first, second, third = value
+        return kind(first), kind(second), kind(third)
+    except (TypeError, ValueError) as error:
+        legal = "three rows of three numbers" if name == "direction" else "three numbers"
+        action = "Give a value for each array axis, z, y and x."
+        if name == "origin_mm":
+            action = "Give x, y and z of the first voxel, in LPS."
+        raise InputError(name, repr(value), legal, action) from error
+
+
 @dataclass(frozen=True)
 class Geometry:
     """A regular voxel grid in patient space.
@@ -177,6 +200,17 @@ class Geometry:
     """LPS (x, y, z) of the centre of voxel (0, 0, 0), mm."""
     direction: Matrix = CANONICAL
     """LPS unit vectors of the array axes z, y, x."""
+
+    def __post_init__(self) -> None:
+        """Keep lists and arrays as tuples, so that grids can be compared; refuse other counts."""
+        for name, kind in (("shape", int), ("spacing_mm", float), ("origin_mm", float)):
+            value = getattr(self, name)
+            if type(value) is not tuple or len(value) != 3:
+                object.__setattr__(self, name, _three(name, value, kind))
+        rows = self.direction
+        if type(rows) is not tuple or any(type(row) is not tuple or len(row) != 3 for row in rows):
+            made = tuple(_three("direction", row, float) for row in _three("direction", rows))
+            object.__setattr__(self, "direction", made)
 
     @property
     def extent_mm(self) -> Triple:

@@ -18,7 +18,7 @@ class Volume:
     Raises
     ------
     InputError
-        If the array's shape is not the geometry's.
+        If the array is none of real numbers, or its shape is not the geometry's.
 
     Examples
     --------
@@ -34,7 +34,8 @@ class Volume:
     """What its reader mended or left out, for the person; `check_ct` hands them on."""
 
     def __post_init__(self) -> None:
-        """Refuse an array that does not fill the grid."""
+        """Refuse what is no array of numbers, and one that does not fill the grid."""
+        _check_numbers(self.array)
         if tuple(self.array.shape) != self.geometry.shape:
             raise InputError(
                 "volume",
@@ -75,6 +76,19 @@ class Volume:
         axis_map = self.geometry.canonical_map()
         turned = Volume(axis_map.apply(self.array), self.geometry.permuted(axis_map))
         return turned, axis_map
+
+
+def _check_numbers(array: object) -> None:
+    """Refuse what NumPy would compute with in a way of its own: masks, objects, complex numbers."""
+    came, action = f"an object of type {type(array).__name__}", "Pass numpy.asarray(...) of it."
+    if isinstance(array, np.ma.MaskedArray):
+        action = "Say what the masked voxels are: array.filled(-1024) for air."
+    elif isinstance(array, np.ndarray):
+        if array.dtype.kind in "biuf":
+            return
+        came = f"an array of type {array.dtype}"
+        action = "Convert it: array.astype('float32'), if all its values are real numbers."
+    raise InputError("volume", came, "a NumPy array of whole or real numbers", action)
 
 
 def body_box(volume: Volume, *, threshold_hu: float = -500.0, step: int = 4) -> Box | None:

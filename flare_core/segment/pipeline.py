@@ -153,8 +153,7 @@ def segment_ct(
     Cancelled
         If `cancelled` returned True.
     """
-    settings = settings or Settings()
-    settings.check()
+    settings = _checked_settings(settings)
     clock = RunClock(progress, cancelled)
     clock.announce("load image")
     image = _image_of(volume_or_path)
@@ -330,7 +329,30 @@ def _only(labels: Volume, organs: tuple[Organ, ...]) -> Volume:
 def _image_of(volume_or_path: Volume | str | os.PathLike[str]) -> Volume:
     if isinstance(volume_or_path, Volume):
         return volume_or_path
-    return read_volume(Path(volume_or_path))
+    if isinstance(volume_or_path, (str, os.PathLike)):
+        return read_volume(Path(volume_or_path))
+    raise InputError(
+        "volume_or_path",
+        f"an object of type {type(volume_or_path).__name__}",
+        "a Volume, or the path of a scan",
+        "Pass an array with its place: Volume(array, Geometry(array.shape, spacing_mm, origin_mm,"
+        " direction)), all in the order z, y, x but the LPS origin; write an image of SimpleITK to"
+        " a file (sitk.WriteImage) and pass its path.",
+    )
+
+
+def _checked_settings(settings: Settings | None) -> Settings:
+    """Return the choices of a run, every one of them legal."""
+    if settings is not None and not isinstance(settings, Settings):
+        raise InputError(
+            "settings",
+            f"an object of type {type(settings).__name__}",
+            "a Settings object, or nothing",
+            'Write Settings(organs=("liver",)); Settings.from_dict takes a dict.',
+        )
+    settings = settings or Settings()
+    settings.check()
+    return settings
 
 
 def _prepare(settings: Settings) -> _Ready:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,8 @@ def test_nan_and_infinite_voxels_are_counted() -> None:
         (np.arange(math.prod(SHAPE)).reshape(SHAPE) % 14, "label map"),
         (body(np.float32) / 1000, "normalised"),
         (body() - 2200, "as dense as tissue"),
+        (np.where(np.arange(SHAPE[2]) == 5, 1e30, body()), "further than any CT's"),
+        (np.where(np.arange(SHAPE[2]) == 5, np.int64(-(2**40)), body()), "further than any CT's"),
         (np.where(body() > -500, 3000, -1000).astype(np.int16), "0.00% of the voxels"),
     ],
 )
@@ -98,6 +101,23 @@ def test_absurd_spacing(spacing: tuple[float, float, float]) -> None:
     error = refused(body(), spacing)
     assert "spacing" in error.parts[1]
     assert "0.1 to 20 mm" in error.parts[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"direction": ((0.0, 0.3, 0.95), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))}, "right angles"),
+        ({"direction": ((0.0, 0.0, 2.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))}, "unit vectors"),
+        ({"direction": ((0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))}, "unit vectors"),
+        ({"direction": ((0.0, 0.0, math.nan), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))}, "unit vectors"),
+        ({"origin_mm": (math.nan, 0.0, 0.0)}, "first voxel at nan"),
+        ({"origin_mm": (1e9, 0.0, 0.0)}, "first voxel at 1e+09"),
+    ],
+)
+def test_a_grid_made_by_hand_is_judged_as_a_files_is(change: dict, words: str) -> None:
+    made = Volume(body(), replace(Geometry(SHAPE, (5.0, 0.8, 0.7)), **change))
+    with pytest.raises(InputError, match=words.replace("+", "[+]")):
+        checks.check_ct(made)
 
 
 def test_single_slice() -> None:

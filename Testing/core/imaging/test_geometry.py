@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from core.imaging.oblique_grids import ALL_AXIS_MAPS, ORIGIN, SPACING, oblique, some_voxels, turned
+from flare_core.errors import InputError
 from flare_core.imaging.geometry import CANONICAL, AxisMap, Box, Geometry, box_of_world
 
 
@@ -199,3 +200,27 @@ def test_box_of_world_beside_the_target_is_empty() -> None:
         beside = grid.crop(Box(way, (way[0] + 9, 10, 11)))
         found = box_of_world(Box((1, 1, 1), (3, 3, 3)), grid, beside)
         assert found.empty and np.zeros(beside.shape)[found.slices].size == 0
+
+
+def test_lists_and_arrays_make_the_same_grid_as_tuples() -> None:
+    plain = Geometry((2, 3, 4), (5.0, 1.0, 1.0), (1.0, 2.0, 3.0))
+    made = Geometry([2, 3, 4], np.array((5, 1, 1)), [1, 2, 3], np.array(CANONICAL))
+    assert made == plain and hash(made) == hash(plain)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("shape", (2, 3)),
+        ("spacing_mm", (5.0, 1.0)),
+        ("spacing_mm", 5.0),
+        ("origin_mm", (0.0, 0.0, 0.0, 1.0)),
+        ("direction", (1, 0, 0, 0, 1, 0, 0, 0, 1)),
+        ("direction", np.eye(4)),
+    ],
+)
+def test_other_counts_of_numbers_are_refused_by_name(field: str, value: object) -> None:
+    fields = {"shape": (2, 3, 4), "spacing_mm": (5.0, 1.0, 1.0), field: value}
+    with pytest.raises(InputError, match="three") as caught:
+        Geometry(**fields)
+    assert caught.value.parts[0] == field

@@ -7,7 +7,7 @@ import pytest
 
 from core.imaging.oblique_grids import ALL_AXIS_MAPS, oblique
 from flare_core.errors import InputError
-from flare_core.imaging.geometry import Box
+from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume, body_box
 
 
@@ -21,6 +21,23 @@ def test_an_array_of_another_shape_is_refused() -> None:
         Volume(np.zeros((4, 6, 5)), oblique((4, 5, 6)))
     with pytest.raises(InputError):
         numbered().with_array(np.zeros((4, 5, 5)))
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((2, 2, 2), object), "type object"),
+        (np.zeros((2, 2, 2), complex), "type complex128"),
+        (np.full((2, 2, 2), "40"), "type <U2"),
+        (np.ma.masked_less(np.zeros((2, 2, 2)), 1), "MaskedArray"),
+        ([[[0.0, 0.0], [0.0, 0.0]]] * 2, "type list"),
+    ],
+)
+def test_what_is_no_array_of_real_numbers_is_refused(array: object, words: str) -> None:
+    """An object array hid a NaN from the check for finite numbers; its liver lost 40 %."""
+    with pytest.raises(InputError, match="whole or real numbers") as caught:
+        Volume(array, Geometry((2, 2, 2), (1.0, 1.0, 1.0)))
+    assert words in caught.value.parts[1]
 
 
 def test_crop_is_a_view_at_its_place() -> None:

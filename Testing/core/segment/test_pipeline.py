@@ -338,6 +338,19 @@ def test_what_is_no_ct_is_refused_before_a_model_is_loaded(tmp_path: Path) -> No
         segment_ct(grey, settings(tmp_path / "no model"))
 
 
+@pytest.mark.parametrize("scan", [np.zeros((2, 2, 2)), None, b"a.nii.gz", ["a.nii.gz"]])
+def test_what_is_neither_volume_nor_path_is_told_how_to_become_one(scan: object) -> None:
+    with pytest.raises(InputError, match="Volume") as caught:
+        segment_ct(scan)
+    assert "Geometry(array.shape" in caught.value.parts[3]
+
+
+@pytest.mark.parametrize("choice", ["liver", {"organs": ["liver"]}])
+def test_settings_are_settings(choice: object) -> None:
+    with pytest.raises(InputError, match="a Settings object"):
+        segment_ct("a.nii.gz", choice)
+
+
 def test_whoever_has_the_option_to_say_hu_is_told_of_it(model: Path, phantom: PhantomCase) -> None:
     shifted = Volume(phantom.image.array + np.int16(1024), phantom.image.geometry)
     with pytest.raises(InputError, match="no voxel is below zero") as caught:
