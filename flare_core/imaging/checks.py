@@ -156,6 +156,29 @@ def check_place(argument: str, origin_mm: Sequence[float] | Array) -> None:
         )
 
 
+def check_finite(argument: str, array: Array) -> None:
+    """Refuse NaN and infinite voxels, and count them.
+
+    Libraries that walk over voxels do not expect them: scikit-image's paths end in damaged memory.
+
+    Raises
+    ------
+    InputError
+        If there are any in the array (Z, Y, X).
+    """
+    if array.dtype.kind != "f":
+        return
+    nan = sum(int(np.isnan(plane).sum()) for plane in array)
+    infinite = sum(int(np.isinf(plane).sum()) for plane in array)
+    if nan or infinite:
+        raise InputError(
+            argument,
+            f"{nan} NaN and {infinite} infinite voxels of {array.size}",
+            "finite numbers (HU) everywhere",
+            f"If they mark what was not scanned, replace them with {AIR_HU:.0f} (air).",
+        )
+
+
 def memory_need_gib(shape: Index, bytes_per_voxel: int = 2) -> float:
     """Return the memory that a scan of `shape` needs from file to labels, GiB (an upper estimate).
 
@@ -253,7 +276,7 @@ def check_ct(
     check_grid(argument, shape, spacing)
     check_place(argument, volume.geometry.origin_mm)
     orthonormal(argument, volume.geometry.direction)  # a reader has straightened what it may
-    _check_finite(argument, volume.array)
+    check_finite(argument, volume.array)
     low, high = float(volume.array.min()), float(volume.array.max())
     # One voxel in eight answers the questions about shares, and keeps this in milliseconds.
     sample = volume.array[:: 2 if shape[0] > 16 else 1, ::2, ::2]
@@ -293,21 +316,6 @@ def _check_size(argument: str, shape: Index, free_gib: float | None, stored: int
             f"{_times(shape)} voxels (z, y, x), which need about {need:.1f} GiB of memory",
             f"a scan that fits into the {free_gib:.1f} GiB that are free on this machine",
             "Close other programs, crop the scan to the abdomen, or use a larger machine.",
-        )
-
-
-def _check_finite(argument: str, array: Array) -> None:
-    """Refuse NaN and infinite voxels, and count them."""
-    if array.dtype.kind != "f":
-        return
-    nan = sum(int(np.isnan(plane).sum()) for plane in array)
-    infinite = sum(int(np.isinf(plane).sum()) for plane in array)
-    if nan or infinite:
-        raise InputError(
-            argument,
-            f"{nan} NaN and {infinite} infinite voxels of {array.size}",
-            "finite numbers (HU) everywhere",
-            f"If they mark what was not scanned, replace them with {AIR_HU:.0f} (air).",
         )
 
 

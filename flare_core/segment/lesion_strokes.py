@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from flare_core.anatomy.organs import LESION
 from flare_core.errors import InputError
+from flare_core.imaging.checks import check_finite
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.resample import filled_share, resample_intensity, voxels_hit
 from flare_core.imaging.volume import Volume
@@ -100,7 +101,7 @@ def with_lesions(image: Volume, labels: Labels, belongs: Mask, outside: Mask) ->
     Raises
     ------
     InputError
-        If nothing is marked.
+        If nothing is marked, or voxels around the strokes are NaN or infinite.
     """
     marked = belongs & ~outside
     if not (marked.any() or outside.any()):
@@ -188,6 +189,7 @@ def _place(image: Volume, labels: Labels, stroke: Mask, outside: Mask) -> tuple[
     margin = [int(n) for n in np.ceil((1.6 * radius + 6.0) / spacing)]
     box = marked.grow((margin[0], margin[1], margin[2]), stroke.shape)
     part, here = image.geometry.crop(box), box.slices
+    check_finite("image", image.array[here])
     wanted = float(np.clip(2 * radius / VOXELS_ACROSS, LEAST_SPACING_MM, MOST_SPACING_MM))
     grid = part.with_spacing((wanted, wanted, wanted))
     hosts = labels[stroke]

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.errors import InputError
+from flare_core.imaging.checks import check_finite
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.resample import covered, filled_share, resample_intensity, voxels_hit
 from flare_core.imaging.volume import Volume
@@ -106,7 +107,7 @@ def correct_by_strokes(
     Raises
     ------
     InputError
-        If shapes differ, or nothing is marked.
+        If shapes differ, nothing is marked, or voxels around the strokes are NaN or infinite.
     """
     given = {"mask": mask, "belongs": belongs, "outside": outside}
     given |= {"others": others} if others is not None else {}
@@ -118,6 +119,7 @@ def correct_by_strokes(
     box, grid = _place(marked, image.geometry, organ_ml, settings)
     here, scan = box.slices, image.geometry.crop(box)
     free = np.ones(box.shape, bool) if protected is None else ~protected[here]
+    check_finite("image", image.array[here])
     before, no = mask[here], outside[here] & free
     yes = belongs[here] & free & ~no
     ct = np.clip(image.array[here], *SOFT_TISSUE_HU).astype(np.float32)

@@ -82,3 +82,10 @@ def test_strokes_are_obeyed_to_the_voxel(scan) -> None:
 def test_without_strokes_it_says_so(scan) -> None:
     with pytest.raises(InputError, match="no voxel is marked"):
         with_lesions(scan, ORGANS, NOTHING, NOTHING)
+
+
+def test_voxels_without_a_number_near_a_stroke_are_refused(scan) -> None:
+    holed = scan.array.astype(np.float32)
+    holed[12, 30, 30] = np.nan
+    with pytest.raises(InputError, match="1 NaN"):
+        with_lesions(scan.with_array(holed), ORGANS, across(12, 30, 30), NOTHING)

@@ -125,6 +125,15 @@ def test_what_cannot_be_used_is_said(scan) -> None:
         correct_by_strokes(scan, ORGAN, NOTHING[:5], NOTHING)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_voxels_without_a_number_near_a_stroke_are_refused(scan, value) -> None:
+    """The shortest paths over them ended in damaged memory, and with it the whole process."""
+    holed = scan.array.astype(np.float32)
+    holed[15, 30:34, 30:34] = value
+    with pytest.raises(InputError, match="replace them with -1024"):
+        correct_by_strokes(scan.with_array(holed), ORGAN, stroke((15, 25, 30)), NOTHING)
+
+
 def test_the_callers_arrays_are_not_changed(scan) -> None:
     before = ORGAN.copy()
     correct_by_strokes(scan, ORGAN, stroke((15, 25, 30)), stroke((15, 2, 30)))
