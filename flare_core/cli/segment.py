@@ -85,6 +85,9 @@ WHAT_LEAVES = (
     " tags. It keeps nothing."
 )
 
+OF_REQUESTS = ("output", "outputs", "series", "cluster", "overwrite", "progress")
+"""Options that a worker's command line does not have."""
+
 SERVERS_OWN = ("device", "threads", "precision", "home")
 """What the server's own command line decides."""
 
@@ -111,7 +114,7 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
     """
     access = access_named(arguments)
     if arguments.worker:
-        _refuse_paths(arguments)
+        _refuse_beside_worker(arguments)
         return worker.serve(settings_of(arguments), engine, scheme=arguments.scheme)
     place = place_of(arguments.cluster) if arguments.cluster else None
     with reporting(arguments.progress) as reporter:
@@ -165,9 +168,12 @@ def _require_paths(arguments: argparse.Namespace) -> None:
         )
 
 
-def _refuse_paths(arguments: argparse.Namespace) -> None:
-    for name, given in (("input", arguments.input), ("--output", arguments.output)):
-        if given:
+def _refuse_beside_worker(arguments: argparse.Namespace) -> None:
+    """Refuse what each request names for itself, and what a worker has no use for."""
+    given = {"input": arguments.input}
+    given |= {f"--{name}": getattr(arguments, name) for name in OF_REQUESTS}
+    for name, value in given.items():
+        if value and value != "bar":
             raise InputError(
                 name, f"{name} beside --worker", "nothing: each request names its own",
                 "Leave it out, or leave --worker out.",

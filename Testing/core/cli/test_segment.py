@@ -137,6 +137,10 @@ def test_outputs_of_no_name_and_paths_beside_worker_are_refused(scans, tmp_path,
     assert flare("segment", scan, "--worker") == 2
     assert flare("segment", "--worker", "-o", tmp_path / "out") == 2
     assert capsys.readouterr().err.count("to do:") == 3
+    for words in (("--cluster", "local:2"), ("--outputs", "labels"), ("--series", "1.2"),
+                  ("--overwrite",), ("--progress", "json")):  # fmt: skip
+        assert flare("segment", "--worker", *words) == 2
+        assert f"{words[0]} beside --worker" in capsys.readouterr().err
     assert calls == [] and not (tmp_path / "out").exists()
 
 
