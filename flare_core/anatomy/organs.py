@@ -444,6 +444,8 @@ def _one_or_group(name: int | str | Organ) -> tuple[Organ, ...]:
 
 def _suggestion(name: str) -> str:
     """Return what to do about an unknown name: the nearest key or group, else synonym, if near."""
+    if group := _GROUPS.get(_plain(name)):  # known, but not where one organ is wanted
+        return f"{name!r} are {len(group)} organs: name them one by one."
     keys = {_plain(target.key): target.key for target in ALL_TARGETS} | {g: g for g in _GROUPS}
     synonyms = {word: target.key for word, target in _BY_NAME.items() if not word.isdigit()}
     for words in (keys, synonyms):

@@ -108,6 +108,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Make the phantoms and write image, truth and settings of each."""
     first = _settings(arguments)
     _check_count(arguments.out, arguments.count)
+    _check_lesions(arguments)
+    for number in range(arguments.count):
+        _spare(*_paths(arguments.out, first.seed + number))
     for number in range(arguments.count):
         settings = replace(first, seed=first.seed + number)
         image, labels, facts = _paths(arguments.out, settings.seed)
@@ -125,15 +128,41 @@ def _write(settings: PhantomSettings, image: Path, labels: Path, facts: Path) ->
     case = make_phantom(settings)
     for path in (image, labels, facts):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_volume(image, case.image)
-    write_labels(labels, case.labels)
     truth = {
         "settings": asdict(settings),
         "volume_ml": case.truth,
         "lesions": [asdict(each) for each in case.lesions],
         "decoys": [asdict(each) for each in case.decoys],
     }
-    write_json(facts, truth)
+    write_json(facts, truth)  # first: it says that the other two are ours to replace
+    write_volume(image, case.image)
+    write_labels(labels, case.labels)
+
+
+def _spare(image: Path, labels: Path, facts: Path) -> None:
+    """Refuse to write over a scan or labels that are no phantom of before."""
+    strange = [path for path in (image, labels) if path.exists()]
+    if strange and not facts.exists():
+        raise InputError(
+            "OUT",
+            f"{strange[0]}, which is there and is no phantom ({facts.name} is not beside it)",
+            "a name or folder of which nothing is there but phantoms",
+            "Choose another name; the phantom's scan is called NAME_0000.",
+        )
+
+
+def _check_lesions(arguments: argparse.Namespace) -> None:
+    """Refuse to say of no lesions where and how large they are."""
+    default = PhantomSettings()
+    given = {
+        "--lesion-organs": _names(arguments.lesion_organs) != default.lesion_organs,
+        "--lesion-sizes": _names(arguments.lesion_sizes) != default.lesion_sizes,
+        "--lesion-push": arguments.lesion_push,
+    }
+    for name, differs in given.items():
+        if differs and not arguments.lesions:
+            legal = "nothing, where no lesions are made"
+            raise InputError(name, f"{name} without --lesions", legal, "Add --lesions N.")
 
 
 def _check_count(out: Path, count: int) -> None:

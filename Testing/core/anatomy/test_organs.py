@@ -162,6 +162,11 @@ def test_parse_organs_names_the_unknown_one():
         parse_organs("liver,splen")
 
 
+def test_a_group_where_one_organ_is_wanted_is_not_suggested_again():
+    with pytest.raises(InputError, match="2 organs: name them one by one"):
+        organ("kidneys")
+
+
 def test_rows_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
         LESION.id = 15

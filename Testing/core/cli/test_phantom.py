@@ -76,3 +76,27 @@ def test_command_refuses(tmp_path: Path, words: tuple[str, str]) -> None:
     with pytest.raises(InputError):
         run_command(str(tmp_path / "x.nii.gz"), *words)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["scan_0000.nii.gz", "scan_truth.nii.gz"])
+def test_a_patients_files_are_not_written_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"a patient's")
+    with pytest.raises(InputError, match="no phantom"):
+        run_command(str(tmp_path / "scan.nii.gz"), "--spacing", "10,8,8")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == b"a patient's"
+
+
+def test_a_phantom_of_before_is_replaced(tmp_path: Path) -> None:
+    for seed in ("1", "2"):
+        words = ("--spacing", "12,9,9", "--seed", seed)
+        assert run_command(str(tmp_path / "a.nii.gz"), *words) == 0
+    assert json.loads((tmp_path / "a_truth.json").read_text())["settings"]["seed"] == 2
+
+
+@pytest.mark.parametrize(
+    "words", [("--lesion-push",), ("--lesion-sizes", "large"), ("--lesion-organs", "spleen")]
+)
+def test_where_no_lesions_are_is_not_said(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match="without --lesions"):
+        run_command(str(tmp_path / "a.nii.gz"), *words)
