@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
-from flare_core.imaging.inputs import SUFFIXES, case_name, existing, suffix_of
+from flare_core.imaging.inputs import SUFFIXES, case_name, existing, stem_of, suffix_of
 from flare_core.json_fields import read_json
 
 TABLE = "cases.json"
@@ -132,7 +132,8 @@ def _annotated(reference: Path) -> tuple[str, ...] | None:
     for folder in (reference.parent, reference.parent.parent):
         table = folder / TABLE
         if table.is_file():
-            return _names(_row(table, case_name(reference)).get("annotated"))
+            row = _row(table, stem_of(reference)) or _row(table, case_name(reference))
+            return _names(row.get("annotated"))
     return None
 
 

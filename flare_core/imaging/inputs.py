@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import stat
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +41,35 @@ def case_name(path: str | Path) -> str:
     >>> case_name("FLARE22_Tr_0001_0000.nii.gz"), case_name("1.2.840.113"), case_name("a.b.mha")
     ('FLARE22_Tr_0001', '1.2.840.113', 'a.b')
     """
-    name = Path(path).name or Path(path).resolve().name
-    name = name[: len(name) - len(suffix_of(name))]
+    name = stem_of(path)
     return name.removesuffix(CHANNEL) or name
+
+
+def stem_of(path: str | Path) -> str:
+    """Return a file's or folder's name without format suffix.
+
+    Examples
+    --------
+    >>> stem_of("a_0000.NII.GZ"), stem_of("1.2.840.113")
+    ('a_0000', '1.2.840.113')
+    """
+    name = Path(path).name or Path(path).resolve().name
+    return name[: len(name) - len(suffix_of(name))]
+
+
+def name_among(path: str | Path, cases: Container[str]) -> str:
+    """Return which of some cases a label map belongs to; `case_name` if to none of them.
+
+    A case may itself be number 0000 of its kind: its scan is ``a_0000_0000.nii.gz`` then, its
+    label map ``a_0000.nii.gz``, which is no channel of a case ``a``.
+
+    Examples
+    --------
+    >>> name_among("a_0000.nii.gz", {"a_0000", "a_0001"}), name_among("b_0000.nii.gz", {"b"})
+    ('a_0000', 'b')
+    """
+    stem = stem_of(path)
+    return stem if stem in cases else case_name(path)
 
 
 def suffix_of(path: str | Path) -> str:

@@ -50,6 +50,14 @@ def test_what_the_reference_annotates(tmp_path: Path) -> None:
         pair_cases(ref, ref)
 
 
+def test_the_row_of_a_case_that_is_number_0000_counts(tmp_path: Path) -> None:
+    """Without its row all organs counted as annotated, and those that nobody drew as missed."""
+    ref = files(tmp_path / "set" / "labels", "case_0000.nii.gz", "case_0001.nii.gz")
+    rows = {name: {"annotated": ["liver"]} for name in ("case_0000", "case_0001")}
+    (tmp_path / "set" / "cases.json").write_text(json.dumps(rows))
+    assert [case.annotated for case in pair_cases(ref, ref).cases] == [("liver",), ("liver",)]
+
+
 def test_bad_folders(tmp_path: Path) -> None:
     ref = files(tmp_path / "r", "a.nii.gz")
     twice = files(tmp_path / "twice", "a.nii.gz", "a_0000.nii.gz")

@@ -17,7 +17,7 @@ from flare_core.datasets.case import Case, read_list, table_of_cases
 from flare_core.datasets.exchange.label_names import organs_called
 from flare_core.datasets.flare.cases import patient_of
 from flare_core.errors import InputError
-from flare_core.imaging.inputs import SUFFIXES, case_name, suffix_of
+from flare_core.imaging.inputs import SUFFIXES, case_name, name_among, suffix_of
 
 TABLE = "dataset.json"
 
@@ -120,8 +120,10 @@ def _check_channels(path: Path, table: Mapping[str, Any]) -> None:
 def _cases(folder: Path, scheme: LabelScheme, source: str) -> Iterator[Case]:
     patients = _patients(folder / "cases.json")
     for images, labels in PARTS:
-        maps = {case_name(path): path for path in _image_files(folder / labels)}
-        for path in _image_files(folder / images):
+        scans = _image_files(folder / images)
+        names = {case_name(path) for path in scans}
+        maps = {name_among(path, names): path for path in _image_files(folder / labels)}
+        for path in scans:
             name = case_name(path)
             found = maps.get(name)
             patient = patients.get(name) or patient_of(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,8 +46,9 @@ def subset_cases(
 ) -> tuple[list[FlareCase], list[Finding]]:
     """Return the cases of one part, and what is missing or doubled in it."""
     scans = scans_of(root, part)
-    labels = _labels(root, part.labels)
-    sources = _pseudo_labels(root, part, pseudo)
+    there = {case_name(path) for files in scans.values() for path in files}
+    labels = _labels(root, part.labels, there)
+    sources = _pseudo_labels(root, part, pseudo, there)
     cases: list[FlareCase] = []
     findings: list[Finding] = []
     for folder, files in scans.items():
@@ -80,19 +81,21 @@ def _case(
     )
 
 
-def _labels(root: Path, paths: Sequence[str]) -> dict[str, Path]:
-    """Return the label maps in all folders on these paths, by case name."""
+def _labels(root: Path, paths: Sequence[str], cases: Container[str]) -> dict[str, Path]:
+    """Return the label maps in all folders on these paths, by which of the cases they are of."""
     folders = dict.fromkeys(p for path in paths for p in matching(root, path))
-    return {name: p for folder in folders for name, p in label_files(folder).items()}
+    return {name: p for folder in folders for name, p in label_files(folder, cases).items()}
 
 
-def _pseudo_labels(root: Path, part: Subset, wanted: str | None) -> tuple[str, dict[str, Path]]:
+def _pseudo_labels(
+    root: Path, part: Subset, wanted: str | None, cases: Container[str]
+) -> tuple[str, dict[str, Path]]:
     """Return the predictions of the folder whose path has `wanted` in it."""
     folders = [p for path in part.pseudo for p in matching(root, path)] if wanted else []
     for folder in folders:
         place = folder.relative_to(root).as_posix()
         if wanted and wanted.lower() in place.lower():
-            return wanted, label_files(folder)
+            return wanted, label_files(folder, cases)
     return "", {}
 
 

@@ -7,12 +7,12 @@ own name once more or in parts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flare_core.errors import InputError
-from flare_core.imaging.inputs import case_name
+from flare_core.imaging.inputs import name_among
 
 SUFFIXES = (".nii.gz", ".nii")
 """FLARE's files are NIfTI."""
@@ -75,12 +75,18 @@ def files_of(folder: Path, depth: int = DEEPER) -> list[Path]:
     return [p for below in sub_folders(folder) for p in files_of(below, depth - 1)]
 
 
-def label_files(folder: Path) -> dict[str, Path]:
-    """Return a folder's label maps by case name; corrected ones replace the first ones."""
-    found = {case_name(path): path for path in files_of(folder)}
+def label_files(folder: Path, cases: Container[str] = ()) -> dict[str, Path]:
+    """Return a folder's label maps by case; corrected ones replace the first ones.
+
+    Parameters
+    ----------
+    cases : container of str
+        Names that the scans have.
+    """
+    found = {name_among(path, cases): path for path in files_of(folder)}
     for below in sub_folders(folder):
         if CORRECTIONS in below.name.lower():
-            found.update((case_name(path), path) for path in files_of(below))
+            found.update((name_among(path, cases), path) for path in files_of(below))
     return found
 
 

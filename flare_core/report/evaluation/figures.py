@@ -19,7 +19,7 @@ from flare_core.evaluate.pairing import CasePair, pair_cases
 from flare_core.evaluate.protocols import Target
 from flare_core.evaluate.summary import case_means, scores_of
 from flare_core.imaging.apart import read_labels, read_volume
-from flare_core.imaging.inputs import case_name, suffix_of
+from flare_core.imaging.inputs import case_name, stem_of, suffix_of
 from flare_core.imaging.volume import Volume
 from flare_core.report.case.panel import Pixels
 from flare_core.report.charts.axis import decade_axis, distance_axis, share_axis
@@ -211,16 +211,16 @@ def _comparison(pair: CasePair, evaluation: Evaluation, sources: Sources) -> Com
     return Comparison(
         reference=true.with_array(in_edition(true, files.reference_scheme, rules)),
         prediction=true.with_array(in_edition(found, files.prediction_scheme, rules)),
-        image=_scan(pair.name, true, sources.images),
+        image=_scan({pair.name, stem_of(pair.reference)}, true, sources.images),
     )
 
 
-def _scan(case: str, labels: Volume, folder: Path | None) -> Volume | None:
+def _scan(names: set[str], labels: Volume, folder: Path | None) -> Volume | None:
     """Return the case's scan, if the folder has one that fits."""
     if folder is None:
         return None
     for path in sorted(folder.iterdir()):
-        if suffix_of(path) and case_name(path) == case:
+        if suffix_of(path) and case_name(path) in names:
             try:
                 scan = read_volume(path)
             except InputError:  # a picture less; the scores do not need it

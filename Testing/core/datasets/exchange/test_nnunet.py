@@ -59,6 +59,14 @@ def test_nnunet_raw_comes_in_by_the_names_of_its_labels(store: CaseStore, tmp_pa
     assert import_dataset(store, tmp_path / "set", EXPERT).labelled == ()
 
 
+def test_a_case_that_is_number_0000_keeps_its_labels(store: CaseStore, tmp_path: Path) -> None:
+    folder = make_raw(tmp_path / "set", {"background": 0, "liver": 1}, {1: 4})
+    (folder / "imagesTr/abd_001_0000.nii.gz").rename(folder / "imagesTr/abd_0000_0000.nii.gz")
+    (folder / "labelsTr/abd_001.nii.gz").rename(folder / "labelsTr/abd_0000.nii.gz")
+    found = import_dataset(store, folder, EXPERT)
+    assert found.labelled == ("abd_0000", "abd_002")
+
+
 def test_nnunets_older_table_and_kidneys_in_one(store: CaseStore, tmp_path: Path) -> None:
     root = make_raw(tmp_path / "set", {}, {1: 20, 2: 9})
     table = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver", "2": "kidney"}}

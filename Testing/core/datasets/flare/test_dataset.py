@@ -194,6 +194,17 @@ def test_a_table_beside_the_folders_gives_patients_and_organs(tmp_path):
         find_dataset(tmp_path)
 
 
+def test_the_labels_of_a_case_that_is_number_0000_are_found(tmp_path):
+    """Its label map looked like a channel of another case: the first of our own phantoms."""
+    maker = Maker(tmp_path)
+    for name in ("case_0000", "case_0001"):
+        maker.scan(f"images/{name}_0000")
+        maker.labels(f"labels/{name}", ALL_13)
+    found = find_dataset(tmp_path)
+    assert [case.labels.name for case in found.cases] == ["case_0000.nii.gz", "case_0001.nii.gz"]
+    assert found.findings == ()
+
+
 def test_an_unknown_folder_is_told_what_was_looked_for(tmp_path):
     (tmp_path / "pictures").mkdir()
     with pytest.raises(InputError) as error:
