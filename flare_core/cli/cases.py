@@ -50,6 +50,10 @@ HELP = "the case store: scans, label versions, hold-out"
 
 Do = Callable[["CaseStore", argparse.Namespace], Told]
 
+NEAR_SHARE, FINE_PARTS = 0.02, 20
+"""The hold-out is one of some equal parts if that is the share asked for, or nearly; else it is
+some of so many."""
+
 MAKES_STORE = ("add", "import")
 """Actions that make the store if there is none."""
 
@@ -168,7 +172,12 @@ def _drawn(store: CaseStore, share: float, seed: int) -> list[str]:
             "2 or more patients whose scans people have labelled",
             "Add expert or corrected labels first, or name the patients.",
         )  # fmt: skip
-    return list(patient_folds(cases, min(count, round(1 / share)), seed=seed)[0])
+    parts = min(count, round(1 / share))
+    if abs(1 / parts - share) > NEAR_SHARE:  # .4 is not a half, one of two parts would be
+        parts = min(count, FINE_PARTS)
+    taken = max(1, round(share * parts))
+    folds = patient_folds(cases, parts, seed=seed)
+    return sorted(patient for fold in folds[:taken] for patient in fold)
 
 
 def _rebuild(folder: str | Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,6 +89,8 @@ def export(store: CaseStore, arguments: argparse.Namespace) -> Told:
     from flare_core.datasets.case import save_cases
     from flare_core.datasets.exchange.exporting import export_flare22, export_nnunet
 
+    if arguments.format != "nnunet":
+        _refuse_without(arguments, "the format nnunet", ("organs",))
     training = _chosen(store, arguments, held_out=False)
     testing = _chosen(store, arguments, held_out=True) if arguments.with_hold_out else ()
     target: Path = arguments.output
@@ -140,6 +143,8 @@ def _check_add(arguments: argparse.Namespace) -> None:
             "one scan",
             "Add the scans one by one, or `flare cases import FOLDER`.",
         )
+    if not arguments.labels:
+        _refuse_without(arguments, "--labels FILE", ("organs", "absent", "kind", "model", "note"))
     if arguments.labels and _is_drawn(arguments):
         if arguments.organs:
             raise InputError(
@@ -152,6 +157,16 @@ def _check_add(arguments: argparse.Namespace) -> None:
             "--organs", "nothing", "the organs that the label map annotates, by comma",
             "For example --organs liver,spleen; where the map is 0, these are not.",
         )  # fmt: skip
+
+
+def _refuse_without(arguments: argparse.Namespace, needed: str, names: Sequence[str]) -> None:
+    """Refuse options that would be taken without a word and without use."""
+    for name in names:
+        if getattr(arguments, name):
+            raise InputError(
+                f"--{name}", f"--{name} without {needed}", "nothing, then",
+                f"Add {needed}, or leave --{name} out.",
+            )  # fmt: skip
 
 
 def _is_drawn(arguments: argparse.Namespace) -> bool:

@@ -149,7 +149,7 @@ def rules_from(arguments: argparse.Namespace) -> ScoringRules:
     return ScoringRules(
         edition=rules,
         mode=arguments.mode,
-        metrics=tuple(name.strip() for name in names),
+        metrics=tuple(dict.fromkeys(name.strip() for name in names)),
         lesion_iou=arguments.lesion_iou,
     )
 

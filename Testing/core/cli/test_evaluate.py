@@ -86,10 +86,11 @@ def test_own_scheme_and_metrics(folders: Path, capsys: pytest.CaptureFixture[str
     rows = [{"value": 1, "name": "liver"}, {"value": 14, "name": "blob", "tolerance_mm": 1.0}]
     scheme.write_text(json.dumps({"title": "Ours", "structures": rows}))
     out = folders / "out"
-    options = ("--scheme", str(scheme), "--metrics", "dsc,msd", "--mode", "fixed")
+    options = ("--scheme", str(scheme), "--metrics", "dsc,msd,dsc", "--mode", "fixed")
     assert call(folders, *options, "--output", str(out)) == 0
     assert "Ours" in capsys.readouterr().out
     head = (out / "per_case.csv").read_text().splitlines()[0].split(",")
+    assert len(head) == len(set(head)), "a metric named twice is one"
     assert "blob_dsc" in head and "blob_msd" in head and "liver_nsd" not in head
 
 
