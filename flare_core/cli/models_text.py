@@ -38,10 +38,9 @@ def table(rows: Sequence[ModelRow]) -> str:
 def card_text(package: Package) -> str:
     """Return the facts of a card that a person wants before using a model."""
     card = package.card
-    keys = dict.fromkeys(key for stage in card.stages for _, key in stage.organ_channels)
     lines = [
         f"{card.name} {card.version}: {card.description}",
-        f"  organs:       {', '.join(organ(key).name.lower() for key in keys)}",
+        f"  organs:       {', '.join(organ(key).name.lower() for key in card.found_organs)}",
         f"  licence:      {card.licence}",
         f"  intended use: {card.intended_use}",
         f"  limitations:  {card.limitations}",

@@ -106,6 +106,12 @@ class ModelCard:
         require(len(set(files)) == len(files), "card: weights", files, "each file once")
         self._check_masks()
 
+    @property
+    def found_organs(self) -> tuple[str, ...]:
+        """Organ keys that a run gives; what the localiser alone knows is only looked around for."""
+        stages = [stage for stage in self.stages if stage.name != LOCALISER]
+        return tuple(dict.fromkeys(key for stage in stages for _, key in stage.organ_channels))
+
     def _check_masks(self) -> None:
         """Refuse a stage that is to see organs which no stage before it finds."""
         known: set[str] = set()

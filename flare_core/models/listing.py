@@ -78,5 +78,4 @@ def _of_folder(name: str, state: str, folder: Path, in_use: bool) -> ModelRow:
         card = read_card(folder)
     except InputError as error:
         return ModelRow(name, state, f"damaged: {error.parts[1]}", folder, in_use)
-    keys = dict.fromkeys(key for stage in card.stages for _, key in stage.organ_channels)
-    return ModelRow(name, state, card.description, folder, in_use, tuple(keys))
+    return ModelRow(name, state, card.description, folder, in_use, card.found_organs)

@@ -189,6 +189,20 @@ def with_lesions(card: ModelCard, **changes: object) -> ModelCard:
     return replace(card, stages=(*card.stages, lesions))
 
 
+def test_what_only_the_localiser_knows_is_not_found(card: ModelCard) -> None:
+    """It was offered, in the panel and in lists, and a run with it was refused."""
+    (organs,) = (stage for stage in card.stages if stage.name == "organs")
+    finds = replace(organs, labels=("background", "spleen"), network=_two(organs.network))
+    knows = replace(organs, name="localiser", weights="localiser.safetensors", folds=())
+    made = replace(card, stages=(knows, finds))
+    assert "liver" in dict(map(reversed, knows.organ_channels))
+    assert made.found_organs == ("spleen",)
+
+
+def _two(network: NetworkSpec) -> NetworkSpec:
+    return replace(network, output_channels=2)
+
+
 def test_a_mask_comes_back_from_json(card: ModelCard) -> None:
     mask = OrganMask(("liver",), outside_hu=-200.0, closing_mm=3.0, widening_mm=(6.0, 2.0, 2.0))
     masked = with_lesions(card, mask=mask)

@@ -290,7 +290,7 @@ def _gather(work: RoundWork, jobs: Sequence[PredictionJob]) -> None:
 
 def _jobs(work: RoundWork, model: Package) -> list[PredictionJob]:
     """Return the scans that a model has something to add to."""
-    known = {key for stage in model.card.stages for _, key in stage.organ_channels}
+    known = set(model.card.found_organs)
     with work.store() as store:
         records = store.cases(held_out=False)
     return [PredictionJob(each.name, each.image) for each in records if not _labelled(each, known)]
