@@ -6,6 +6,7 @@ left out and named. The files are read by a process of their own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def write_drawn_labels(path: Path, image: Path, target: Path) -> DrawnLabels:
         for key in scheme.annotated
         if key not in there
     ]
+    told += [*_overlaps(scheme, painted), *_joined(matched)]
     automatic = any(region.automatic for region, keys in matched.items() if keys)
     kind = "pseudo" if automatic else "expert"
     return DrawnLabels(annotated, kind, drawn.label, (*painted.notes, *told))
@@ -129,6 +131,30 @@ def _numbered(
     scheme = LabelScheme("dicom", title, pairs, annotated, len(order))
     found = [(region.number, value_of[keys]) for region, keys in matched.items() if keys]
     return scheme, sorted(found, key=lambda pair: pair[1])
+
+
+def _overlaps(scheme: LabelScheme, painted: PaintedRegions) -> Iterator[str]:
+    """Yield which organs were drawn on the same voxels; lesions lie on organs, as they should."""
+    keys_of = dict(scheme.organs)
+    for (below, above), voxels in painted.covered.items():
+        lower, upper = keys_of[below], keys_of[above]
+        if upper != (LESION.key,) and not set(lower) & set(upper):
+            names = _called(lower), _called(upper)
+            yield f"{voxels} voxels are drawn as {names[0]} and as {names[1]}: they are {names[1]}"
+
+
+def _joined(matched: Mapping[DrawnRegion, Keys]) -> Iterator[str]:
+    """Yield which organs were drawn in several regions; several lesions are nothing odd."""
+    names: dict[Keys, list[str]] = {}
+    for region, keys in matched.items():
+        names.setdefault(keys, []).append(repr(region.name))
+    for keys, called in names.items():
+        if keys not in ((), (LESION.key,)) and len(called) > 1:
+            yield f"{_called(keys)}: {' and '.join(called)} together"
+
+
+def _called(keys: Keys) -> str:
+    return " with ".join(organ(key).name for key in keys)
 
 
 def _nothing(path: Path, came: str) -> InputError:

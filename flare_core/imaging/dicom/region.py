@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -48,3 +50,22 @@ class PaintedRegions:
     """Their values (Z, Y, X), 0 elsewhere."""
     notes: tuple[str, ...]
     """What was left out, and what is odd."""
+    covered: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    """Voxels of one value (first) that another (second) was painted over."""
+
+
+def count_covered(
+    covered: Counter[tuple[int, int]], before: npt.NDArray[np.uint8], value: int
+) -> None:
+    """Count the voxels (N,) of other values that a value is about to be painted over.
+
+    Examples
+    --------
+    >>> covered = Counter()
+    >>> count_covered(covered, np.array([0, 1, 1, 2], np.uint8), 2)
+    >>> covered
+    Counter({(1, 2): 2})
+    """
+    for number, voxels in enumerate(np.bincount(before)):
+        if voxels and number not in (0, value):
+            covered[number, value] += int(voxels)

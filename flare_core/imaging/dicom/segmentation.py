@@ -7,6 +7,7 @@ voxels are refused: resampling would change what somebody drew.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.errors import InputError
-from flare_core.imaging.dicom.region import Drawn, DrawnRegion, PaintedRegions
+from flare_core.imaging.dicom.region import Drawn, DrawnRegion, PaintedRegions, count_covered
 from flare_core.imaging.dicom.sources import Concept
 from flare_core.imaging.geometry import Geometry
 
@@ -74,13 +75,15 @@ def paint_segments(
     labels = np.zeros(geometry.shape, np.uint8)
     jobs = _jobs(dataset, values)
     outside = 0
+    covered: Counter[tuple[int, int]] = Counter()
     frames = _frames(dataset, [frame for frame, _, _ in jobs])
     for (frame, wanted, value), pixels in zip(jobs, frames, strict=True):
         mask = _mask(dataset, pixels, wanted)
         if mask.any():
-            outside += _put(labels, mask, _place(path, dataset, frame, geometry), value)
+            place = _place(path, dataset, frame, geometry)
+            outside += _put(labels, mask, place, value, covered)
     notes = (f"{outside} voxels lie outside of the scan",) if outside else ()
-    return PaintedRegions(labels, notes)
+    return PaintedRegions(labels, notes, dict(covered))
 
 
 def _jobs(dataset: Dataset, values: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
@@ -191,7 +194,11 @@ def _axis_of(direction: npt.NDArray[np.float64], geometry: Geometry) -> tuple[in
 
 
 def _put(
-    labels: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], place: FramePosition, value: int
+    labels: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.bool_],
+    place: FramePosition,
+    value: int,
+    covered: Counter[tuple[int, int]],
 ) -> int:
     """Paint a frame; return how many of its voxels lie outside of the scan."""
     view = np.transpose(labels, place.axes)
@@ -201,7 +208,9 @@ def _put(
         return len(rows)
     y, x = place.rows[rows], place.columns[columns]
     kept = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    view[place.level, y[kept], x[kept]] = value
+    there = place.level, y[kept], x[kept]
+    count_covered(covered, view[there], value)
+    view[there] = value
     return len(rows) - int(np.count_nonzero(kept))
 
 

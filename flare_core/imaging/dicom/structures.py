@@ -8,6 +8,7 @@ regions share no voxel.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.errors import InputError
-from flare_core.imaging.dicom.region import Drawn, DrawnRegion, PaintedRegions
+from flare_core.imaging.dicom.region import Drawn, DrawnRegion, PaintedRegions, count_covered
 from flare_core.imaging.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def paint_structures(
     """
     labels = np.zeros(geometry.shape, np.uint8)
     notes: list[str] = []
+    covered: Counter[tuple[int, int]] = Counter()
     contours = {
         int(roi.ReferencedROINumber): roi.get("ContourSequence") or []
         for roi in dataset.get("ROIContourSequence") or []
@@ -77,9 +79,11 @@ def paint_structures(
             told.append(f"{name}: slices without a contour lie between others; they stay empty")
         for z, polygons in slices.items():
             if 0 <= z < geometry.shape[0]:
-                labels[z][filled(polygons, geometry.shape[1:])] = value
+                mask = filled(polygons, geometry.shape[1:])
+                count_covered(covered, labels[z][mask], value)
+                labels[z][mask] = value
         notes += told
-    return PaintedRegions(labels, tuple(notes))
+    return PaintedRegions(labels, tuple(notes), dict(covered))
 
 
 def filled(polygons: Sequence[Floats], shape: Sequence[int]) -> npt.NDArray[np.bool_]:

@@ -63,6 +63,33 @@ def test_contours_become_organs_and_the_rest_is_named(tmp_path, scan):
     assert "Spleen: no voxel, so not annotated" in found.notes
 
 
+def test_what_two_organs_share_is_said_and_what_a_lesion_covers_is_not(tmp_path, scan):
+    path = write_structures(
+        tmp_path / "rs.dcm",
+        {
+            "Stomach": [box(scan, 2, (10, 20), (14, 20))],
+            "Liver": [box(scan, 2, (8, 20), (7, 15))],
+            "liver": [box(scan, 3, (8, 20), (7, 15))],
+            "Liver tumour": [box(scan, 2, (10, 13), (8, 11))],
+        },
+    )
+    found = write_drawn_labels(path, scan, tmp_path / "labels.nii.gz")
+    assert found.notes == (
+        "10 voxels are drawn as Liver and as Stomach: they are Stomach",
+        "Liver: 'Liver' and 'liver' together",
+    )
+
+
+def test_segments_that_overlap_are_said(tmp_path, scan):
+    place = read_volume(scan).geometry
+    one, other = np.zeros((2, *place.shape[1:]), np.uint8)
+    one[9:14, 9:20], other[12:16, 15:25] = 1, 1
+    frames = [(1, place.voxel_to_lps((5, 0, 0)), one), (2, place.voxel_to_lps((5, 0, 0)), other)]
+    path = write_frames(tmp_path / "s.dcm", frames, {1: "liver", 2: "spleen"})
+    notes = write_drawn_labels(path, scan, tmp_path / "l.nii.gz").notes
+    assert notes == ("10 voxels are drawn as Liver and as Spleen: they are Spleen",)
+
+
 def test_kidneys_under_one_name_are_told_apart(tmp_path, scan):
     sides = [box(scan, z, (15, 20), x) for z in (3, 4) for x in ((8, 13), (27, 33))]
     path = write_structures(tmp_path / "rs.dcm", {"Kidneys": sides})
