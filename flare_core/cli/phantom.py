@@ -134,9 +134,15 @@ def _write(settings: PhantomSettings, image: Path, labels: Path, facts: Path) ->
         "lesions": [asdict(each) for each in case.lesions],
         "decoys": [asdict(each) for each in case.decoys],
     }
-    write_json(facts, truth)  # first: it says that the other two are ours to replace
-    write_volume(image, case.image)
-    write_labels(labels, case.labels)
+    is_new = not facts.exists()
+    try:
+        write_json(facts, truth)  # first: it says that the other two are ours to replace
+        write_volume(image, case.image)
+        write_labels(labels, case.labels)
+    except BaseException:  # Ctrl-C too
+        for path in (image, labels, facts) if is_new else ():
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _spare(image: Path, labels: Path, facts: Path) -> None:

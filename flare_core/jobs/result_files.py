@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flare_core import atomic
 from flare_core.jobs.outputs import RESEARCH_USE, plain, written_together
 
 if TYPE_CHECKING:
@@ -91,18 +90,17 @@ def write_summary(folder: Path, found: Summary, tables: Sequence[Table]) -> Path
 
     notes = [f"Left out: {each.where}: {each.what}" for each in found.left_out]
     page = dataset_page(found.title, tables, galleries_of(found), notes)
-    atomic.write_text(folder / "summary.md", to_markdown(found.title, tables))
-    for table in (*tables, case_table(found)):
-        atomic.write_text(folder / f"{table.key}.csv", to_csv(table))
-    atomic.write_text(folder / "summary.html", page)
-    return folder / "summary.html"
+    every = (*tables, case_table(found))
+    texts = {"summary.md": to_markdown(found.title, tables)}
+    texts |= {f"{table.key}.csv": to_csv(table) for table in every}
+    return _write_together(folder, texts | {"summary.html": page})[-1]
 
 
 def _write_together(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     targets = [folder / name for name in texts]
     with written_together(targets) as parts:
         for part, text in zip(parts, texts.values(), strict=True):
-            part.write_bytes(text.encode("utf-8"))
+            part.write_bytes(text.encode("utf-8", "backslashreplace"))
     return targets
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,6 +121,22 @@ def test_summary_prints_and_writes_tables_and_a_page(tmp_path, capsys):
     assert page.count("<svg") == 4 + 14 + 13
     assert "Inferior vena cava" in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
+
+
+def test_a_summary_is_written_whole_or_not_at_all(tmp_path, capsys, monkeypatch):
+    make_flare22(tmp_path / "set")
+    write = Path.write_bytes
+
+    def disk_full(self, data):
+        if b"<html" in data:
+            raise OSError(28, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", disk_full)
+    assert flare("summary", tmp_path / "set", "-o", tmp_path / "out") == 2
+    assert "nothing was left behind" in capsys.readouterr().err
+    left = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
+    assert left == set(), "what was measured stays, in a folder of its own, for the next run"
 
 
 def test_summary_without_a_folder_writes_nothing(tmp_path, capsys):

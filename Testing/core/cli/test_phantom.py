@@ -100,3 +100,13 @@ def test_a_phantom_of_before_is_replaced(tmp_path: Path) -> None:
 def test_where_no_lesions_are_is_not_said(tmp_path: Path, words: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="without --lesions"):
         run_command(str(tmp_path / "a.nii.gz"), *words)
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, labels: object) -> None:
+        raise InputError(str(path), "no space", "some", "Free some.")
+
+    monkeypatch.setattr("flare_core.imaging.files.write_labels", full)
+    with pytest.raises(InputError, match="no space"):
+        run_command(str(tmp_path / "a.nii.gz"), "--spacing", "12,9,9")
+    assert list(tmp_path.iterdir()) == []
