@@ -33,8 +33,14 @@ class Asked:
 
 
 def choices_of(settings: Settings) -> dict[str, Any]:
-    """Return what of a client's settings a server is told."""
-    return {name: value for name, value in settings.to_dict().items() if name in CHOICES}
+    """Return what of a client's settings a server is told.
+
+    Who names no model gets the server's own.
+    """
+    told = {name: value for name, value in settings.to_dict().items() if name in CHOICES}
+    if settings.model == Settings.model:
+        del told["model"]
+    return told
 
 
 def asked_of(request: Fields, own: Settings, most_bytes: int) -> Asked:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +116,8 @@ class _Talk:
         """Return what came of it."""
         with closing(self._line):
             self._hand_over(settings)
-            return self._result(self._wait())
+            found = self._result(self._wait())
+        return replace(found, notes=(*found.notes, *_servers_model(found, settings)))
 
     def _hand_over(self, settings: Settings) -> None:
         """Send the scan, once the server wants it."""
@@ -201,6 +203,15 @@ class _Talk:
         geometry = wire.grid_of(fields, (parcel.shape[1], parcel.shape[2], parcel.shape[3]), name)
         array = wire.unpacked(parcel, self._line.receive(parcel.bytes), name)
         return ClassScores(np.asarray(array, np.float16), tuple(organs), geometry)
+
+
+def _servers_model(found: Segmentation, settings: Settings) -> tuple[str, ...]:
+    """Return a note where the server's own model was not the one that the name stands for here."""
+    used = found.provenance.get("settings")
+    if not isinstance(used, dict) or used.get("model") == settings.model:
+        return ()
+    name, version = found.provenance.get("model"), found.provenance.get("model_version")
+    return (f"The server's own model: {name} {version}.",)
 
 
 def _progress_of(answer: dict[str, Any]) -> Progress:

@@ -26,6 +26,14 @@ def test_a_clients_choices_on_the_servers_own():
     assert asked.parcel.shape == fake_engine.SHAPE
 
 
+def test_who_names_no_model_gets_the_servers_own():
+    """`flare serve --model` had no effect: every client named its own default."""
+    own = Settings(model="theirs")
+    assert asked_of(request(settings=choices_of(Settings())), own, 10**6).settings.model == "theirs"
+    with pytest.raises(InputError, match="the server's models"):
+        settings_of(choices_of(Settings(model="mine")), own)
+
+
 def test_what_a_client_is_told_of_its_settings_is_no_path():
     told = choices_of(Settings(home="/mine"))
     assert "/mine" not in repr(told)

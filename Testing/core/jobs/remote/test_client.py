@@ -43,6 +43,16 @@ def test_a_result_is_that_of_this_computer():
     assert there.scores is None
 
 
+def test_the_servers_own_model_is_said():
+    facts = {"model": "theirs", "model_version": "1.0.0", "settings": {"model": "theirs"}}
+
+    def segment(*given):
+        return replace(ENGINE.segment(*given), provenance=facts)
+
+    with serving(replace(ENGINE, segment=segment)) as access:
+        assert run(access, scan()).notes[-1] == "The server's own model: theirs 1.0.0."
+
+
 def test_scores_come_along_if_they_are_wanted():
     image = scan()
     here = ENGINE.segment(image, Settings(), lambda step: None, lambda: False)
