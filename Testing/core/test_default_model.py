@@ -16,8 +16,9 @@ from flare_core.datasets.phantom.make import PhantomCase, PhantomSettings, make_
 from flare_core.evaluate.metrics.dsc import dice
 from flare_core.imaging.geometry import AxisMap, Box
 from flare_core.models.package import load_package
-from flare_core.segment.cascade import Plan, lesion_region, lesions_above
+from flare_core.segment.cascade import Plan, lesion_region
 from flare_core.segment.confidence import LOW
+from flare_core.segment.lesion_scores import lesions_above
 from flare_core.segment.runtime import choose_runtime
 from flare_core.segment.stage import load_stage, run_stage
 

@@ -22,6 +22,7 @@ from flare_core.models.stage_card import (
     NetworkSpec,
     Normalisation,
     OrganMask,
+    SecondLook,
     StageCard,
     WeightsFile,
     require,
@@ -29,12 +30,13 @@ from flare_core.models.stage_card import (
 
 __all__ = [
     "BACKGROUND", "CARD_FILE", "CATALOGUE", "FORMAT_VERSION", "OTHER", "KnownModel", "ModelCard",
-    "NetworkSpec", "Normalisation", "OrganMask", "StageCard", "TrainingSource", "WeightsFile",
+    "NetworkSpec", "Normalisation", "OrganMask", "SecondLook", "StageCard", "TrainingSource",
+    "WeightsFile",
 ]  # fmt: skip
 
-FORMAT_VERSION = 2
-"""Newest card format this library reads, and the one it writes. Since 2 a stage may have a `mask`.
-"""
+FORMAT_VERSION = 3
+"""Newest card format this library reads, and the one it writes. Since 2 a stage may have a `mask`,
+since 3 a `second_look`."""
 
 CARD_FILE = "card.json"
 """File name of the card inside a package."""

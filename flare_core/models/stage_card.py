@@ -253,6 +253,31 @@ class OrganMask:
 
 
 @dataclass(frozen=True)
+class SecondLook:
+    """How a lesion stage that learned dark lesions finds bright ones: by looking once more.
+
+    It is shown its organs with the HU mirrored about their median, if anything in them is bright,
+    compact and by itself at all. What it finds then is a lesion if it is bright and compact, and
+    nothing as bright goes on around it: a vessel is long, and goes on (`segment.second_look`).
+    """
+
+    peak: float = 0.9
+    """A bright finding must reach this probability somewhere."""
+    least_rise_hu: float = 10.0
+    """Its mean is at least this much above the organs' median (HU)."""
+    most_beyond: float = 0.25
+    """What is as bright and hangs together with it, but lies away from it, has at most this share
+    of its volume."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.peak < 1, "second_look: peak", self.peak, "above 0 and below 1")
+        came = self.least_rise_hu
+        require(0 < came <= 1000, "second_look: least_rise_hu", came, "above 0, up to 1000 HU")
+        came = self.most_beyond
+        require(0 <= came <= 100, "second_look: most_beyond", came, "0 to 100")
+
+
+@dataclass(frozen=True)
 class WeightsFile:
     """One safetensors file of a package."""
 
@@ -335,6 +360,8 @@ class StageCard:
     the border where `threshold` draws it, and leaves out what the network only suspects."""
     least_ml: float = 0.0
     """Lesion stage: a smaller finding is none."""
+    second_look: SecondLook | None = None
+    """Lesion stage with a `mask` and `regions`: whether it looks again for bright lesions."""
     use: str = ""
     """What the stage is for, in words."""
 
@@ -379,6 +406,8 @@ class StageCard:
         require(0 < self.threshold < 1, f"{where}: threshold", self.threshold, legal)
         require(0 <= self.peak < 1, f"{where}: peak", self.peak, "0 to below 1")
         require(0 <= self.least_ml <= 1000, f"{where}: least_ml", self.least_ml, "0 to 1000 mL")
+        fits = self.second_look is None or (self.mask is not None and self.regions)
+        require(fits, f"{where}: second_look", "one", "none without a mask and regions")
 
     def _check_axes(self, where: str) -> None:
         fits = sorted(self.transpose) == [0, 1, 2]

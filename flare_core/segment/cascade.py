@@ -37,12 +37,13 @@ from flare_core.models.card import ModelCard
 from flare_core.models.package import Package
 from flare_core.models.stage_card import StageCard
 from flare_core.segment.confidence import Evidence, evidence_of
+from flare_core.segment.lesion_scores import lesions_above, moved_card
 from flare_core.segment.margins import with_margin
 from flare_core.segment.nnunet import patch_here, spacing_here
 from flare_core.segment.postprocess import ALL_NEIGHBOURS, organ_boxes
 from flare_core.segment.runtime import Runtime
+from flare_core.segment.second_look import bright_scores
 from flare_core.segment.stage import (
-    UNSEEN,
     LoadedStage,
     Scores,
     first_region,
@@ -73,13 +74,6 @@ SLAB_MM = 300.0
 
 MOST_GROWTHS = 4
 """How often the box may grow; each time costs one more run of the organ stage."""
-
-SENSITIVITY = 0.5
-"""The setting that leaves the model's own threshold as it is."""
-
-REACH = 4.0
-"""Logits that a sensitivity of 0 or 1 adds to or takes from the threshold: .5 becomes .98 or .018.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +127,7 @@ class Plan:
     tile_step: float | None = None
     """Tile step of the organ and lesion stages; None takes the card's."""
     lesion_sensitivity: float | None = None
-    """How readily a voxel is a lesion, 0 to 1 (`lesions.threshold_for`); None is the card's way."""
+    """How readily a voxel is a lesion, 0 to 1 (`lesion_scores.threshold_for`); None: as its card"""
     keep_scores: bool = False
     """Whether the organ stage's scores are returned, each fold's apart: where folds differ the
     model is unsure. n folds then cost n + 1 runs."""
@@ -386,19 +380,22 @@ def add_lesions(
     if region is None:
         nothing = np.zeros(image.geometry.shape, np.bool_)
         return replace(found, lesions=image.with_array(nothing))
-    scores = run_stage(
-        stage,
-        image,
-        region,
-        organs=found.organs,
-        tile_step=plan.tile_step,
-        notify=_share_of("lesions", notify),
-    )
-    threshold = threshold_for(stage.card, plan.lesion_sensitivity)
-    peak = _moved(stage.card.peak, plan.lesion_sensitivity)
-    lesions, probability = lesions_above(scores, threshold, image.geometry, peak)
+    card, step = moved_card(stage.card, plan.lesion_sensitivity), plan.tile_step
+    tell = _share_of("lesions", notify)
+    half = tell if card.second_look is None else lambda done: tell(done / 2)
+    scores = run_stage(stage, image, region, organs=found.organs, tile_step=step, notify=half)
+    again = None
+    if card.second_look is not None and scores.seen is not None:
+        moved = replace(stage, card=card)
+        rest = partial(_second_half, tell)
+        again = partial(bright_scores, moved, scores.seen, tile_step=step, notify=rest)
+    lesions, likely = lesions_above(scores, card.threshold, image.geometry, card.peak, again)
     notify("lesions", 1.0)  # or this would be told as a part of the clean-up
-    return replace(found, lesions=lesions, lesion_probability=(probability,))
+    return replace(found, lesions=lesions, lesion_probability=(likely,))
+
+
+def _second_half(tell: Callable[[float], None], done: float) -> None:
+    tell((1 + done) / 2)
 
 
 def lesion_region(organs: Volume, card: StageCard, plan: Plan) -> Box | None:
@@ -426,91 +423,6 @@ def lesion_region(organs: Volume, card: StageCard, plan: Plan) -> Box | None:
     return seen.grow((z, y, x), organs.geometry.shape)
 
 
-def threshold_for(card: StageCard, sensitivity: float | None = None) -> float:
-    """Return the probability above which a voxel is a lesion.
-
-    Parameters
-    ----------
-    card : StageCard
-        Of the lesion stage; its `threshold` is what a sensitivity of .5 gives.
-    sensitivity : float, 0 to 1
-        What a person prefers: at 0 hardly anything is a lesion, at 1 everything suspicious. None
-        is .5. The threshold's logit moves evenly with it, so the same step to either side is as
-        large a change for a cautious model as for a bold one.
-
-    Examples
-    --------
-    >>> class Card: threshold = 0.5
-    >>> [round(threshold_for(Card, s), 3) for s in (None, 0.0, 0.25, 0.5, 0.75, 1.0)]
-    [0.5, 0.982, 0.881, 0.5, 0.119, 0.018]
-    """
-    return _moved(card.threshold, sensitivity)
-
-
-def _moved(probability: float, sensitivity: float | None) -> float:
-    """Return a threshold or peak as a sensitivity moves it; 0, which asks for nothing, stays."""
-    if sensitivity is None or probability == 0:
-        return probability
-    logit = _logit(probability) + REACH * (SENSITIVITY - sensitivity) / SENSITIVITY
-    return 1.0 / (1.0 + math.exp(-logit))
-
-
-def lesions_above(
-    scores: Scores, threshold: float, target: Geometry, peak: float = 0.0
-) -> tuple[Volume, Volume]:
-    """Return where a lesion is more likely than `threshold` (bool, on `target`), and how likely.
-
-    The stage's scores are moved by the threshold and then compared as ever, so that the border
-    lies between voxels as exactly as an organ's. With two classes that is the threshold itself;
-    with more, lesions win or lose against the others by as much. A piece that nowhere reaches
-    `peak` is none: its scores are lowered out of sight.
-
-    Returns
-    -------
-    Volume, Volume
-        The mask, and float32 probabilities on the stage's own grid.
-    """
-    channel = next(c for c, key in scores.card.organ_channels if key == LESION.key)
-    probability = scores.probabilities()[channel].clone().cpu().numpy()
-    nnunet = scores.card.nnunet
-    averaged = nnunet is not None and nnunet.average == "probabilities"
-    if peak > threshold:
-        weak = torch.from_numpy(unsure(probability, threshold, peak))
-        scores.logits[channel][weak.to(scores.logits.device)] -= UNSEEN
-    if not averaged:
-        scores.logits[channel] -= _logit(threshold)
-    else:  # of two probabilities that add up to 1, one passes t where it leads by 2 t - 1
-        scores.logits[channel] -= (threshold - 0.5) * (1 if scores.card.regions else 2)
-    found = scores.labels_on(target)
-    box = Box.of_mask(found.array)
-    if box is not None:  # in place: on a long scan a map more is hundreds of MiB
-        inside = found.array[box.slices]
-        inside[:] = inside == LESION.id
-    likely = Volume(probability, scores.geometry)
-    return found.with_array(found.array.view(np.bool_)), likely
-
-
-def unsure(
-    probability: npt.NDArray[np.float32], threshold: float, peak: float
-) -> npt.NDArray[np.bool_]:
-    """Return the pieces above `threshold` that nowhere reach `peak` (Z, Y, X).
-
-    Examples
-    --------
-    >>> row = np.array([[[0.6, 0.95, 0.1, 0.6, 0.7]]], np.float32)
-    >>> unsure(row, 0.5, 0.9).astype(int).tolist()
-    [[[0, 0, 0, 1, 1]]]
-    """
-    pieces, count = ndimage.label(probability > threshold, ALL_NEIGHBOURS)
-    weak = np.zeros(count + 1, np.bool_)
-    weak[1:] = np.asarray(ndimage.maximum(probability, pieces, range(1, count + 1))) < peak
-    return weak[pieces]
-
-
-def _logit(p: float) -> float:
-    return math.log(p / (1 - p))
-
-
 def whole_body_lesions(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Found:
     """Return the lesions of the whole body, found slab by slab, and no organs.
 
@@ -519,8 +431,7 @@ def whole_body_lesions(image: Volume, stages: Stages, plan: Plan, notify: Notify
     """
     assert stages.lesions is not None  # a model has at least one of the two
     body = body_box(image) or Box.of_shape(image.geometry.shape)
-    threshold = threshold_for(stages.lesions.card, plan.lesion_sensitivity)
-    peak = _moved(stages.lesions.card.peak, plan.lesion_sensitivity)
+    card = moved_card(stages.lesions.card, plan.lesion_sensitivity)
     mask = np.zeros(image.geometry.shape, np.bool_)
     probabilities = []
     slabs = slabs_along_z(body, image.geometry, stages.lesions.card)
@@ -531,7 +442,9 @@ def whole_body_lesions(image: Volume, stages: Stages, plan: Plan, notify: Notify
     for number, (core, seen) in enumerate(slabs):
         tell = partial(notify_share, before=number)
         scores = run_stage(stages.lesions, image, seen, tile_step=plan.tile_step, notify=tell)
-        part, probability = lesions_above(scores, threshold, image.geometry.crop(core), peak)
+        part, probability = lesions_above(
+            scores, card.threshold, image.geometry.crop(core), card.peak
+        )
         mask[core.slices] = part.array
         probabilities.append(probability)
         del scores  # its memory is wanted for the next

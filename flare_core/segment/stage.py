@@ -88,6 +88,20 @@ class LoadedStage:
 
 
 @dataclass(frozen=True, eq=False)
+class SeenOrgans:
+    """What a stage with a `mask` is shown of a scan, on its own grid."""
+
+    hu: npt.NDArray[np.float32]
+    """HU (Z, Y, X), those out of sight too."""
+    mask: npt.NDArray[np.bool_]
+    """What is seen (Z, Y, X)."""
+    organs: npt.NDArray[np.generic]
+    """Organ ids (Z, Y, X)."""
+    geometry: Geometry
+    """The grid."""
+
+
+@dataclass(frozen=True, eq=False)
 class Scores:
     """What a stage says about a part of a scan."""
 
@@ -99,6 +113,8 @@ class Scores:
     """Which stage."""
     resampling: ResamplingPlan | None = None
     """How the scores come back to the scan in nnU-Net's compatible mode; None: linearly."""
+    seen: SeenOrgans | None = None
+    """What a stage with a `mask` was shown."""
 
     def in_own_memory(self) -> Scores:
         """Return the same scores in the machine's own memory."""
@@ -261,34 +277,67 @@ def run_stage(
         If there is too little memory for it.
     """
     if stage.card.mask is not None:
-        stage, pixels, geometry, seen = _masked_input(image, region, organs, stage, stage.card.mask)
-        resampling = None
-    else:
-        pixels, geometry, resampling = _input_of(image, region, stage)
+        seen = _seen_organs(image, region, organs, stage, stage.card.mask)
+        return run_on_organs(stage, seen, tile_step=tile_step, notify=notify)
+    pixels, geometry, resampling = _input_of(image, region, stage)
     card, short = _for_short_scans(stage.card, geometry.shape)
-    tiling = Tiling(
-        network_axes(card),
-        nnunet=card.nnunet is not None,
-        probabilities=card.nnunet is not None and card.nnunet.average == "probabilities",
-        regions=card.regions,
-        at_once=tiles_at_once(card, geometry.shape, stage.runtime),
-        sums_there=sums_fit(card, geometry.shape, stage.runtime),
-        skipping=card.skipping if card.skipping and card.skipping.centre_first else None,
-        edges=short,
-    )
     logits = predict_scores(
         stage.networks,
         pixels,
         card.patch,
         tile_step or card.tile_step,
         stage.runtime,
-        tiling=tiling,
+        tiling=_tiling(card, geometry.shape, stage.runtime, short=short),
         wanted=_near(rough, geometry, card),
         notify=notify,
     )
-    if card.mask is not None:
-        hide(logits, ~seen, regions=card.regions)
     return Scores(logits, geometry, card, resampling)
+
+
+def run_on_organs(
+    stage: LoadedStage,
+    seen: SeenOrgans,
+    *,
+    tile_step: float | None = None,
+    notify: Callable[[float], None] | None = None,
+) -> Scores:
+    """Return the scores of a stage with a `mask`, its tiles cut to what it sees.
+
+    Raises
+    ------
+    InputError
+        If there is too little memory for it.
+    """
+    mask, shape, n = stage.card.mask, seen.geometry.shape, stage.card.normalisation
+    assert mask is not None
+    card = replace(stage.card, patch=cut_patch(stage.card, shape))
+    require_memory(card, shape, stage.runtime)
+    hu = np.where(seen.mask, seen.hu, np.float32(mask.outside_hu))
+    logits = predict_scores(
+        stage.networks,
+        torch.from_numpy(normalise(hu, (n.lower_hu, n.upper_hu), n.mean, n.std)),
+        card.patch,
+        tile_step or card.tile_step,
+        stage.runtime,
+        tiling=_tiling(card, shape, stage.runtime),
+        notify=notify,
+    )
+    hide(logits, ~seen.mask, regions=card.regions)
+    return Scores(logits, seen.geometry, card, seen=seen)
+
+
+def _tiling(card: StageCard, shape: Index, runtime: Runtime, *, short: bool = False) -> Tiling:
+    """Return how a stage looks at a grid of this shape."""
+    return Tiling(
+        network_axes(card),
+        nnunet=card.nnunet is not None,
+        probabilities=card.nnunet is not None and card.nnunet.average == "probabilities",
+        regions=card.regions,
+        at_once=tiles_at_once(card, shape, runtime),
+        sums_there=sums_fit(card, shape, runtime),
+        skipping=card.skipping if card.skipping and card.skipping.centre_first else None,
+        edges=short,
+    )
 
 
 def _best_class(logits: Tensor) -> Tensor:
@@ -300,13 +349,10 @@ def hide(logits: Tensor, places: npt.NDArray[np.bool_], *, regions: bool) -> Non
     logits[0 if regions else 1 :, torch.from_numpy(places).to(logits.device)] -= UNSEEN
 
 
-def _masked_input(
+def _seen_organs(
     image: Volume, region: Box, organs: Volume | None, stage: LoadedStage, mask: OrganMask
-) -> tuple[LoadedStage, Tensor, Geometry, npt.NDArray[np.bool_]]:
-    """Return the stage with tiles cut to what it sees, its input, and which of it it sees.
-
-    What it sees is found beside the processor, from float32.
-    """
+) -> SeenOrgans:
+    """Return what a stage sees, and the box of it; found beside the processor, from float32."""
     if organs is None:
         raise ValueError(
             f"stage {stage.card.name} has a mask, and nobody says where the organs are"
@@ -315,15 +361,11 @@ def _masked_input(
     hu = (
         resampled(image, target, ComputeDevice(stage.runtime.keeps_at, torch.float32)).cpu().numpy()
     )
-    seen = seen_voxels(Volume(hu, target), resample_labels(organs, target), mask)
+    there = resample_labels(organs, target)
+    seen = seen_voxels(Volume(hu, target), there, mask)
     box = Box.of_mask(seen) or Box((0, 0, 0), (1, 1, 1))
-    seen, geometry = seen[box.slices], target.crop(box)
-    card = replace(stage.card, patch=cut_patch(stage.card, box.shape))
-    require_memory(card, box.shape, stage.runtime)
-    hu = np.where(seen, hu[box.slices], np.float32(mask.outside_hu))
-    n = card.normalisation
-    pixels = torch.from_numpy(normalise(hu, (n.lower_hu, n.upper_hu), n.mean, n.std))
-    return replace(stage, card=card), pixels, geometry, seen
+    cut = box.slices
+    return SeenOrgans(hu[cut], seen[cut], there.array[cut], target.crop(box))
 
 
 def _for_short_scans(card: StageCard, shape: Index) -> tuple[StageCard, bool]:

@@ -17,6 +17,7 @@ from flare_core.models.card import (
     NetworkSpec,
     Normalisation,
     OrganMask,
+    SecondLook,
     StageCard,
     WeightsFile,
 )
@@ -179,6 +180,12 @@ def test_no_torch_and_no_numpy_are_loaded() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+LOOKS: dict[str, object] = {
+    "regions": True, "labels": ("lesion", *["other"] * 3),
+    "second_look": SecondLook(0.95, 12.0, 0.3),
+}  # fmt: skip
+
+
 def with_lesions(card: ModelCard, **changes: object) -> ModelCard:
     """The card with a lesion stage that sees the liver alone."""
     fields: dict[str, object] = {
@@ -209,6 +216,21 @@ def test_a_mask_comes_back_from_json(card: ModelCard) -> None:
     assert ModelCard.from_json(masked.to_json()) == masked
 
 
+def test_a_second_look_comes_back_from_json(card: ModelCard) -> None:
+    looks = with_lesions(card, **LOOKS)
+    assert ModelCard.from_json(looks.to_json()) == looks
+    assert looks.stages[-1].second_look == SecondLook(0.95, 12.0, 0.3)
+
+
+def test_a_second_look_is_a_lesion_stages_that_is_shown_organs_and_has_regions(
+    card: ModelCard,
+) -> None:
+    softmax = {"regions": False, "labels": card.stages[1].labels}
+    for changes in ({"mask": None}, softmax):
+        with pytest.raises(InputError, match="second_look"):
+            with_lesions(card, **(LOOKS | changes))
+
+
 def test_a_mask_needs_a_stage_before_it_that_finds_its_organs(card: ModelCard) -> None:
     with pytest.raises(InputError, match=r"mask: organs(.|\n)*stomach"):
         with_lesions(card, mask=OrganMask(("stomach",), outside_hu=-200.0))
@@ -222,8 +244,11 @@ def test_only_a_lesion_stage_is_shown_organs_alone(card: ModelCard) -> None:
         with_lesions(card, name="organs_2")
 
 
-def test_a_card_of_the_first_format_is_still_read(card: ModelCard) -> None:
-    value = json.loads(card.to_json()) | {"format_version": 1}
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_card_of_an_older_format_is_still_read(card: ModelCard, version: int) -> None:
+    value = json.loads(card.to_json()) | {"format_version": version}
     for stage in value["stages"]:
-        del stage["mask"], stage["network"]["foreground_share"]
-    assert ModelCard.from_json(json.dumps(value)) == replace(card, format_version=1)
+        del stage["second_look"]
+        if version == 1:
+            del stage["mask"], stage["network"]["foreground_share"]
+    assert ModelCard.from_json(json.dumps(value)) == replace(card, format_version=version)

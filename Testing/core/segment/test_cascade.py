@@ -5,22 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from flare_core.anatomy.organs import LESION, ORGANS, Organ, organ
 from flare_core.errors import NothingFound
 from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.models.stage_card import NnunetGrids
 from flare_core.segment.cascade import (
     Plan,
     Stages,
     believable,
-    lesions_above,
     nothing_found,
     run_cascade,
 )
-from flare_core.segment.stage import Scores
 from stub_models import (
     HU,
     LIVER,
@@ -233,49 +229,6 @@ def test_the_probability_of_a_lesion_is_kept_as_the_network_gives_it() -> None:
         (likely,) = run_cascade(image, stages_with(lesions=True), plan, quiet).lesion_probability
         kept.append(likely.array)
     assert np.array_equal(*kept) and 0.99 < kept[0].max() <= 1 and kept[0].min() < 0.01
-
-
-@pytest.mark.parametrize("regions", [False, True])
-@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.9])
-@pytest.mark.parametrize("average", [None, "probabilities"])
-def test_a_voxel_is_a_lesion_exactly_above_the_threshold(
-    regions: bool, threshold: float, average: str | None
-) -> None:
-    """Whether channels exclude one another or not, and whether logits or probabilities are kept."""
-    p = torch.linspace(0.02, 0.98, 49).reshape(1, 7, 7)  # lesion
-    labels = ("lesion",) if regions else ("background", "lesion")
-    card = stage_card("lesions", labels, regions=regions)
-    if average is not None:
-        card = replace(card, nnunet=NnunetGrids(average=average))
-    if average is None:
-        logits = torch.logit(p)[None] if regions else torch.stack((1 - p, p)).log()
-    else:
-        logits = (p - 0.5)[None] if regions else torch.stack((1 - p, p))
-    grid = Geometry((1, 7, 7), (4.0, 3.0, 3.0))
-    mask, likely = lesions_above(Scores(logits.clone(), grid, card), threshold, grid)
-    assert likely.array == pytest.approx(p.numpy(), abs=1e-5)
-    assert np.array_equal(mask.array, p.numpy() > threshold)
-
-
-@pytest.mark.parametrize("average", [None, "probabilities"])
-def test_a_finding_that_nowhere_is_sure_is_none(average: str | None) -> None:
-    """Its neighbour that is sure somewhere keeps all that lies above the threshold."""
-    p = torch.full((1, 7, 7), 0.05)
-    p[0, 1:3, 1:3] = 0.8
-    p[0, 4:6, 3:6] = 0.6
-    p[0, 5, 5] = 0.97
-    card = stage_card("lesions", ("background", "lesion"))
-    if average is not None:
-        card = replace(card, nnunet=NnunetGrids(average=average))
-    logits = torch.stack((1 - p, p)) if average else torch.stack((1 - p, p)).log()
-    grid = Geometry((1, 7, 7), (4.0, 3.0, 3.0))
-    mask, likely = lesions_above(Scores(logits.clone(), grid, card), 0.5, grid, 0.95)
-    sure = p.numpy() > 0.5
-    sure[0, :4] = False
-    assert np.array_equal(mask.array, sure)
-    assert likely.array == pytest.approx(p.numpy(), abs=1e-5)
-    none, _ = lesions_above(Scores(logits.clone(), grid, card), 0.98, grid, 0.99)
-    assert not none.array.any()
 
 
 def test_the_lesion_stage_sees_the_box_of_the_organs(looks: Looks) -> None:

@@ -1,0 +1,262 @@
+"""Bright lesions of a stage that learned dark ones: a second look, at mirrored HU.
+
+1. Is anything in the organs bright, compact and by itself (`has_blob`)? Most scans have nothing
+   such, and are not looked at again.
+2. The stage looks again, at HU mirrored about the organs' median: what was brighter is darker.
+3. A piece of what it finds is a lesion if it is bright and compact, and nothing as bright goes on
+   around it (`beyond`): a vessel is long, and goes on. What touches a lesion of the first look is
+   left to that.
+
+All of it is found on the stage's grid from HU smoothed by `SMOOTH_MM`. Of 29 scans, ten patients
+with liver tumours among them, no vessel had less than .9 of its volume beyond it, nodules of an
+arterial scan .1 and less (`benchmarks/default_model/froc.py`; docs/models.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from flare_core.anatomy.organs import LESION, organ
+from flare_core.models.stage_card import SecondLook
+from flare_core.segment.lesions import Piece, connected
+from flare_core.segment.postprocess import ALL_NEIGHBOURS, Slices
+from flare_core.segment.stage import LoadedStage, SeenOrgans, run_on_organs
+
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+
+SMOOTH_MM = 1.5
+"""SD of the Gaussian that HU are smoothed by: noise of 15 HU in 1 x 1 x 3 mm becomes 6 to 10."""
+
+RISES_HU = (11.0, 15.0, 20.0, 27.0, 36.0, 48.0, 64.0)
+"""Heights above the median at which blobs are looked for."""
+
+LARGEST_ML = 200.0
+"""A larger blob is none: noise and vessels hang together at low heights."""
+
+CORE = (1.5, 0.2)
+"""Of a blob at a height, at least the second share lies above the first times the height."""
+
+LONGEST = (2.0, 2.5)
+"""A blob, and a lesion, is at most this many times as long as it is broad, and as it is thin."""
+
+LEAST_FILLED = 0.7
+"""Of the ellipsoid with its axes, at least this share is filled by a blob."""
+
+LEAST_WITHIN = 0.5
+"""At least this share of a blob lies in the organs: the rest of what is seen is their rim."""
+
+MOST_TOUCHED = 0.1
+"""At most this share of a blob lies at a lesion of the first look."""
+
+REACH_MM = 20.0
+"""How far around a piece one looks for what goes on."""
+
+AWAY_MM = 4.0
+"""What lies further from a piece than this goes on; nearer it is the piece's own blurred edge."""
+
+
+def bright_scores(
+    stage: LoadedStage,
+    seen: SeenOrgans,
+    first: Mask,
+    *,
+    tile_step: float | None = None,
+    notify: Callable[[float], None] | None = None,
+) -> Tensor | None:
+    """Return the stage's scores in the bright lesions it finds, and minus infinity elsewhere.
+
+    Parameters
+    ----------
+    stage : LoadedStage
+        With a `mask`, `regions` and a `second_look`.
+    seen : SeenOrgans
+        What the first look saw.
+    first : bool (Z, Y, X)
+        Lesions of the first look.
+    tile_step : float, optional
+        As that of the first look.
+    notify : callable, optional
+        Told the share done, 0 to 1; may raise to stop.
+
+    Returns
+    -------
+    float32 (Z, Y, X), or None
+        On the grid of `seen`; None if there is no such lesion. Around each, one voxel more has its
+        scores, so that its edge lies between voxels as exactly as the first look's.
+    """
+    card = stage.card
+    look, mask = card.second_look, card.mask
+    assert look is not None and mask is not None
+    inside = np.isin(seen.organs, [organ(key).id for key in mask.organs]) & seen.mask
+    if not inside.any():
+        return None
+    median = np.median(seen.hu[inside])
+    rise = smoothed(seen.hu - median, seen.mask, seen.geometry.spacing_mm)
+    if not has_blob(
+        rise, inside, first, spacing_mm=seen.geometry.spacing_mm, least_ml=card.least_ml
+    ):
+        return None
+    mirrored = SeenOrgans(2 * median - seen.hu, seen.mask, seen.organs, seen.geometry)
+    scores = run_on_organs(stage, mirrored, tile_step=tile_step, notify=notify)
+    channel = next(c for c, key in card.organ_channels if key == LESION.key)
+    logits = scores.logits[channel].float().cpu()
+    chance = logits.sigmoid().numpy()
+    found = np.zeros_like(seen.mask)
+    for piece in connected(chance > card.threshold):
+        ml = piece.voxels * seen.geometry.voxel_ml
+        if (
+            ml >= card.least_ml
+            and chance[piece.box][piece.mask].max() >= look.peak
+            and not touches(piece, first)
+            and is_lesion(piece, rise, seen, look)
+        ):
+            found[piece.box] |= piece.mask
+    if not found.any():
+        return None
+    edged = ndimage.binary_dilation(found, ALL_NEIGHBOURS)
+    return torch.where(torch.from_numpy(edged), logits, -math.inf)
+
+
+def smoothed(rise: Floats, seen: Mask, spacing_mm: Sequence[float]) -> Floats:
+    """Return a field (Z, Y, X) smoothed by what is seen alone; minus infinity out of sight."""
+    sd = [SMOOTH_MM / mm for mm in spacing_mm]
+    total = ndimage.gaussian_filter(np.where(seen, rise, 0).astype(np.float32), sd)
+    weight = ndimage.gaussian_filter(seen.astype(np.float32), sd)
+    return np.where(seen, total / np.maximum(weight, 1e-3), -np.inf).astype(np.float32)
+
+
+def has_blob(
+    rise: Floats, inside: Mask, first: Mask, *, spacing_mm: Sequence[float], least_ml: float
+) -> bool:
+    """Return whether a part of the organs is bright, compact and by itself at some height.
+
+    Parameters
+    ----------
+    rise : float32 (Z, Y, X)
+        Smoothed HU above the organs' median.
+    inside : bool (Z, Y, X)
+        The organs.
+    first : bool (Z, Y, X)
+        Lesions of the first look.
+    spacing_mm : (float, float, float)
+        z, y, x.
+    least_ml : float
+        Smaller ones do not count.
+    """
+    voxel_ml = math.prod(spacing_mm) / 1000
+    least, most = max(1.0, least_ml / voxel_ml), LARGEST_ML / voxel_ml
+    return any(
+        _is_blob(part == number, place, inside, first, spacing_mm)
+        for height in RISES_HU
+        for number, place, part in _parts(rise, height, least, most)
+    )
+
+
+def _parts(
+    rise: Floats, height: float, least: float, most: float
+) -> list[tuple[int, Slices, npt.NDArray[np.int32]]]:
+    """Return number, box and numbers in that box of the parts above a height that have a core."""
+    numbers, count = ndimage.label(rise > height)
+    sizes = np.bincount(numbers.ravel(), minlength=count + 1)
+    cores = np.bincount(numbers[rise > CORE[0] * height], minlength=count + 1)
+    fit = (sizes >= least) & (sizes <= most) & (cores >= CORE[1] * sizes)
+    fit[0] = False
+    boxes = ndimage.find_objects(numbers) if fit.any() else []
+    return [(n, boxes[n - 1], numbers[boxes[n - 1]]) for n in np.flatnonzero(fit).tolist()]
+
+
+def _is_blob(
+    part: Mask, place: Slices, inside: Mask, first: Mask, spacing_mm: Sequence[float]
+) -> bool:
+    """Return whether a part is compact, in the organs, and no lesion already."""
+    if inside[place][part].mean() < LEAST_WITHIN:
+        return False
+    ellipsoid = math.pi / 6 * math.prod(axes_mm(part, spacing_mm))
+    filled = np.count_nonzero(part) * math.prod(spacing_mm) / ellipsoid
+    if filled < LEAST_FILLED or not is_compact(part, spacing_mm):
+        return False
+    wide, inner = _widened(place, (1, 1, 1))
+    at = ndimage.binary_dilation(first[wide], ALL_NEIGHBOURS)[inner]
+    return bool(at[part].mean() < MOST_TOUCHED)
+
+
+def axes_mm(mask: Mask, spacing_mm: Sequence[float]) -> tuple[float, float, float]:
+    """Return the axes of a mask (Z, Y, X), mm, the longest first: four SDs of where its voxels are.
+
+    An ellipsoid's are nine tenths of its own.
+
+    Examples
+    --------
+    >>> [round(mm, 1) for mm in axes_mm(np.ones((1, 1, 10), bool), (1.0, 1.0, 1.0))]
+    [12.2, 1.2, 1.2]
+    """
+    size = np.asarray(spacing_mm)
+    away = (np.argwhere(mask) - np.argwhere(mask).mean(axis=0)) * size
+    spread = away.T @ away / max(1, len(away) - 1) + np.diag(size**2 / 12)
+    thin, broad, long = 4 * np.sqrt(np.linalg.eigvalsh(spread))
+    return float(long), float(broad), float(thin)
+
+
+def is_compact(mask: Mask, spacing_mm: Sequence[float]) -> bool:
+    """Return whether a mask (Z, Y, X) is no longer than a lesion (`LONGEST`)."""
+    long, broad, thin = axes_mm(mask, spacing_mm)
+    return long <= LONGEST[0] * broad and long <= LONGEST[1] * thin
+
+
+def touches(piece: Piece, others: Mask) -> bool:
+    """Return whether a piece lies in or at (faces, edges, corners) other findings (Z, Y, X)."""
+    wide, inner = _widened(piece.box, (1, 1, 1))
+    near = ndimage.binary_dilation(others[wide], ALL_NEIGHBOURS)
+    return bool(near[inner][piece.mask].any())
+
+
+def is_lesion(piece: Piece, rise: Floats, seen: SeenOrgans, look: SecondLook) -> bool:
+    """Return whether a piece is bright and compact, and little as bright goes on around it.
+
+    Parameters
+    ----------
+    rise : float32 (Z, Y, X)
+        Smoothed HU above the organs' median.
+    """
+    spacing_mm = seen.geometry.spacing_mm
+    return (
+        bool(rise[piece.box][piece.mask].mean() >= look.least_rise_hu)
+        and is_compact(piece.mask, spacing_mm)
+        and beyond(piece, rise, spacing_mm) <= look.most_beyond
+    )
+
+
+def beyond(piece: Piece, rise: Floats, spacing_mm: Sequence[float]) -> float:
+    """Return how much goes on of what hangs together with a piece, as a share of its volume.
+
+    That is what rises above half of the height that a quarter of the piece reaches, through faces
+    and within `REACH_MM`, but lies more than `AWAY_MM` from the piece.
+    """
+    reach = [int(REACH_MM / mm) + 1 for mm in spacing_mm]
+    wide, inner = _widened(piece.box, reach)
+    around = rise[wide]
+    own = np.zeros(around.shape, np.bool_)
+    own[inner] = piece.mask
+    half = float(np.percentile(around[own], 75)) / 2
+    numbers, count = ndimage.label((around > half) | own)
+    joined = np.zeros(count + 1, np.bool_)
+    joined[numbers[own]] = True
+    away = ndimage.distance_transform_edt(~own, sampling=spacing_mm) > AWAY_MM
+    return float(np.count_nonzero(joined[numbers] & away) / piece.voxels)
+
+
+def _widened(box: Slices, reach: Sequence[int]) -> tuple[Slices, Slices]:
+    """Return a box widened where the grid goes on, and where the old one lies in it."""
+    z, y, x = (slice(max(0, s.start - r), s.stop + r) for s, r in zip(box, reach, strict=True))
+    a, b, c = (
+        slice(s.start - w.start, s.stop - w.start) for s, w in zip(box, (z, y, x), strict=True)
+    )
+    return (z, y, x), (a, b, c)
