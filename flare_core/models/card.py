@@ -36,7 +36,8 @@ __all__ = [
 
 FORMAT_VERSION = 3
 """Newest card format this library reads, and the one it writes. Since 2 a stage may have a `mask`,
-since 3 a `second_look`."""
+since 3 `second_look` and
+`growth_mm`."""
 
 CARD_FILE = "card.json"
 """File name of the card inside a package."""

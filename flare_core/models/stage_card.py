@@ -360,6 +360,9 @@ class StageCard:
     the border where `threshold` draws it, and leaves out what the network only suspects."""
     least_ml: float = 0.0
     """Lesion stage: a smaller finding is none."""
+    growth_mm: float = 0.0
+    """Lesion stage with a `mask` and `regions`: how far a lesion grows at most, to where HU are
+    half way to its organs' (`segment.lesion_edges`); 0: not at all."""
     second_look: SecondLook | None = None
     """Lesion stage with a `mask` and `regions`: whether it looks again for bright lesions."""
     use: str = ""
@@ -408,6 +411,10 @@ class StageCard:
         require(0 <= self.least_ml <= 1000, f"{where}: least_ml", self.least_ml, "0 to 1000 mL")
         fits = self.second_look is None or (self.mask is not None and self.regions)
         require(fits, f"{where}: second_look", "one", "none without a mask and regions")
+        require(0 <= self.growth_mm <= 100, f"{where}: growth_mm", self.growth_mm, "0 to 100 mm")
+        fits = self.growth_mm == 0 or (self.mask is not None and self.regions)
+        legal = "0 without a mask and regions"
+        require(fits, f"{where}: growth_mm", self.growth_mm, legal)
 
     def _check_axes(self, where: str) -> None:
         fits = sorted(self.transpose) == [0, 1, 2]

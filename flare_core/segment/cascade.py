@@ -37,7 +37,8 @@ from flare_core.models.card import ModelCard
 from flare_core.models.package import Package
 from flare_core.models.stage_card import StageCard
 from flare_core.segment.confidence import Evidence, evidence_of
-from flare_core.segment.lesion_scores import lesions_above, moved_card
+from flare_core.segment.lesion_edges import grown_scores
+from flare_core.segment.lesion_scores import More, lesions_above, moved_card
 from flare_core.segment.margins import with_margin
 from flare_core.segment.nnunet import patch_here, spacing_here
 from flare_core.segment.postprocess import ALL_NEIGHBOURS, organ_boxes
@@ -384,12 +385,13 @@ def add_lesions(
     tell = _share_of("lesions", notify)
     half = tell if card.second_look is None else lambda done: tell(done / 2)
     scores = run_stage(stage, image, region, organs=found.organs, tile_step=step, notify=half)
-    again = None
-    if card.second_look is not None and scores.seen is not None:
-        moved = replace(stage, card=card)
-        rest = partial(_second_half, tell)
-        again = partial(bright_scores, moved, scores.seen, tile_step=step, notify=rest)
-    lesions, likely = lesions_above(scores, card.threshold, image.geometry, card.peak, again)
+    more: list[More] = []
+    if scores.seen is not None:
+        more = [partial(grown_scores, scores.seen, card=card)]
+    if scores.seen is not None and card.second_look is not None:
+        bright = partial(bright_scores, replace(stage, card=card), scores.seen)
+        more.append(partial(bright, tile_step=step, notify=partial(_second_half, tell)))
+    lesions, likely = lesions_above(scores, card.threshold, image.geometry, card.peak, more)
     notify("lesions", 1.0)  # or this would be told as a part of the clean-up
     return replace(found, lesions=lesions, lesion_probability=(likely,))
 

@@ -1,4 +1,4 @@
-"""From a lesion stage's scores to lesions: the threshold, the peak, what moves them, a second look.
+"""From a lesion stage's scores to lesions: the threshold, the peak, what moves them, more.
 
 A voxel is a lesion above a threshold, and a piece of such voxels only if it somewhere reaches a
 peak. A person's sensitivity moves both.
@@ -7,7 +7,7 @@ peak. A person's sensitivity moves both.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,8 +23,9 @@ from flare_core.models.stage_card import StageCard
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
 from flare_core.segment.stage import UNSEEN, Scores
 
-LookAgain = Callable[[npt.NDArray[np.bool_]], "Tensor | None"]
-"""Told what is found, returns the scores of what is found besides."""
+More = Callable[[npt.NDArray[np.bool_]], "Tensor | None"]
+"""Told what is found (Z, Y, X), returns the scores of what is found besides (Z, Y, X), minus
+infinity where nothing is; None: nothing is."""
 
 SENSITIVITY = 0.5
 """The setting that leaves the model's own threshold as it is."""
@@ -83,7 +84,7 @@ def lesions_above(
     threshold: float,
     target: Geometry,
     peak: float = 0.0,
-    look_again: LookAgain | None = None,
+    more: Sequence[More] = (),
 ) -> tuple[Volume, Volume]:
     """Return where a lesion is more likely than `threshold` (bool, on `target`), and how likely.
 
@@ -100,9 +101,9 @@ def lesions_above(
         Probabilities at the edge and somewhere in a lesion.
     target : Geometry
         Of the mask, its axes parallel to the stage's.
-    look_again : callable, optional
-        Told what is found (Z, Y, X) on the stage's grid, returns the scores of what is to be added
-        (Z, Y, X), minus infinity where nothing is; None: nothing is. For `regions` alone.
+    more : sequence of callable, optional
+        Each is told what is found, on the stage's grid, and says what is to be added. For `regions`
+        alone.
 
     Returns
     -------
@@ -118,10 +119,12 @@ def lesions_above(
         weak = unsure(probability, threshold, peak)
         found_first &= ~weak
         scores.logits[channel][torch.from_numpy(weak).to(scores.logits.device)] -= UNSEEN
-    more = None if look_again is None else look_again(found_first)
-    if more is not None:
-        torch.maximum(scores.logits[channel], more.to(scores.logits), out=scores.logits[channel])
-        np.maximum(probability, more.sigmoid().cpu().numpy(), out=probability)
+    for each in more:
+        added = each(found_first)
+        if added is None:
+            continue
+        torch.maximum(scores.logits[channel], added.to(scores.logits), out=scores.logits[channel])
+        np.maximum(probability, added.sigmoid().cpu().numpy(), out=probability)
     if not averaged:
         scores.logits[channel] -= _logit(threshold)
     else:  # of two probabilities that add up to 1, one passes t where it leads by 2 t - 1

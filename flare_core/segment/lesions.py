@@ -149,7 +149,7 @@ def hosted(piece: Piece, organs: Volume) -> Piece:
         Organ ids; the finding's own voxels may be an organ's or not.
     """
     reach = [math.ceil(TOUCH_MM / size) for size in organs.geometry.spacing_mm]
-    wide, inner = _widened(piece.box, reach, organs.geometry.shape)
+    wide, inner = widened(piece.box, reach, organs.geometry.shape)
     mask = np.zeros(tuple(side.stop - side.start for side in wide), np.bool_)
     mask[inner] = piece.mask
     near = ndimage.maximum_filter(mask, size=[2 * r + 1 for r in reach], mode="constant")
@@ -179,7 +179,7 @@ def _with_host(
     return Piece(piece.box, piece.mask, host, bool(share >= BELONGS and host.key not in VESSELS))
 
 
-def _widened(box: Slices, reach: Sequence[int], shape: Sequence[int]) -> tuple[Slices, Slices]:
+def widened(box: Slices, reach: Sequence[int], shape: Sequence[int]) -> tuple[Slices, Slices]:
     """Return a box widened inside the grid, and where the old one lies in it."""
     wide, inner = [], []
     for side, far, size in zip(box, reach, shape, strict=True):

@@ -7,7 +7,7 @@
    around it (`beyond`): a vessel is long, and goes on. What touches a lesion of the first look is
    left to that.
 
-All of it is found on the stage's grid from HU smoothed by `SMOOTH_MM`. Of 29 scans, ten patients
+All of it is found on the stage's grid from smoothed HU (`lesion_edges`). Of 29 scans, ten patients
 with liver tumours among them, no vessel had less than .9 of its volume beyond it, nodules of an
 arterial scan .1 and less (`benchmarks/default_model/froc.py`; docs/models.md).
 """
@@ -23,17 +23,15 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from flare_core.anatomy.organs import LESION, organ
+from flare_core.anatomy.organs import LESION
 from flare_core.models.stage_card import SecondLook
-from flare_core.segment.lesions import Piece, connected
+from flare_core.segment.lesion_edges import rise_above
+from flare_core.segment.lesions import Piece, connected, widened
 from flare_core.segment.postprocess import ALL_NEIGHBOURS, Slices
 from flare_core.segment.stage import LoadedStage, SeenOrgans, run_on_organs
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
-
-SMOOTH_MM = 1.5
-"""SD of the Gaussian that HU are smoothed by: noise of 15 HU in 1 x 1 x 3 mm becomes 6 to 10."""
 
 RISES_HU = (11.0, 15.0, 20.0, 27.0, 36.0, 48.0, 64.0)
 """Heights above the median at which blobs are looked for."""
@@ -93,18 +91,14 @@ def bright_scores(
         scores, so that its edge lies between voxels as exactly as the first look's.
     """
     card = stage.card
-    look, mask = card.second_look, card.mask
-    assert look is not None and mask is not None
-    inside = np.isin(seen.organs, [organ(key).id for key in mask.organs]) & seen.mask
-    if not inside.any():
-        return None
-    median = np.median(seen.hu[inside])
-    rise = smoothed(seen.hu - median, seen.mask, seen.geometry.spacing_mm)
+    look = card.second_look
+    assert look is not None
+    rise, inside, median = rise_above(seen, card)
     if not has_blob(
         rise, inside, first, spacing_mm=seen.geometry.spacing_mm, least_ml=card.least_ml
     ):
         return None
-    mirrored = SeenOrgans(2 * median - seen.hu, seen.mask, seen.organs, seen.geometry)
+    mirrored = SeenOrgans(np.float32(2 * median) - seen.hu, seen.mask, seen.organs, seen.geometry)
     scores = run_on_organs(stage, mirrored, tile_step=tile_step, notify=notify)
     channel = next(c for c, key in card.organ_channels if key == LESION.key)
     logits = scores.logits[channel].float().cpu()
@@ -123,14 +117,6 @@ def bright_scores(
         return None
     edged = ndimage.binary_dilation(found, ALL_NEIGHBOURS)
     return torch.where(torch.from_numpy(edged), logits, -math.inf)
-
-
-def smoothed(rise: Floats, seen: Mask, spacing_mm: Sequence[float]) -> Floats:
-    """Return a field (Z, Y, X) smoothed by what is seen alone; minus infinity out of sight."""
-    sd = [SMOOTH_MM / mm for mm in spacing_mm]
-    total = ndimage.gaussian_filter(np.where(seen, rise, 0).astype(np.float32), sd)
-    weight = ndimage.gaussian_filter(seen.astype(np.float32), sd)
-    return np.where(seen, total / np.maximum(weight, 1e-3), -np.inf).astype(np.float32)
 
 
 def has_blob(
@@ -183,7 +169,7 @@ def _is_blob(
     filled = np.count_nonzero(part) * math.prod(spacing_mm) / ellipsoid
     if filled < LEAST_FILLED or not is_compact(part, spacing_mm):
         return False
-    wide, inner = _widened(place, (1, 1, 1))
+    wide, inner = widened(place, (1, 1, 1), first.shape)
     at = ndimage.binary_dilation(first[wide], ALL_NEIGHBOURS)[inner]
     return bool(at[part].mean() < MOST_TOUCHED)
 
@@ -213,7 +199,7 @@ def is_compact(mask: Mask, spacing_mm: Sequence[float]) -> bool:
 
 def touches(piece: Piece, others: Mask) -> bool:
     """Return whether a piece lies in or at (faces, edges, corners) other findings (Z, Y, X)."""
-    wide, inner = _widened(piece.box, (1, 1, 1))
+    wide, inner = widened(piece.box, (1, 1, 1), others.shape)
     near = ndimage.binary_dilation(others[wide], ALL_NEIGHBOURS)
     return bool(near[inner][piece.mask].any())
 
@@ -241,7 +227,7 @@ def beyond(piece: Piece, rise: Floats, spacing_mm: Sequence[float]) -> float:
     and within `REACH_MM`, but lies more than `AWAY_MM` from the piece.
     """
     reach = [int(REACH_MM / mm) + 1 for mm in spacing_mm]
-    wide, inner = _widened(piece.box, reach)
+    wide, inner = widened(piece.box, reach, rise.shape)
     around = rise[wide]
     own = np.zeros(around.shape, np.bool_)
     own[inner] = piece.mask
@@ -251,12 +237,3 @@ def beyond(piece: Piece, rise: Floats, spacing_mm: Sequence[float]) -> float:
     joined[numbers[own]] = True
     away = ndimage.distance_transform_edt(~own, sampling=spacing_mm) > AWAY_MM
     return float(np.count_nonzero(joined[numbers] & away) / piece.voxels)
-
-
-def _widened(box: Slices, reach: Sequence[int]) -> tuple[Slices, Slices]:
-    """Return a box widened where the grid goes on, and where the old one lies in it."""
-    z, y, x = (slice(max(0, s.start - r), s.stop + r) for s, r in zip(box, reach, strict=True))
-    a, b, c = (
-        slice(s.start - w.start, s.stop - w.start) for s, w in zip(box, (z, y, x), strict=True)
-    )
-    return (z, y, x), (a, b, c)

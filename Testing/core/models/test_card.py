@@ -231,6 +231,15 @@ def test_a_second_look_is_a_lesion_stages_that_is_shown_organs_and_has_regions(
             with_lesions(card, **(LOOKS | changes))
 
 
+def test_so_is_one_whose_lesions_grow(card: ModelCard) -> None:
+    grows = LOOKS | {"second_look": None, "growth_mm": 8.0}
+    made = with_lesions(card, **grows)
+    assert ModelCard.from_json(made.to_json()) == made
+    for changes in ({"mask": None}, {"growth_mm": -1.0}, {"growth_mm": 101.0}):
+        with pytest.raises(InputError, match="growth_mm"):
+            with_lesions(card, **(grows | changes))
+
+
 def test_a_mask_needs_a_stage_before_it_that_finds_its_organs(card: ModelCard) -> None:
     with pytest.raises(InputError, match=r"mask: organs(.|\n)*stomach"):
         with_lesions(card, mask=OrganMask(("stomach",), outside_hu=-200.0))
@@ -248,7 +257,7 @@ def test_only_a_lesion_stage_is_shown_organs_alone(card: ModelCard) -> None:
 def test_a_card_of_an_older_format_is_still_read(card: ModelCard, version: int) -> None:
     value = json.loads(card.to_json()) | {"format_version": version}
     for stage in value["stages"]:
-        del stage["second_look"]
+        del stage["second_look"], stage["growth_mm"]
         if version == 1:
             del stage["mask"], stage["network"]["foreground_share"]
     assert ModelCard.from_json(json.dumps(value)) == replace(card, format_version=version)

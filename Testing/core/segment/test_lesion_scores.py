@@ -76,7 +76,7 @@ def test_what_a_second_look_finds_needs_no_peak_and_takes_no_weak_neighbour_alon
     card = stage_card("lesions", ("lesion",), regions=True)
     grid = Geometry((1, 7, 7), (4.0, 3.0, 3.0))
     mask, likely = lesions_above(
-        Scores(torch.logit(p)[None], grid, card), 0.5, grid, 0.95, look_again
+        Scores(torch.logit(p)[None], grid, card), 0.5, grid, 0.95, [look_again]
     )
     first, more = np.zeros((2, 1, 7, 7), bool)
     first[0, 1:3, 1:3] = more[0, 5, 4:6] = True
@@ -91,5 +91,5 @@ def test_a_second_look_that_finds_nothing_changes_nothing() -> None:
     card = stage_card("lesions", ("lesion",), regions=True)
     grid = Geometry((1, 7, 7), (4.0, 3.0, 3.0))
     one, _ = lesions_above(Scores(logits.clone(), grid, card), 0.5, grid, 0.9)
-    two, _ = lesions_above(Scores(logits.clone(), grid, card), 0.5, grid, 0.9, lambda found: None)
+    two, _ = lesions_above(Scores(logits.clone(), grid, card), 0.5, grid, 0.9, [lambda found: None])
     assert one.array.any() and np.array_equal(one.array, two.array)

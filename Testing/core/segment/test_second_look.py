@@ -18,6 +18,7 @@ from flare_core.imaging.volume import Volume
 from flare_core.models.stage_card import NetworkSpec, OrganMask, SecondLook, StageCard
 from flare_core.networks import NETWORKS
 from flare_core.segment.cascade import Found, Plan, add_lesions
+from flare_core.segment.lesion_edges import smoothed
 from flare_core.segment.lesion_scores import moved_card
 from flare_core.segment.lesions import Piece
 from flare_core.segment.second_look import (
@@ -26,7 +27,6 @@ from flare_core.segment.second_look import (
     bright_scores,
     has_blob,
     is_lesion,
-    smoothed,
     touches,
 )
 from flare_core.segment.stage import LoadedStage, SeenOrgans, run_on_organs
@@ -186,11 +186,12 @@ def test_a_small_one_is_none() -> None:
 
 
 def test_what_touches_a_first_lesion_is_left_to_it() -> None:
-    """A dark tumour with a bright rim is one lesion, of the first look."""
-    image, organs = scan(dark=-40)
-    image.array[ball((60, 60, 80), 13.0) & ~DARK] += 60
+    """A dark tumour with a bright rim is one lesion, of the first look; a nodule is another."""
+    image, organs = scan(dark=-40, nodule=40)
+    rim = ball((60, 60, 80), 13.0) & ~DARK
+    image.array[rim] += 60
     found = lesions(image, organs)
-    assert overlap(found, DARK) > 0.85
+    assert overlap(found, DARK | NODULE) > 0.85 and not found[rim].any()
 
 
 def test_sensitivity_moves_its_peak() -> None:
@@ -262,11 +263,6 @@ def test_what_goes_on_is_told_from_the_pieces_own_edge() -> None:
     goes_on = beyond(piece_of(part), rise_of(VESSEL), MM)
     assert 1.5 < goes_on < 2.5  # 20 mm to each side but for the first 4, of a piece of 15 mm
     assert not is_lesion(piece_of(part), rise_of(VESSEL), seen_of(*scan()), SecondLook())
-
-
-def test_smoothing_takes_nothing_from_out_of_sight() -> None:
-    flat = smoothed(np.where(LIVER, np.float32(7), np.float32(-900)), LIVER, MM)
-    assert flat[LIVER] == pytest.approx(7, abs=1e-3) and np.isneginf(flat[~LIVER]).all()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""Where a lesion ends: half way between its HU and the organs', as far as a card lets it grow.
+
+Networks that learned few large tumours mark their middle, and leave the rim. Each finding grows
+through the organs to where HU, smoothed by `SMOOTH_MM`, are nearer to the organs' median than to
+its own. One as bright as the organs (`LEAST_RISE_HU`) stays as it is: it has no such edge.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from flare_core.anatomy.organs import organ
+from flare_core.models.stage_card import StageCard
+from flare_core.segment.lesions import Piece, connected, widened
+from flare_core.segment.postprocess import ALL_NEIGHBOURS
+from flare_core.segment.stage import SeenOrgans
+
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+
+SMOOTH_MM = 1.5
+"""SD of the Gaussian that HU are smoothed by: noise of 15 HU in 1 x 1 x 3 mm becomes 6 to 10."""
+
+LEAST_RISE_HU = 12.0
+"""A finding whose median differs less than this from the organs' does not grow."""
+
+CORE_LOGIT = 2.0
+"""Score above the threshold that a voxel as dark, or as bright, as the finding itself gets."""
+
+OUTSIDE_LOGIT = -0.5
+"""Highest score, above the threshold, of a voxel beside what has grown."""
+
+
+def rise_above(seen: SeenOrgans, card: StageCard) -> tuple[Floats, Mask, float]:
+    """Return smoothed HU less the organs' median (Z, Y, X), where the organs are, and that median.
+
+    Out of sight they are minus infinity; NaN is the median of organs that are not there.
+    """
+    assert card.mask is not None
+    inside = np.isin(seen.organs, [organ(key).id for key in card.mask.organs]) & seen.mask
+    median = float(np.median(seen.hu[inside])) if inside.any() else math.nan
+    rise = smoothed(seen.hu - np.float32(median), seen.mask, seen.geometry.spacing_mm)
+    return rise, inside, median
+
+
+def smoothed(field: Floats, seen: Mask, spacing_mm: Sequence[float]) -> Floats:
+    """Return a field (Z, Y, X) smoothed by what is seen alone; minus infinity out of sight."""
+    sd = [SMOOTH_MM / mm for mm in spacing_mm]
+    total = ndimage.gaussian_filter(np.where(seen, field, 0).astype(np.float32), sd)
+    weight = ndimage.gaussian_filter(seen.astype(np.float32), sd)
+    return np.where(seen, total / np.maximum(weight, 1e-3), -np.inf).astype(np.float32)
+
+
+def grown_scores(seen: SeenOrgans, found: Mask, card: StageCard) -> Tensor | None:
+    """Return scores of what findings grow by, and minus infinity elsewhere.
+
+    Parameters
+    ----------
+    seen : SeenOrgans
+        What the stage saw.
+    found : bool (Z, Y, X)
+        Its findings; those smaller than the card's `least_ml` stay so.
+    card : StageCard
+        With a `mask`; findings grow by its `growth_mm` at most.
+
+    Returns
+    -------
+    float32 (Z, Y, X), or None
+        On the grid of `seen`, above the card's threshold where a finding is now; None if none
+        grows.
+    """
+    if card.growth_mm <= 0 or not found.any():
+        return None
+    rise, inside, _ = rise_above(seen, card)
+    scores = np.full(found.shape, -np.inf, np.float32)
+    for piece in connected(found):
+        if piece.voxels * seen.geometry.voxel_ml < card.least_ml:
+            continue
+        _grow(piece, rise, inside, scores, (seen.geometry.spacing_mm, card.growth_mm))
+    if not np.isfinite(scores).any():
+        return None
+    return torch.from_numpy(scores + np.float32(math.log(card.threshold / (1 - card.threshold))))
+
+
+def _grow(
+    piece: Piece,
+    rise: Floats,
+    inside: Mask,
+    scores: Floats,
+    limits: tuple[Sequence[float], float],
+) -> None:
+    """Write what a piece grows by into `scores`: 0 is half way; `limits` are voxel size and mm."""
+    spacing_mm, growth_mm = limits
+    wide, inner = widened(piece.box, [int(growth_mm / mm) + 2 for mm in spacing_mm], rise.shape)
+    own = np.zeros(rise[wide].shape, np.bool_)
+    own[inner] = piece.mask
+    core = float(np.median(rise[wide][own]))
+    if not abs(core) >= LEAST_RISE_HU:  # nor NaN
+        return
+    height = (rise[wide] / np.float32(core) - np.float32(0.5)) * np.float32(2 * CORE_LOGIT)
+    near = ndimage.distance_transform_edt(~own, sampling=spacing_mm) <= growth_mm
+    numbers, count = ndimage.label(own | ((height > 0) & inside[wide] & near))
+    joined = np.zeros(count + 1, np.bool_)
+    joined[numbers[own]] = True
+    whole = ndimage.binary_opening(joined[numbers]) | own
+    edged = ndimage.binary_dilation(whole, ALL_NEIGHBOURS) & np.isfinite(height)
+    height[~whole] = np.minimum(height[~whole], OUTSIDE_LOGIT)
+    there = scores[wide]
+    np.maximum(there, height, out=there, where=edged)
