@@ -19,7 +19,14 @@ from flare_core.jobs.batch_on_cluster import run_plan_on
 from flare_core.jobs.cluster import place_of
 from flare_core.jobs.engine import REAL, Engine
 from flare_core.jobs.on_cluster import CLUSTER
-from flare_core.jobs.outputs import OUR_SCHEME, USUAL, check_outputs, is_file_name, make_folder
+from flare_core.jobs.outputs import (
+    OUR_SCHEME,
+    USUAL,
+    check_outputs,
+    check_scheme,
+    is_file_name,
+    make_folder,
+)
 from flare_core.jobs.progress import PROGRESS, Reporter, reporting
 from flare_core.jobs.remote.access import Access, address_of, read_token
 from flare_core.jobs.reports import CaseReport
@@ -139,6 +146,7 @@ def make_plan(arguments: argparse.Namespace) -> batch.BatchPlan:
     """
     _require_paths(arguments)
     settings = settings_of(arguments)
+    check_scheme(arguments.scheme, settings.organs)
     output = arguments.output
     outputs = check_outputs(USUAL if arguments.outputs is None else arguments.outputs.split(","))
     jobs = batch.plan_jobs(

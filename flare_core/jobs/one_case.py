@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from flare_core.jobs import engine as engines
 from flare_core.jobs.engine import Engine, IsCancelled
-from flare_core.jobs.outputs import OUR_SCHEME, USUAL, CaseSource, OutputPaths, write_outputs
+from flare_core.jobs.outputs import (
+    OUR_SCHEME,
+    USUAL,
+    CaseSource,
+    OutputPaths,
+    scheme_notes,
+    write_outputs,
+)
 from flare_core.jobs.progress import OnProgress, within
 from flare_core.segment.progress import Progress
 from flare_core.segment.settings import Settings
@@ -106,6 +113,9 @@ def run_case(job: Job, settings: Settings, engine: Engine, caller: Caller) -> Ca
         caller.commit()
         caller.on_progress(Progress("writing", 1 - WRITE_SHARE))
         files = job.paths.files(job.outputs)
+        if "labels" in job.outputs:
+            more = scheme_notes(job.scheme, settings.organs, found)
+            found = replace(found, notes=(*found.notes, *more))
         timed = replace(found, timings={**found.timings, **timings})
         with _timed(timings, "write"):
             source = CaseSource(job.case, job.input, _facts(job), job.scheme, job.series)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_core import atomic
+from flare_core.anatomy.organs import LESION, parse_organs
 from flare_core.atomic import check_names as check_names
 from flare_core.atomic import written_together as written_together
 from flare_core.errors import InputError
@@ -269,11 +270,55 @@ def _write_labels(path: Path, labels: Volume, source: CaseSource) -> None:
     from flare_core.imaging.files import write_labels, write_volume
 
     if source.scheme != OUR_SCHEME:
+        labels = _with_own_lesions(labels, source.scheme)
         labels = labels.with_array(_renumbered(labels.array, source.scheme))
     if path.name.lower().endswith((".nii.gz", ".nii")):
         write_labels(path, labels, like=source.path)
     else:
         write_volume(path, labels, compressed=False)
+
+
+def _with_own_lesions(labels: Volume, key: str) -> Volume:
+    """Return labels whose lesions are part of their organs, if a scheme has no number for them."""
+    from flare_core.segment.statistics import with_lesions
+
+    return with_lesions(labels) if _unnumbered(key, [LESION]) else labels
+
+
+def _unnumbered(key: str, organs: Iterable[Organ]) -> list[Organ]:
+    from flare_core.anatomy.label_schemes import scheme
+
+    return [organ for organ in organs if scheme(key).number_of(organ.key) is None]
+
+
+def check_scheme(key: str, organs: Sequence[str] | None) -> None:
+    """Refuse a scheme that has a number for none of the organs that are asked for.
+
+    Raises
+    ------
+    InputError
+        If the label map would be empty whatever the scan shows.
+    """
+    wanted = parse_organs(organs) if organs else ()
+    if wanted and len(_unnumbered(key, wanted)) == len(wanted):
+        raise InputError(
+            "scheme",
+            f"{key}, which has no number for {', '.join(organ.key for organ in wanted)}",
+            "the scheme of an edition that has the organs asked for",
+            "Choose other organs or another scheme, or leave one of the two out.",
+        )
+
+
+def scheme_notes(key: str, organs: Sequence[str] | None, found: Segmentation) -> tuple[str, ...]:
+    """Return what of a result, or of what was asked for, its label map has no number for."""
+    notes = []
+    if found.lesions and _unnumbered(key, [LESION]):
+        notes.append(f"{key} has no number for lesions: in the label map they are their organ.")
+    asked = [each for each in (parse_organs(organs) if organs else ()) if each != LESION]
+    if lacking := _unnumbered(key, asked):
+        names = ", ".join(each.name.lower() for each in lacking)
+        notes.append(f"{key} has no number for {names}: not in the label map.")
+    return tuple(notes)
 
 
 def _renumbered(labels: npt.NDArray[Any], key: str) -> npt.NDArray[np.uint8]:

@@ -105,6 +105,7 @@ from flare_core.jobs.outputs import (
     check_dicom,
     check_names,
     check_outputs,
+    check_scheme,
     make_folder,
     output_paths,
     plain,
@@ -337,6 +338,7 @@ class Worker:
             task = Task(name, lambda task: self._correct(task, asked, how))
             return task, self._tasks if asked.recompute else self._strokes
         job = job_of({"scheme": self._scheme, **request})
+        check_scheme(job.scheme, how.settings.organs)
         return Task(name, lambda task: self._segment(task, job, how)), self._tasks
 
     def _cancel(self, name: Id, target: Id) -> None:

@@ -198,8 +198,11 @@ def _kept(found: Labelled) -> ClassScores | None:
 def _unused(ready: _Ready, settings: Settings) -> tuple[str, ...]:
     """Return what of the settings means nothing to this model."""
     labels = {label for stage in ready.package.card.stages for label in stage.labels}
-    asked = settings.lesion_sensitivity is not None
-    return (NO_LESIONS,) if asked and LESION.key not in labels else ()
+    if settings.lesion_sensitivity is None:
+        return ()
+    if LESION.key not in labels:
+        return (NO_LESIONS,)
+    return () if LESION in ready.organs else (NOT_ASKED,)
 
 
 def _checked(image: Volume, settings: Settings) -> tuple[str, ...]:
@@ -215,6 +218,8 @@ SAY_HU = (
     " If they are HU all the same, say so: --assume-hu (in Python Settings(assume_hu=True),"
     " in Slicer Settings > Values)."
 )
+
+NOT_ASKED = "Lesions are not among the organs asked for: the sensitivity changes nothing."
 
 NO_LESIONS = "The model marks no lesions: the sensitivity for them changes nothing."
 

@@ -183,13 +183,37 @@ def test_plain_has_only_what_json_has():
 def test_label_maps_take_the_numbers_of_an_edition(tmp_path, found, scheme, numbers):
     image, segmentation = found
     array = np.zeros(image.geometry.shape, np.uint8)
-    array[0, 0, :4] = [1, 2, 13, 14]
+    array[0, 0, [0, 1, 2, 4]] = [1, 2, 13, 14]
     segmentation = replace(segmentation, labels=image.with_array(array))
     paths = output_paths(tmp_path, "x").files(("labels",))
     source = CaseSource("x", Path("/a/x.nrrd"), {"input": "/a/x.nrrd"}, scheme)
     outputs.write_outputs(paths, image, segmentation, source)
-    assert read_labels(paths["labels"]).array[0, 0, :4].tolist() == numbers
+    assert read_labels(paths["labels"]).array[0, 0, [0, 1, 2, 4]].tolist() == numbers
     assert os.listdir(tmp_path) == ["x.nii.gz"]
+
+
+@pytest.mark.parametrize(("scheme", "number"), [("flare22", 1), ("flare21", 1), ("flare23", 14)])
+def test_a_lesion_without_a_number_is_its_organ(tmp_path, found, scheme, number):
+    """It was background: a hole in the liver of every label map in FLARE22's numbers."""
+    image, segmentation = found
+    array = np.zeros(image.geometry.shape, np.uint8)
+    array[:3, :3, :3], array[1, 1, 1] = 1, 14
+    segmentation = replace(segmentation, labels=image.with_array(array), lesions=(EXAMPLE,))
+    paths = output_paths(tmp_path, "x").files(("labels",))
+    outputs.write_outputs(paths, image, segmentation, CaseSource("x", Path("x.nrrd"), {}, scheme))
+    assert read_labels(paths["labels"]).array[1, 1, 1] == number
+    said = outputs.scheme_notes(scheme, None, segmentation)
+    assert bool(said) == (number == 1) and all("no number for lesions" in note for note in said)
+
+
+def test_a_scheme_without_what_is_asked_for_is_refused_or_noted(found):
+    for scheme, organs in (("flare22", ("lesion",)), ("flare24_task1", ("liver", "spleen"))):
+        with pytest.raises(InputError, match="has no number for"):
+            outputs.check_scheme(scheme, organs)
+    outputs.check_scheme("flare24_task1", None)
+    outputs.check_scheme("flare21", ("liver", "aorta"))
+    (note,) = outputs.scheme_notes("flare21", ("liver", "aorta"), found[1])
+    assert note == "flare21 has no number for aorta: not in the label map."
 
 
 def test_the_page_is_one_file_with_everything(tmp_path, found):

@@ -260,6 +260,8 @@ def test_a_sensitivity_that_changes_nothing_is_said(model: Path, lesion_model: P
     for package, said in ((model, True), (lesion_model, False)):
         result = segment_ct(scene()[0], settings(package, lesion_sensitivity=0.7))
         assert any("marks no lesions" in note for note in result.notes) is said
+    one = settings(lesion_model, lesion_sensitivity=0.7, organs=("liver",))
+    assert any("not among the organs asked for" in n for n in segment_ct(scene()[0], one).notes)
 
 
 def test_a_model_is_prepared_once_for_a_run(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
