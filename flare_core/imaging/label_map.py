@@ -16,6 +16,10 @@ from flare_core.imaging.apart import read_geometry, read_labels
 from flare_core.imaging.geometry import GRID_TOLERANCE_MM, Geometry
 from flare_core.imaging.volume import Volume
 
+HOST_SHARE = 0.3
+"""A lesion is part of an organ that has this share of the voxels around it; one of an organ that
+nobody labelled touches another here and there."""
+
 
 def value_counts(labels: npt.NDArray[np.uint8]) -> list[int]:
     """Return how many voxels each value 0 to 255 of a label map (Z, Y, X) has.
@@ -29,6 +33,40 @@ def value_counts(labels: npt.NDArray[np.uint8]) -> list[int]:
     for plane in labels:  # plane by plane: bincount widens to 8 bytes a voxel
         counts += np.bincount(plane.ravel(), minlength=256)
     return [int(n) for n in counts]
+
+
+def absorbed(
+    labels: npt.NDArray[np.uint8], value: int, least_share: float = 0.0
+) -> npt.NDArray[np.uint8]:
+    """Return a label map whose pieces of one value have become the label that each touches most.
+
+    Parameters
+    ----------
+    labels : uint8 (Z, Y, X)
+        Unchanged.
+    value : int
+        Whose pieces (26 neighbours) go.
+    least_share : float
+        Of the voxels around a piece, how many that label must have; else the piece becomes 0.
+
+    Examples
+    --------
+    >>> absorbed(np.array([[[0, 3, 14, 3, 14, 0]]], np.uint8), 14).tolist()
+    [[[0, 3, 3, 3, 3, 0]]]
+    """
+    from scipy.ndimage import binary_dilation, find_objects, label
+
+    whole = labels.copy()
+    pieces, count = label(labels == value, np.ones((3, 3, 3)))
+    for number, found in enumerate(find_objects(pieces, count), 1):
+        here = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in found)
+        piece = pieces[here] == number
+        around = labels[here][binary_dilation(piece, np.ones((3, 3, 3))) & ~piece]
+        counts = np.bincount(around[around != value], minlength=1)
+        counts[0] = 0
+        most = int(counts.argmax())
+        whole[here][piece] = most if counts[most] >= least_share * around.size else 0
+    return whole
 
 
 def label_counts(path: Path) -> list[int]:

@@ -21,6 +21,7 @@ from flare_core.anatomy.organs import LESION
 from flare_core.errors import InputError
 from flare_core.imaging.checks import check_finite
 from flare_core.imaging.geometry import Box, Geometry
+from flare_core.imaging.label_map import absorbed
 from flare_core.imaging.resample import filled_share, resample_intensity, voxels_hit
 from flare_core.imaging.volume import Volume
 from flare_core.segment.random_walk import settled
@@ -134,17 +135,7 @@ def without_lesions(labels: Labels) -> Labels:
     labels : uint8 (Z, Y, X)
         Organ ids, lesions over them; unchanged.
     """
-    from scipy.ndimage import binary_dilation, find_objects
-
-    hosts = labels.copy()
-    pieces, count = _pieces(labels == LESION.id)
-    for number, found in enumerate(find_objects(pieces, count), 1):
-        here = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in found)
-        piece = pieces[here] == number
-        rim = labels[here][binary_dilation(piece, np.ones((3, 3, 3))) & ~piece]
-        organs = rim[(rim != 0) & (rim != LESION.id)]
-        hosts[here][piece] = np.bincount(organs).argmax() if len(organs) else 0
-    return hosts
+    return absorbed(labels, LESION.id)
 
 
 def without_marked(lesions: Mask, belongs: Mask, outside: Mask) -> Mask:

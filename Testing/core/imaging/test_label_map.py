@@ -8,7 +8,13 @@ import pytest
 from flare_core.errors import InputError
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.geometry import Geometry
-from flare_core.imaging.label_map import changed_ml, counts_on_scan, label_counts
+from flare_core.imaging.label_map import (
+    HOST_SHARE,
+    absorbed,
+    changed_ml,
+    counts_on_scan,
+    label_counts,
+)
 from flare_core.imaging.volume import Volume
 
 GRID = Geometry((2, 3, 4), (5.0, 2.0, 1.0))  # 0.01 mL a voxel
@@ -43,3 +49,14 @@ def test_what_changed_in_ml(tmp_path: Path):
     assert changed_ml(before, before) == {}
     with pytest.raises(InputError, match="same scan"):
         changed_ml(before, write(tmp_path / "c.nii.gz", [1], Geometry((3, 3, 4), (5.0, 2.0, 1.0))))
+
+
+def test_a_piece_becomes_what_it_lies_in_and_not_what_it_touches() -> None:
+    array = np.zeros((7, 9, 9), np.uint8)
+    array[1:6, 1:6, 1:6], array[2:4, 2:4, 2:4] = 1, 14  # within 1
+    array[3, 7, 7], array[3, 7, 6] = 14, 3  # beside 3, else in the open
+    whole = absorbed(array, 14, HOST_SHARE)
+    assert (whole[1:6, 1:6, 1:6] == 1).all()
+    assert whole[3, 7, 7] == 0 and whole[3, 7, 6] == 3
+    assert absorbed(array, 14)[3, 7, 7] == 3
+    assert (array == 14).sum() == 9, "the caller's array is unchanged"

@@ -17,12 +17,13 @@ import numpy as np
 
 from flare_core import atomic
 from flare_core.alive import new_folder
-from flare_core.anatomy.organs import ORGANS, organ
+from flare_core.anatomy.organs import LESION, ORGANS, organ
 from flare_core.datasets.case import Case
 from flare_core.datasets.flare.folders import Finding
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_labels, read_volume
 from flare_core.imaging.files import write_labels, write_volume
+from flare_core.imaging.label_map import HOST_SHARE, absorbed
 
 OnDone = Callable[[], None]
 
@@ -73,7 +74,7 @@ def export_nnunet(
         ``imagesTr`` with ``labelsTr`` (labelled ones only), and ``imagesTs`` with ``labelsTs``.
     organs : sequence of str
         Organs of the label maps, numbered 1, 2, ... in our order; by default those that most
-        training cases annotate.
+        training cases annotate. Without lesions among them, these are part of their organs.
 
     Raises
     ------
@@ -112,8 +113,8 @@ def export_flare22(
 ) -> Exported:
     """Write FLARE22's folders: labelled, unlabelled and tuning cases.
 
-    Lesions, which FLARE22 has no number for, become background; partly labelled cases are marked
-    as such in ``cases.json``.
+    Lesions, which FLARE22 has no number for, become the organ around them; partly labelled cases
+    are marked as such in ``cases.json``.
 
     Raises
     ------
@@ -197,6 +198,10 @@ def _write_map(case: Case, target: Path, organs: Sequence[str], *, renumber: boo
         _write_scan(case.labels, target)
         return
     labels = read_labels(case.labels)
+    if LESION.key not in organs:  # no hole in its organ
+        labels = labels.with_array(
+            absorbed(np.asarray(labels.array, np.uint8), LESION.id, HOST_SHARE)
+        )
     write_labels(target, labels.with_array(table[labels.array]), like=case.labels)
 
 

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flare_core.anatomy.organs import ALL_TARGETS, organ
+from flare_core.anatomy.organs import ALL_TARGETS, LESION, organ
 from flare_core.cases.store import BY_PEOPLE, CaseRecord, CaseStore, LabelFacts, LabelVersion
 from flare_core.datasets.soft_map import SURE, pack_soft
 from flare_core.imaging.apart import read_labels
 from flare_core.imaging.files import write_labels
+from flare_core.imaging.label_map import HOST_SHARE, absorbed
 from flare_core.imaging.resample import covered, resample_labels
 from flare_core.imaging.volume import Volume
 from flare_core.segment.pipeline import Labelled
@@ -147,7 +148,10 @@ def _label_map(
     person: LabelVersion | None, decision: Decision, predicted: Volume
 ) -> tuple[Ids, tuple[str, ...]]:
     """Return the label map of a decision and the organs it annotates."""
-    accepted = only(np.asarray(predicted.array, np.uint8), decision.organs)
+    array = np.asarray(predicted.array, np.uint8)
+    if LESION.key not in decision.organs:  # no hole that would teach to leave tumours out
+        array = absorbed(array, LESION.id, HOST_SHARE)
+    accepted = only(array, decision.organs)
     if person is None:
         return accepted, decision.organs
     theirs = person.facts.annotated

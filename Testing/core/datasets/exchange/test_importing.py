@@ -33,6 +33,8 @@ from flare_core.datasets.exchange.nnunet import read_raw_dataset
 from flare_core.datasets.stored import cases_of_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_geometry, read_labels, write_labels, write_volume
+from flare_core.imaging.geometry import Geometry
+from flare_core.imaging.volume import Volume
 
 EXPERT = ImportSettings()
 
@@ -313,6 +315,26 @@ def test_predicted_labels_come_back_as_predicted(store: CaseStore, tmp_path: Pat
         with open_store(tmp_path / f"store-{name}", create=True) as other:
             import_dataset(other, tmp_path / name, EXPERT)
             assert {record.kind for record in other.cases()} == {"pseudo"}
+
+
+@pytest.mark.parametrize("kind", ["nnunet", "flare22"])
+def test_a_lesion_that_has_no_number_is_part_of_its_organ(
+    store: CaseStore, tmp_path: Path, kind: str
+) -> None:
+    grid = Geometry((6, 8, 8), (5.0, 2.0, 2.0))
+    array = np.zeros(grid.shape, np.uint8)
+    array[1:5, 1:7, 1:7], array[2:4, 3:5, 3:5] = 1, 14
+    chance = np.random.default_rng(0)
+    write_volume(tmp_path / "a.nii.gz", Volume(chance.integers(-99, 99, grid.shape, "i2"), grid))
+    write_labels(tmp_path / "l.nii.gz", Volume(array, grid))
+    store.add_case(tmp_path / "a.nii.gz", name="a")
+    store.add_labels("a", tmp_path / "l.nii.gz", LabelFacts("expert", ("liver", "lesion")))
+    if kind == "nnunet":
+        export_nnunet(tmp_path / "out", cases_of_store(store), organs=["liver"])
+    else:
+        export_flare22(tmp_path / "out", cases_of_store(store))
+    (path,) = (tmp_path / "out").rglob("a.nii.gz")
+    assert voxels(path) == {1: 4 * 6 * 6}
 
 
 def test_to_flare22_and_back(store: CaseStore, tmp_path: Path) -> None:

@@ -61,6 +61,22 @@ def test_only_the_accepted_organs_are_kept(folder):
     assert not list((folder / "scratch").iterdir())
 
 
+def test_a_lesion_that_is_not_accepted_leaves_no_hole_in_its_organ(folder):
+    labels = scan(4)[1]
+    array = np.array(labels.array)
+    z, y, x = (int(v) for v in np.argwhere(array == 1).mean(axis=0))
+    array[z - 1 : z + 1, y - 1 : y + 1, x - 1 : x + 1] = 14
+    path = folder / "with_lesion.nii.gz"
+    write_labels(path, labels.with_array(array))
+    with open_store(folder / "store") as store:
+        version = add_pseudo_label(
+            store, accepted("una", "liver"), path, EVIDENCE, ORIGIN, scratch=folder / "scratch"
+        )
+        assert version is not None
+        stored = read_labels(version.path).array
+        assert np.array_equal(stored, only(np.asarray(labels.array), ["liver"]))
+
+
 def test_repeating_the_step_adds_nothing(folder):
     with open_store(folder / "store") as store:
         again = [
