@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_geometry, read_labels
-from flare_core.imaging.geometry import GRID_TOLERANCE_MM, Geometry
+from flare_core.imaging.geometry import GRID_TOLERANCE_MM, Box, Geometry
 from flare_core.imaging.volume import Volume
 
 HOST_SHARE = 0.3
@@ -54,19 +54,43 @@ def absorbed(
     >>> absorbed(np.array([[[0, 3, 14, 3, 14, 0]]], np.uint8), 14).tolist()
     [[[0, 3, 3, 3, 3, 0]]]
     """
-    from scipy.ndimage import binary_dilation, find_objects, label
-
     whole = labels.copy()
-    pieces, count = label(labels == value, np.ones((3, 3, 3)))
-    for number, found in enumerate(find_objects(pieces, count), 1):
-        here = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in found)
-        piece = pieces[here] == number
-        around = labels[here][binary_dilation(piece, np.ones((3, 3, 3))) & ~piece]
+    numbers, boxes = _pieces(labels == value)
+    for number, box in boxes.items():
+        here = box.grow((1, 1, 1), labels.shape).slices
+        mine = numbers[here] == number
+        around = labels[here][_grown(mine) & ~mine]
         counts = np.bincount(around[around != value], minlength=1)
         counts[0] = 0
         most = int(counts.argmax())
-        whole[here][piece] = most if counts[most] >= least_share * around.size else 0
+        whole[here][mine] = most if counts[most] >= least_share * around.size else 0
     return whole
+
+
+def _pieces(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.generic], dict[int, Box]]:
+    """Return the number of each voxel's piece (26 neighbours; Z, Y, X), and the boxes of pieces."""
+    import SimpleITK as sitk
+
+    image = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), True)
+    shapes = sitk.LabelShapeStatisticsImageFilter()
+    shapes.Execute(image)
+    boxes = {}
+    for number in shapes.GetLabels():
+        x, y, z, width, height, depth = shapes.GetBoundingBox(number)
+        boxes[number] = Box((z, y, x), (z + depth, y + height, x + width))
+    return sitk.GetArrayFromImage(image), boxes
+
+
+def _grown(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return a mask with all 26 neighbours of its voxels."""
+    grown = mask
+    for axis in range(mask.ndim):
+        before = np.moveaxis(grown, axis, 0)
+        after = before.copy()
+        after[1:] |= before[:-1]
+        after[:-1] |= before[1:]
+        grown = np.moveaxis(after, 0, axis)
+    return grown
 
 
 def label_counts(path: Path) -> list[int]:
