@@ -23,6 +23,7 @@ from typing import Literal
 import numpy as np
 
 from flare_core.anatomy.label_schemes import LabelScheme
+from flare_core.anatomy.organs import LESION
 from flare_core.errors import Cancelled, InputError
 from flare_core.evaluate.label_values import value_table
 from flare_core.evaluate.pairing import CasePair, pair_cases
@@ -35,6 +36,7 @@ from flare_core.evaluate.scoring import (
 )
 from flare_core.imaging.apart import read_labels
 from flare_core.imaging.geometry import COMPARED_TOLERANCE_MM, Geometry
+from flare_core.imaging.label_map import HOST_SHARE, absorbed
 from flare_core.imaging.volume import Volume
 from flare_core.spread.cases import SpreadCases, input_error
 from flare_core.spread.here import in_processes
@@ -280,9 +282,18 @@ def _reference_values(
 
 
 def in_edition(volume: Volume, scheme: LabelScheme | None, rules: ScoringRules) -> Labels:
-    """Return labels (Z, Y, X) in the edition's values; `scheme` is the file's, None its own."""
+    """Return labels (Z, Y, X) in the edition's values; `scheme` is the file's, None its own.
+
+    Lesions that the edition does not know are part of their organ: FLARE22 drew no holes.
+    """
     labels = volume.array.astype(np.uint8, copy=False)
-    return labels if scheme is None else value_table(scheme, rules.edition)[labels]
+    if scheme is None:
+        return labels
+    lesion = scheme.number_of(LESION.key)
+    known = any(LESION.key in target.organs for target in rules.edition.targets)
+    if lesion is not None and not known and bool((labels == lesion).any()):
+        labels = absorbed(labels, lesion, HOST_SHARE)
+    return value_table(scheme, rules.edition)[labels]
 
 
 def _illegal(volume: Volume, scheme: LabelScheme) -> list[int]:

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 
 from core.evaluate.label_folders import GRID, labels, scored, value, write_case
-from flare_core.anatomy.label_schemes import FLARE22
+from flare_core.anatomy.label_schemes import FLARE22, FLARE23
 from flare_core.errors import Cancelled, InputError
-from flare_core.evaluate.evaluate import Evaluation, Files, evaluate_folders, helpful_workers
+from flare_core.evaluate.evaluate import (
+    Evaluation,
+    Files,
+    evaluate_folders,
+    helpful_workers,
+    in_edition,
+)
 from flare_core.evaluate.pairing import CasePair
 from flare_core.evaluate.protocols import edition
 from flare_core.evaluate.scoring import ScoringRules
@@ -204,3 +210,12 @@ def test_real_labels_against_themselves_and_a_shifted_copy(tmp_path: Path, real_
     assert 0.8 < liver < 0.97 and gland < liver  # the same shift costs a small organ more
     assert value(shifted, "totalseg_ct", "liver", "hd95") == pytest.approx(6.0, abs=1.0)
     assert value(shifted, "totalseg_ct", "liver", "volume_error_ml") == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("goal", "value_there"), [("flare22", 1), ("flare21", 1), ("flare23", 14)])
+def test_a_lesion_that_the_edition_does_not_know_is_its_organ(goal: str, value_there: int) -> None:
+    """As background it was a hole in the liver, which its DSC paid for."""
+    array = np.zeros(GRID.shape, np.uint8)
+    array[:4, :4, :4], array[1:3, 1:3, 1:3] = 1, 14
+    found = in_edition(Volume(array, GRID), FLARE23, ScoringRules(edition(goal)))
+    assert (found[1:3, 1:3, 1:3] == value_there).all()
