@@ -31,6 +31,7 @@ from flare_core.train.processes import Processes, join
 from flare_core.train.recipe_run.cases import import_data, require_cases, write_lists
 from flare_core.train.recipe_run.models import Trained, finished, model_card, model_name, package_of
 from flare_core.train.recipe_run.options import OPTIONS, RecipeOptions, keep_options
+from flare_core.train.recipe_run.region import abdomens_found, goes, train_until
 from flare_core.train.recipe_run.room import require_room
 from flare_core.train.recipes.recipe import Recipe
 from flare_core.train.rounds.run import run_rounds, start_rounds
@@ -185,9 +186,23 @@ def cases(run: RecipeRun) -> None:
 
 
 def region(run: RecipeRun) -> None:
-    """Train the network that finds the organs."""
-    assert run.recipe.region is not None
-    _train(run, run.recipe.region, "region", "labelled.json")
+    """Train the network that finds the organs, until it finds them."""
+    config = run.recipe.region
+    assert config is not None
+
+    def found() -> tuple[int, int]:
+        counted = (0, 0)
+        if run.processes.first:
+            weights = run.folder / "region" / WEIGHTS
+            counted = abdomens_found(config, weights, run.options, run.cases / "labelled.json")
+        return run.processes.agree(counted)
+
+    train_until(
+        goes(config),
+        lambda each: _train(run, each, "region", "labelled.json"),
+        found,
+        lambda text: run.tell({"event": "note", "text": text}),
+    )
 
 
 def teacher(run: RecipeRun) -> None:
