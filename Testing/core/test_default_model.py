@@ -16,11 +16,11 @@ from flare_core.datasets.phantom.make import PhantomCase, PhantomSettings, make_
 from flare_core.evaluate.metrics.dsc import dice
 from flare_core.imaging.geometry import AxisMap, Box
 from flare_core.models.package import load_package
-from flare_core.segment.cascade import Plan, lesion_region
+from flare_core.segment.cascade import Found, Plan, add_lesions, lesion_region
 from flare_core.segment.confidence import LOW
 from flare_core.segment.lesion_scores import lesions_above
 from flare_core.segment.runtime import choose_runtime
-from flare_core.segment.stage import load_stage, run_stage
+from flare_core.segment.stage import LoadedStage, load_stage, run_stage
 
 LARGE = ("liver", "spleen", "right_kidney", "left_kidney")
 
@@ -58,25 +58,55 @@ def test_a_phantom_is_segmented(phantom: PhantomCase, found: Segmentation) -> No
     assert np.mean(list(values.values())) > 0.6, values
 
 
-def test_a_tumour_of_the_liver_is_marked(phantom: PhantomCase) -> None:
-    """A ball of 30 mm, 60 HU darker than the liver; without it nothing is marked there."""
-    image, labels = phantom.image.canonical()[0], phantom.labels.canonical()[0]
-    stage = load_stage(load_package("default"), "lesions", choose_runtime("cpu"))
-    assert stage is not None
-    spacing = image.geometry.spacing_mm
+def ball_in_liver(labels: Volume, radius_mm: float) -> np.ndarray:
+    """A ball where the liver is thickest, canonical axes."""
+    spacing = labels.geometry.spacing_mm
     depth = ndimage.distance_transform_edt(labels.array == organ("liver").id, sampling=spacing)
     centre = np.unravel_index(depth.argmax(), depth.shape)
     steps = zip(np.indices(depth.shape), centre, spacing, strict=True)
-    ball = sum(((n - c) * mm) ** 2 for n, c, mm in steps) <= 15**2
-    region = lesion_region(labels, stage.card, Plan())
+    return np.asarray(sum(((n - c) * mm) ** 2 for n, c, mm in steps) <= radius_mm**2)
+
+
+def marked(image: Volume, labels: Volume, stage: LoadedStage) -> np.ndarray:
+    """Where a lesion stage marks lesions."""
+    found = add_lesions(image, Found(labels), stage, Plan(), lambda name, share: None)
+    assert found.lesions is not None
+    return np.asarray(found.lesions.array)
+
+
+@pytest.fixture(scope="module")
+def lesion_stage() -> LoadedStage:
+    stage = load_stage(load_package("default"), "lesions", choose_runtime("cpu"))
+    assert stage is not None
+    return stage
+
+
+def test_a_tumour_of_the_liver_is_marked(phantom: PhantomCase, lesion_stage: LoadedStage) -> None:
+    """A ball of 30 mm, 60 HU darker than the liver; without it nothing is marked there."""
+    image, labels = phantom.image.canonical()[0], phantom.labels.canonical()[0]
+    ball = ball_in_liver(labels, 15.0)
+    region = lesion_region(labels, lesion_stage.card, Plan())
     assert region is not None
     shares = []
     for change in (0, -60):
         changed = image.with_array(image.array + np.int16(change) * ball)
-        scores = run_stage(stage, changed, region, organs=labels)
-        lesions, _ = lesions_above(scores, stage.card.threshold, image.geometry)
+        scores = run_stage(lesion_stage, changed, region, organs=labels)
+        lesions, _ = lesions_above(scores, lesion_stage.card.threshold, image.geometry)
         shares.append(lesions.array[ball].mean())
     assert shares[0] < 0.2 and shares[1] > 0.5, shares
+
+
+def test_a_bright_nodule_is_marked_by_the_second_look(
+    real_data: Path, lesion_stage: LoadedStage
+) -> None:
+    """An arterial scan: a nodule of 30 mm, 18 HU brighter than the liver."""
+    image = read_volume(real_data / "ct" / "hcc005c.nii.gz").canonical()[0]
+    labels = read_volume(real_data / "labels" / "hcc005c.nii.gz").canonical()[0]
+    labels = labels.with_array(labels.array.astype(np.uint8))
+    place = tuple(np.rint(image.geometry.lps_to_voxel((-70.1, 28.6, -112.5))).astype(int))
+    once = replace(lesion_stage, card=replace(lesion_stage.card, second_look=None))
+    assert not marked(image, labels, once)[place]
+    assert marked(image, labels, lesion_stage)[place]
 
 
 def test_right_and_left_are_the_patients_own(found: Segmentation) -> None:

@@ -223,6 +223,24 @@ def test_progress_never_falls_and_a_stop_in_the_second_look_comes_through() -> N
         lesions(*scan(nodule=40), notify=stop)
 
 
+def test_threads_change_nothing() -> None:
+    image, organs = scan(nodule=40, vessel=40, dark=-40)
+    before = torch.get_num_threads()
+    made = card(growth_mm=6.0, patch=(24, 32, 32))
+    try:
+        found = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            runs = replace(stage(made), runtime=replace(RUNTIME, threads=threads))
+            one = add_lesions(image, Found(organs), runs, Plan((LESION,)), lambda name, share: None)
+            assert one.lesions is not None
+            found.append((one.lesions.array, one.lesion_probability[0].array))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0][0][NODULE | DARK].mean() > 0.8
+    assert np.array_equal(found[0][0], found[1][0]) and np.array_equal(found[0][1], found[1][1])
+
+
 def test_nothing_is_found_where_its_organ_is_not() -> None:
     image, organs = scan(nodule=40)
     seen = replace(seen_of(image, organs), organs=np.zeros(SHAPE, np.uint8))
