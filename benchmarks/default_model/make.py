@@ -113,8 +113,8 @@ LESION_LIMITS = (
     "Lesions are suggestions for a second look, no finding. Of the liver alone: tumours of other "
     "organs are not marked and may be left out of their organ. A third of the synthetic tumours of "
     "10 mm and more are missed, bright ones at vessels among them, and parts of large ones; marked "
-    "at times are dark vessels without contrast, fissures, streaks, and edges blurred by the heart. "
-    "It was not compared with an expert's labels here."
+    "at times are dark vessels without contrast, fissures, streaks, and edges blurred by the heart."
+    " It was not compared with an expert's labels here."
 )
 LESION_ORIGIN = (
     "The lesion stage has the weights of pyliverlesionseg 0.3 (PyPI; X. Tang and G. Schramm, KU "
