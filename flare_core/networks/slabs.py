@@ -203,14 +203,19 @@ def can_tell(head: nn.Module, x: Tensor) -> TypeGuard[nn.Conv3d]:
 
 
 def tell(head: nn.Conv3d, x: Tensor) -> Tensor:
-    """Return logits (1, K, Z, Y, X), a view: they are written over the features that they are of.
+    """Return logits (1, K, Z, Y, X), channels-last: they are written over the features that they
+    are of, side by side from the beginning of their memory.
 
-    Fresh memory for the finest level's logits would cost as much as the convolution.
+    Fresh memory for the finest level's logits would cost as much as the convolution. A voxel has no
+    more logits than features, so none are written over a slab that has not been read.
     """
-    logits = x[:, : head.out_channels]
-    for start in range(0, x.shape[2], n := thickness(x)):
-        few = slice(start, start + n)
-        logits[:, :, few] = convolution(x[:, :, few], head.weight, head.bias)
+    depth, height, width = x.shape[2:]
+    few, row = head.out_channels, width * head.out_channels
+    strides = (depth * height * row, 1, height * row, row, few)
+    logits = x.as_strided((1, few, depth, height, width), strides)
+    for start in range(0, depth, n := thickness(x)):
+        part = slice(start, start + n)
+        logits[:, :, part] = convolution(x[:, :, part], head.weight, head.bias)
     return logits
 
 
@@ -263,7 +268,7 @@ def _convolved(conv: Convolution, source: Source, slices: slice) -> Tensor:
     if first < 0 or stop > depth:
         part = _bordered(part, max(0, -first), max(0, stop - depth))
     if isinstance(conv, SeparableConv):
-        found = _run(conv.point, _run(conv.depth, part))
+        found = _run(conv.point, _as_last(_run(conv.depth, part)))
     else:
         found = _run(conv, part)
     return found.contiguous(memory_format=LAST)
@@ -275,6 +280,16 @@ def _run(conv: nn.Conv3d, part: Tensor) -> Tensor:
     return convolution(
         part, conv.weight, conv.bias, padding=(0, y, x), stride=conv.stride, groups=conv.groups
     )
+
+
+def _as_last(part: Tensor) -> Tensor:
+    """Return a part whose only channel, if it has but one, is told to be the last axis: its memory
+    says neither, and what a convolution makes of it would lie channel by channel.
+    """
+    if part.shape[1] > 1 or not part.is_contiguous():
+        return part
+    batch, _, *others = part.stride()
+    return part.as_strided(part.shape, (batch, 1, *others))
 
 
 def _padding(conv: Convolution) -> tuple[int, int, int]:

@@ -149,10 +149,16 @@ def unsure(
     >>> unsure(row, 0.5, 0.9).astype(int).tolist()
     [[[0, 0, 0, 1, 1]]]
     """
-    pieces, count = ndimage.label(probability > threshold, ALL_NEIGHBOURS)
-    weak = np.zeros(count + 1, np.bool_)
-    weak[1:] = np.asarray(ndimage.maximum(probability, pieces, range(1, count + 1))) < peak
-    return weak[pieces]
+    above = probability > threshold
+    weak = np.zeros_like(above)
+    box = Box.of_mask(above)
+    if box is None:
+        return weak
+    pieces, count = ndimage.label(above[box.slices], ALL_NEIGHBOURS)
+    sure = np.zeros(count + 1, np.bool_)
+    sure[pieces[probability[box.slices] >= peak]] = True  # ndimage.maximum sorts all voxels
+    weak[box.slices] = above[box.slices] & ~sure[pieces]
+    return weak
 
 
 def _logit(p: float) -> float:

@@ -49,14 +49,16 @@ class Tiling:
     def into(self, tile: Tensor) -> Tensor:
         """Return an image (Z, Y, X) in the network's axes."""
         flipped = [a for a, flip in enumerate(self.axes.flips) if flip]
-        return tile.permute(self.axes.permutation).flip(flipped)
+        turned = tile.permute(self.axes.permutation)
+        return turned.flip(flipped) if flipped else turned  # which copies, if there is nothing, too
 
     def back(self, scores: Tensor) -> Tensor:
         """Return scores (..., network's axes) in the image's axes (..., Z, Y, X)."""
         lead = scores.dim() - 3
         flipped = [lead + a for a, flip in enumerate(self.axes.flips) if flip]
         order = [lead + self.axes.permutation.index(a) for a in range(3)]
-        return scores.flip(flipped).permute(*range(lead), *order)
+        turned = scores.flip(flipped) if flipped else scores
+        return turned.permute(*range(lead), *order)
 
     def patch(self, patch: Index) -> Index:
         """Return a patch (network's axes) in the image's axes."""

@@ -111,17 +111,24 @@ class TileSums:
             total.addcmul_(self._tiling.back(there), self._weights)
 
     def _add_slices(self, total: Tensor, scores: Tensor) -> None:
-        """Add slice by slice: channels-last scores are read in order, float32 copies stay small."""
+        """Add slice by slice: channels-last scores are read in order, float32 copies stay small.
+
+        The weights are laid out as the scores are: to multiply each with a voxel's few scores takes
+        twice as long.
+        """
         axes, depth = self._tiling.axes, scores.shape[1]
         axis = axes.permutation[0]
+        wide: Tensor | None = None
         for k in range(depth):
             here = depth - 1 - k if axes.flips[0] else k
             part = self._tiling.back(scores[:, k : k + 1]).float()
             some, sums = self._weights.narrow(axis, here, 1), total.narrow(1 + axis, here, 1)
+            wide = torch.empty_like(part) if wide is None else wide
+            wide.copy_(some.expand_as(part))
             if sums.dtype == torch.float32:
-                sums.addcmul_(part, some)
+                sums.addcmul_(part, wide)
             else:
-                sums.copy_(part.mul_(some).add_(sums))  # float16 += float32: 4 times slower
+                sums.copy_(wide.mul_(part).add_(sums))  # float16 += float32: 4 times slower
 
     def _move(self) -> None:
         """Go to the machine's own memory."""

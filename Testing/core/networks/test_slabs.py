@@ -163,6 +163,19 @@ def test_logits_are_written_over_the_features_they_are_of(
         wanted, logits = head(x), tell(head, x)
     assert torch.allclose(logits, wanted, atol=1e-6)
     assert logits.shape == wanted.shape and logits.data_ptr() == x.data_ptr()
+    assert logits.is_contiguous(memory_format=LAST)  # whoever reads them reads in order
+
+
+@torch.inference_mode()
+def test_a_single_channel_is_told_to_be_the_last_axis() -> None:
+    one = torch.randn(1, 1, 4, 6, 5)
+    told = slabs._as_last(one)
+    assert told.stride(1) == 1
+    assert told.data_ptr() == one.data_ptr() and torch.equal(told, one)
+    more = image(3, 4, 6, 5)
+    assert slabs._as_last(more) is more
+    part = image(1, 4, 6, 8)[..., ::2]  # not packed: its memory is no image of that size
+    assert slabs._as_last(part) is part
 
 
 def test_logits_have_memory_of_their_own_where_they_do_not_fit_or_somebody_learns() -> None:

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from flare_core.imaging.geometry import Geometry
 from flare_core.models.stage_card import NnunetGrids
-from flare_core.segment.lesion_scores import lesions_above
+from flare_core.segment.lesion_scores import lesions_above, unsure
 from flare_core.segment.stage import Scores
 from stub_models import stage_card
 
@@ -93,3 +94,18 @@ def test_a_second_look_that_finds_nothing_changes_nothing() -> None:
     one, _ = lesions_above(Scores(logits.clone(), grid, card), 0.5, grid, 0.9)
     two, _ = lesions_above(Scores(logits.clone(), grid, card), 0.5, grid, 0.9, [lambda found: None])
     assert one.array.any() and np.array_equal(one.array, two.array)
+
+
+@pytest.mark.parametrize(("threshold", "peak"), [(0.5, 0.8), (0.7, 0.75), (0.2, 0.9)])
+def test_a_piece_is_unsure_if_its_largest_probability_is(threshold: float, peak: float) -> None:
+    random = np.random.default_rng(4)
+    likely = ndimage.gaussian_filter(random.random((9, 20, 24)), 1).astype(np.float32)
+    likely = (likely - likely.min()) / (likely.max() - likely.min())
+    pieces, count = ndimage.label(likely > threshold, np.ones((3, 3, 3)))
+    weak = [n for n in range(1, count + 1) if likely[pieces == n].max() < peak]
+    assert count > len(weak)
+    np.testing.assert_array_equal(unsure(likely, threshold, peak), np.isin(pieces, weak))
+
+
+def test_nothing_above_the_threshold_is_not_unsure() -> None:
+    assert not unsure(np.full((2, 3, 4), 0.4, np.float32), 0.5, 0.9).any()

@@ -104,3 +104,9 @@ def test_folds_are_averaged_whichever_way_and_progress_goes_on() -> None:
         assert (mean.float() - expected).abs().max() < (0.02 if nnunet else 1e-4)
         found[nnunet] = mean.dtype
     assert found == {False: torch.float32, True: torch.float16}
+
+
+def test_axes_that_are_the_networks_own_are_not_copied() -> None:
+    tile, scores = torch.zeros(3, 4, 5), torch.zeros(2, 3, 4, 5)
+    assert Tiling().into(tile).data_ptr() == tile.data_ptr()
+    assert Tiling().back(scores).data_ptr() == scores.data_ptr()
