@@ -1,21 +1,25 @@
 """Learn `segment.stroke_judge` from simulated strokes, and write its weights.
 
-    python benchmarks/strokes_judge.py SCANS WORK --model MODEL [--patients a,b] [--examples 300]
-                                       [--output FILE]
+    python benchmarks/strokes_judge.py SCANS WORK --models MODEL default [--patients a,b]
+                                       [--examples 2000] [--output FILE]
 
-SCANS has ct/, labels/ and cases.json (each scan's patient). MODEL, worse than the labels, segments
-the scans of --patients; its real errors are what strokes are drawn over, and in a quarter of the
-examples the labels are made wrong on purpose (`damaged`). Each example is one organ with 1 to 6
-strokes; what they say about all voxels near them is kept in WORK, so that a run that was ended goes
-on. Then the perceptron is fitted (half a minute) and put in its place in the package, or where
---output says. A try: one patient, --examples 4, --output elsewhere.
+SCANS has ct/, labels/ and cases.json (each scan's patient). Each of the models segments the scans
+of --patients, as they are and made hard (`default_model/hard.py`: ascites, noise and so on); their
+real errors are what strokes are drawn over, and in a third of the examples the labels are made
+wrong on purpose (`damaged`). Each example is one organ with 1 to 6 strokes; what they say about all
+voxels near them is kept in WORK, so that a run that was ended goes on. Then the perceptron is
+fitted (a minute or two) and put in its place in the package, or where --output says; the file's
+metadata says which patients it learned from. A try: one patient, --changes "as it is",
+--examples 4, --output elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +27,7 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save
 from scipy import ndimage
-from stroke_person import Strokes, draw
+from stroke_person import Piece, Strokes, draw
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -47,6 +51,9 @@ from flare_core.segment.strokes import (
     radius_mm,
 )
 
+sys.path.insert(0, str(Path(__file__).parent / "default_model"))
+from hard import CHANGES
+
 Float = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Random = np.random.Generator
@@ -55,8 +62,12 @@ SEEN_MM = 50.0
 """Around an organ and its errors."""
 GOOD = 0.93
 """An organ outside of the worst third with this DSC teaches little."""
-DAMAGED, WITHOUT_SCORES, RIGHT = 0.25, 0.3, 0.04
+DAMAGED, WITHOUT_SCORES, RIGHT = 0.3, 0.3, 0.04
 """Shares of examples: labels made wrong, scores left out, nothing wrong at all."""
+SHORT = 0.2
+"""Share of strokes that do not run along the whole error."""
+HIDDEN = (96, 48)
+"""Units of the perceptron's hidden layers."""
 WRONG, DOUBTED, FIRM = 2500, 2500, 2000
 """Most voxels kept of an example: to be changed, right but doubted, right and firmly believed."""
 
@@ -96,14 +107,19 @@ def sample_of(image: Volume, was: Mask, goal: Mask, others: Mask, belief: Volume
     return Sample(spacing, hu, share(was), share(goal), share(others), odds_on(belief, grid))
 
 
-def samples(scans: Path, patients: set[str], model: str) -> list[Sample]:
-    """Segment each patient's scans; return the organs that are wrong enough."""
+def samples(
+    scans: Path, patients: set[str], models: Sequence[str], changes: Sequence[str]
+) -> list[Sample]:
+    """Segment each patient's scans in each way; return the organs that are wrong enough."""
     found = []
-    for case in cases_of_folder(scans):
-        if case.labels is None or (patients and case.patient not in patients):
+    ways = [(model, change) for model in models for change in changes]
+    cases = [case for case in cases_of_folder(scans) if case.labels is not None]
+    for number, (case, (model, change)) in enumerate(product(cases, ways)):
+        if patients and case.patient not in patients:
             continue
-        image = read_volume(case.image).canonical()[0]
-        truth = np.asarray(read_labels(case.labels).canonical()[0].array)
+        image, labelled = read_volume(case.image), read_labels(case.labels)
+        hard = CHANGES[change](image, labelled, np.random.default_rng(number))
+        image, truth = hard.image.canonical()[0], np.asarray(hard.truth.canonical()[0].array)
         result = segment_ct(image, Settings(model=model, assume_hu=True), keep_scores=True)
         labels = np.asarray(result.labels.canonical()[0].array)
         there = [o.id for o in ORGANS if np.count_nonzero(truth == o.id) > 200]
@@ -210,6 +226,22 @@ def _ragged(bad: Mask, depth: Float, sample: Sample, random: Random) -> Mask:
 WAYS = (_cut, _hole, _hole, _leak, _thin, _ragged)
 
 
+def shortened(strokes: Strokes, piece: Piece, stroke: Mask, random: Random) -> Mask:
+    """Leave a part of a stroke's length, .3 to .7 of it; a short one stays as it is."""
+    places = np.argwhere(stroke)
+    axis = int(np.ptp(places, axis=0).argmax())
+    first, length = int(places[:, axis].min()), int(np.ptp(places[:, axis])) + 1
+    if length < 6:
+        return stroke
+    kept = int(length * random.uniform(0.3, 0.7))
+    begin = first + int(random.integers(length - kept + 1))
+    along = np.arange(stroke.shape[axis]).reshape([-1 if a == axis else 1 for a in range(3)])
+    left = stroke & (along >= begin) & (along < begin + kept)
+    marked = strokes.belongs if piece.missing else strokes.outside
+    marked[piece.box.slices] &= ~(stroke & ~left)
+    return left
+
+
 def drawn(start: Mask, goal: Mask, spacing: float, random: Random) -> Strokes:
     """Draw one to six strokes; each mends its surroundings, as a correction would."""
     now, strokes = start.copy(), Strokes.none(start.shape)
@@ -218,7 +250,9 @@ def drawn(start: Mask, goal: Mask, spacing: float, random: Random) -> Strokes:
         if last is None:
             break
         piece, stroke = last
-        reach = random.uniform(8, 30) / spacing
+        if random.random() < SHORT:
+            stroke = shortened(strokes, piece, stroke, random)
+        reach = random.uniform(6, 30) / spacing
         grow = int(np.ceil(reach))
         box = piece.box.grow((grow, grow, grow), now.shape)
         full = np.zeros(now.shape, bool)
@@ -288,8 +322,10 @@ def _kept(
     return {name: np.asarray(value, np.float32) for name, value in values.items()}
 
 
-def fit(examples: Sequence[dict[str, Float]], seed: int = 0, rounds: int = 8) -> bytes:
-    """Fit the perceptron; return its file."""
+def fit(
+    examples: Sequence[dict[str, Float]], about: dict[str, str], seed: int = 0, rounds: int = 3
+) -> bytes:
+    """Fit the perceptron; return its file, with what is said about it."""
     torch.manual_seed(seed)
     names = ("columns", "prior", "changes", "weight")
     columns, prior, changes, weight = (
@@ -297,7 +333,7 @@ def fit(examples: Sequence[dict[str, Float]], seed: int = 0, rounds: int = 8) ->
     )
     mean, scale = columns.mean(0), columns.std(0) + 1e-3
     columns = ((columns - mean) / scale).clamp_(-MOST, MOST)
-    sizes = (columns.shape[1], 40, 20, 1)
+    sizes = (columns.shape[1], *HIDDEN, 1)
     layers = [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
     nn.init.zeros_(layers[-1].weight)
     rest = (module for layer in layers[1:] for module in (nn.LeakyReLU(SLOPE), layer))
@@ -318,7 +354,7 @@ def fit(examples: Sequence[dict[str, Float]], seed: int = 0, rounds: int = 8) ->
         gain = 4.0 if layer is layers[-1] else 1.0
         found[f"weight{k}"] = gain * layer.weight.detach().numpy()
         found[f"bias{k}"] = gain * layer.bias.detach().numpy()
-    return save({name: np.ascontiguousarray(a, np.float32) for name, a in found.items()})
+    return save({name: np.ascontiguousarray(a, np.float32) for name, a in found.items()}, about)
 
 
 def main() -> None:
@@ -326,15 +362,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("scans", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--models", nargs="+", required=True)
+    parser.add_argument("--changes", nargs="+", default=list(CHANGES), help="of hard.py")
     parser.add_argument("--patients", default="", help="with commas; all of them")
-    parser.add_argument("--examples", type=int, default=300)
+    parser.add_argument("--examples", type=int, default=2000)
     parser.add_argument("--output", type=Path, default=WEIGHTS)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     missing = [n for n in range(given.examples) if not (given.work / f"{n}.npz").exists()]
     patients = set(filter(None, given.patients.split(",")))
-    organs = samples(given.scans, patients, given.model) if missing else []
+    organs = samples(given.scans, patients, given.models, given.changes) if missing else []
     if missing and not organs:
         parser.error(f"no labelled scan of {given.patients or 'any patient'} in {given.scans}")
     for n in missing:
@@ -345,7 +382,12 @@ def main() -> None:
         print(f"example {n}: {made['changes'].mean():.0%} of the voxels kept change", flush=True)
     examples = [dict(np.load(path)) for path in sorted(given.work.glob("*.npz"))]
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(given.output, fit(examples))
+    known = sorted({c.patient for c in cases_of_folder(given.scans) if c.labels is not None})
+    about = {
+        "patients": ",".join(p for p in known if not patients or p in patients),
+        "models": ",".join(given.models), "examples": str(len(examples)),
+    }  # fmt: skip
+    atomic.write_bytes(given.output, fit(examples, about))
     print(f"{len(examples)} examples -> {given.output}")
 
 

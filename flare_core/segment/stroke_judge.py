@@ -2,6 +2,8 @@
 
 Its weights are learned from simulated strokes over the errors of real networks and over labels made
 wrong (`benchmarks/strokes_judge.py`); no organ has columns of its own, so that any organ has it.
+The file's metadata names the patients: on 32 organs of others three strokes close 38 % of the
+error, with the judge before it 34 % (`docs/slicer.md`).
 """
 
 from __future__ import annotations
