@@ -174,10 +174,20 @@ class Stability:
     """Of the random numbers."""
 
     def intervals(self) -> Numbers:
-        """Return the 95 % interval of each team's place (team, 2)."""
+        """Return the 95 % interval of each team's place (team, 2): places that samples gave it.
+
+        Nothing is interpolated between them; a half is a place that two teams shared.
+        """
         if not self.samples:
             return np.full((self.places.shape[1], 2), np.nan)
-        return np.quantile(self.places, INTERVAL, axis=0).T
+        low, high = INTERVAL
+        return np.stack(
+            (
+                np.quantile(self.places, low, axis=0, method="lower"),
+                np.quantile(self.places, high, axis=0, method="higher"),
+            ),
+            axis=1,
+        )
 
 
 def bootstrap(ranks: Numbers, *, samples: int, seed: int) -> Stability:

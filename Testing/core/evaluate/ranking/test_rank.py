@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from flare_core.evaluate.ranking.rank import (
+    Stability,
     bootstrap,
     count_beaten,
     kendall_tau,
@@ -205,6 +206,12 @@ def test_a_clear_order_is_stable_and_pure_chance_is_not():
     chance = rank(random.random((1, 60, 6)))
     assert bootstrap(clear.each, samples=100, seed=0).tau.min() == 1
     assert bootstrap(chance.each, samples=100, seed=0).tau.mean() < 0.9
+
+
+def test_an_interval_ends_at_places_that_were_reached():
+    places = np.array([[1.0, 2.0]] * 974 + [[2.5, 1.0]] * 25)  # 2.5 % lies between two of them
+    found = Stability(np.zeros((1, 1)), places, 999, 0)
+    assert found.intervals().tolist() == [[1.0, 2.5], [1.0, 2.0]]
 
 
 def test_intervals_of_places():
