@@ -23,6 +23,7 @@ from scipy import ndimage
 
 from flare_core.anatomy.organs import ALL_TARGETS, LESION, Code, Organ
 from flare_core.errors import InputError
+from flare_core.imaging.checks import PADDING_HU
 from flare_core.imaging.volume import Volume
 from flare_core.segment.confidence import LOW, Evidence, expected_dsc
 from flare_core.segment.lesions import connected, hosted, whole_organs
@@ -70,8 +71,9 @@ MEASURES: tuple[Measure, ...] = (
     Measure("confidence", NO_UNIT, None, 3),
 )
 """The rows of an organ. HU: population standard deviation; percentiles interpolated linearly.
-`touches_border` and `outside_range` are 1 (yes), 0 (no) or NaN (cannot be judged). `confidence` is
-the DSC to expect, 0 to 1; NaN where no model spoke. Of a lesion the volume without lesions is NaN.
+`touches_border` (a face of the grid, or padding beside) and `outside_range` are
+1 (yes), 0 (no) or NaN (cannot be judged). `confidence` is the DSC to expect, 0 to 1; NaN where no
+model spoke. Of a lesion the volume without lesions is NaN.
 """
 
 CSV_COLUMNS = (
@@ -86,6 +88,8 @@ CSV_COLUMNS = (
 )
 
 NOT_FOUND = "not found"
+CUT_VOXELS = 8
+"""So many voxels of padding beside an organ, and the field of view cuts it."""
 CUT = "touches the scan's border: the organ may be cut, measures are of the part in the scan"
 NOT_JUDGED = "not judged: the organ may be cut by the scan's border"
 PROBABLY_WRONG = "probably wrong: look here first"
@@ -164,11 +168,12 @@ def organ_statistics(
     whole = whole or with_lesions(labels)
     boxes = organ_boxes(whole.array)
     own = boxes if whole.array is labels.array else organ_boxes(labels.array)
+    padding_hu = _padding_hu(image)
 
     def measured(target: Organ) -> list[StatisticsRow]:
         source, places = (labels, own) if target == LESION else (whole, boxes)
         box = places.get(target.id)
-        values = _absent() if box is None else _measured(image, source, target, box)
+        values = _absent() if box is None else _measured(image, source, target, box, padding_hu)
         if target != LESION and box is not None:
             left = np.count_nonzero(labels.array[box] == target.id)
             values["volume_without_lesions"] = int(left) * labels.geometry.voxel_ml
@@ -208,7 +213,25 @@ def _absent() -> dict[str, float]:
     return {measure.key: known.get(measure.key, NAN) for measure in MEASURES}
 
 
-def _measured(image: Volume, labels: Volume, target: Organ, box: Slices) -> dict[str, float]:
+def _padding_hu(image: Volume) -> float:
+    """Return the HU of what lies outside a round field of view; NaN if there is none such."""
+    lowest = float(image.array.min()) if image.array.size else NAN
+    return lowest if lowest < PADDING_HU else NAN
+
+
+def _beside_padding(image: Volume, labels: Volume, target: Organ, box: Slices, hu: float) -> bool:
+    """Whether an organ ends where the scanner saw no more, inside the grid."""
+    wider = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
+    unseen = image.array[wider] == hu
+    if not unseen.any():
+        return False
+    mask = labels.array[wider] == target.id
+    return np.count_nonzero(ndimage.binary_dilation(mask) & unseen) >= CUT_VOXELS
+
+
+def _measured(
+    image: Volume, labels: Volume, target: Organ, box: Slices, padding_hu: float
+) -> dict[str, float]:
     """Return the values of an organ inside its bounding box."""
     mask = labels.array[box] == target.id
     # On the patient's axes: the area must not depend on the order in which a file has them.
@@ -216,6 +239,8 @@ def _measured(image: Volume, labels: Volume, target: Organ, box: Slices) -> dict
     spacing_mm = labels.geometry.permuted(axis_map).spacing_mm
     volume_ml = int(np.count_nonzero(mask)) * labels.geometry.voxel_ml
     touches = touches_border(box, labels.geometry.shape)
+    if not touches and not np.isnan(padding_hu):
+        touches = _beside_padding(image, labels, target, box, padding_hu)
     return {
         "volume": volume_ml,
         "volume_without_lesions": NAN,

@@ -179,6 +179,22 @@ def test_each_face_of_the_scan_is_a_border(axis, place):
     assert "not judged" in by_measure["outside_range"].note
 
 
+@pytest.mark.parametrize(
+    ("outside_hu", "ends_at", "cut"),
+    [(-3024, 12, True), (-3024, 10, False), (-1024, 12, False)],  # of the last nothing is known
+)
+def test_padding_around_a_round_field_of_view_is_a_border_too(outside_hu, ends_at, cut):
+    image = np.full((20, 20, 20), 40, np.int16)
+    image[:, :, 12:] = outside_hu
+    image[10, 10, 11] = -1500  # a streak is no padding
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[5:15, 5:15, 5:ends_at] = organ("liver").id
+    geometry = Geometry(labels.shape, (5.0, 5.0, 5.0))
+    found = values(organ_statistics(Volume(image, geometry), Volume(labels, geometry)), key="liver")
+    assert found["touches_border"] == cut
+    assert math.isnan(found["outside_range"]) == cut  # 1 dL is small; cut, nobody knows
+
+
 def test_absent_organ_says_so_and_invents_nothing():
     rows = {row.measure: row for row in organ_statistics(*scan(), [organ("liver")])}
     assert rows["volume"].value == 0
