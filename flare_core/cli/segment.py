@@ -126,6 +126,7 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
     place = place_of(arguments.cluster) if arguments.cluster else None
     with reporting(arguments.progress) as reporter:
         plan = make_plan(arguments)
+        _tell_what_is_passed_over(arguments, reporter)
         if access is not None:
             engine = engine_there(access, engine, reporter)
         if place is None:
@@ -134,6 +135,19 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
             where = place, arguments.cluster
             tally = run_plan_on(where, plan, engine, reporter, debug=arguments.debug)
     return batch.exit_code(tally)
+
+
+def _tell_what_is_passed_over(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    """Say which sub-folders with image files are not searched; the output folder is none."""
+    from flare_core.imaging.inputs import passed_over
+
+    out = arguments.output.absolute()
+    for path in arguments.input:
+        names = [p.name for p in passed_over(path) if p.absolute() != out]
+        if names and not arguments.series:
+            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+            text = f"Sub-folders of {path} are not searched for image files: {shown}."
+            reporter.log(f"note: {text}", {"event": "note", "text": text})
 
 
 def make_plan(arguments: argparse.Namespace) -> batch.BatchPlan:

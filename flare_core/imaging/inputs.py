@@ -119,6 +119,18 @@ def find_inputs(path: str | Path, *, series: str | None = None) -> list[CaseInpu
     return sorted(found, key=lambda case: case.name)
 
 
+def passed_over(path: Path) -> list[Path]:
+    """Return a folder's sub-folders whose image files are no cases of it, sorted.
+
+    `find_inputs` takes image files of the folder itself only: what lies below belongs to something
+    else as often as not (masks, results), which a person should know.
+    """
+    if not path.is_dir():
+        return []
+    below = [p for p in _listed(path) if p.is_dir() and os.access(p, os.R_OK | os.X_OK)]
+    return [p for p in below if _image_files(p)]
+
+
 def existing(path: Path) -> Path:
     """Return `path` if it is there; otherwise name its nearest neighbours.
 

@@ -75,6 +75,16 @@ def test_only_the_wanted_outputs_are_written_and_count_as_done(scans, tmp_path, 
     assert "some of labels, statistics, png" in capsys.readouterr().err
 
 
+def test_what_lies_in_sub_folders_is_not_passed_over_without_a_word(scans, tmp_path, capsys):
+    folder = scans("a", "b")
+    for name in ("left", "out"):
+        (folder / name).mkdir()
+        (folder / name / "c.nii.gz").write_bytes(b"x")
+    assert flare("segment", folder, "-o", folder / "out") == 0
+    said = capsys.readouterr().err
+    assert f"Sub-folders of {folder} are not searched for image files: left." in said
+
+
 @pytest.mark.parametrize(("name", "code"), [("bad", 2), ("empty", 2), ("crash", 1)])
 def test_a_single_failure_has_its_own_exit_code(scans, tmp_path, name, code):
     out = tmp_path / "out"

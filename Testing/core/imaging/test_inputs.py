@@ -13,7 +13,7 @@ from dicom_files import Series, write_series
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_geometry, read_labels, read_volume, write_volume
 from flare_core.imaging.geometry import Geometry
-from flare_core.imaging.inputs import case_name, check_file, existing, find_inputs
+from flare_core.imaging.inputs import case_name, check_file, existing, find_inputs, passed_over
 from flare_core.imaging.volume import Volume
 
 STACK = np.zeros((3, 4, 4), np.uint16)
@@ -67,6 +67,18 @@ def test_our_own_results_are_no_inputs(tmp_path: Path) -> None:
     touch(tmp_path, "a_0000.nii.gz", "a.nii.gz", "a_statistics.json", "a_statistics.csv", "a.png")
     touch(tmp_path, "b.nii.gz", "b_statistics.csv", "c.nii.gz")
     assert [c.path.name for c in find_inputs(tmp_path)] == ["a_0000.nii.gz", "c.nii.gz"]
+
+
+def test_sub_folders_with_images_are_passed_over_and_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a.nii.gz")
+    touch(tmp_path / "more", "b.nii.gz")
+    touch(tmp_path / "masks", "a.nrrd")
+    touch(tmp_path / "ours", "a.nii.gz", "a_statistics.json")
+    touch(tmp_path / ".hidden", "c.nii.gz")
+    touch(tmp_path / "words", "readme.md")
+    assert names(tmp_path) == ["a"]
+    assert [p.name for p in passed_over(tmp_path)] == ["masks", "more"]
+    assert passed_over(tmp_path / "a.nii.gz") == []
 
 
 @pytest.mark.parametrize("second", ["a_0000.nii.gz", "a.mha", "A.nii.gz"])
