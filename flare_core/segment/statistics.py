@@ -226,7 +226,7 @@ def _beside_padding(image: Volume, labels: Volume, target: Organ, box: Slices, h
     if not unseen.any():
         return False
     mask = labels.array[wider] == target.id
-    return np.count_nonzero(ndimage.binary_dilation(mask) & unseen) >= CUT_VOXELS
+    return bool(np.count_nonzero(ndimage.binary_dilation(mask) & unseen) >= CUT_VOXELS)
 
 
 def _measured(
