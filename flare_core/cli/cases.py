@@ -128,9 +128,13 @@ def history(store: CaseStore, arguments: argparse.Namespace) -> Told:
 
 def restore(store: CaseStore, arguments: argparse.Namespace) -> Told:
     """Make an old version count again."""
+    before = store.case(arguments.case).status
     version = store.restore(arguments.case, arguments.version, arguments.author, arguments.note)
     text = f"{version.case}: version {version.number} is version {arguments.version} again"
-    return 0, text, plain(version)
+    status = store.case(arguments.case).status
+    if status != before:  # a rejected case teaches again, for one
+        text += f"; the case is {status} now, {before} before"
+    return 0, text, plain(version) | {"status": status}
 
 
 def status(store: CaseStore, arguments: argparse.Namespace) -> Told:

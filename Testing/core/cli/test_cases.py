@@ -127,7 +127,7 @@ def test_correct_accept_restore_and_look_back(flare, tmp_path: Path, truth: Path
     code, out, _ = flare("status", "a", "rejected", "--reason", "arms in it", "--author", "Bo")
     assert (code, out.strip()) == (0, "a: rejected")
     code, out, _ = flare("restore", "a", 1, "--note", "first was better")
-    assert "version 3 is version 1 again" in out
+    assert "version 3 is version 1 again; the case is pseudo now, rejected before" in out
     assert flare("status", "a", "corrected")[0] == 2
 
     out = flare("history", "a")[1]
