@@ -342,7 +342,7 @@ def _run(networks: Sequence[nn.Module], tile: Tensor, runtime: Runtime, tiling: 
     """
     batch = tiling.into(tile)[None, None].to(runtime.where, runtime.dtype)  # (1, 1, Z, Y, X)
     batch = batch.contiguous(memory_format=runtime.layout)
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference mode: one tile's scores are the whole, and are changed
         scores = tiling.averaged(networks[0](batch)[0])
         for network in networks[1:]:
             scores = scores + tiling.averaged(network(batch)[0])
