@@ -15,7 +15,6 @@ from pathlib import Path
 from flare_core.datasets.case import Case, load_cases
 from flare_core.errors import NothingFound
 from flare_core.imaging.files import read_volume
-from flare_core.models.package import load_package
 from flare_core.segment.cascade import Plan, locate
 from flare_core.segment.runtime import choose_runtime
 from flare_core.segment.stage import load_stage
@@ -82,8 +81,7 @@ def abdomens_found(
     listed = load_cases(cases)
     chosen = listed[:: max(1, len(listed) // LOOKED_AT)][:LOOKED_AT]
     with tempfile.TemporaryDirectory() as folder:
-        package_of(Path(folder) / "region", options, [(region, (weights,))], cases)
-        package = load_package(Path(folder) / "region")
+        package = package_of(Path(folder) / "region", options, [(region, (weights,))], cases)
         runtime = choose_runtime(options.device, options.precision, options.threads)
         stage = load_stage(package, region.stage, runtime)
     assert stage is not None
