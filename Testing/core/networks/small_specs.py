@@ -7,6 +7,10 @@ from dataclasses import replace
 import torch
 
 from flare_core.models.stage_card import NetworkSpec
+from flare_core.networks import NETWORKS
+
+KINDS = [kind for kind, made in NETWORKS.items() if made.__module__.startswith("flare_core.")]
+"""Without what other tests have registered: which those are depends on the order."""
 
 ISOTROPIC = NetworkSpec(
     "plain_unet",

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from core.networks.small_specs import ANISOTROPIC, ISOTROPIC, SPECS, image_for
+from core.networks.small_specs import ANISOTROPIC, ISOTROPIC, KINDS, SPECS, image_for
 from flare_core.errors import InputError
 from flare_core.models.stage_card import NetworkSpec
-from flare_core.networks import NETWORKS, build_network
+from flare_core.networks import build_network
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_maps_images_to_logits_of_their_size(kind: str) -> None:
     spec = replace(ANISOTROPIC, kind=kind)
     image = image_for(spec)
@@ -24,7 +24,7 @@ def test_every_kind_maps_images_to_logits_of_their_size(kind: str) -> None:
     assert torch.isfinite(logits).all() and logits.std() > 0.01
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("block", [(1, 1, 1), (2, 2, 2)])
 def test_every_kind_runs_on_a_device_in_half_precision(
     kind: str, block: tuple[int, int, int]
@@ -47,7 +47,7 @@ def test_an_unknown_kind_is_refused_with_what_is_legal() -> None:
     with pytest.raises(InputError) as caught:
         build_network(replace(ISOTROPIC, kind="mamba"))
     assert "'mamba'" in caught.value.parts[1]
-    assert all(kind in caught.value.parts[2] for kind in NETWORKS)
+    assert all(kind in caught.value.parts[2] for kind in KINDS)
 
 
 @pytest.mark.parametrize("what", SPECS)

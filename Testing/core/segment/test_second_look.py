@@ -16,7 +16,6 @@ from flare_core.errors import InputError
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.models.stage_card import NetworkSpec, OrganMask, SecondLook, StageCard
-from flare_core.networks import NETWORKS
 from flare_core.segment.cascade import Found, Plan, add_lesions
 from flare_core.segment.lesion_edges import smoothed
 from flare_core.segment.lesion_scores import moved_card
@@ -49,9 +48,6 @@ class Dark(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 1, Z, Y, X) to (B, 1, Z, Y, X); air around the organs is nothing."""
         return torch.where(x < -1, -50.0, self.head(x))
-
-
-NETWORKS.setdefault("dark", Dark)  # type: ignore[arg-type]
 
 
 def card(**changes: object) -> StageCard:
