@@ -101,7 +101,7 @@ def check_labels(labels: Path, image: Path, facts: LabelFacts) -> tuple[str, ...
             "Say which organs the label map annotates: where it is 0 they are not.",
         )
     counts = counts_on_scan(labels, image)
-    _check_values(labels, [value for value, n in enumerate(counts) if n])
+    check_values(labels, [value for value, n in enumerate(counts) if n])
     present = tuple(row.key for row in ALL_TARGETS if counts[row.id])
     _check_unclaimed(labels, present, facts)
     _check_claims(labels, present, facts)
@@ -119,8 +119,28 @@ def organs_in(labels: Path) -> tuple[str, ...]:
     from flare_core.imaging.label_map import label_counts
 
     counts = label_counts(labels)
-    _check_values(labels, [value for value, n in enumerate(counts) if n])
+    check_values(labels, [value for value, n in enumerate(counts) if n])
     return tuple(row.key for row in ALL_TARGETS if counts[row.id])
+
+
+def check_values(labels: Path, values: Sequence[int]) -> None:
+    """Refuse numbers in a label map that are none of ours: they would count as background.
+
+    Raises
+    ------
+    InputError
+        If there are any.
+    """
+    known = {0, *(row.id for row in ALL_TARGETS)}
+    unknown = [value for value in values if value not in known]
+    if unknown:
+        raise InputError(
+            str(labels),
+            f"label value {', '.join(map(str, unknown))}",
+            f"0 (background) to {max(known)}: liver is 1, ... lesion is {max(known)}",
+            "Convert the numbers first (`flare cases import` does for known data sets), or remove"
+            " these voxels.",
+        )
 
 
 def with_absent(
@@ -168,19 +188,6 @@ def check_space(folder: Path, size: int) -> None:
             f"{folder}, whose disk has {free / 2**20:.0f} MiB free",
             f"{size / 2**20:.0f} MiB for this file",
             "Free space, or link scans instead of copying them (--link).",
-        )
-
-
-def _check_values(labels: Path, values: Sequence[int]) -> None:
-    known = {0, *(row.id for row in ALL_TARGETS)}
-    unknown = [value for value in values if value not in known]
-    if unknown:
-        raise InputError(
-            str(labels),
-            f"label value {', '.join(map(str, unknown))}",
-            f"0 (background) to {max(known)}: liver is 1, ... lesion is {max(known)}",
-            "Convert the numbers first (`flare cases import` does for known data sets), or remove"
-            " these voxels.",
         )
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from flare_core.anatomy.label_schemes import scheme
 from flare_core.anatomy.organs import organ
+from flare_core.cases.checks import check_values
 from flare_core.datasets.cache_file import map_arrays, tidy, write_arrays
 from flare_core.datasets.case import Case
 from flare_core.datasets.flare.cases import FlareCase
@@ -68,7 +69,8 @@ def load_sample(
     Raises
     ------
     InputError
-        If a file cannot be read, or the labels are no label map on the scan's grid.
+        If a file cannot be read, or the labels are no label map on the scan's grid, or hold numbers
+        that are none of ours.
     """
     name = re.sub(r"[^\w.-]", "_", case.name)
     path = folder / f"{name}-{_fingerprint(case, spacing_mm, whole)}.npz"
@@ -80,6 +82,8 @@ def load_sample(
     z, y, x = stored["spacing"].tolist()
     places = {int(k): part[:, 1:] for k, part in _by_organ(stored["places"])}
     volumes = dict(zip(stored["organs"].tolist(), stored["volumes"].tolist(), strict=True))
+    if case.labels is not None:  # also of what an earlier version cached
+        check_values(case.labels, list(volumes))
     image, labels = stored["image"], stored["labels"]
     edited, soft = stored.get("edited"), stored.get("soft")
     return Sample(case, image, labels, (z, y, x), places, volumes, edited, soft)

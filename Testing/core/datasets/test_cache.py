@@ -211,3 +211,13 @@ def test_a_whole_body_has_as_many_voxels_as_asked_for_whatever_its_size(
     assert whole.volumes_ml[1] == pytest.approx(plain.volumes_ml[1], rel=0.25)
     load_sample(case, (9.0, 9.0, 9.0), tmp_path / "cache", whole=(12, 16, 8))
     assert prepared == ["case", "case"]  # the spacing does not count
+
+
+def test_numbers_of_another_data_set_are_refused_not_learnt_as_background(tmp_path: Path) -> None:
+    case = write_case(tmp_path)
+    labels = np.zeros(GRID.shape, np.uint8)
+    labels[4:16, 12:24, 10:20] = 15  # AMOS's prostate, or whatever else a set of one's own counts to
+    write_labels(case.labels or tmp_path, Volume(labels, GRID))
+    for _ in range(2):  # the second time it comes from the cache
+        with pytest.raises(InputError, match="label value 15"):
+            load_sample(case, SPACING, tmp_path / "cache")
