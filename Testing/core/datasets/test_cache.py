@@ -216,7 +216,7 @@ def test_a_whole_body_has_as_many_voxels_as_asked_for_whatever_its_size(
 def test_numbers_of_another_data_set_are_refused_not_learnt_as_background(tmp_path: Path) -> None:
     case = write_case(tmp_path)
     labels = np.zeros(GRID.shape, np.uint8)
-    labels[4:16, 12:24, 10:20] = 15  # AMOS's prostate, or whatever else a set of one's own counts to
+    labels[4:16, 12:24, 10:20] = 15  # AMOS's prostate
     write_labels(case.labels or tmp_path, Volume(labels, GRID))
     for _ in range(2):  # the second time it comes from the cache
         with pytest.raises(InputError, match="label value 15"):
