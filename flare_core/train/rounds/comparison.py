@@ -59,6 +59,8 @@ class CaseScores:
     """Whoever was scanned; patients are resampled, not cases."""
     organs: dict[str, dict[str, float]]
     """Organ key -> metric -> value."""
+    reference: str = ""
+    """File name of the person's labels that it was scored against; "" in runs of before."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -53,13 +54,16 @@ def score_model(
 ) -> None:
     """Score a model on every case that has no score yet, of which this process takes its part.
 
+    A score against labels that have been corrected since is none: the other model would be measured
+    against the new ones.
+
     Raises
     ------
     InputError
         If a case cannot be scored; the others are.
     """
     paths = {case.name: run.score_of(package.fingerprint, case.name) for case in cases}
-    left = processes.agree([case for case in cases if not paths[case.name].exists()])
+    left = processes.agree([case for case in cases if not _is_scored(paths[case.name], case)])
     mine = [left[number] for number in processes.part_of(len(left))]
     before = len(cases) - len(left)
     tell({"event": "score", "done": before, "total": len(cases)})
@@ -75,6 +79,19 @@ def score_model(
             tell({"event": "score", "done": all_done, "total": len(cases)})
     if errors:
         raise errors[0]
+
+
+def _is_scored(path: Path, case: Case) -> bool:
+    """Whether a file holds the scores of a case against the labels it has now."""
+    if not path.exists():
+        return False
+    reference = decode(CaseScores, read_of_run(path), str(path)).reference
+    return reference in ("", _reference(case))
+
+
+def _reference(case: Case) -> str:
+    """Return what tells a case's labels from those it had before: the store keeps every version."""
+    return case.labels.name if case.labels else ""
 
 
 def _scores(
@@ -124,6 +141,7 @@ def score_case(predictor: Predictor, case: Case, tell: Listener) -> CaseScores:
         case.name,
         case.patient,
         score_labels(found.labels, read_labels(case.labels), case.annotated),
+        _reference(case),
     )
 
 

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from flare_core.cases.store import BY_PEOPLE, CaseRecord, CaseStore, LabelVersion, open_store
-from flare_core.datasets.case import load_cases
+from flare_core.datasets.case import Case, load_cases
 from flare_core.home import Home, ensure_folder, open_home
 from flare_core.models.package import Package, load_package
 from flare_core.train.config import TrainConfig
@@ -219,8 +219,7 @@ def review(work: RoundWork) -> None:
 
 def score(work: RoundWork) -> None:
     """Score old and new on the frozen hold-out."""
-    with work.store() as store:
-        cases = hold_out_cases(store)
+    cases = _held_out(work)
     processes = ALONE if work.elsewhere else work.processes
     for model in _models(work) if work.predicts else ():
         score_model(
@@ -230,8 +229,7 @@ def score(work: RoundWork) -> None:
 
 def promote(work: RoundWork) -> None:
     """Judge old against new; put the new one into use if it is not worse."""
-    with work.store() as store:
-        cases = hold_out_cases(store)
+    cases = _held_out(work)
     *old, new = (read_scores(work.run, model, cases) for model in _models(work))
     rule = work.run.settings.rule
     verdict = judge(old[0], new, rule) if old else first_of_its_name(new)
@@ -252,6 +250,14 @@ ACTIONS: dict[str, Callable[[RoundWork], None]] = {
     "promote": promote,
 }
 """What each of `state.STAGES` does."""
+
+
+def _held_out(work: RoundWork) -> tuple[Case, ...]:
+    """Return the hold-out as the round found it, so that both models are measured alike.
+
+    The store may have got scans of these patients since, or other labels.
+    """
+    return load_cases(work.folder.held_out_cases)
 
 
 def _predict(work: RoundWork, model: Package, tell: Listener) -> None:
@@ -281,8 +287,12 @@ def _predict(work: RoundWork, model: Package, tell: Listener) -> None:
 
 
 def _gather(work: RoundWork, jobs: Sequence[PredictionJob]) -> None:
-    """Write the evidence of labelled scans into one file and, for people to see, the store."""
-    found = [read_evidence(work.folder.evidence_of(job.case)) for job in jobs]
+    """Write the evidence of labelled scans into one file and, for people to see, the store.
+
+    The store may have changed while they were labelled: a scan that came since has none yet.
+    """
+    paths = [work.folder.evidence_of(job.case) for job in jobs]
+    found = [read_evidence(path) for path in paths if path.exists()]
     work.folder.write("candidates", [each.to_json() for each in found])
     with work.store() as store:
         store_scores(store, found)

@@ -113,6 +113,11 @@ class RoundFolder:
         return self.path / f"student-{fold}"
 
     @property
+    def held_out_cases(self) -> Path:
+        """List of the hold-out's cases when the round's labels were chosen."""
+        return self.path / "held_out_cases.json"
+
+    @property
     def package(self) -> Path:
         """The student as a model."""
         return self.path / "package"

@@ -138,7 +138,7 @@ def student_config(
     return replace(
         config,
         name=f"{settings.name}-round-{folder.number}-{fold}",
-        data=(str(folder.path / f"training-{fold}.json"), str(folder.path / "held_out_cases.json")),
+        data=(str(folder.path / f"training-{fold}.json"), str(folder.held_out_cases)),
         unlabelled=(str(folder.path / "unlabelled.json"),) if bare else (),
         strategy=strategy,
         held_out_patients=tuple(held_out),
@@ -155,7 +155,7 @@ def write_lists(
     settings: RoundSettings,
 ) -> None:
     """Write the lists of cases that the students' configurations name."""
-    save_cases(folder.path / "held_out_cases.json", held_out)
+    save_cases(folder.held_out_cases, held_out)
     save_cases(folder.path / "unlabelled.json", unlabelled)
     folder.write("hold_out", sorted({case.patient for case in held_out}))
     for fold, left_out in enumerate(_left_out(labelled, settings)):

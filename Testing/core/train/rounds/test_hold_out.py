@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from flare_core.datasets.case import Case
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.train.rounds.hold_out import score_labels
+from flare_core.spread.cases import Outcome
+from flare_core.train.processes import ALONE
+from flare_core.train.rounds import hold_out
+from flare_core.train.rounds.comparison import CaseScores
+from flare_core.train.rounds.hold_out import read_scores, score_labels, score_model
 
 GRID = Geometry((10, 20, 20), (5.0, 5.0, 5.0))  # a voxel is 1/8 mL
 
@@ -47,3 +56,29 @@ def test_a_remnant_of_an_organ_is_not_scored():
 def test_organs_nobody_annotated_are_not_scored():
     assert score_labels(volume(LIVER), volume(LIVER), ["spleen"])["spleen"]["dsc"] == 1.0
     assert set(score_labels(volume(LIVER), volume(LIVER), ["spleen"])) == {"spleen"}
+
+
+def test_a_model_is_scored_again_where_the_persons_labels_were_corrected(tmp_path, monkeypatch):
+    """Else the old model stands on the old labels and the new one on the new."""
+    asked: list[str] = []
+
+    def scores(_: object, __: object, cases: Sequence[Case], *___: object) -> Iterator[Outcome]:
+        for case in cases:
+            asked.append(case.name)
+            name = case.labels.name if case.labels else ""
+            yield Outcome(case.name, CaseScores(case.name, "p", {}, name), None)
+
+    monkeypatch.setattr(hold_out, "_scores", scores)
+    run = SimpleNamespace(score_of=lambda _, case: tmp_path / f"{case}.json")
+    model = SimpleNamespace(fingerprint="f" * 64)
+
+    def score(*labels: str) -> None:
+        cases = [Case(f"c{i}", Path("x"), Path(name)) for i, name in enumerate(labels)]
+        score_model(run, model, cases, processes=ALONE, tell=lambda _: None)
+        assert [each.reference for each in read_scores(run, model, cases)] == list(labels)
+
+    score("v0001-a.nii.gz", "v0001-b.nii.gz")
+    score("v0001-a.nii.gz", "v0001-b.nii.gz")
+    assert asked == ["c0", "c1"]
+    score("v0001-a.nii.gz", "v0002-c.nii.gz")
+    assert asked == ["c0", "c1", "c1"]

@@ -17,13 +17,22 @@ import pytest
 from flare_core.cases.store import LabelFacts, open_store
 from flare_core.errors import Cancelled, InputError
 from flare_core.home import open_home
-from flare_core.imaging.files import read_labels, write_labels
+from flare_core.imaging.files import read_labels, write_labels, write_volume
 from flare_core.models.in_use import model_in_use, read_in_use, roll_back
 from flare_core.models.package import load_package, read_weights, write_package
 from flare_core.train.rounds.run import run_rounds, start_rounds
 from flare_core.train.rounds.state import STAGES, RunFolder
 from flare_core.train.rounds.status import next_of_run, run_status
-from rounds_world import HELD_OUT, LABELLED, UNLABELLED, make_store, scan, settings, student
+from rounds_world import (
+    HELD_OUT,
+    LABELLED,
+    UNLABELLED,
+    add_expert,
+    make_store,
+    scan,
+    settings,
+    student,
+)
 from tiny_training import tiny_config
 
 TESTING = Path(__file__).resolve().parents[2]
@@ -286,6 +295,29 @@ def test_a_stop_is_obeyed_and_the_run_goes_on(fresh, world):
     assert run_rounds(fresh / "run", report=told.append).status == "done"
     (resumed,) = [row["step"] for row in told if row["event"] == "resume"]
     assert resumed == 20, "no step is taken twice"
+
+
+def test_whoever_adds_scans_or_corrects_labels_meanwhile_breaks_no_run(fresh, world):
+    """While a round labels for hours, people go on working in the store."""
+    teacher = str(rounds(world, 1).package)
+    start_rounds(fresh / "run", settings(fresh, rounds=1, teacher=teacher, steps=4))
+
+    def meanwhile(facts: dict[str, Any]) -> None:
+        if facts["event"] == "begin" and facts["stage"] in ("evidence", "promote"):
+            held_out = facts["stage"] == "promote"
+            number = 8 if held_out else 7
+            image, labels = scan(number)
+            write_volume(fresh / f"new{number}.nii.gz", image)
+            with open_store(fresh / "store") as store:
+                patient = HELD_OUT[0] if held_out else "late"
+                name = store.add_case(fresh / f"new{number}.nii.gz", patient=patient).name
+                if held_out:
+                    add_expert(store, name, labels, fresh)
+
+    assert run_rounds(fresh / "run", report=meanwhile).status == "done"
+    folder = RunFolder(fresh / "run").round(1)
+    assert {row["case"] for row in folder.read("candidates")} == set(UNLABELLED)
+    assert folder.read("verdict") is not None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork and no kill -9 here")
