@@ -138,8 +138,8 @@ def add_pseudo_label(
 
 
 def _persons(store: CaseStore, record: CaseRecord) -> LabelVersion | None:
-    """Return a person's labels of a case, if they are what is learnt from."""
-    if record.kind not in BY_PEOPLE or record.chosen is None:
+    """Return a person's labels of a case, if they are what is learnt from: not if rejected."""
+    if record.kind not in BY_PEOPLE or record.chosen is None or record.status == "rejected":
         return None
     return store.version(record.name, record.chosen)
 

@@ -308,6 +308,8 @@ def _jobs(work: RoundWork, model: Package) -> list[PredictionJob]:
 
 def _labelled(record: CaseRecord, organs: set[str]) -> bool:
     """Whether a person has labelled, or accepted, all that the teacher could add."""
+    if record.status == "rejected":
+        return False
     if record.status == "accepted" and record.kind not in BY_PEOPLE:
         return True
     return record.kind in BY_PEOPLE and organs <= set(record.organs)

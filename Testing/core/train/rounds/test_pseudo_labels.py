@@ -17,6 +17,7 @@ from flare_core.imaging.volume import Volume
 from flare_core.segment.pipeline import Labelled
 from flare_core.segment.stage import Scores
 from flare_core.train.rounds.pseudo_labels import Origin, add_pseudo_label, only, soft_maps
+from flare_core.train.rounds.stages import _labelled
 from flare_core.train.rounds.state import RoundFolder
 from flare_core.train.rounds.student import hold_out_cases, training_cases, write_lists
 from flare_core.train.strategies.candidate import CaseEvidence, Decision, OrganEvidence
@@ -122,6 +123,24 @@ def test_a_persons_absent_organ_stays_absent(folder):
         assert version is not None
         assert version.facts.absent == ("gallbladder",)
         assert set(version.facts.annotated) == {"liver", "gallbladder", "spleen"}
+
+
+def test_a_persons_rejected_labels_come_back_in_no_completed_map(folder):
+    labels = scan(4)[1]
+    mine = labels.with_array(np.where(labels.array == 3, 1, 0).astype(np.uint8))  # all wrong
+    write_labels(folder / "mine.nii.gz", mine)
+    with open_store(folder / "store") as store:
+        facts = LabelFacts("expert", ("liver", "gallbladder"), absent=("gallbladder",))
+        store.add_labels("una", folder / "mine.nii.gz", facts)
+        store.set_status("una", "rejected", reason="the spleen is called liver")
+        assert not _labelled(store.case("una"), {"liver"})
+        version = add_pseudo_label(
+            store, accepted("una", "liver", "spleen"), prediction(folder, 4), EVIDENCE, ORIGIN,
+            scratch=folder / "scratch",
+        )  # fmt: skip
+    assert version is not None
+    assert np.array_equal(read_labels(version.path).array, labels.array)
+    assert version.facts.annotated == ("liver", "spleen") and version.facts.absent == ()
 
 
 @pytest.mark.parametrize("accept", [False, True])
