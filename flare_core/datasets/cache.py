@@ -136,9 +136,9 @@ def _finished(case: Case, arrays: dict[str, Any]) -> dict[str, npt.NDArray[np.ge
 def _edited(
     case: Case, before: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.bool_]:
-    """Return where the labels differ from those before, in the organs that the case annotates."""
+    """Return where the labels differ from those before, in the organs that were reviewed."""
     known = np.zeros(256, np.uint8)
-    ids = [organ(key).id for key in case.annotated]
+    ids = [organ(key).id for key in case.reviewed or case.annotated]
     known[ids] = ids
     return known[before] != known[labels]
 
@@ -194,7 +194,7 @@ def _fingerprint(case: Case, spacing_mm: Triple, whole: Index | None) -> str:
     """Return a short hash of what the cached arrays depend on."""
     parts: list[object] = [FORMAT, ("whole", whole) if whole else spacing_mm]
     if case.before is not None:
-        parts.append(case.annotated)
+        parts.append(case.reviewed or case.annotated)
     if numbers := _foreign_numbers(case):
         parts.append(numbers)
     for path in (case.image, case.labels, case.before, case.soft):

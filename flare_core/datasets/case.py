@@ -60,10 +60,13 @@ class Case:
     partly: tuple[str, ...] = ()
     """Organs among `annotated` of which the scan may show more than is labelled (FLARE24's task 1:
     one lesion of several). Far from what is labelled, 0 means "who knows"."""
+    reviewed: tuple[str, ...] = ()
+    """Organs among `annotated` that the person looked at who corrected `before`; a model has filled
+    in the others since. Empty: all of them."""
 
     def __post_init__(self) -> None:
         """Check weight and organ names, and fill in the patient."""
-        for name in ("annotated", "absent", "partly"):
+        for name in ("annotated", "absent", "partly", "reviewed"):
             object.__setattr__(self, name, tuple(organ(key).key for key in getattr(self, name)))
         if not self.patient:
             object.__setattr__(self, "patient", self.name)
@@ -157,6 +160,7 @@ def _case_of_row(row: dict[str, Any], base: Path) -> Case:
         base / row["soft"] if row.get("soft") else None,
         tuple(row.get("absent", ())),
         tuple(row.get("partly", ())),
+        tuple(row.get("reviewed", ())),
     )
 
 
@@ -164,7 +168,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "name": (str,), "image": (str,), "labels": (str, type(None)), "before": (str, type(None)),
     "soft": (str, type(None)), "patient": (str, int, float), "source": (str, int, float),
     "kind": (str,), "weight": (int, float), "annotated": (list,), "absent": (list,),
-    "partly": (list,),
+    "partly": (list,), "reviewed": (list,),
 }  # fmt: skip
 """What may stand in a row of a list or table of cases; other fields are passed over."""
 

@@ -101,20 +101,26 @@ def _pseudo_case(
 ) -> Case:
     """Return a case with pseudo labels.
 
-    With a person's labels in it, it weighs as those did, and stays of their kind: the folds are
-    dealt out by that, and no fold may learn what another must not see.
+    With a person's labels in it, it weighs as those did, and what they corrected weighs most. It
+    stays of their kind: the folds are dealt out by that, and no fold may learn what another must
+    not see.
     """
-    record = store.case(version.case)
-    return Case(
+    record, facts = store.case(version.case), version.facts
+    case = Case(
         record.name,
         record.image,
         version.path,
-        version.facts.annotated,
+        facts.annotated,
         record.patient,
         record.source,
-        person.weight if person else weight * record.weight,
-        kind=person.kind if person else version.facts.kind,
+        weight * record.weight,
+        kind=facts.kind,
+        absent=facts.absent,
     )
+    if person is None:
+        return case
+    case = replace(case, weight=person.weight, kind=person.kind)
+    return replace(case, before=person.before, reviewed=person.annotated if person.before else ())
 
 
 def student_config(

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from flare_core.cases.store import LabelFacts, open_store
-from flare_core.datasets.case import load_cases
+from flare_core.datasets.cache import load_sample
+from flare_core.datasets.case import load_cases, save_cases
 from flare_core.imaging.files import read_labels, write_labels
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
@@ -141,6 +142,30 @@ def test_a_persons_rejected_labels_come_back_in_no_completed_map(folder):
     assert version is not None
     assert np.array_equal(read_labels(version.path).array, labels.array)
     assert version.facts.annotated == ("liver", "spleen") and version.facts.absent == ()
+
+
+def test_what_a_person_corrected_weighs_most_in_a_completed_map_too(folder):
+    labels = scan(4)[1]
+    liver = np.where(labels.array == 1, 1, 0).astype(np.uint8)
+    model = liver.copy()
+    model[:, :8] = 0  # the person adds what the model missed there
+    with open_store(folder / "store") as store:
+        for kind, array in (("pseudo", model), ("corrected", liver)):
+            write_labels(folder / "mine.nii.gz", labels.with_array(array))
+            facts = LabelFacts(kind, ("liver",), parent=1 if kind == "corrected" else None)
+            store.add_labels("una", folder / "mine.nii.gz", facts)
+        version = add_pseudo_label(
+            store, accepted("una", "spleen"), prediction(folder, 4), EVIDENCE, ORIGIN,
+            scratch=folder / "scratch",
+        )  # fmt: skip
+        cases, _ = training_cases(store, [(version, 1.0)], RoundFolder(folder / "round-01", 1))
+    save_cases(folder / "list.json", cases)
+    (una,) = [each for each in load_cases(folder / "list.json") if each.name == "una"]
+    assert (una.annotated, una.reviewed) == (("liver", "spleen"), ("liver",))
+    sample = load_sample(una, (8.0, 6.0, 6.0), folder / "cache")
+    assert np.array_equal(np.unique(sample.labels), [0, 1, 3])
+    assert set(np.unique(sample.labels[sample.edited])) == {1}
+    assert 0 < np.count_nonzero(sample.edited) < np.count_nonzero(sample.labels == 1)
 
 
 @pytest.mark.parametrize("accept", [False, True])
