@@ -266,9 +266,12 @@ def scores_of(db: sqlite3.Connection, case_id: int) -> dict[str, float]:
 
 
 def files_before(db: sqlite3.Connection) -> dict[str, str]:
-    """Return, for cases whose chosen labels were corrected, the file they were made from."""
+    """Return, for cases whose chosen labels were corrected, the file that was corrected.
+
+    Labels that were corrected in several sittings differ from the map before the first one.
+    """
     rows = db.execute(
-        "SELECT c.name, c.chosen, v.number, v.parent, v.file FROM versions v"
+        "SELECT c.name, c.chosen, v.number, v.parent, v.file, v.facts FROM versions v"
         " JOIN cases c ON c.id = v.case_id WHERE c.kind = 'corrected'"
     ).fetchall()
     versions = {(row["name"], row["number"]): row for row in rows}
@@ -276,11 +279,17 @@ def files_before(db: sqlite3.Connection) -> dict[str, str]:
     for name, chosen in {(row["name"], row["chosen"]) for row in rows}:
         row = versions[name, chosen]
         older = versions.get((name, row["parent"]))
-        while older is not None and older["file"] == row["file"]:  # restored: the same content
+        while older is not None and _corrects(older, name):
             older = versions.get((name, older["parent"]))
-        if older is not None:
+        if older is not None and older["file"] != row["file"]:
             result[name] = older["file"]
     return result
+
+
+def _corrects(version: sqlite3.Row, case: str) -> bool:
+    """Whether a version is itself the correction of an earlier one."""
+    earlier = version["parent"] is not None and version["parent"] < version["number"]
+    return earlier and facts_of(version["facts"], case).kind == "corrected"
 
 
 def events_of(db: sqlite3.Connection, case: str | None) -> tuple[Event, ...]:

@@ -83,3 +83,12 @@ def test_a_list_of_them_can_be_saved(store: CaseStore, tmp_path: Path) -> None:
     cases = cases_of_store(store)
     save_cases(tmp_path / "list.json", cases)
     assert load_cases(tmp_path / "list.json") == cases
+
+
+def test_a_correction_of_a_correction_counts_from_the_models_map(store: CaseStore, tmp_path: Path):
+    """What was corrected in the first sitting is no less corrected after the second."""
+    more = labels(tmp_path / "more.nii.gz", {LIVER: 22, SPLEEN: 7})
+    store.add_labels("b", more, LabelFacts("corrected", ORGANS, parent=2))
+    store.restore("b", 3)
+    (b,) = [each for each in cases_of_store(store) if each.name == "b"]
+    assert (b.labels, b.before) == (store.version("b", 3).path, store.version("b", 1).path)
