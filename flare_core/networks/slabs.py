@@ -11,7 +11,8 @@ modules called one after the other, but for the order of float32 sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeGuard
 
 import torch
@@ -34,8 +35,9 @@ class Source(Protocol):
     shape: tuple[int, int, int]
     """Z, Y, X."""
 
-    def read(self, start: int, stop: int) -> Tensor:
-        """Return slices (1, C, stop - start, Y, X); may be overwritten by the next call.
+    def read(self, start: int, stop: int) -> tuple[Tensor, ...]:
+        """Return slices (1, C, stop - start, Y, X), their channels perhaps in several tensors; may
+        be overwritten by the next call.
 
         `start` never goes down, nor by more than one slab up.
         """
@@ -60,9 +62,9 @@ class Ready:
         z, y, x = image.shape[2:]
         self.shape = (z, y, x)
 
-    def read(self, start: int, stop: int) -> Tensor:
+    def read(self, start: int, stop: int) -> tuple[Tensor]:
         """Return slices."""
-        return self.image[:, :, start:stop]
+        return (self.image[:, :, start:stop],)
 
 
 class Raw:
@@ -76,13 +78,13 @@ class Raw:
         self._mean, self._variance = moments.pooled()
         self._done = 0
 
-    def read(self, start: int, stop: int) -> Tensor:
+    def read(self, start: int, stop: int) -> tuple[Tensor]:
         """Return slices, normalised and activated."""
         if stop > self._done:
             part = self.image[:, :, self._done : stop]
             normalised(part, self._norm, self._mean, self._variance, out=part)
             self._done = stop
-        return self.image[:, :, start:stop]
+        return (self.image[:, :, start:stop],)
 
     def finished(self) -> Tensor:
         """Return the whole image, normalised."""
@@ -92,41 +94,81 @@ class Raw:
 
 
 class Joined:
-    """What comes up from the level below beside what was skipped, made when it is read."""
+    """What comes up from the level below, made when it is read, beside what was skipped."""
 
     def __init__(self, up: nn.Module, stride: int, below: Tensor, skip: Tensor) -> None:
         self.skip = skip
         z, y, x = skip.shape[2:]
         self.shape = (z, y, x)
-        self._up, self._stride, self._below = up, stride, below
-        self._held = skip.new_empty((1, 0, 0, 0, 0))
+        self._up = Raising(up) if can_raise(up) else _After(up)
+        self._stride, self._below = stride, below
+        self._held: Tensor | None = None
         self._from = self._to = 0
 
-    def read(self, start: int, stop: int) -> Tensor:
-        """Return slices (1, C of below + C of skip, ...); those read before are not made again."""
+    def read(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Return slices (1, C of below, ...) and (1, C of skip, ...); none is made twice."""
         if stop > self._to:  # all that comes up from a slice below, so that it comes up once
             self._extend(start, min(-(-stop // self._stride) * self._stride, self.shape[0]))
+        return self._risen(start, stop), self.skip[:, :, start:stop]
+
+    def _risen(self, start: int, stop: int) -> Tensor:
+        assert self._held is not None
         return self._held[:, :, start - self._from : stop - self._from]
 
     def _extend(self, start: int, stop: int) -> None:
         """Hold slices from start to stop; those held already move to the front."""
         first = max(start, self._to)
-        risen, skipped = self._risen(first, stop), self.skip[:, :, first:stop]
-        channels, old = risen.shape[1], first - start
-        kept = self._held[:, :, start - self._from : self._to - self._from].clone()
-        if self._held.shape[2] < stop - start:
-            size = (channels + skipped.shape[1], stop - start, *self.shape[1:])
-            self._held = _empty(risen, size)
-        if old:
-            self._held[:, :, :old] = kept
-        self._held[:, :channels, old : stop - start] = risen
-        self._held[:, channels:, old : stop - start] = skipped
-        self._from, self._to = start, stop
+        below = self._below[:, :, first // self._stride : -(-stop // self._stride)]
+        kept = self._risen(start, self._to) if start < self._to else None
+        self._held = self._up(below, kept)
+        self._from, self._to = start - first % self._stride, stop
 
-    def _risen(self, start: int, stop: int) -> Tensor:
-        below = slice(start // self._stride, -(-stop // self._stride))
-        begins = below.start * self._stride
-        return self._up(self._below[:, :, below])[:, :, start - begins : stop - begins]
+
+class _After:
+    """What any module makes, behind the slices before it."""
+
+    def __init__(self, up: nn.Module) -> None:
+        self._up = up
+
+    def __call__(self, x: Tensor, before: Tensor | None) -> Tensor:
+        risen: Tensor = self._up(x)
+        return risen if before is None else torch.cat((before, risen), dim=2)
+
+
+class Raising:
+    """A transposed convolution whose kernel is its stride: a point-wise one whose results are laid
+    side by side. torch's own adds them one by one.
+    """
+
+    def __init__(self, up: nn.ConvTranspose3d) -> None:
+        self._stride, self._channels = up.kernel_size, up.out_channels
+        # (I, O, z, y, x): places first, so that those along x lie side by side with their channels
+        weight = up.weight.permute(2, 3, 4, 1, 0).flatten(0, 3)
+        self._weight = weight[..., None, None, None].contiguous(memory_format=LAST)
+        self._bias = None if up.bias is None else up.bias.repeat(math.prod(up.kernel_size))
+
+    def __call__(self, x: Tensor, before: Tensor | None) -> Tensor:
+        """Map channels-last (1, C, Z, Y, X) to (1, C', slices before + Z * stride, ...)."""
+        (z, y, x_stride), (depth, height, width) = self._stride, x.shape[2:]
+        found = convolution(x, self._weight, self._bias).permute(0, 2, 3, 4, 1)
+        row = x_stride * self._channels
+        old = 0 if before is None else before.shape[2]
+        laid = _empty(x, (self._channels, old + depth * z, height * y, width * x_stride))
+        if before is not None:
+            laid[:, :, :old] = before
+        places = laid[:, :, old:].permute(0, 2, 3, 4, 1).view(depth, z, height, y, width, row)
+        places.copy_(found.reshape(depth, height, width, z, y, row).permute(0, 3, 1, 4, 2, 5))
+        return laid
+
+
+def can_raise(up: nn.Module) -> TypeGuard[nn.ConvTranspose3d]:
+    """Whether `Raising` does what a module does."""
+    return (
+        isinstance(up, nn.ConvTranspose3d)
+        and up.kernel_size == up.stride
+        and set(up.padding) == set(up.output_padding) == {0}
+        and set(up.dilation) == {up.groups} == {1}
+    )
 
 
 def convolve(
@@ -186,7 +228,8 @@ def add_and_activate(main: Raw, beside: Source, slope: float) -> Tensor:
     depth = main.shape[0]
     for start in range(0, depth, n := thickness(main.image)):
         stop = min(start + n, depth)
-        total = main.read(start, stop).add_(beside.read(start, stop))
+        (total,), parts = main.read(start, stop), beside.read(start, stop)
+        total.add_(_as_one(parts))
         nn.functional.leaky_relu(total, slope, inplace=True)
     return main.image
 
@@ -264,22 +307,59 @@ def _convolved(conv: Convolution, source: Source, slices: slice) -> Tensor:
     depth = source.shape[0]
     first = slices.start * stride - border
     stop = (slices.stop - 1) * stride - border + kernel
-    part = source.read(max(0, first), min(stop, depth))
+    parts = source.read(max(0, first), min(stop, depth))
     if first < 0 or stop > depth:
-        part = _bordered(part, max(0, -first), max(0, stop - depth))
+        parts = tuple(_bordered(p, max(0, -first), max(0, stop - depth)) for p in parts)
     if isinstance(conv, SeparableConv):
-        found = _run(conv.point, _as_last(_run(conv.depth, part)))
+        found = _separately(conv, parts)
     else:
-        found = _run(conv, part)
+        found = _run(conv, _as_one(parts))
     return found.contiguous(memory_format=LAST)
 
 
-def _run(conv: nn.Conv3d, part: Tensor) -> Tensor:
-    """Return a convolution of slices, its border along z being there already."""
+def _separately(conv: SeparableConv, parts: Sequence[Tensor]) -> Tensor:
+    """Return a separable convolution of slices: a sum over groups of channels, which are joined
+    nowhere. Of several, each but the first is rounded once more.
+    """
+    bias, total, first = conv.point.bias, None, 0
+    for part in parts:
+        here = slice(first, first + part.shape[1])
+        deep = _as_last(_run(conv.depth, part, conv.depth.weight[here]))
+        found = convolution(deep, conv.point.weight[:, here], bias if total is None else None)
+        total = found if total is None else total.add_(found)
+        first = here.stop
+    if total is None:
+        raise ValueError("an image without channels")
+    return total
+
+
+def _run(conv: nn.Conv3d, part: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return a convolution of slices, their border along z being there already.
+
+    Parameters
+    ----------
+    weight : Tensor, optional
+        Of some channels alone, where each has a kernel of its own.
+    """
     _, y, x = _padding(conv)
-    return convolution(
-        part, conv.weight, conv.bias, padding=(0, y, x), stride=conv.stride, groups=conv.groups
-    )
+    bias, groups = conv.bias, conv.groups
+    if weight is None:
+        weight = conv.weight
+    else:
+        groups = len(weight)
+    return convolution(part, weight, bias, padding=(0, y, x), stride=conv.stride, groups=groups)
+
+
+def _as_one(parts: Sequence[Tensor]) -> Tensor:
+    """Return groups of channels as one image."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = _empty(parts[0], (sum(p.shape[1] for p in parts), *parts[0].shape[2:]))
+    first = 0
+    for part in parts:
+        whole[:, first : first + part.shape[1]] = part
+        first += part.shape[1]
+    return whole
 
 
 def _as_last(part: Tensor) -> Tensor:

@@ -15,9 +15,11 @@ from flare_core.models.stage_card import NetworkSpec
 from flare_core.networks import build_network, slabs
 from flare_core.networks.blocks import ConvBlock
 from flare_core.networks.normalisation import InstanceNorm
+from flare_core.networks.separable import SeparableConv
 from flare_core.networks.slabs import (
     Joined,
     Ready,
+    can_raise,
     can_stream,
     can_tell,
     convolve,
@@ -85,16 +87,37 @@ def test_convolutions_in_slabs(
 @pytest.mark.usefixtures("slab_bytes")
 @pytest.mark.parametrize("stride", [1, 2, 4])
 @torch.inference_mode()
-def test_a_level_is_written_over_what_was_skipped(stride: int) -> None:
+@pytest.mark.parametrize("separable", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_level_is_written_over_what_was_skipped(stride: int, separable: bool, bias: bool) -> None:
     torch.manual_seed(2)
-    up = nn.ConvTranspose3d(5, 4, (stride, 2, 2), (stride, 2, 2)).to(memory_format=LAST)
+    up = nn.ConvTranspose3d(5, 4, (stride, 2, 2), (stride, 2, 2), bias=bias)
+    assert can_raise(up)
+    up = up.to(memory_format=LAST)
     below, skip = image(5, 3, 4, 3), image(4, 3 * stride, 8, 6, seed=3)
     blocks = [block((8, 4), (3, 3, 3), (1, 1, 1)), block((4, 4), (3, 3, 3), (1, 1, 1))]
+    if separable:
+        blocks[0].conv = SeparableConv(8, 4, (3, 3, 3), (1, 1, 1), (1, 1, 1), bias=bias)
+        blocks[0].to(memory_format=LAST)
     expected = plainly(blocks, torch.cat((up(below), skip), dim=1))
     pairs = [(b.conv, b.norm) for b in blocks]
     found = run_blocks(pairs, Joined(up, stride, below, skip), into=skip).finished()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert found.data_ptr() == skip.data_ptr()
+
+
+@pytest.mark.usefixtures("slab_bytes")
+@torch.inference_mode()
+def test_a_level_that_comes_up_in_another_way() -> None:
+    torch.manual_seed(2)
+    up = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv3d(5, 4, (1, 3, 3), padding=(0, 1, 1)))
+    assert not can_raise(up) and not can_raise(nn.ConvTranspose3d(5, 4, 4, 2, padding=1))
+    up = up.to(memory_format=LAST)
+    below, skip = image(5, 4, 4, 3), image(4, 8, 8, 6, seed=3)
+    one = block((8, 4), (3, 3, 3), (1, 1, 1))
+    expected = plainly([one], torch.cat((up(below), skip), dim=1))
+    found = run_blocks([(one.conv, one.norm)], Joined(up, 2, below, skip), into=skip).finished()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("slab_bytes")
