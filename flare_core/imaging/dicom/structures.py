@@ -2,14 +2,17 @@
 
 A voxel belongs to a region if its centre lies within an odd number of the region's contours of its
 slice: so an inner contour is a hole, whether drawn for itself or joined to the outer one by a
-channel (DICOM PS3.3 C.8.8.6.3). Contours are filled by scan lines, half-open, so that neighbouring
-regions share no voxel.
+channel (DICOM PS3.3 C.8.8.6.3). Contours that cross, or are there twice but for rounding, are none
+in another: whoever draws them means both, and their union counts as one. Where the file says
+CLOSEDPLANAR_XOR, it is an odd number whatever they do. Contours are filled by scan lines,
+half-open, so that neighbouring regions share no voxel.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +28,14 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+ODD = "CLOSEDPLANAR_XOR"
+CLOSED = ("CLOSED_PLANAR", ODD)
 """Kinds of contours that enclose something."""
+REACHES_OUT = 0.1
+"""Share of the smaller of two contours that may lie outside of the larger: a hole drawn by hand up
+to the edge. With more of it outside they cross."""
+THINNEST_WALL = 0.25
+"""Pixels between two contours, below which one is no hole of the other but the same once more."""
 OFF_SLICE = 0.3
 """How far (of a slice's distance) a contour may lie from the middle of its slice."""
 MOST_MISSING = 0.25
@@ -77,13 +86,97 @@ def paint_structures(
             slices = {}
         elif missing:
             told.append(f"{name}: slices without a contour lie between others; they stay empty")
+        odd = any(_kind(each) == ODD for each in contours.get(number, []))
+        united = 0
         for z, polygons in slices.items():
             if 0 <= z < geometry.shape[0]:
-                mask = filled(polygons, geometry.shape[1:])
+                mask, more = region_of(polygons, geometry.shape[1:], odd=odd)
+                united += more
                 count_covered(covered, labels[z][mask], value)
                 labels[z][mask] = value
+        if united:
+            told.append(f"{name}: contours cross or repeat others in {united} slices; there their "
+                        "union was taken")  # fmt: skip
         notes += told
     return PaintedRegions(labels, tuple(notes), dict(covered))
+
+
+def region_of(
+    polygons: Sequence[Floats], shape: Sequence[int], *, odd: bool = False
+) -> tuple[npt.NDArray[np.bool_], bool]:
+    """Return the pixels (Y, X) of a region's contours in a slice, and whether some were united.
+
+    Parameters
+    ----------
+    polygons : sequence of (N, 2)
+        Corners as y, x in pixels.
+    odd : bool
+        Whether contours that cross are not united.
+
+    Examples
+    --------
+    >>> square = np.array([[-0.5, -0.5], [-0.5, 1.5], [1.5, 1.5], [1.5, -0.5]])
+    >>> region_of([square, square + [0, 1]], (2, 3))
+    (array([[ True,  True,  True],
+           [ True,  True,  True]]), True)
+    """
+    parts = [] if odd or len(polygons) < 2 else [_Part.of(each, shape) for each in polygons]
+    pairs = [(a, b) for b, two in enumerate(parts) for a, one in enumerate(parts[:b])
+             if one.crosses(two)]  # fmt: skip
+    if not pairs:
+        return filled(polygons, shape), False
+    group = list(range(len(parts)))
+    for a, b in pairs:
+        group = [group[a] if each == group[b] else each for each in group]
+    region = np.zeros(shape, np.bool_)
+    for number in set(group):
+        union = np.zeros(shape, np.bool_)
+        for part in (part for part, mine in zip(parts, group, strict=True) if mine == number):
+            union[part.place] |= part.mask
+        region ^= union
+    return region, True
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What one contour encloses of a slice."""
+
+    start: npt.NDArray[np.int64]
+    """First pixel y, x of a box around it."""
+    mask: npt.NDArray[np.bool_]
+    """Pixels within that box."""
+    length: float
+    """Of the contour, pixels."""
+
+    @classmethod
+    def of(cls, polygon: Floats, shape: Sequence[int]) -> _Part:
+        low, high = np.floor(polygon.min(axis=0)), np.ceil(polygon.max(axis=0)) + 1
+        start, stop = (np.clip(each, 0, shape).astype(np.int64) for each in (low, high))
+        edges = np.linalg.norm(polygon - np.roll(polygon, -1, axis=0), axis=1)
+        return cls(start, filled([polygon - start], stop - start), float(edges.sum()))
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """The box in the slice."""
+        (y, x), (height, width) = self.start, self.mask.shape
+        return slice(y, y + height), slice(x, x + width)
+
+    def crosses(self, other: _Part) -> bool:
+        """Whether neither lies in the other, nor both apart; or both are one but for rounding."""
+        low = np.maximum(self.start, other.start)
+        high = np.minimum(self.start + self.mask.shape, other.start + other.mask.shape)
+        if (low >= high).any():
+            return False
+        mine, theirs = (
+            each.mask[tuple(slice(*ends) for ends in zip(low - each.start, high - each.start,
+                                                         strict=True))]
+            for each in (self, other)
+        )  # fmt: skip
+        both = np.count_nonzero(mine & theirs)
+        small, large = sorted(int(np.count_nonzero(each.mask)) for each in (self, other))
+        apart = small + large - 2 * both
+        same = apart < THINNEST_WALL * min(self.length, other.length)
+        return both > 0 and (same or small - both > REACHES_OUT * small)
 
 
 def filled(polygons: Sequence[Floats], shape: Sequence[int]) -> npt.NDArray[np.bool_]:
@@ -124,7 +217,7 @@ def _by_slice(
     slices: dict[int, list[Floats]] = {}
     others = copies = 0
     for contour in contours:
-        if str(contour.get("ContourGeometricType", "")) not in CLOSED:
+        if _kind(contour) not in CLOSED:
             others += 1
             continue
         z, polygon = _in_slice(path, name, contour, geometry)
@@ -140,6 +233,10 @@ def _by_slice(
         (outside, "contours lie above or below the scan"),
     )
     return slices, [f"{name}: {count} {what}" for count, what in counted if count]
+
+
+def _kind(contour: Dataset) -> str:
+    return str(contour.get("ContourGeometricType", ""))
 
 
 def _in_slice(path: Path, name: str, contour: Dataset, geometry: Geometry) -> tuple[int, Floats]:

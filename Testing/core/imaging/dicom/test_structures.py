@@ -143,3 +143,40 @@ def test_what_the_file_says(tmp_path):
     assert (drawn.series, drawn.patient, drawn.label) == ("1.2.9", "P7", "PLAN")
     assert [(r.number, r.name, r.automatic) for r in drawn.regions] == [(11, "Liver", True)]
     assert is_drawn(path) and STRUCTURES.endswith(".481.3")
+
+
+def test_contours_that_cross_are_united_and_told(tmp_path):
+    left, right = circle(9, 2, middle=(20, 19)), circle(9, 2, middle=(20, 31))
+    found = painted(tmp_path, {"Liver": [left, right, circle(9, 3)]})
+    wanted = disc(9, (20, 19)) | disc(9, (20, 31))
+    assert np.count_nonzero((found.labels[2] == 1) != wanted) <= 8
+    (note,) = found.notes
+    assert note == "Liver: contours cross or repeat others in 1 slices; there their union was taken"
+
+
+def test_crossing_holes_stay_holes(tmp_path):
+    holes = [circle(4, 2, middle=(20, 22)), circle(4, 2, middle=(20, 28))]
+    plane = painted(tmp_path, {"Liver": [circle(14, 2), *holes]}).labels[2]
+    wanted = disc(14) & ~disc(4, (20, 22)) & ~disc(4, (20, 28))
+    assert np.count_nonzero((plane == 1) != wanted) <= 10
+
+
+def test_a_hole_drawn_up_to_the_edge_and_a_thin_wall_stay(tmp_path):
+    edge = [circle(12, 2), circle(4, 2, middle=(20, 33.3))]  # reaches out by a third of a pixel
+    thin = [circle(12, 3), circle(11, 3)]  # a wall of one pixel
+    found = painted(tmp_path, {"Gallbladder": [*edge, *thin]})
+    assert found.labels[2, 20, 32] == 0 and found.labels[2, 20, 20] == 1
+    assert found.labels[3, 20, 25] == 0 and np.count_nonzero(found.labels[3]) > 50
+    assert found.notes == ()
+
+
+def test_a_contour_twice_but_for_rounding_is_no_hole(tmp_path):
+    found = painted(tmp_path, {"Liver": [circle(9, 2), circle(9.02, 2, points=58)]})
+    assert np.count_nonzero((found.labels[2] == 1) != disc(9)) <= 6
+    assert "there their union was taken" in found.notes[0]
+
+
+def test_exclusive_contours_may_cross(tmp_path):
+    pair = [circle(9, 2, middle=(20, 19)), circle(9, 2, middle=(20, 31))]
+    found = painted(tmp_path, {"Liver": pair}, kind="CLOSEDPLANAR_XOR")
+    assert found.labels[2, 20, 25] == 0 and found.notes == ()
