@@ -128,8 +128,10 @@ def region_of(
     group = list(range(len(parts)))
     for a, b in pairs:
         group = [group[a] if each == group[b] else each for each in group]
-    region = np.zeros(shape, np.bool_)
-    for number in set(group):
+    crossing = {group[a] for a, _ in pairs}
+    region = filled([each for each, mine in zip(polygons, group, strict=True)
+                     if mine not in crossing], shape)  # fmt: skip
+    for number in crossing:
         union = np.zeros(shape, np.bool_)
         for part in (part for part, mine in zip(parts, group, strict=True) if mine == number):
             union[part.place] |= part.mask
