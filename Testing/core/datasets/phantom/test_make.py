@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from flare_core.anatomy.organs import LESION, ORGANS, organ
 from flare_core.datasets.phantom.make import (
     PhantomCase,
     make_phantom,
+    person,
     phantom_geometry,
     phantom_lesions,
 )
@@ -19,6 +21,8 @@ from flare_core.datasets.phantom.settings import FIELDS_MM, PhantomSettings
 from flare_core.errors import InputError
 
 COARSE = PhantomSettings(seed=7, spacing_mm=(5.0, 2.5, 3.0), noise_hu=8.0)
+UPPER = replace(COARSE, field="upper-abdomen")
+"""What is enough where a few organs are, painted in half the time."""
 
 PLAUSIBLE_ML = {
     "liver": (1000, 2200),
@@ -37,10 +41,25 @@ PLAUSIBLE_ML = {
 }
 
 
+@lru_cache
+def made(settings: PhantomSettings) -> PhantomCase:
+    """Return a phantom that several tests look at; its arrays are read-only."""
+    case = make_phantom(settings)
+    case.image.array.flags.writeable = False
+    case.labels.array.flags.writeable = False
+    return case
+
+
 @pytest.fixture(scope="module")
 def abdomen() -> PhantomCase:
     """One abdomen on a coarse, anisotropic grid."""
-    return make_phantom(COARSE)
+    return made(COARSE)
+
+
+@pytest.fixture(scope="module")
+def upper() -> PhantomCase:
+    """Its upper part."""
+    return made(UPPER)
 
 
 def centre_lps(case: PhantomCase, key: str) -> np.ndarray:
@@ -56,19 +75,20 @@ def organ_hu(case: PhantomCase, key: str) -> float:
     return float(case.image.array[inside].mean())
 
 
-def test_the_same_settings_give_the_same_voxels(abdomen: PhantomCase) -> None:
-    again = make_phantom(COARSE)
-    np.testing.assert_array_equal(again.image.array, abdomen.image.array)
-    np.testing.assert_array_equal(again.labels.array, abdomen.labels.array)
-    assert again.truth == abdomen.truth
+def test_the_same_settings_give_the_same_voxels(upper: PhantomCase) -> None:
+    person.cache_clear()
+    again = make_phantom(UPPER)
+    np.testing.assert_array_equal(again.image.array, upper.image.array)
+    np.testing.assert_array_equal(again.labels.array, upper.labels.array)
+    assert again.truth == upper.truth
 
 
-def test_another_seed_is_another_person(abdomen: PhantomCase) -> None:
-    other = make_phantom(replace(COARSE, seed=8))
-    shared = (other.labels.array == 1) & (abdomen.labels.array == 1)
+def test_another_seed_is_another_person(upper: PhantomCase) -> None:
+    other = make_phantom(replace(UPPER, seed=8))
+    shared = (other.labels.array == 1) & (upper.labels.array == 1)
     assert shared.any()
-    assert not np.array_equal(other.labels.array, abdomen.labels.array)
-    assert abs(other.truth["liver"] - abdomen.truth["liver"]) > 5
+    assert not np.array_equal(other.labels.array, upper.labels.array)
+    assert abs(other.truth["liver"] - upper.truth["liver"]) > 5
 
 
 def test_types_and_grid(abdomen: PhantomCase) -> None:
@@ -90,10 +110,13 @@ def test_every_organ_is_there_and_truth_is_the_label_volume(abdomen: PhantomCase
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_organs_are_whole_and_of_adult_size(seed: int) -> None:
-    case = make_phantom(PhantomSettings(seed=seed, spacing_mm=(3.0, 2.0, 2.0), noise_hu=0))
+    case = made(PhantomSettings(seed=seed, spacing_mm=(3.0, 2.0, 2.0), noise_hu=0))
+    boxes = ndimage.find_objects(case.labels.array)
     for key, (low, high) in PLAUSIBLE_ML.items():
         assert low <= case.truth[key] <= high, (key, case.truth[key])
-        parts, count = ndimage.label(case.labels.array == organ(key).id, np.ones((3, 3, 3)))
+        number = organ(key).id
+        organ_there = case.labels.array[boxes[number - 1]] == number
+        parts, count = ndimage.label(organ_there, np.ones((3, 3, 3)))
         sizes = np.bincount(parts.ravel())[1:]
         assert sizes.max() / sizes.sum() > 0.97, (key, count)
 
@@ -117,8 +140,8 @@ def test_right_is_right_in_world_coordinates(abdomen: PhantomCase) -> None:
 
 
 def test_volumes_do_not_depend_on_the_grid() -> None:
-    fine = make_phantom(PhantomSettings(seed=4, spacing_mm=(2.0, 1.7, 1.5), noise_hu=0)).truth
-    coarse = make_phantom(PhantomSettings(seed=4, spacing_mm=(4.0, 2.5, 2.5), noise_hu=0)).truth
+    fine = made(PhantomSettings(seed=2, spacing_mm=(3.0, 2.0, 2.0), noise_hu=0)).truth
+    coarse = make_phantom(PhantomSettings(seed=2, spacing_mm=(5.0, 3.0, 3.3), noise_hu=0)).truth
     for target in ORGANS:
         # Below 10 mL a voxel at the surface is much of the organ; cut organs end at a slice.
         share = 0.15 if fine[target.key] < 30 else 0.05
@@ -153,8 +176,7 @@ def test_size_scale_scales_volumes_with_its_cube(abdomen: PhantomCase) -> None:
 def test_the_field_of_view_decides_what_is_seen(
     field: str, there: set[str], gone: set[str]
 ) -> None:
-    settings = replace(COARSE, field=field)
-    case = make_phantom(settings)
+    case = made(replace(COARSE, field=field))
     for key in there:
         assert case.truth[key] > 0.5, key
     for key in gone:
@@ -164,64 +186,65 @@ def test_the_field_of_view_decides_what_is_seen(
 
 
 def test_a_whole_organ_is_the_same_in_a_larger_field(abdomen: PhantomCase) -> None:
-    large = make_phantom(replace(COARSE, field="chest-to-pelvis"))
+    large = made(replace(COARSE, field="chest-to-pelvis"))
     for key in ("liver", "spleen", "left_kidney", "pancreas"):
         assert large.truth[key] == pytest.approx(abdomen.truth[key], rel=0.05), key
 
 
-def test_contrast_phases(abdomen: PhantomCase) -> None:
-    phases = {p: make_phantom(replace(COARSE, phase=p, noise_hu=0)) for p in ("native", "arterial")}
-    phases["portal"] = abdomen
+def test_contrast_phases(upper: PhantomCase) -> None:
+    phases = {p: made(replace(UPPER, phase=p, noise_hu=0)) for p in ("native", "arterial")}
+    phases["portal"] = upper
     hu = {(p, k): organ_hu(c, k) for p, c in phases.items() for k in ("liver", "aorta", "spleen")}
     assert 45 < hu["native", "liver"] < 68
     assert hu["arterial", "aorta"] > hu["portal", "aorta"] + 60 > hu["native", "aorta"] + 120
     assert hu["portal", "liver"] > hu["arterial", "liver"] + 20
     assert hu["portal", "spleen"] > hu["native", "spleen"] + 40
     for case in phases.values():
-        np.testing.assert_array_equal(case.labels.array, abdomen.labels.array)
+        np.testing.assert_array_equal(case.labels.array, upper.labels.array)
 
 
 def test_the_arterial_cortex_is_brighter_than_the_medulla() -> None:
-    case = make_phantom(PhantomSettings(spacing_mm=(4.0, 2.0, 2.0), phase="arterial", noise_hu=0))
+    case = made(replace(UPPER, phase="arterial", noise_hu=0))
     kidney = case.labels.array == organ("left_kidney").id
-    depth = ndimage.distance_transform_edt(kidney, sampling=(4.0, 2.0, 2.0))
+    depth = ndimage.distance_transform_edt(kidney, sampling=UPPER.spacing_mm)
     rim = case.image.array[kidney & (depth > 2.5) & (depth < 5)].mean()
     core = case.image.array[depth > 11].mean()
     assert rim > core + 25
 
 
-def test_noise_is_what_was_asked_for(abdomen: PhantomCase) -> None:
-    quiet = make_phantom(replace(COARSE, noise_hu=0))
-    liver = abdomen.labels.array == 1
-    difference = (abdomen.image.array.astype(float) - quiet.image.array)[liver]
+def test_noise_is_what_was_asked_for(upper: PhantomCase) -> None:
+    quiet = make_phantom(replace(UPPER, noise_hu=0))
+    liver = upper.labels.array == 1
+    difference = (upper.image.array.astype(float) - quiet.image.array)[liver]
     assert difference.std() == pytest.approx(8.0, rel=0.1)
 
 
-def test_absent_organs_leave_the_others_alone(abdomen: PhantomCase) -> None:
-    case = make_phantom(replace(COARSE, absent=("gallbladder", "spleen", "GB")))
+def test_absent_organs_leave_the_others_alone(upper: PhantomCase) -> None:
+    case = make_phantom(replace(UPPER, absent=("gallbladder", "spleen", "GB")))
     assert case.truth["gallbladder"] == case.truth["spleen"] == 0
-    assert case.truth["liver"] >= abdomen.truth["liver"]
+    assert case.truth["liver"] >= upper.truth["liver"]
     for key in ("left_kidney", "right_kidney", "pancreas", "aorta"):
-        mask = abdomen.labels.array == organ(key).id
+        assert upper.truth[key] > 0
+        mask = upper.labels.array == organ(key).id
         np.testing.assert_array_equal(case.labels.array == organ(key).id, mask)
 
 
-def test_lesions_lie_in_the_liver(abdomen: PhantomCase) -> None:
-    case = make_phantom(replace(COARSE, lesions=4))
+def test_lesions_lie_in_the_liver(upper: PhantomCase) -> None:
+    case = make_phantom(replace(UPPER, lesions=4))
     lesion = case.labels.array == LESION.id
     assert lesion.any()
-    assert (abdomen.labels.array[lesion] == 1).all()
-    assert case.truth["liver"] + case.truth["lesion"] == pytest.approx(abdomen.truth["liver"])
+    assert (upper.labels.array[lesion] == 1).all()
+    assert case.truth["liver"] + case.truth["lesion"] == pytest.approx(upper.truth["liver"])
     assert case.image.array[lesion].mean() < case.image.array[case.labels.array == 1].mean() - 15
 
 
-def test_the_table_is_outside_the_body(abdomen: PhantomCase) -> None:
-    bare = make_phantom(replace(COARSE, table=False))
-    np.testing.assert_array_equal(bare.labels.array, abdomen.labels.array)
-    changed = np.abs(bare.image.array.astype(int) - abdomen.image.array) > 200
+def test_the_table_is_outside_the_body(upper: PhantomCase) -> None:
+    bare = make_phantom(replace(UPPER, table=False))
+    np.testing.assert_array_equal(bare.labels.array, upper.labels.array)
+    changed = np.abs(bare.image.array.astype(int) - upper.image.array) > 200
     assert changed.sum() > 1000
     back = np.argwhere(changed)[:, 1].min() * 2.5
-    assert back > centre_lps(abdomen, "aorta")[1] - bare.image.geometry.origin_mm[1]
+    assert back > centre_lps(upper, "aorta")[1] - bare.image.geometry.origin_mm[1]
 
 
 @pytest.mark.parametrize(
@@ -246,11 +269,11 @@ def test_settings_that_no_scan_has(wrong: dict) -> None:
     assert len(caught.value.parts) == 4
 
 
-def test_lesions_are_listed_and_decoys_are_none_of_them(abdomen: PhantomCase) -> None:
+def test_lesions_are_listed_and_decoys_are_none_of_them(upper: PhantomCase) -> None:
     settings = replace(
-        COARSE, lesions=5, lesion_organs=("liver", "spleen"), lesion_push=True, decoys=2
+        UPPER, lesions=5, lesion_organs=("liver", "spleen"), lesion_push=True, decoys=2
     )
-    image, labels = abdomen.image.array, abdomen.labels.array
+    image, labels = upper.image.array, upper.labels.array
     made = phantom_lesions(image, labels, settings)
     assert {each.organ for each in made.records} <= {"liver", "spleen"}
     listed = sum(each.volume_ml for each in made.records)
