@@ -173,6 +173,29 @@ def test_the_report_says_the_same_numbers_about_the_same_segments(tmp_path):
     assert len({segmentation.SOPInstanceUID, report.SOPInstanceUID}) == 2
 
 
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        (r"\ISO 2022 IR 87", "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (r"\ISO 2022 IR 149", "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("ISO_IR 100", "Müller^Jörg"),
+    ],
+)
+def test_names_in_the_alphabets_of_hospitals(tmp_path, charset, name):
+    """The first is what every Japanese scanner writes; highdicom does not take it as it is."""
+    codes = charset.split("\\")
+    changes = [(0x0008, 0x0005, "CS", charset)]
+    for element in ((0x0010, 0x0010), (0x0008, 0x0090)):
+        text = pydicom.valuerep.PersonName(name).encode(pydicom.charset.convert_encodings(codes))
+        changes.append((*element, "PN", text))
+    stack = np.full((9, 37, 41), 1064, np.uint16)
+    write_series(tmp_path / "ct", stack, replace(Series(), changes=tuple(changes)))
+    _, files = written(tmp_path / "out", tmp_path / "ct", ("dicom-seg", "dicom-sr"))
+    for kind in ("dicom_seg", "dicom_sr"):
+        read = pydicom.dcmread(files[kind])
+        assert str(read.PatientName) == str(read.ReferringPhysicianName) == name
+
+
 def test_one_series_of_several_in_a_folder(tmp_path):
     write_ct(tmp_path / "ct" / "a")
     other = write_ct(tmp_path / "ct" / "b", number=2)

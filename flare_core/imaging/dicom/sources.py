@@ -35,6 +35,8 @@ OFTEN_EMPTY = (
 )
 """What every object has, though it may be empty; anonymisers take it away altogether."""
 
+UNICODE = "ISO_IR 192"
+
 RESEARCH = "research use, not for diagnosis"
 """Ends the description of every series that is made here."""
 
@@ -148,11 +150,24 @@ def _complete(header: Dataset, step_mm: float, frame: str) -> None:
     for name in OFTEN_EMPTY:
         if name not in header:
             setattr(header, name, "")
+    _as_unicode(header)
     if not header.get("FrameOfReferenceUID"):
         header.FrameOfReferenceUID = frame
     if not header.get("SliceThickness"):
         header.SliceThickness = step_mm
     header.SpacingBetweenSlices = step_mm
+
+
+def _as_unicode(header: Dataset) -> None:
+    """Let a header in several character sets, as Japanese and Korean ones are, say it in one.
+
+    highdicom takes no list that begins with the default set, which is what these begin with.
+    """
+    given = header.get("SpecificCharacterSet")
+    if given is None or isinstance(given, str):
+        return
+    header.decode()
+    header.SpecificCharacterSet = UNICODE
 
 
 @contextmanager
