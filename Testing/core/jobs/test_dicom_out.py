@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicom_files import Series, write_series
+from dicom_files import Series, place, write_series, write_slice
 from drawn_files import AXES, write_ct
 from flare_core.anatomy.organs import LESION, organ
 from flare_core.errors import InputError, NothingFound
@@ -274,15 +274,22 @@ def test_batch_and_worker_refuse_before_anything_is_computed(tmp_path):
         job_of(asked)
 
 
-def test_a_series_that_cannot_be_referred_to_is_not_segmented(tmp_path):
-    shared = replace(Series(), changes=((0x0008, 0x0018, "UI", "1.2.3"),))
+@pytest.mark.parametrize(
+    ("element", "words"),
+    [((0x0008, 0x0018), "share a SOP instance UID"), ((0x0020, 0x0052), "2 frames of reference")],
+)
+def test_a_series_that_cannot_be_referred_to_is_not_segmented(tmp_path, element, words):
+    shared = replace(Series(), changes=((*element, "UI", "1.2.3"),))
     stack = np.arange(9 * 37 * 41, dtype=np.uint16).reshape(9, 37, 41)
-    write_series(tmp_path / "ct", stack, shared)
+    paths = write_series(tmp_path / "ct", stack, shared)
+    if "frames" in words:
+        other = replace(Series(), changes=((*element, "UI", "1.2.4"),))
+        write_slice(paths[0], stack[0], place(0), other)
     jobs = plan_jobs([CaseInput("x", tmp_path / "ct")], tmp_path, outputs=("labels", "dicom-seg"))
     engine = Engine(
         read=lambda path, series: read_volume(path),
         preload=lambda settings: None,
         segment=lambda *_: pytest.fail("it was segmented"),
     )
-    with pytest.raises(InputError, match="share a SOP instance UID"):
+    with pytest.raises(InputError, match=words):
         run_case(jobs[0], Settings(), engine, Caller())

@@ -35,6 +35,8 @@ GAP_TOLERANCE = 0.1
 GAP_TOLERANCE_MM = 0.15
 SIDEWAYS_TOLERANCE_MM = 1.0
 """How far a slice may lie beside the line through the stack."""
+SIDEWAYS_SHARE = 0.5
+"""Share of a pixel from which that is worth a note."""
 TURN_TOLERANCE = 1e-3
 """How far a slice's axes may differ from the first one's (direction cosines)."""
 UNEVEN_SHARE, UNEVEN_MM = 0.02, 0.02
@@ -276,13 +278,15 @@ def _depth(header: SliceHeader, first: SliceHeader) -> float:
 
 
 def _check_alike(folder: Path, slices: Sequence[SliceHeader]) -> None:
-    """Refuse slices that differ in orientation, size or spacing, or have no place."""
-    first = slices[0]
+    """Refuse slices that differ in patient, orientation, size or spacing, or have no place."""
+    first = next((s for s in slices if s.tags["patient"]), slices[0])
     for other in slices:
         if other.position is None or other.axes is None or first.axes is None:
             raise _irregular(folder, f"an image without position ({other.path.name})")
         if np.abs(other.axes - first.axes).max() > TURN_TOLERANCE:
             what = "mixed orientations"
+        elif other.tags["patient"] not in ("", first.tags["patient"]):
+            what = "mixed patients"
         elif other.shape != first.shape:
             what = f"mixed sizes ({first.shape} and {other.shape} pixels)"
         elif not np.allclose(other.spacing, first.spacing, rtol=1e-3):
@@ -317,11 +321,7 @@ def _check_gaps(folder: Path, slices: Sequence[SliceHeader], depths: Vector) -> 
 
 def _check_straight(folder: Path, slices: Sequence[SliceHeader], depths: Vector) -> None:
     """Refuse a stack whose slices do not lie one above the other (gantry tilt)."""
-    first = slices[0]
-    if first.position is None or first.axes is None:
-        return
-    places = np.array([s.position for s in slices]) - first.position
-    sideways = np.linalg.norm(places - np.outer(depths, _normal(first.axes)), axis=1)
+    sideways = _sideways(slices, depths)
     if sideways.max() > SIDEWAYS_TOLERANCE_MM:
         tilt = float(np.degrees(np.arctan2(sideways[-1], depths[-1])))
         raise InputError(
@@ -333,12 +333,20 @@ def _check_straight(folder: Path, slices: Sequence[SliceHeader], depths: Vector)
         )
 
 
+def _sideways(slices: Sequence[SliceHeader], depths: Vector) -> Vector:
+    """Return how far each slice lies beside the line through the first one's middle, mm."""
+    first = slices[0]
+    assert first.position is not None and first.axes is not None  # _check_alike saw to it
+    places = np.array([s.position for s in slices]) - first.position
+    return np.linalg.norm(places - np.outer(depths, _normal(first.axes)), axis=1)
+
+
 def _irregular(folder: Path, came: str) -> InputError:
     """Return the error for slices that do not make a regular grid."""
     return InputError(
         str(folder),
         came,
-        "slices of one size and orientation, evenly spaced, each position once",
+        "slices of one patient, size and orientation, evenly spaced, each position once",
         "Export the whole series again, and nothing but this series.",
     )
 
@@ -393,7 +401,16 @@ def _grid_notes(slices: Sequence[SliceHeader]) -> tuple[str, ...]:
     notes: tuple[str, ...] = ()
     if slices[0].cut:
         notes += ("The orientation had too few decimals; its axes were made right-angled.",)
-    gaps = np.diff([_depth(s, slices[0]) for s in slices])
+    frames = {s.tags["frame"] for s in slices} - {""}
+    if len(frames) > 1:
+        notes += (f"Slices name {len(frames)} frames of reference; their places were taken as of"
+                  " one.",)  # fmt: skip
+    depths = np.array([_depth(s, slices[0]) for s in slices])
+    beside = float(_sideways(slices, depths).max())
+    if beside > SIDEWAYS_SHARE * min(slices[0].spacing) and not slices[0].cut:
+        notes += (f"Slices lie up to {beside:.2f} mm beside one another; they were taken as"
+                  " straight.",)  # fmt: skip
+    gaps = np.diff(depths)
     mean = float(gaps.mean())
     if np.abs(gaps - mean).max() > max(UNEVEN_SHARE * mean, UNEVEN_MM):
         notes += (

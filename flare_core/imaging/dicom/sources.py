@@ -127,6 +127,14 @@ def source_headers(folder: Path, series: str | None, shape: Sequence[int]) -> li
             "slices that each have a UID of their own: DICOM objects refer to slices by it",
             "Anonymise the series again with unique UIDs, or leave the DICOM outputs out.",
         )
+    frames = {str(header.get("FrameOfReferenceUID", "")) for header in headers}
+    if len(frames) > 1:
+        raise InputError(
+            str(folder),
+            f"slices in {len(frames)} frames of reference",
+            "slices in one (FrameOfReferenceUID): DICOM objects say by it where they lie",
+            "Export the series again, or leave the DICOM outputs out.",
+        )
     frame = generate_uid(entropy_srcs=[str(headers[0].SeriesInstanceUID), "frame of reference"])
     for header in headers:
         _complete(header, round(geometry.spacing_mm[0], 6), frame)

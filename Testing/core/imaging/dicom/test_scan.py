@@ -183,6 +183,14 @@ def test_uneven_slices_are_noted(tmp_path: Path) -> None:
     assert "2.30 to 2.70 mm apart" in note
 
 
+def test_slices_a_pixel_beside_one_another_and_in_two_frames_are_noted(tmp_path: Path) -> None:
+    for z, pixels in enumerate(STACK):
+        frame = (0x0020, 0x0052, "UI", f"1.2.{z // 4}")
+        write_slice(tmp_path / f"{z}", pixels, (0, 0.1 * z, 2.5 * z), Series(changes=(frame,)))
+    frames, sideways = read_volume(tmp_path).notes
+    assert "2 frames of reference" in frames and "0.60 mm beside one another" in sideways
+
+
 @pytest.mark.parametrize(
     ("decimals", "degrees"), [(1, 3.0), (1, 10.0), (2, 3.0), (2, 10.0), (3, 3.0), (3, 37.0)]
 )

@@ -236,6 +236,7 @@ def test_two_images_at_one_position(tmp_path: Path) -> None:
         (STACK[0], Series(axes=(0, 1, 0, 0, 0, -1)), "mixed orientations"),
         (STACK[0, :6], Series(), "mixed sizes"),
         (STACK[0], Series(spacing=(0.9, 0.9)), "mixed pixel spacings"),
+        (STACK[0], Series(changes=((0x0010, 0x0020, "LO", "B"),)), "mixed patients"),
     ],
 )
 def test_slices_that_differ(tmp_path: Path, pixels: np.ndarray, series: Series, words: str) -> None:
