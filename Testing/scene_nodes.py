@@ -48,3 +48,12 @@ def show_result(volume, labels, organs=None, **options):
     return finish(
         import_steps(volume, labels, ALL_TARGETS if organs is None else organs, **options)
     )
+
+
+def set_mask(node, number, mask, volume) -> None:
+    """Give a segment the voxels of a mask (Z, Y, X) on a volume's grid, and no others."""
+    from FLARESegLib.correction.scribbles import set_part
+
+    from flare_core.imaging.geometry import Box
+
+    set_part(node, number, mask, Box.of_shape(mask.shape), volume)

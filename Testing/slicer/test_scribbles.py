@@ -8,12 +8,12 @@ from FLARESegLib.correction.scribbles import (
     drawn,
     make_scribbles,
     remove_scribbles,
-    set_mask,
     show_strokes,
     with_drawn,
 )
 
 from flare_core.segment.stroke_history import Stroke, StrokeHistory
+from scene_nodes import set_mask
 
 NAMES = {BELONGS: "Belongs", OUTSIDE: "Does not belong"}
 PLACE = np.array([[-0.8, 0, 0, 100], [0, -0.9, 0, 120], [0, 0, 2.5, -40], [0, 0, 0, 1]])

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from FLARESegLib.correction.current_labels import voxels_of
+from FLARESegLib.correction.scribbles import (
+    BELONGS,
+    OUTSIDE,
+    drawn,
+    make_scribbles,
+    set_part,
+    show_strokes,
+    with_drawn,
+)
 from FLARESegLib.correction.stroke_segments import StrokeSegments, start_steps
 from FLARESegLib.scene.lesion_segments import made_by_us
 from FLARESegLib.scene.segment_identity import identify, organ_segment_ids
@@ -13,6 +24,7 @@ from FLARESegLib.scene.volumes import finish, node_volume
 from flare_core.anatomy.organs import LESION
 from flare_core.imaging.geometry import Box
 from flare_core.segment.lesion_list import list_lesions
+from flare_core.segment.stroke_history import StrokeHistory
 from scene_nodes import show_result
 
 PLACE = np.array([[-2.0, 0, 0, 40], [0, -2, 0, 50], [0, 0, 3, -30], [0, 0, 0, 1]])
@@ -135,3 +147,29 @@ def test_where_a_lesion_was_no_part_of_its_organ_the_organ_gets_the_place_and_gi
     assert len(voxels_of(node, liver, volume)) == ORGAN.sum()
     segments.restore()
     assert len(voxels_of(node, liver, volume)) == (ORGAN & ~OLD).sum()
+
+
+def test_a_stroke_in_a_large_scan_holds_the_thread_for_a_moment(add_volume):
+    shape = (120, 512, 512)
+    image = np.full(shape, -90, np.int16)
+    labels = np.zeros(shape, np.uint8)
+    labels[40:60, 200:260, 200:260] = LIVER
+    volume = add_volume(image, PLACE)
+    node = show_result(volume, labels)
+    segments = StrokeSegments(node, volume, finish(start_steps(node, volume)))
+    scratch = make_scribbles(volume, {BELONGS: "Belongs", OUTSIDE: "Does not belong"})
+    box = Box((45, 205, 205), (55, 270, 270))
+    set_part(
+        scratch, BELONGS, np.ones((1, 4, 30), bool), Box((50, 230, 240), (51, 234, 270)), volume
+    )
+    more = labels[box.slices].copy()
+    more[2:8, 20:40, 30:60] = LIVER
+    history = StrokeHistory()
+    begin = time.thread_time()
+    history = with_drawn(history, LIVER, *drawn(scratch, volume), shape)
+    segments.write(more, box)
+    show_strokes(scratch, volume, history)
+    segments.restore()
+    assert time.thread_time() - begin < 0.25  # 0.5 s where each looks at the whole scan
+    assert len(history.strokes[0].voxels) == 120
+    assert len(voxels_of(node, organ_segment_ids(node)["liver"], volume)) == 20 * 60 * 60

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from FLARESegLib.correction.corrections import changes, current_labels
 from FLARESegLib.correction.current_labels import voxels_of
-from FLARESegLib.correction.scribbles import BELONGS, OUTSIDE, set_mask
+from FLARESegLib.correction.scribbles import BELONGS, OUTSIDE
 from FLARESegLib.correction.stroke_session import StrokeSession, stroke_target
 from FLARESegLib.scene.lesion_segments import made_by_us
 from FLARESegLib.scene.segment_identity import identify, organ_segment_ids
@@ -15,7 +15,7 @@ from stroke_worker import stroke_place
 
 from flare_core.anatomy.organs import LESION, organ
 from flare_core.segment.lesion_list import list_lesions
-from scene_nodes import show_result
+from scene_nodes import set_mask, show_result
 
 PLACE = np.array([[-2.0, 0, 0, 100], [0, -2.0, 0, 120], [0, 0, 3.0, -40], [0, 0, 0, 1]])
 SHAPE = (16, 40, 44)

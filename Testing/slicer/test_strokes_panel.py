@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from FLARESegLib.correction.corrections import current_labels
 from FLARESegLib.correction.editor import Editor
-from FLARESegLib.correction.scribbles import BELONGS, OUTSIDE, set_mask
+from FLARESegLib.correction.scribbles import BELONGS, OUTSIDE
 from FLARESegLib.scene.volumes import node_volume
 from stroke_worker import StrokeWorker
 
 from flare_core.anatomy.organs import LESION
 from flare_core.segment.belief import ClassScores
+from scene_nodes import set_mask
 
 pytest_plugins = ["panel_double"]
 

@@ -124,9 +124,7 @@ def _layers(segmentationNode: slicer.vtkMRMLSegmentationNode, found: Identified)
 
 def _paint_steps(labels: Labels, layer: _Layer, to_volume: Matrix4) -> Generator[float, None, None]:
     """Write a layer's organs into the label map; yield the share done."""
-    matrix = vtk.vtkMatrix4x4()
-    layer.image.GetImageToWorldMatrix(matrix)
-    between = to_volume @ as_array(matrix)  # the layer's indices (x, y, z) to the volume's
+    between = to_volume @ _to_node(layer)  # the layer's indices (x, y, z) to the volume's
     shift = _whole_shift(between, layer.image)
     if shift is None:
         yield from _nearest_steps(labels, layer, np.linalg.inv(between))
@@ -195,9 +193,21 @@ def voxels_of(
     to_volume = np.linalg.inv(to_world(volumeNode) @ ijk_to_ras(volumeNode)) @ to_world(
         segmentationNode
     )
-    labels = np.zeros(node_geometry(volumeNode).shape, np.uint8)
-    finish(_paint_steps(labels, _Layer(image, {segment.GetLabelValue(): 1}), to_volume))
-    return np.argwhere(labels).astype(np.int32)
+    shape = node_geometry(volumeNode).shape
+    labels = np.zeros(shape, np.uint8)
+    layer = _Layer(image, {segment.GetLabelValue(): 1})
+    finish(_paint_steps(labels, layer, to_volume))
+    place = _reached(box_of(image), to_volume @ _to_node(layer), shape)
+    part = labels[place.slices].astype(bool)  # the rest of a scan costs half a second to look at
+    found = np.unravel_index(np.flatnonzero(part), part.shape)
+    return (np.stack(found, axis=-1) + place.start).astype(np.int32)
+
+
+def _to_node(layer: _Layer) -> Matrix4:
+    """Return the matrix from a layer's indices (x, y, z) to its segmentation's coordinates."""
+    matrix = vtk.vtkMatrix4x4()
+    layer.image.GetImageToWorldMatrix(matrix)
+    return as_array(matrix)
 
 
 def _organ_ids(voxels: npt.NDArray[np.generic], values: dict[int, int]) -> Labels:

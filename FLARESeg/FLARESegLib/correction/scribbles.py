@@ -6,6 +6,9 @@ strokes on the CT's grid. It is never saved and never listed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import SupportsInt
+
 import numpy as np
 import numpy.typing as npt
 import vtk
@@ -114,24 +117,49 @@ def show_strokes(node: Segmentation, volumeNode: CtVolume, history: StrokeHistor
     organ = next(iter(history.organs), 0)
     image = volumeNode.GetImageData()
     belongs, outside = history.marked(organ, _index(image.GetDimensions()[::-1]))
+    box = box_around([stroke.voxels for stroke in history.strokes])
     for number, mask in ((BELONGS, belongs), (OUTSIDE, outside)):
-        set_mask(node, number, mask, volumeNode)
+        set_part(node, number, mask[box.slices], box, volumeNode)
 
 
-def set_mask(
-    node: Segmentation, number: str, mask: npt.NDArray[np.bool_], volumeNode: CtVolume
+def box_around(places: Sequence[npt.NDArray[np.signedinteger]]) -> Box:
+    """Return the smallest box around voxels, arrays (n, 3) of z, y, x; empty around none."""
+    box = Box((0, 0, 0), (0, 0, 0))
+    for each in places:
+        if len(each):
+            box = box.union(Box(_index(each.min(axis=0)), _index(each.max(axis=0) + 1)))
+    return box
+
+
+def set_part(
+    node: Segmentation, number: str, part: npt.NDArray[np.bool_], box: Box, volumeNode: CtVolume
 ) -> None:
-    """Give a segment exactly the voxels of a mask (Z, Y, X) on the CT's grid.
+    """Give a segment exactly the voxels of a mask that covers a box, and none beside the box.
 
     Other segments keep their voxels. One modification, so one step of the editor's undo.
+
+    Parameters
+    ----------
+    node : vtkMRMLSegmentationNode
+    number : str
+        The segment's ID.
+    part : bool (z, y, x)
+        The voxels of the box.
+    box : Box
+        On the CT's grid. The smaller, the less there is to look at.
+    volumeNode : vtkMRMLScalarVolumeNode
+        The CT.
     """
-    box = Box.of_mask(mask) or Box((0, 0, 0), (1, 1, 1))
-    (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
+    inner = Box.of_mask(part) if part.size else None
+    voxels = np.zeros((1, 1, 1), bool) if inner is None else part[inner.slices]
+    offset = (0, 0, 0) if inner is None else inner.start
+    z, y, x = (first + low for first, low in zip(box.start, offset, strict=True))
+    dz, dy, dx = voxels.shape
     image = slicer.vtkOrientedImageData()
     image.SetGeometryFromImageToWorldMatrix(as_vtk(ijk_to_ras(volumeNode)))
-    image.SetExtent(x0, x1 - 1, y0, y1 - 1, z0, z1 - 1)
+    image.SetExtent(x, x + dx - 1, y, y + dy - 1, z, z + dz - 1)
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-    image_voxels(image)[:] = mask[box.slices]
+    image_voxels(image)[:] = voxels
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     logic.SetBinaryLabelmapToSegment(image, node, number, logic.MODE_REPLACE, None, False, [])
     kind = slicer.vtkSegmentation  # measures and views listen; the logic does not always tell
@@ -145,6 +173,6 @@ def _flat(places: Places, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     return (z * height + y) * width + x
 
 
-def _index(shape: tuple[int, ...]) -> Index:
+def _index(shape: Iterable[SupportsInt]) -> Index:
     z, y, x = shape
     return int(z), int(y), int(x)

@@ -18,9 +18,10 @@ import slicer
 from flare_core.anatomy.organs import LESION, ORGANS, organ
 from flare_core.imaging.geometry import Box
 from FLARESegLib.correction.current_labels import label_steps, voxels_of
-from FLARESegLib.correction.scribbles import set_mask
+from FLARESegLib.correction.scribbles import box_around, set_part
 from FLARESegLib.qt.translation import _
 from FLARESegLib.scene.lesion_segments import made_by_us
+from FLARESegLib.scene.organ_layer import find_steps
 from FLARESegLib.scene.result_segments import add_segment
 from FLARESegLib.scene.segment_identity import identify, organ_segment_ids
 
@@ -41,6 +42,8 @@ class Start:
     """The same without lesions: what organs have under them."""
     lesions: dict[str, Flat]
     """Segment ID of each lesion -> its voxels."""
+    boxes: dict[int, Box]
+    """Organ id -> where the organ is in `organs`; one without a voxel is not in it."""
 
 
 def start_steps(
@@ -60,10 +63,11 @@ def start_steps(
     for number in identify(segmentationNode).lesions:
         lesions[number] = _flat(voxels_of(segmentationNode, number, volumeNode), array.shape)
         yield 0.9
-    if not any(len(places) for places in lesions.values()):
-        return Start(array, array, lesions)
-    organs = yield from label_steps(segmentationNode, volumeNode, lesions=False)
-    return Start(array, organs.array, lesions)
+    organs = array
+    if any(len(places) for places in lesions.values()):
+        organs = (yield from label_steps(segmentationNode, volumeNode, lesions=False)).array
+    boxes = yield from find_steps(organs, ORGANS)
+    return Start(array, organs, lesions, boxes)
 
 
 class StrokeSegments:
@@ -80,7 +84,7 @@ class StrokeSegments:
     def __init__(self, segmentation: object, volume: object, start: Start) -> None:
         self.start = start
         self._segmentation, self._volume = segmentation, volume
-        self._organs = start.organs  # as they were written last
+        self._organs = start.organs.copy()  # as they were written last
         self._lesions = dict(start.lesions)
         self._drawn: list[str] = []  # segments of new lesions
         self._touched = NOWHERE
@@ -100,9 +104,7 @@ class StrokeSegments:
         sides = zip(box.start, box.stop, here.start, strict=True)
         new[tuple(slice(a - first, b - first) for a, b, first in sides)] = part
         lesion = new == LESION.id
-        organs = self.start.organs.copy()
-        organs[here.slices] = np.where(lesion, organs[here.slices], new)
-        self._write_organs(organs, here)
+        self._write_organs(np.where(lesion, self.start.organs[here.slices], new), here)
         self._write_lesions(lesion, here)
 
     def restore(self) -> None:
@@ -111,15 +113,9 @@ class StrokeSegments:
 
     def lesions_at(self, places: npt.NDArray[np.int32]) -> Box:
         """Return the box around those lesions of the start that have one of these voxels (n, 3)."""
-        shape = self.start.labels.shape
-        marked, box = _flat(places, shape), NOWHERE
-        for voxels in self.start.lesions.values():
-            if np.isin(marked, voxels).any():
-                axes = np.unravel_index(voxels, shape)
-                start, stop = ([int(f(a)) for a in axes] for f in (np.min, np.max))
-                (z0, y0, x0), (z1, y1, x1) = start, stop
-                box = box.union(Box((z0, y0, x0), (z1 + 1, y1 + 1, x1 + 1)))
-        return box
+        marked = _flat(places, self.start.labels.shape)
+        hit = [each for each in self.start.lesions.values() if np.isin(marked, each).any()]
+        return box_around([self._voxels(each) for each in hit])
 
     def tidy(self) -> None:
         """Remove the segments of lesions that strokes left no voxel of."""
@@ -131,19 +127,24 @@ class StrokeSegments:
             if emptied and segmentation.GetSegment(number) is not None:
                 segmentation.RemoveSegment(number)
 
-    def _write_organs(self, organs: Labels, here: Box) -> None:
-        """Write the organs that differ, those that shrink first."""
-        before, after = self._organs[here.slices], organs[here.slices]
+    def _write_organs(self, after: Labels, here: Box) -> None:
+        """Write the organs that differ in a box, those that shrink first.
+
+        Outside the box all is as at the start, so an organ is in its box of then and in this one.
+        """
+        before = self._organs[here.slices]
         differ = before != after
         old, new = before[differ], after[differ]
+        before[differ] = new
         gains = {k: int(np.count_nonzero(new == k)) for k in np.unique(np.append(old, new))}
         there = organ_segment_ids(self._segmentation)
         keys = {target.id: target.key for target in ORGANS}
         for k in sorted(gains, key=lambda k: gains[k]):
             number = there.get(keys.get(int(k), ""))
             if number is not None:
-                set_mask(self._segmentation, number, organs == k, self._volume)
-        self._organs = organs
+                box = self.start.boxes.get(int(k), NOWHERE).union(here)
+                part = self._organs[box.slices] == k
+                set_part(self._segmentation, number, part, box, self._volume)
 
     def _write_lesions(self, lesion: Mask, here: Box) -> None:
         """Give each lesion its voxels; make, change and remove those that strokes drew."""
@@ -174,7 +175,7 @@ class StrokeSegments:
         for number, places in (wanted | fresh).items():
             if not np.array_equal(places, self._lesions[number]):
                 self._lesions[number] = places
-                set_mask(self._segmentation, number, self._mask(places), self._volume)
+                self._put(number, places)
 
     def _add(self, piece: Flat) -> str:
         """Add a segment for a lesion that was drawn; return its ID."""
@@ -212,10 +213,17 @@ class StrokeSegments:
         ]  # fmt: skip
         return np.unique(np.concatenate(beside))
 
-    def _mask(self, places: Flat) -> Mask:
-        mask = np.zeros(self.start.labels.shape, bool)
-        mask.ravel()[places] = True
-        return mask
+    def _put(self, number: str, places: Flat) -> None:
+        """Give a segment these voxels."""
+        voxels = self._voxels(places)
+        box = box_around([voxels])
+        part = np.zeros(box.shape, bool)
+        part[tuple((voxels - box.start).T)] = True
+        set_part(self._segmentation, number, part, box, self._volume)
+
+    def _voxels(self, places: Flat) -> npt.NDArray[np.int64]:
+        """Return numbered voxels as z, y, x (n, 3)."""
+        return np.stack(np.unravel_index(places, self.start.labels.shape), axis=-1)
 
 
 def _flat(places: npt.NDArray[np.signedinteger], shape: tuple[int, ...]) -> Flat:
