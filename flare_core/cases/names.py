@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
@@ -62,6 +63,17 @@ def key_of(name: str) -> str:
     True
     """
     return unicodedata.normalize("NFC", name).strip().casefold()
+
+
+def pseudonym(number: str) -> str:
+    """Return what a DICOM patient ID is called in a store; FLARESeg calls it the same.
+
+    Examples
+    --------
+    >>> pseudonym("MRN-4711")
+    'patient-932ac84b6407'
+    """
+    return f"patient-{hashlib.sha256(f'FLARESeg {number}'.encode()).hexdigest()[:12]}"
 
 
 def check_text(argument: str, text: str, longest: int = SHORT_TEXT) -> str:

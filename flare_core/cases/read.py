@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from flare_core.cases import rows, schema
+from flare_core.cases.names import key_of, pseudonym
 from flare_core.cases.records import CaseRecord, Event, LabelVersion
 
 Self = TypeVar("Self", bound="CaseReader")
@@ -54,6 +55,18 @@ class CaseReader:
         """
         with schema.explaining_errors(self.folder):
             return rows.record_of(rows.find_case(self._db, name), self.folder)
+
+    def patient_of(self, number: str) -> str:
+        """Return what the patient with a DICOM patient ID is called here; "" for no ID.
+
+        That is a pseudonym, unless a scan was added under the ID itself.
+        """
+        if not number.strip():
+            return ""
+        query = "SELECT patient FROM cases WHERE patient_key = ?"
+        with schema.explaining_errors(self.folder):
+            row = self._db.execute(query, (key_of(number),)).fetchone()
+        return pseudonym(number.strip()) if row is None else str(row["patient"])
 
     def cases(
         self,

@@ -133,7 +133,8 @@ class CaseStore(CaseReader):
         name : str, optional
             Unique, and a legal folder name on every system; made from the file's if left out.
         patient : str
-            Whoever was scanned; the case's name if empty.
+            Whoever was scanned. Empty: a pseudonym made of a DICOM folder's patient ID, so that two
+            scans of one patient are never parted; the case's name where there is none.
         link : bool
             Leave the file where it is and remember its place and hash.
         check : callable, optional
@@ -168,12 +169,13 @@ class CaseStore(CaseReader):
         given = check_name(name) if name is not None else _name_of(path)
         for argument, text in (("patient", patient), ("source", source), ("author", author)):
             check_text(argument, text)
-        values = {
-            "name": given, "patient": patient.strip() or given, "source": source, "author": author,
-            "weight": _weight(weight), "linked": link,
-        }  # fmt: skip
         if link and os.path.isdir(path):
             raise InputError("image", f"the folder {path}", "a file", "Add it without --link.")
+        person = patient.strip() or self.patient_of(_patient_id(path)) or given
+        values = {
+            "name": given, "patient": person, "source": source, "author": author,
+            "weight": _weight(weight), "linked": link,
+        }  # fmt: skip
         with (
             self.scratch() as scratch,
             checks.scan_file(path, scratch) as (file, suffix, grid),
@@ -400,6 +402,15 @@ class CaseStore(CaseReader):
                 "a folder that can be written to",
                 "Change its permissions, or copy the store to another folder.",
             )
+
+
+def _patient_id(image: Path) -> str:
+    """Return the patient ID of a DICOM folder, "" of anything else."""
+    if not os.path.isdir(image):
+        return ""
+    from flare_core.imaging.dicom.series import patient_id
+
+    return patient_id(image)
 
 
 def _name_of(image: Path) -> str:

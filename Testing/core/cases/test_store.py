@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from core.cases.small_cases import GRID, LIVER, SPLEEN, labels, scan
-from dicom_files import write_series
+from dicom_files import Series, write_series
 from flare_core.atomic import sha256_of
 from flare_core.cases import store as cases
+from flare_core.cases.names import pseudonym
 from flare_core.cases.store import CaseStore, LabelFacts, open_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume
@@ -71,6 +72,20 @@ def test_a_dicom_folder_becomes_one_file(store: CaseStore, tmp_path: Path):
     assert np.array_equal(read_volume(record.image).array, read_volume(folder).array)
     with pytest.raises(InputError, match="without --link"):
         store.add_case(folder, name="linked", link=True)
+
+
+def test_two_dicom_scans_of_a_patient_are_never_parted(store: CaseStore, tmp_path: Path):
+    """Neither among themselves nor from a scan that came under the patient ID itself."""
+    stack = np.arange(4 * 5 * 6, dtype=np.uint16).reshape(4, 5, 6)
+    for number in range(4):
+        whose = ((0x0010, 0x0020, "LO", "MRN 7" if number < 3 else None),)
+        write_series(tmp_path / f"s{number}", stack + number, Series(changes=whose))
+    one, two = (store.add_case(tmp_path / f"s{n}").patient for n in (0, 1))
+    assert one == two == pseudonym("MRN 7")
+    assert store.add_case(tmp_path / "s3").patient == "s3"
+    with open_store(tmp_path / "older", create=True) as older:
+        older.add_case(tmp_path / "s0", patient="mrn 7")
+        assert older.add_case(tmp_path / "s2").patient == "mrn 7"
 
 
 def test_the_same_scan_again_is_the_same_case(store: CaseStore, image: Path):

@@ -44,7 +44,7 @@ class DrawnCase:
     name: str
     """Of the case."""
     patient: str
-    """Who was scanned."""
+    """ID of who was scanned, "" if no file says it."""
     series: str
     """UID of the series."""
     folder: Path
@@ -98,6 +98,8 @@ def drawn_cases(folder: Path) -> tuple[list[DrawnCase], list[Finding]]:
     """Return the series of a folder on which something was drawn, and what belongs to none."""
     series: dict[str, list[Path]] = {}
     studies: dict[str, set[str]] = {}
+    scanned: dict[str, str] = {}
+    told: dict[str, str] = {}
     files = []
     for path in regular_files(folder):
         if is_drawn(path):
@@ -105,6 +107,7 @@ def drawn_cases(folder: Path) -> tuple[list[DrawnCase], list[Finding]]:
         elif is_dicom(path) and (header := read_header(path)) is not None:
             uid = header.tags["series"]
             series.setdefault(uid, []).append(path)
+            scanned.setdefault(uid, header.tags["patient"].strip())
             studies.setdefault(header.tags["study"], set()).add(uid)
     found: dict[str, DrawnCase] = {}
     findings = []
@@ -120,11 +123,10 @@ def drawn_cases(folder: Path) -> tuple[list[DrawnCase], list[Finding]]:
             findings.append(Finding("unreadable", path.name, came))
             continue
         place = Path(os.path.commonpath([each.parent for each in series[uid]]))
-        before = found.get(uid)
-        earlier = before.drawn if before else ()
-        patient = (before.patient if before else "") or drawn.patient
-        name = _name_of(patient or place.name, uid)
-        found[uid] = DrawnCase(name, patient, uid, place, (*earlier, path))
+        earlier = found[uid].drawn if uid in found else ()
+        told[uid] = told.get(uid) or drawn.patient
+        name = _name_of(told[uid] or place.name, uid)
+        found[uid] = DrawnCase(name, told[uid] or scanned[uid], uid, place, (*earlier, path))
     left = len(series) - len(found)
     if left:
         what = f"{left} series on which nothing was drawn were left out"
@@ -151,7 +153,7 @@ def _add_scan(
         return store.put_case(
             image,
             name=case.name,
-            patient=case.patient,
+            patient=store.patient_of(case.patient),
             source=f"DICOM series {case.series}",
             author=settings.author,
         )

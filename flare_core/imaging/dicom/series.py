@@ -123,6 +123,18 @@ def slice_files(folder: Path, series: str | None = None) -> tuple[tuple[Path, ..
     return tuple(header.path for header in slices), geometry
 
 
+def patient_id(folder: Path, series: str | None = None) -> str:
+    """Return the patient ID of a series, "" if it has none.
+
+    Raises
+    ------
+    InputError
+        As `read_series`; no pixel is read.
+    """
+    slices, _, _ = _slices(folder, series)
+    return next(filter(None, (header.tags["patient"].strip() for header in slices)), "")
+
+
 def _slices(
     folder: Path, series: str | None
 ) -> tuple[list[SliceHeader], Geometry, tuple[str, ...]]:
