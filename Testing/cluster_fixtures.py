@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,7 @@ def two_workers() -> Iterator[Any]:
     pytest.importorskip("distributed")
     from flare_core.jobs.cluster import connected, place_of
 
-    with ExitStack() as stack:
-        # where a test has closed Dask's loop before, the workers have ended with it
-        stack.push(lambda kind, error, _: kind is RuntimeError and "IOLoop is closed" in str(error))
-        client = stack.enter_context(connected(place_of("local:2")))
+    with connected(place_of("local:2")) as client:
         client.wait_for_workers(2, timeout=120)
         yield client
 

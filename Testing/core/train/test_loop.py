@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -347,7 +348,7 @@ def test_a_time_limit_ends_a_phase_with_a_validation(
     cases: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = iter(range(0, 100_000, 2))  # every look at the clock is 2 s later
-    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
     phase = Phase(SPACING_MM, (12, 24, 24), steps=10_000, minutes=0.5)
     trainer = Trainer(tiny_config(cases, phases=(phase,), validate_every=1000), tmp_path, cache)
     trainer.run()
