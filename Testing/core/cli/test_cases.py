@@ -185,7 +185,11 @@ def test_verify_and_rebuild(flare, tmp_path: Path, truth: Path):
     assert [p["kind"] for p in values(flare("verify", "--json"))] == ["changed"]
 
 
-def test_import_tells_what_came_and_what_did_not(flare, tmp_path: Path):
+def test_import_tells_what_came_and_what_did_not(
+    flare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In this process; `jobs.test_on_cluster` imports with more of them."""
+    monkeypatch.setattr("flare_core.segment.runtime.available_cores", lambda: 1)
     make_flare23(tmp_path / "set")
     code, out, _ = flare("import", tmp_path / "set", "--pseudo", "aladdin5", "--link")
     assert (code, out.splitlines()[-1]) == (0, "7 cases added, 0 were there; 6 label maps added")

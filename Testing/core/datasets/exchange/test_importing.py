@@ -168,6 +168,15 @@ def test_two_imports_at_once_add_everything_once(
     assert store.verify() == ()
 
 
+@pytest.fixture(scope="module", params=[export_nnunet, export_flare22], ids=["nnunet", "flare22"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set as we export it, whose table each test writes anew."""
+    folder = tmp_path_factory.mktemp("exported")
+    with open_store(folder / "store", create=True) as store:
+        request.param(folder / "set", cases_of_store(filled(store, folder / "x")))
+    return folder / "set"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -181,15 +190,12 @@ def test_two_imports_at_once_add_everything_once(
         '{"x": {"kind": 3}}',
     ],
 )
-@pytest.mark.parametrize("kind", ["nnunet", "flare22"])
-def test_a_spoilt_table_is_refused(store: CaseStore, tmp_path: Path, kind: str, text: str) -> None:
+def test_a_spoilt_table_is_refused(exported: Path, tmp_path: Path, text: str) -> None:
     """Its patients would be parted, its organs believed to be complete."""
-    export = {"nnunet": export_nnunet, "flare22": export_flare22}[kind]
-    export(tmp_path / "set", cases_of_store(filled(store, tmp_path / "x")))
-    (tmp_path / "set" / "cases.json").write_text(text, "utf-8")
+    (exported / "cases.json").write_text(text, "utf-8")
     with open_store(tmp_path / "new", create=True) as new:
         with pytest.raises(InputError):
-            import_dataset(new, tmp_path / "set", EXPERT)
+            import_dataset(new, exported, EXPERT)
         assert new.cases() == ()
 
 
