@@ -26,7 +26,7 @@ from flare_core.cases.store import open_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume
 from flare_core.train.rounds.status import Curve, thinned
-from scene_nodes import show_result
+from scene_nodes import longest_step, show_result
 
 
 @pytest.fixture
@@ -187,6 +187,30 @@ def test_what_a_person_said_is_absent_goes_along_and_comes_back(scene, folder, r
         assert store.version("today", 1).facts.absent == ("pancreas",)
     _, again = opened(scene, folder, "today")
     assert result_facts(again)["absent"] == ["pancreas"]
+
+
+def test_what_became_of_reviewed_labels_is_told_as_it_is(scene, folder, result, draw):
+    volume, node = result
+    erased = np.zeros(node_volume(volume).array.shape, np.uint8)
+    erased[3:5, 6:8, 15:17] = 1
+    draw(node, organ_segment_ids(node)["spleen"], erased)
+    stored = added(folder, *result, name="today", author="Ada", patient="P9", reviewed=True)
+    assert (stored.new, stored.version) == (True, 2)  # after what the model said
+    alone = opened(scene, folder, "una")[0]  # is there, without a label
+    labels = np.zeros(node_volume(alone).array.shape, np.uint8)
+    labels[2:6, 4:9, 4:9] = 1
+    copy = show_result(alone, labels, [organ("liver")])
+    again = added(folder, alone, copy, author="Ada", patient="P1", reviewed=True)
+    assert (again.case, again.new) == ("una", False)
+
+
+def test_no_step_of_adding_looks_at_a_whole_scan(scene, add_volume):
+    shape = (120, 512, 512)
+    labels = np.zeros(shape, np.uint8)
+    labels[40:60, 200:260, 200:260] = 1
+    volume = add_volume(np.zeros(shape, np.int16), np.diag([-1.0, -1.0, 2.0, 1.0]))
+    steps = addition_steps(volume, show_result(volume, labels), name="a", patient="P1")
+    assert longest_step(steps) < 0.08  # 0.2 s to look for all label values at once
 
 
 def test_reviewed_labels_count_as_a_persons(scene, folder, result):

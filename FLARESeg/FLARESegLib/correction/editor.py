@@ -14,8 +14,8 @@ import slicer
 UNDO_STATES = 10
 """As many as in Slicer's own module."""
 
-NODE_TAG = "FLARESeg"
-"""Singleton tag of the editor's parameter node."""
+NODE_TAG, STROKES_TAG = "FLARESeg", "FLARESegStrokes"
+"""Singleton tags of the editor's parameter nodes: for editing, and for strokes."""
 
 
 class Editor:
@@ -38,9 +38,12 @@ class Editor:
 
     def open(self, segmentation: Any, volume: Any, segment_id: str) -> None:
         """Show the editor on a segment, with the volume set."""
+        self._show(editor_node(), segmentation, volume, segment_id)
+
+    def _show(self, node: Any, segmentation: Any, volume: Any, segment_id: str) -> None:
         if self._widget is None:
             self._widget = self._make()
-        self._widget.setMRMLSegmentEditorNode(editor_node())
+        self._widget.setMRMLSegmentEditorNode(node)
         self._widget.setSegmentationNode(segmentation)
         self._widget.setSourceVolumeNode(volume)
         if segment_id:
@@ -50,7 +53,9 @@ class Editor:
 
     def paint(self, segmentation: Any, volume: Any, segment_id: str) -> None:
         """Show the editor on a segment with the Paint tool taken up, for strokes in a slice."""
-        self.open(segmentation, volume, segment_id)
+        node = editor_node(STROKES_TAG)
+        node.SetOverwriteMode(node.OverwriteAllSegments)  # a voxel belongs, or it does not
+        self._show(node, segmentation, volume, segment_id)
         self._widget.setActiveEffectByName("Paint")
         effect = self._widget.activeEffect()
         if effect is not None:  # none while the segmentation is not shown
@@ -94,13 +99,13 @@ class Editor:
         return widget
 
 
-def editor_node() -> Any:
-    """Return the editor's parameter node in the scene; it is made if there is none."""
+def editor_node(tag: str = NODE_TAG) -> Any:
+    """Return a parameter node of the editor in the scene; it is made if there is none."""
     kind = "vtkMRMLSegmentEditorNode"
-    node = slicer.mrmlScene.GetSingletonNode(NODE_TAG, kind)
+    node = slicer.mrmlScene.GetSingletonNode(tag, kind)
     if node is None:
         node = slicer.mrmlScene.CreateNodeByClass(kind)
         node.UnRegister(None)
-        node.SetSingletonTag(NODE_TAG)
+        node.SetSingletonTag(tag)
         node = slicer.mrmlScene.AddNode(node)
     return node

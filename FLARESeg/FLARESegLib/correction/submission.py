@@ -13,7 +13,7 @@ hash is a pseudonym, not anonymous: who knows the ID can compute it as well.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import slicer
-from flare_core.anatomy.organs import Organ, organ, parse_organs
+from flare_core.anatomy.organs import ALL_TARGETS, Organ, organ, parse_organs
 from flare_core.atomic import sha256_of
 from flare_core.cases.names import key_of, safe_name
 from flare_core.cases.store import CaseRecord, CaseStore, LabelFacts, LabelVersion, open_store
@@ -32,6 +32,7 @@ from FLARESegLib.correction.corrections import count_changes, label_steps, volum
 from FLARESegLib.correction.model_version import Said, made_from
 from FLARESegLib.correction.patient import check_patient, hashed, patient_key
 from FLARESegLib.scene.kept_output import KeptOutput, kept_output
+from FLARESegLib.scene.organ_layer import find_steps
 from FLARESegLib.scene.results import ABSENT, FACT, result_facts
 from FLARESegLib.scene.results import CASE as CASE
 from FLARESegLib.scene.results import VERSION as VERSION
@@ -153,7 +154,8 @@ def submission_steps(
     gone = parse_organs(tuple(absent)) if (absent := tuple(absent)) else ()
     organs = _checked((*reviewed, *(target.key for target in gone)), author)
     labels = yield from label_steps(segmentationNode, volume)
-    check_presence(labels, organs, gone)
+    there = yield from find_steps(labels.array, ALL_TARGETS)
+    check_presence(there, organs, gone)
     image = yield from copy_steps(volume)
     made = result_facts(segmentationNode)
     kept = kept_output(segmentationNode)
@@ -221,16 +223,23 @@ def remember_submission(
         segmentationNode.SetAttribute(FACT + name, json.dumps(value))
 
 
-def check_presence(labels: Volume, reviewed: tuple[Organ, ...], absent: tuple[Organ, ...]) -> None:
+def check_presence(
+    there: Collection[int], reviewed: tuple[Organ, ...], absent: tuple[Organ, ...]
+) -> None:
     """See that each reviewed organ has voxels, or was said to be absent, and not both.
+
+    Parameters
+    ----------
+    there : collection of int
+        Ids of the organs that have a voxel.
+    reviewed, absent : tuple of Organ
 
     Raises
     ------
     InputError
         If one does not.
     """
-    counts = _counts(labels)
-    lost = [o.name for o in reviewed if not counts[o.id] and o not in absent]
+    lost = [o.name for o in reviewed if o.id not in there and o not in absent]
     if lost:
         raise InputError(
             ", ".join(lost),
@@ -238,10 +247,10 @@ def check_presence(labels: Volume, reviewed: tuple[Organ, ...], absent: tuple[Or
             "voxels, or the statement that this patient does not have it",
             "Tick Absent if the patient does not have it; otherwise draw it, or untick Reviewed.",
         )
-    there = [o.name for o in absent if counts[o.id]]
-    if there:
+    left = [o.name for o in absent if o.id in there]
+    if left:
         raise InputError(
-            ", ".join(there),
+            ", ".join(left),
             "said to be absent, but with voxels",
             "one of the two",
             "Delete its segment, or untick Absent.",
@@ -285,14 +294,6 @@ def _run(submission: Submission) -> dict[str, Any]:
         return {}
     settings = dict(submission.made.get("settings", {}))
     return {"model": _model(submission.made), "settings": settings}
-
-
-def _counts(labels: Volume) -> np.ndarray:
-    """Return how many voxels each label value has."""
-    counts = np.zeros(256, np.int64)
-    for plane in labels.array:
-        counts += np.bincount(plane.ravel(), minlength=256)
-    return counts
 
 
 def _only(labels: Volume, organs: tuple[Organ, ...]) -> Volume:

@@ -191,10 +191,10 @@ def _read_steps(segmentation: Any, volume: Any) -> Generator[float, None, Callab
     image = yield from copy_steps(volume)
     organs = measured_organs(segmentation)
     try:
-        kept = kept_for(segmentation, labels.geometry.shape).whole()
+        kept = kept_for(segmentation, labels.geometry.shape)
     except FlareError:
-        kept = None
-    return lambda: measure(image, labels, organs, kept)
+        return lambda: measure(image, labels, organs, None)
+    return lambda: measure(image, labels, organs, kept.whole())
 
 
 def measure(image: Volume, labels: Volume, organs: tuple[Organ, ...], kept: Any) -> Measured:

@@ -7,14 +7,14 @@ model that made them; reviewed ones are an expert's or corrected, as FLARESeg's 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from FLARESegLib.correction.corrections import label_steps
 from FLARESegLib.correction.patient import check_patient, patient_key
 from FLARESegLib.correction.submission import Submission, store_submission, submission_steps
+from FLARESegLib.scene.organ_layer import find_steps
 from FLARESegLib.scene.results import ABSENT, NOT_FOUND, result_facts
 from FLARESegLib.scene.volumes import copy_steps
 
@@ -96,7 +96,8 @@ def addition_steps(
         return Addition(case, patient, author, image)
     labels = yield from label_steps(segmentationNode, volumeNode)
     made = result_facts(segmentationNode)
-    organs = _organs_in(labels, segmentationNode)
+    there = yield from find_steps(labels.array, ALL_TARGETS)
+    organs = _organs_in(there, segmentationNode)
     absent = [key for key in made.get(ABSENT, ()) if key not in organs]
     if reviewed:
         submission: Submission = yield from submission_steps(
@@ -122,8 +123,10 @@ def store_addition(folder: Path, addition: Addition | Submission) -> Stored:
         If the store refuses it: nobody says whose scan it is, the name is taken, the disk is full.
     """
     if isinstance(addition, Submission):
+        with open_store(folder, create=True) as store:  # the model's labels may come first
+            before = {record.name for record in store.cases()}
         version = store_submission(folder, addition)
-        return Stored(version.case, version.number == 1, version.number)
+        return Stored(version.case, version.case not in before, version.number)
     with open_store(folder, create=True) as store:
         store.refuse_if_read_only()
         with store.scratch() as scratch:  # in the store, which removes what a killed process left
@@ -164,10 +167,11 @@ def _facts(addition: Addition) -> LabelFacts:
     return LabelFacts("pseudo", annotated, addition.author, addition.model, absent=addition.absent)
 
 
-def _organs_in(labels: Volume, segmentationNode: slicer.vtkMRMLSegmentationNode) -> list[str]:
+def _organs_in(
+    there: Collection[int], segmentationNode: slicer.vtkMRMLSegmentationNode
+) -> list[str]:
     """Return the organs that have a voxel, in the order of the organ table."""
-    found = set(np.unique(labels.array).tolist())
-    organs = [target.key for target in ALL_TARGETS if target.id in found]
+    organs = [target.key for target in ALL_TARGETS if target.id in there]
     if not organs:
         raise InputError(
             "segmentation",
