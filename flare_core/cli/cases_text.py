@@ -28,17 +28,22 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def organs_text(keys: Sequence[str]) -> str:
-    """Return the organs that labels annotate, short enough for a table.
+def organs_text(keys: Sequence[str], absent: Sequence[str] = ()) -> str:
+    """Return the organs that labels annotate, short enough for a table, those not there apart.
 
     Examples
     --------
     >>> organs_text(["liver", "spleen"]), organs_text(["x"] * 13), organs_text([])
     ('liver, spleen', '13 organs', '-')
+    >>> organs_text(["liver", "spleen"], ["spleen"]), organs_text(["x"] * 12 + ["y"], ["y"])
+    ('liver; absent: spleen', '12 organs; absent: y')
     """
-    if len(keys) > 3:
-        return f"{len(keys)} organs"
-    return ", ".join(keys) or "-"
+    there = [key for key in keys if key not in absent]
+    named = (
+        f"{len(each)} organs" if len(each) > 3 else ", ".join(each) for each in (there, absent)
+    )
+    text, gone = named
+    return "; absent: ".join((text or "none", gone)) if gone else text or "-"
 
 
 def cases_table(records: Sequence[CaseRecord], scores: Mapping[str, Mapping[str, float]]) -> str:
@@ -51,7 +56,7 @@ def cases_table(records: Sequence[CaseRecord], scores: Mapping[str, Mapping[str,
         numbers = [f"{mine[name]:.3g}" if name in mine else "-" for name in names]
         part = "hold-out" if each.held_out else "training"
         rows.append((each.name, each.patient, each.status, each.kind or "-", version,
-                     organs_text(each.organs), part, *numbers))  # fmt: skip
+                     organs_text(each.organs, each.absent), part, *numbers))  # fmt: skip
     return f"{columns(rows)}\n{counts_text(records)}"
 
 
@@ -88,7 +93,7 @@ def versions_text(versions: Sequence[LabelVersion], chosen: int | None) -> str:
         facts = each.facts
         edited = f"{sum(facts.edited_ml.values()):.1f} mL" if facts.edited_ml else "-"
         rows.append(("*" if each.number == chosen else " ", str(each.number), facts.kind,
-                     str(facts.parent or "-"), organs_text(facts.annotated), edited,
+                     str(facts.parent or "-"), organs_text(facts.annotated, facts.absent), edited,
                      facts.author or "-", facts.model or "-", each.path.name))  # fmt: skip
     return f"{columns(rows)}\n* what status and training mean"
 
