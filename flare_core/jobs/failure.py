@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
+import sys
 import tempfile
 import traceback
 from dataclasses import asdict, dataclass
@@ -33,6 +35,22 @@ NO_MEMORY = (
 
 MOST_LOGS = 20
 """So many tracebacks are kept in the temporary folder; a new one takes the oldest one's place."""
+
+PACKAGES = {
+    "torch": "torch",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "SimpleITK": "SimpleITK",
+    "skimage": "scikit-image",
+    "PIL": "pillow",
+    "safetensors": "safetensors",
+    "requests": "requests",
+}
+"""What we import of others, and pip's name for it: torch is no plain dependency, and a container
+may leave out what it has no use for."""
+
+SMALL_TORCH = "--index-url https://download.pytorch.org/whl/cpu"
+"""Where torch without CUDA is: a twentieth of pip's default build for Linux."""
 
 LOG_PREFIX = "flare_"
 
@@ -76,6 +94,7 @@ def failure_of(error: BaseException) -> Failure:
     >>> failure_of(KeyError("x")).kind
     'internal'
     """
+    error = _not_installed(error) or error
     if isinstance(error, InputError):
         return Failure("input", *error.parts, message=str(error))
     if isinstance(error, (Cancelled, KeyboardInterrupt)):
@@ -90,6 +109,18 @@ def failure_of(error: BaseException) -> Failure:
         return Failure("internal", "", str(error), "", "", message=str(error))
     text = f"{type(error).__name__}: {_words(error)}"
     return Failure("internal", "", text, "", ISSUE_ADVICE, message=f"Something failed: {text}")
+
+
+def _not_installed(error: BaseException) -> InputError | None:
+    """Return what to tell of a package that is not there; None if it is not about one of ours."""
+    missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    if missing not in PACKAGES:  # a part of a package: it is there, and broken
+        return None
+    package = PACKAGES[missing]
+    action = f"Run: {shlex.quote(sys.executable)} -m pip install {package}"
+    if missing == "torch":
+        action += f"; without an NVIDIA graphics card add {SMALL_TORCH}"
+    return InputError(package, f"a Python without it ({sys.executable})", "one with it", action)
 
 
 def _wants_memory(error: BaseException) -> bool:

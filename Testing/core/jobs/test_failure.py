@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from flare_core.errors import Cancelled, InputError, NothingFound
 from flare_core.jobs import failure
 from flare_core.jobs.failure import failure_of, json_line, log_traceback
+from house.imports import DECLARED
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,29 @@ def test_out_of_memory_says_what_helps():
         """Named as torch names it."""
 
     assert "--fast" in failure.failure_of(OutOfMemoryError("CUDA out of memory")).action
+
+
+@pytest.mark.parametrize(("module", "package"), [("torch", "torch"), ("PIL", "pillow")])
+def test_a_package_that_is_not_there_is_named_with_its_command(monkeypatch, module, package):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        importlib.import_module(module)
+    found = failure.failure_of(caught.value)
+    assert (found.kind, found.exit_code, found.argument) == ("input", 2, package)
+    assert found.action.startswith(f"Run: {sys.executable} -m pip install {package}")
+    assert ("whl/cpu" in found.action) == (module == "torch")
+
+
+@pytest.mark.parametrize("name", ["torch._C._gone", "left_out"])
+def test_a_broken_package_and_a_module_of_nobody_are_internal(name):
+    assert failure.failure_of(ModuleNotFoundError("no", name=name)).kind == "internal"
+
+
+def test_the_packages_are_those_that_are_declared():
+    assert set(failure.PACKAGES) <= DECLARED
+    assert DECLARED - set(failure.PACKAGES) == {
+        *("pydicom", "highdicom", "dask", "distributed", "dask_jobqueue")  # they have own words
+    }
 
 
 def test_the_four_parts_arrive_as_fields():
