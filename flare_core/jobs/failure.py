@@ -50,7 +50,7 @@ PACKAGES = {
 may leave out what it has no use for."""
 
 SMALL_TORCH = "--index-url https://download.pytorch.org/whl/cpu"
-"""Where torch without CUDA is: a twentieth of pip's default build for Linux."""
+"""Where torch without CUDA is: 0.2 GB. Pip's default build for Linux brings gigabytes with it."""
 
 LOG_PREFIX = "flare_"
 
