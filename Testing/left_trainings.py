@@ -59,7 +59,7 @@ def reader_that_leaves(config: str, run: Path) -> int:
 
 def train(config: str, run: Path, *more: str) -> None:
     """Be `flare train`, to the end of this process."""
-    loop.REPORT_EVERY = 2  # type: ignore[misc]
+    loop.REPORT_EVERY = 2
     code = 1
     try:
         code = cli.main(["train", config, "-o", str(run), *more])
