@@ -58,7 +58,12 @@ def gather_cases(config: TrainConfig, cache: Path) -> tuple[list[Case], list[Cas
     bare = [case for case in cases if not _teaches(case, config)]
     cases = [case for case in cases if _teaches(case, config)]
     held_out = [case for case in cases if case.patient in config.held_out_patients]
-    training = [case for case in cases if case.patient not in config.held_out_patients]
+    apart = {case.image.resolve() for case in held_out}  # also where another list names no patient
+    training = [
+        case
+        for case in cases
+        if case.patient not in config.held_out_patients and case.image.resolve() not in apart
+    ]
     training = [_weighted(case, config) for case in training] + phantom_cases(config, cache)
     if not training:
         raise InputError(
@@ -69,7 +74,7 @@ def gather_cases(config: TrainConfig, cache: Path) -> tuple[list[Case], list[Cas
         )
     if strategy_of(config).uses_unlabelled:
         bare += [case for source in config.unlabelled for case in _cases_of(source)]
-        training += _without_labels(bare, training, config.held_out_patients)
+        training += _without_labels(bare, [*training, *held_out], config.held_out_patients)
     return training, held_out
 
 
@@ -88,7 +93,10 @@ def _weighted(case: Case, config: TrainConfig) -> Case:
 def _without_labels(
     cases: Sequence[Case], labelled: Sequence[Case], held_out: Sequence[str]
 ) -> list[Case]:
-    """Return each scan once, without its labels; none that is trained on with them or held out."""
+    """Return each scan once, without its labels; none that is trained on with them or held out.
+
+    A list of scans without a table knows no patients: there a held-out scan is known by its file.
+    """
     seen = {case.image.resolve() for case in labelled}
     found = []
     for case in cases:

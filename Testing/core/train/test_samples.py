@@ -98,6 +98,22 @@ def test_bare_scans_join_where_the_strategy_reads_them(
     assert len(gather_samples(plain, SPACING_MM, cache)[0]) == 1
 
 
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_held_out_scan_is_not_learnt_from_under_another_name(
+    cases: Path, cache: Path, tmp_path: Path, labelled: bool
+) -> None:
+    """A folder without a table knows no patients: there each scan is one of its own."""
+    save_cases(tmp_path / "list.json", cases_of_folder(cases))
+    nameless = [replace(each, patient=each.name) for each in cases_of_folder(cases)]
+    save_cases(tmp_path / "nameless.json", nameless)
+    lists = (str(tmp_path / "list.json"), str(tmp_path / "nameless.json"))
+    config = semi(tmp_path / "list.json", unlabelled=() if labelled else lists[1:])
+    config = replace(config, data=lists if labelled else lists[:1])
+    training, held_out = gather_samples(config, SPACING_MM, cache)
+    (carl,) = {s.case.image.resolve() for s in held_out}
+    assert carl not in {s.case.image.resolve() for s in training}
+
+
 def test_a_case_without_any_of_the_organs_teaches_no_supervised_run(
     cases: Path, cache: Path, tmp_path: Path
 ) -> None:
