@@ -99,7 +99,8 @@ class Outcome:
     piece_ml: npt.NDArray[np.float64]
     """Volume of each piece (P,), mL."""
     peaks: npt.NDArray[np.float64]
-    """Highest probability in each piece (P,); 1 where a second look found it."""
+    """Highest probability in each piece (P,); 1 where a second look found it. Less what a scan
+    asks for above the card's peak (`segment.contrast_stretch`)."""
     lesion_ml: npt.NDArray[np.float64]
     """Volume of each lesion (L,), mL."""
     contrasts: npt.NDArray[np.float64]
@@ -155,8 +156,10 @@ def outcome(scan: Scan, stages: Stages) -> Outcome:
     scores = run_stage(stages.lesions, scan.image, region, organs=organs)
     channel = next(c for c, key in card.organ_channels if key == LESION.key)
     chance = scores.probabilities()[channel].cpu().numpy()
-    whole = with_more(chance, stages.lesions, scores.seen)
-    return compared(scan, Volume(whole, scores.geometry), organs, card)
+    here = replace(stages.lesions, card=replace(card, peak=scores.card.peak))
+    whole = with_more(chance, here, scores.seen)
+    made = compared(scan, Volume(whole, scores.geometry), organs, here.card)
+    return replace(made, peaks=made.peaks - (scores.card.peak - card.peak))
 
 
 def with_more(

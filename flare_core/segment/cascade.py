@@ -381,10 +381,10 @@ def add_lesions(
     if region is None:
         nothing = np.zeros(image.geometry.shape, np.bool_)
         return replace(found, lesions=image.with_array(nothing))
-    card, step = moved_card(stage.card, plan.lesion_sensitivity), plan.tile_step
-    tell = _share_of("lesions", notify)
-    half = tell if card.second_look is None else lambda done: tell(done / 2)
+    tell, step = _share_of("lesions", notify), plan.tile_step
+    half = tell if stage.card.second_look is None else lambda done: tell(done / 2)
     scores = run_stage(stage, image, region, organs=found.organs, tile_step=step, notify=half)
+    card = moved_card(replace(stage.card, peak=scores.card.peak), plan.lesion_sensitivity)
     more: list[More] = []
     if scores.seen is not None:
         more = [partial(grown_scores, scores.seen, card=card)]

@@ -16,8 +16,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from flare_core.anatomy.organs import organ
 from flare_core.models.stage_card import StageCard
+from flare_core.segment.contrast_stretch import median_hu
 from flare_core.segment.lesions import Piece, connected, widened
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
 from flare_core.segment.stage import SeenOrgans
@@ -43,9 +43,8 @@ def rise_above(seen: SeenOrgans, card: StageCard) -> tuple[Floats, Mask, float]:
 
     Out of sight they are minus infinity; NaN is the median of organs that are not there.
     """
-    assert card.mask is not None
-    inside = np.isin(seen.organs, [organ(key).id for key in card.mask.organs]) & seen.mask
-    median = float(np.median(seen.hu[inside])) if inside.any() else math.nan
+    inside = seen.inside(card)
+    median = median_hu(seen.hu, inside)
     rise = smoothed(seen.hu - np.float32(median), seen.mask, seen.geometry.spacing_mm)
     return rise, inside, median
 

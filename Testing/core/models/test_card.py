@@ -13,6 +13,7 @@ from flare_core.errors import InputError
 from flare_core.models.card import (
     CATALOGUE,
     FORMAT_VERSION,
+    ContrastStretch,
     ModelCard,
     NetworkSpec,
     Normalisation,
@@ -222,6 +223,11 @@ def test_a_second_look_comes_back_from_json(card: ModelCard) -> None:
     assert looks.stages[-1].second_look == SecondLook(0.95, 12.0, 0.3)
 
 
+def test_a_contrast_stretch_comes_back_from_json(card: ModelCard) -> None:
+    shown = with_lesions(card, contrast_stretch=ContrastStretch(100.0, 35.0, 1.5, 0.98))
+    assert ModelCard.from_json(shown.to_json()) == shown
+
+
 def test_a_second_look_is_a_lesion_stages_that_is_shown_organs_and_has_regions(
     card: ModelCard,
 ) -> None:
@@ -253,11 +259,13 @@ def test_only_a_lesion_stage_is_shown_organs_alone(card: ModelCard) -> None:
         with_lesions(card, name="organs_2")
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_card_of_an_older_format_is_still_read(card: ModelCard, version: int) -> None:
     value = json.loads(card.to_json()) | {"format_version": version}
     for stage in value["stages"]:
-        del stage["second_look"], stage["growth_mm"]
+        del stage["contrast_stretch"]
+        if version < 3:
+            del stage["second_look"], stage["growth_mm"]
         if version == 1:
             del stage["mask"], stage["network"]["foreground_share"]
     assert ModelCard.from_json(json.dumps(value)) == replace(card, format_version=version)
