@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch.nn import functional
@@ -34,8 +35,12 @@ def parameters(spec: NetworkSpec) -> int:
         return sum(p.numel() for p in build_network(spec).parameters())
 
 
+@cache
 def phantom_patch() -> tuple[torch.Tensor, torch.Tensor]:
-    """Image (1, 1, 8, 16, 16) and labels (1, 8, 16, 16): background, liver, other organs."""
+    """Image (1, 1, 8, 16, 16) and labels (1, 8, 16, 16): background, liver, other organs.
+
+    The same for every network: a phantom takes seconds.
+    """
     case = make_phantom(PhantomSettings(seed=3, spacing_mm=(10.0, 8.0, 8.0)))
     cut = tuple(
         slice(n // 2 - k // 2, n // 2 - k // 2 + k)
