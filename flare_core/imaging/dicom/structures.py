@@ -178,7 +178,7 @@ class _Part:
         small, large = sorted(int(np.count_nonzero(each.mask)) for each in (self, other))
         apart = small + large - 2 * both
         same = apart < THINNEST_WALL * min(self.length, other.length)
-        return both > 0 and (same or small - both > REACHES_OUT * small)
+        return bool(both > 0 and (same or small - both > REACHES_OUT * small))
 
 
 def filled(polygons: Sequence[Floats], shape: Sequence[int]) -> npt.NDArray[np.bool_]:
