@@ -7,6 +7,7 @@ import pytest
 from FLARESegLib.correction.corrections import current_labels
 from FLARESegLib.run.failures import RunFailed, Stopped
 from FLARESegLib.scene.results import nodes_of
+from FLARESegLib.scene.segment_identity import organ_segment_ids
 from FLARESegLib.scene.time_points import Series, time_points_of
 from FLARESegLib.scene.volumes import node_volume
 from FLARESegLib.statistics.over_time import (
@@ -180,6 +181,37 @@ def test_what_ends_in_the_middle_leaves_nothing(bench, volume, frames, error):
     assert nodes_of(bench.scene, "vtkMRMLSegmentationNode") == []
     assert len(nodes_of(bench.scene, "vtkMRMLSequenceNode")) == 1
     assert times.shown == 2 and bench.ui.applyButton.text == "Apply"
+
+
+def test_a_second_time_that_ends_in_the_middle_leaves_the_first(bench, volume, frames, draw):
+    segment_all(bench, frames)
+    bench.until(lambda: bench.ui.applyButton.text == "Apply")
+    bench.logic.runs.clear()
+    segment_all(bench, list(reversed(frames)), upto=2)
+    bench.until(lambda: len(bench.logic.runs) == 3)
+    bench.logic.runs[2].fail(Stopped("cancelled"))
+    bench.settle()
+    node, times = bench.ui.outputSelector.currentNode(), time_points_of(volume)
+    for number in (2, 1, 0):
+        times.show(number)
+        assert np.array_equal(current_labels(node, volume).array, frames[number][1])
+    spleen = organ_segment_ids(node)["spleen"]
+    draw(node, spleen, np.zeros(frames[0][1].shape, np.uint8) + (frames[0][1] == 1))
+    times.show(1)
+    times.show(0)  # what is corrected is kept again
+    assert (current_labels(node, volume).array == 3).sum() >= (frames[0][1] == 1).sum()
+
+
+def test_cancel_while_a_time_point_is_shown_ends_before_the_next(bench, volume, frames):
+    segment_all(bench, frames, upto=1)
+    bench.until(lambda: len(bench.logic.runs) == 2)
+    bench.logic.runs[1].cancel = lambda reason="cancelled": False  # too late for this one
+    bench.ui.applyButton.click()
+    assert bench.ui.applyButton.text == "Stopping..."
+    bench.logic.runs[1].finish(frames[1][1])
+    bench.until(lambda: bench.ui.applyButton.text == "Apply")
+    assert len(bench.logic.runs) == 2
+    assert nodes_of(bench.scene, "vtkMRMLSegmentationNode") == []
 
 
 def test_cancel_reaches_the_run_at_work(bench, volume, frames):

@@ -62,6 +62,7 @@ class AllTimes:
         self._series = Series(volumeNode, times)
         self._shown = times.shown
         self._run: Run | None = None
+        self._stop_for = ""  # why no further time point is wanted
         self._began = time.monotonic()
         self._next()
 
@@ -74,8 +75,14 @@ class AllTimes:
         return replace(self.results[self._shown], notes=tuple(notes))
 
     def cancel(self, reason: str = "cancelled") -> bool:
-        """Stop; False if a time point is about to be shown, or all are done."""
-        return self._run is not None and self._run.cancel(reason)
+        """Stop, at once or after the time point that is being shown; False if it is the last."""
+        if self._run is not None and self._run.cancel(reason):
+            return True
+        done = len(self.results) + (self._run is not None)
+        if done == len(self.times.values):
+            return False
+        self._stop_for = reason
+        return True
 
     def _next(self) -> None:
         """Segment the next time point, or end."""
@@ -103,11 +110,13 @@ class AllTimes:
         self._logic.workplace.loop.call_later(0, self._go_on)
 
     def _go_on(self) -> None:
-        """Take the next one, unless the scene was closed since."""
-        if self._volume.GetScene() is None or self._series.segmentation.GetScene() is None:
-            from FLARESegLib.run.failures import Stopped
+        """Take the next one, unless the scene was closed since, or no more is wanted."""
+        from FLARESegLib.run.failures import Stopped
 
+        if self._volume.GetScene() is None or self._series.segmentation.GetScene() is None:
             self._failed(Stopped("node_removed"))
+        elif self._stop_for:
+            self._failed(Stopped(self._stop_for))
         else:
             self._next()
 

@@ -80,6 +80,9 @@ class Series:
         self._made = False
         self.segmentation = self._old() or self._new()
         """The segmentation on display: that of an earlier series, else a new one."""
+        self._before = times.browser.GetSequenceNode(self.segmentation)
+        if self._before is not None:
+            self._part_from_before()
 
     def keep(self, number: int) -> None:
         """Keep the segmentation on display as that of a time point."""
@@ -88,9 +91,8 @@ class Series:
 
     def finish(self) -> None:
         """Let the browser play the segmentations with the volumes; what was edited is kept."""
-        browser, node = self._times.browser, self.segmentation
-        before = browser.GetSequenceNode(node)
-        if before is not None:
+        browser, node, before = self._times.browser, self.segmentation, self._before
+        if before is not None and before.GetScene() is not None:
             browser.RemoveSynchronizedSequenceNode(before.GetID())
             node.GetScene().RemoveNode(before)
         self._sequence.SetName(f"{node.GetName()} (all time points)")
@@ -106,6 +108,21 @@ class Series:
         """Leave the scene as it was: no new segmentation, the old one's own time points."""
         if self._made:
             remove_result(self.segmentation)
+        elif self._before is not None and self._before.GetScene() is not None:
+            self._times.browser.SetSaveChanges(self._before, True)  # and shows it again
+
+    def _part_from_before(self) -> None:
+        """Have what is done to the node not be done to its time points of before.
+
+        A browser that keeps changes lets the node have the very segments of the time point; one
+        that does not would then copy them to themselves, which empties them.
+        """
+        browser, own = self._times.browser, slicer.vtkSegmentation()
+        own.DeepCopy(self.segmentation.GetSegmentation())
+        was_modifying = browser.StartModify()
+        browser.SetSaveChanges(self._before, False)
+        self.segmentation.SetAndObserveSegmentation(own)
+        browser.EndModify(was_modifying)
 
     def _old(self) -> Segmentation | None:
         """Return the segmentation of an earlier series of this volume."""
