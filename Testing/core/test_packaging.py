@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 setuptools = pytest.importorskip("setuptools", "77", reason="setuptools is old or not there")
 
@@ -38,3 +41,24 @@ def test_a_wheel_holds_every_file_of_the_library(project, repository):
         if path.is_file() and path.suffix != ".pyc"
     }
     assert there - packed == set()
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_no_pin_refuses_a_python_that_we_promise(repository, python):
+    lines = (repository / "constraints.txt").read_text("utf-8").splitlines()
+    refusing = [line for line in lines if line and line[0] != "#" and _refuses(line, python)]
+    assert refusing == []
+
+
+def _refuses(line: str, python: str) -> bool:
+    """Whether the pinned release, where it is the one installed here, is not for a Python."""
+    pin = Requirement(line)
+    if pin.marker and not pin.marker.evaluate({"python_version": python}):
+        return False
+    try:
+        facts = metadata.metadata(pin.name)
+    except metadata.PackageNotFoundError:
+        return False
+    is_pinned = pin.specifier.contains(facts["Version"], prereleases=True)
+    pythons = SpecifierSet(facts.get("Requires-Python") or "")
+    return is_pinned and not pythons.contains(f"{python}.5")
