@@ -17,8 +17,8 @@ A finding is a connected piece above the card's threshold, of at least its least
 somewhere reaches the peak. It finds a lesion if the two overlap by more than a tenth of their
 union, all pieces that touch the lesion taken together; it is false if less than a tenth of it is
 lesion. The peak moves along the curve, the threshold stays; what the card adds to the findings of
-its own peak, by growth and a second look, is there at every peak. A run takes 8 s of one core, all
-30 of them four minutes, or six with a second look.
+its own peak, by growth and other looks, is there at every peak. A run takes 8 s of one core, all
+30 of them four minutes, or eight with the other looks.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from flare_core.models.package import load_package
 from flare_core.models.stage_card import StageCard
 from flare_core.report.charts.plane import ChartLine, line_chart
 from flare_core.segment.cascade import Plan, Stages, lesion_region, load_stages, run_cascade
+from flare_core.segment.contrast_look import contrast_scores
 from flare_core.segment.lesion_edges import grown_scores
 from flare_core.segment.lesion_scores import unsure
 from flare_core.segment.lesions import without_holes
@@ -99,8 +100,7 @@ class Outcome:
     piece_ml: npt.NDArray[np.float64]
     """Volume of each piece (P,), mL."""
     peaks: npt.NDArray[np.float64]
-    """Highest probability in each piece (P,); 1 where a second look found it. Less what a scan
-    asks for above the card's peak (`segment.contrast_stretch`)."""
+    """Highest probability in each piece (P,); 1 where another look found it."""
     lesion_ml: npt.NDArray[np.float64]
     """Volume of each lesion (L,), mL."""
     contrasts: npt.NDArray[np.float64]
@@ -156,10 +156,8 @@ def outcome(scan: Scan, stages: Stages) -> Outcome:
     scores = run_stage(stages.lesions, scan.image, region, organs=organs)
     channel = next(c for c, key in card.organ_channels if key == LESION.key)
     chance = scores.probabilities()[channel].cpu().numpy()
-    here = replace(stages.lesions, card=replace(card, peak=scores.card.peak))
-    whole = with_more(chance, here, scores.seen)
-    made = compared(scan, Volume(whole, scores.geometry), organs, here.card)
-    return replace(made, peaks=made.peaks - (scores.card.peak - card.peak))
+    whole = with_more(chance, stages.lesions, scores.seen)
+    return compared(scan, Volume(whole, scores.geometry), organs, card)
 
 
 def with_more(
@@ -167,7 +165,7 @@ def with_more(
 ) -> npt.NDArray[np.float32]:
     """Return probabilities (Z, Y, X) with what the card adds to the findings of its own peak.
 
-    What a finding grows by is just above the threshold, what a second look finds has 1.
+    What a finding grows by is just above the threshold, what another look finds has 1.
     """
     card = stage.card
     if seen is None:
@@ -175,7 +173,8 @@ def with_more(
     first = (chance > card.threshold) & ~unsure(chance, card.threshold, card.peak)
     grown = grown_scores(seen, first, card)
     bright = bright_scores(stage, seen, first) if card.second_look is not None else None
-    for scores, value in ((grown, card.threshold + 1e-3), (bright, 1.0)):
+    large = contrast_scores(stage, seen, first) if card.contrast_look is not None else None
+    for scores, value in ((grown, card.threshold + 1e-3), (bright, 1.0), (large, 1.0)):
         if scores is not None:
             above = scores.sigmoid().numpy() > card.threshold
             chance = np.where(above, np.maximum(chance, np.float32(value)), chance)

@@ -19,7 +19,7 @@ from flare_core.models.stage_card import (
     BACKGROUND,
     NAME,
     OTHER,
-    ContrastStretch,
+    ContrastLook,
     NetworkSpec,
     Normalisation,
     OrganMask,
@@ -30,14 +30,14 @@ from flare_core.models.stage_card import (
 )
 
 __all__ = [
-    "BACKGROUND", "CARD_FILE", "CATALOGUE", "FORMAT_VERSION", "OTHER", "ContrastStretch",
+    "BACKGROUND", "CARD_FILE", "CATALOGUE", "FORMAT_VERSION", "OTHER", "ContrastLook",
     "KnownModel", "ModelCard", "NetworkSpec", "Normalisation", "OrganMask", "SecondLook",
     "StageCard", "TrainingSource", "WeightsFile",
 ]  # fmt: skip
 
 FORMAT_VERSION = 4
 """Newest card format this library reads, and the one it writes. Since 2 a stage may have a `mask`,
-since 3 `second_look` and `growth_mm`, since 4 `contrast_stretch`."""
+since 3 `second_look` and `growth_mm`, since 4 `contrast_look`."""
 
 CARD_FILE = "card.json"
 """File name of the card inside a package."""

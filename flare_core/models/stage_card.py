@@ -278,30 +278,35 @@ class SecondLook:
 
 
 @dataclass(frozen=True)
-class ContrastStretch:
-    """How a lesion stage that learned scans with contrast sees those without.
+class ContrastLook:
+    """How a lesion stage that learned scans with contrast finds large lesions without it.
 
-    HU are spread about the median of its organs, by as much as that is lower than with contrast,
-    and the median moves to what it is with contrast (`segment.contrast_stretch`).
+    It is shown its organs once more, HU spread about their median by as much as that is lower than
+    with contrast (`segment.contrast_look`).
     """
 
     median_hu: float = 110.0
-    """Median of the organs with contrast: where it is as high, HU stay as they are."""
+    """Median of the organs with contrast."""
     least_hu: float = 30.0
-    """Where it is below this, they do too: that is fat, in which noise and vessels would grow."""
+    """Nobody looks where it is below this: that is fat."""
+    below_hu: float = 95.0
+    """Nor where it is this or more: contrast enough."""
     most: float = 2.0
     """Differences grow at most so many times."""
-    peak: float = 0.97
-    """What a finding must reach where they grow as much; noise grows, too."""
+    peak: float = 0.96
+    """A finding must reach this probability somewhere."""
+    least_ml: float = 5.0
+    """A smaller finding, grown, is none: noise and vessels grow, too."""
 
     def __post_init__(self) -> None:
-        where = "contrast_stretch"
-        came = self.median_hu
-        require(0 < came <= 1000, f"{where}: median_hu", came, "above 0, up to 1000 HU")
-        came, legal = self.least_hu, "above 0, below median_hu"
-        require(0 < came < self.median_hu, f"{where}: least_hu", came, legal)
+        where = "contrast_look"
+        came = (self.least_hu, self.below_hu, self.median_hu)
+        fits = 0 < came[0] < came[1] <= came[2] <= 1000
+        legal = "0 < least_hu < below_hu <= median_hu <= 1000 HU"
+        require(fits, f"{where}: least_hu, below_hu, median_hu", came, legal)
         require(1 < self.most <= 10, f"{where}: most", self.most, "above 1, up to 10")
         require(0 < self.peak < 1, f"{where}: peak", self.peak, "above 0 and below 1")
+        require(0 <= self.least_ml <= 1000, f"{where}: least_ml", self.least_ml, "0 to 1000 mL")
 
 
 @dataclass(frozen=True)
@@ -392,8 +397,8 @@ class StageCard:
     half way to its organs' (`segment.lesion_edges`); 0: not at all."""
     second_look: SecondLook | None = None
     """Lesion stage with a `mask` and `regions`: whether it looks again for bright lesions."""
-    contrast_stretch: ContrastStretch | None = None
-    """Lesion stage with a `mask`: whether it is shown scans without contrast as if with it."""
+    contrast_look: ContrastLook | None = None
+    """Lesion stage with a `mask` and `regions`: whether it looks again without contrast."""
     use: str = ""
     """What the stage is for, in words."""
 
@@ -438,12 +443,12 @@ class StageCard:
         require(0 < self.threshold < 1, f"{where}: threshold", self.threshold, legal)
         require(0 <= self.peak < 1, f"{where}: peak", self.peak, "0 to below 1")
         require(0 <= self.least_ml <= 1000, f"{where}: least_ml", self.least_ml, "0 to 1000 mL")
-        fits = self.second_look is None or (self.mask is not None and self.regions)
-        require(fits, f"{where}: second_look", "one", "none without a mask and regions")
-        fits = self.contrast_stretch is None or self.mask is not None
-        require(fits, f"{where}: contrast_stretch", "one", "none without a mask")
+        shown = self.mask is not None and self.regions
+        for name in ("second_look", "contrast_look"):
+            fits = getattr(self, name) is None or shown
+            require(fits, f"{where}: {name}", "one", "none without a mask and regions")
         require(0 <= self.growth_mm <= 100, f"{where}: growth_mm", self.growth_mm, "0 to 100 mm")
-        fits = self.growth_mm == 0 or (self.mask is not None and self.regions)
+        fits = self.growth_mm == 0 or shown
         legal = "0 without a mask and regions"
         require(fits, f"{where}: growth_mm", self.growth_mm, legal)
 

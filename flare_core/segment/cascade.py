@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import ndimage
+from torch import Tensor
 
 from flare_core.anatomy.organs import ALL_TARGETS, LESION, ORGANS, Organ, organ
 from flare_core.errors import NothingFound
@@ -37,6 +38,7 @@ from flare_core.models.card import ModelCard
 from flare_core.models.package import Package
 from flare_core.models.stage_card import StageCard
 from flare_core.segment.confidence import Evidence, evidence_of
+from flare_core.segment.contrast_look import contrast_scores
 from flare_core.segment.lesion_edges import grown_scores
 from flare_core.segment.lesion_scores import More, lesions_above, moved_card
 from flare_core.segment.margins import with_margin
@@ -381,23 +383,34 @@ def add_lesions(
     if region is None:
         nothing = np.zeros(image.geometry.shape, np.bool_)
         return replace(found, lesions=image.with_array(nothing))
-    tell, step = _share_of("lesions", notify), plan.tile_step
-    half = tell if stage.card.second_look is None else lambda done: tell(done / 2)
-    scores = run_stage(stage, image, region, organs=found.organs, tile_step=step, notify=half)
-    card = moved_card(replace(stage.card, peak=scores.card.peak), plan.lesion_sensitivity)
+    card, step = moved_card(stage.card, plan.lesion_sensitivity), plan.tile_step
+    tell, looks = _share_of("lesions", notify), _looks(card)
+    first = partial(_part, tell, 0, 1 + len(looks))
+    scores = run_stage(stage, image, region, organs=found.organs, tile_step=step, notify=first)
     more: list[More] = []
     if scores.seen is not None:
-        more = [partial(grown_scores, scores.seen, card=card)]
-    if scores.seen is not None and card.second_look is not None:
-        bright = partial(bright_scores, replace(stage, card=card), scores.seen)
-        more.append(partial(bright, tile_step=step, notify=partial(_second_half, tell)))
+        more.append(partial(grown_scores, scores.seen, card=card))
+        for i, look in enumerate(looks, 1):
+            again = partial(look, replace(stage, card=card), scores.seen)
+            part = partial(_part, tell, i, 1 + len(looks))
+            more.append(partial(again, tile_step=step, notify=part))
     lesions, likely = lesions_above(scores, card.threshold, image.geometry, card.peak, more)
     notify("lesions", 1.0)  # or this would be told as a part of the clean-up
     return replace(found, lesions=lesions, lesion_probability=(likely,))
 
 
-def _second_half(tell: Callable[[float], None], done: float) -> None:
-    tell((1 + done) / 2)
+def _looks(card: StageCard) -> list[Callable[..., Tensor | None]]:
+    """Return what looks again after the first look."""
+    looks: list[Callable[..., Tensor | None]] = []
+    if card.second_look is not None:
+        looks.append(bright_scores)
+    if card.contrast_look is not None:
+        looks.append(contrast_scores)
+    return looks
+
+
+def _part(tell: Callable[[float], None], part: int, parts: int, done: float) -> None:
+    tell((part + done) / parts)
 
 
 def lesion_region(organs: Volume, card: StageCard, plan: Plan) -> Box | None:

@@ -17,7 +17,6 @@ from scipy import ndimage
 from torch import Tensor
 
 from flare_core.models.stage_card import StageCard
-from flare_core.segment.contrast_stretch import median_hu
 from flare_core.segment.lesions import Piece, connected, widened
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
 from flare_core.segment.stage import SeenOrgans
@@ -47,6 +46,20 @@ def rise_above(seen: SeenOrgans, card: StageCard) -> tuple[Floats, Mask, float]:
     median = median_hu(seen.hu, inside)
     rise = smoothed(seen.hu - np.float32(median), seen.mask, seen.geometry.spacing_mm)
     return rise, inside, median
+
+
+def median_hu(hu: Floats, inside: Mask) -> float:
+    """Return the median of some voxels; NaN of none."""
+    return float(np.median(hu[inside])) if inside.any() else math.nan
+
+
+def with_edge(logits: Tensor, found: Mask) -> Tensor:
+    """Return scores (Z, Y, X) in what is found, and minus infinity elsewhere.
+
+    Around it one voxel more has its scores, so that its edge lies between voxels as exactly as any.
+    """
+    edged = ndimage.binary_dilation(found, ALL_NEIGHBOURS)
+    return torch.where(torch.from_numpy(edged), logits, -math.inf)
 
 
 def smoothed(field: Floats, seen: Mask, spacing_mm: Sequence[float]) -> Floats:

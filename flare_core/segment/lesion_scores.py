@@ -72,11 +72,13 @@ def moved(probability: float, sensitivity: float | None) -> float:
 
 def moved_card(card: StageCard, sensitivity: float | None) -> StageCard:
     """Return a lesion stage's card with threshold and peaks as a sensitivity moves them."""
-    look = card.second_look
-    if look is not None:
-        look = replace(look, peak=moved(look.peak, sensitivity))
+    bright, contrast = card.second_look, card.contrast_look
+    if bright is not None:
+        bright = replace(bright, peak=moved(bright.peak, sensitivity))
+    if contrast is not None:
+        contrast = replace(contrast, peak=moved(contrast.peak, sensitivity))
     threshold, peak = threshold_for(card, sensitivity), moved(card.peak, sensitivity)
-    return replace(card, threshold=threshold, peak=peak, second_look=look)
+    return replace(card, threshold=threshold, peak=peak, second_look=bright, contrast_look=contrast)
 
 
 def lesions_above(

@@ -19,13 +19,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy import ndimage
 from torch import Tensor
 
 from flare_core.anatomy.organs import LESION
 from flare_core.models.stage_card import SecondLook
-from flare_core.segment.lesion_edges import rise_above
+from flare_core.segment.lesion_edges import rise_above, with_edge
 from flare_core.segment.lesions import Piece, connected, widened
 from flare_core.segment.postprocess import ALL_NEIGHBOURS, Slices
 from flare_core.segment.stage import LoadedStage, SeenOrgans, run_on_organs
@@ -87,8 +86,7 @@ def bright_scores(
     Returns
     -------
     float32 (Z, Y, X), or None
-        On the grid of `seen`; None if there is no such lesion. Around each, one voxel more has its
-        scores, so that its edge lies between voxels as exactly as the first look's.
+        On the grid of `seen`; None if there is no such lesion.
     """
     card = stage.card
     look = card.second_look
@@ -115,8 +113,7 @@ def bright_scores(
             found[piece.box] |= piece.mask
     if not found.any():
         return None
-    edged = ndimage.binary_dilation(found, ALL_NEIGHBOURS)
-    return torch.where(torch.from_numpy(edged), logits, -math.inf)
+    return with_edge(logits, found)
 
 
 def has_blob(

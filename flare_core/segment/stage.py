@@ -37,7 +37,6 @@ from flare_core.models.package import Package, read_weights
 from flare_core.models.stage_card import OrganMask, StageCard
 from flare_core.networks import build_network
 from flare_core.networks.separable import multiply_out, separate
-from flare_core.segment.contrast_stretch import median_hu, peak_for, stretched
 from flare_core.segment.device_memory import Relief, or_own_memory
 from flare_core.segment.memory import require_memory, sums_fit, tiles_at_once
 from flare_core.segment.nnunet import (
@@ -116,7 +115,7 @@ class Scores:
     geometry: Geometry
     """The stage's grid."""
     card: StageCard
-    """Which stage, with the peak that its findings must reach in this scan."""
+    """Which stage."""
     resampling: ResamplingPlan | None = None
     """How the scores come back to the scan in nnU-Net's compatible mode; None: linearly."""
     seen: SeenOrgans | None = None
@@ -284,7 +283,7 @@ def run_stage(
     """
     if stage.card.mask is not None:
         seen = _seen_organs(image, region, organs, stage, stage.card.mask)
-        return _first_look(stage, seen, tile_step, notify)
+        return run_on_organs(stage, seen, tile_step=tile_step, notify=notify)
     pixels, geometry, resampling = _input_of(image, region, stage)
     card, short = _for_short_scans(stage.card, geometry.shape)
     logits = predict_scores(
@@ -298,23 +297,6 @@ def run_stage(
         notify=notify,
     )
     return Scores(logits, geometry, card, resampling)
-
-
-def _first_look(
-    stage: LoadedStage,
-    seen: SeenOrgans,
-    tile_step: float | None,
-    notify: Callable[[float], None] | None,
-) -> Scores:
-    """Return the scores of what is seen, as the card's stretch shows it; they have its peak."""
-    card, stretch = stage.card, stage.card.contrast_stretch
-    shown = seen
-    if stretch is not None:
-        median = median_hu(seen.hu, seen.inside(card))
-        shown = replace(seen, hu=stretched(seen.hu, stretch, median))
-        card = replace(card, peak=peak_for(stretch, median, card.peak))
-    scores = run_on_organs(replace(stage, card=card), shown, tile_step=tile_step, notify=notify)
-    return replace(scores, seen=seen)
 
 
 def run_on_organs(

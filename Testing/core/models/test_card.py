@@ -13,7 +13,7 @@ from flare_core.errors import InputError
 from flare_core.models.card import (
     CATALOGUE,
     FORMAT_VERSION,
-    ContrastStretch,
+    ContrastLook,
     ModelCard,
     NetworkSpec,
     Normalisation,
@@ -223,8 +223,9 @@ def test_a_second_look_comes_back_from_json(card: ModelCard) -> None:
     assert looks.stages[-1].second_look == SecondLook(0.95, 12.0, 0.3)
 
 
-def test_a_contrast_stretch_comes_back_from_json(card: ModelCard) -> None:
-    shown = with_lesions(card, contrast_stretch=ContrastStretch(100.0, 35.0, 1.5, 0.98))
+def test_a_contrast_look_comes_back_from_json(card: ModelCard) -> None:
+    look = ContrastLook(100.0, 35.0, 90.0, 1.5, 0.98, 3.0)
+    shown = with_lesions(card, **(LOOKS | {"second_look": None}), contrast_look=look)
     assert ModelCard.from_json(shown.to_json()) == shown
 
 
@@ -235,6 +236,9 @@ def test_a_second_look_is_a_lesion_stages_that_is_shown_organs_and_has_regions(
     for changes in ({"mask": None}, softmax):
         with pytest.raises(InputError, match="second_look"):
             with_lesions(card, **(LOOKS | changes))
+        contrast = {"second_look": None, "contrast_look": ContrastLook()}
+        with pytest.raises(InputError, match="contrast_look"):
+            with_lesions(card, **(LOOKS | contrast | changes))
 
 
 def test_so_is_one_whose_lesions_grow(card: ModelCard) -> None:
@@ -263,7 +267,7 @@ def test_only_a_lesion_stage_is_shown_organs_alone(card: ModelCard) -> None:
 def test_a_card_of_an_older_format_is_still_read(card: ModelCard, version: int) -> None:
     value = json.loads(card.to_json()) | {"format_version": version}
     for stage in value["stages"]:
-        del stage["contrast_stretch"]
+        del stage["contrast_look"]
         if version < 3:
             del stage["second_look"], stage["growth_mm"]
         if version == 1:
