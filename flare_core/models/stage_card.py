@@ -295,7 +295,7 @@ class ContrastLook:
     """Differences grow at most so many times."""
     peak: float = 0.96
     """A finding must reach this probability somewhere."""
-    least_ml: float = 5.0
+    least_ml: float = 20.0
     """A smaller finding, grown, is none: noise and vessels grow, too."""
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ from stub_models import RUNTIME
 
 MIDDLE = (60.0, 54.0, 54.0)
 LIVER, TUMOUR = ball(MIDDLE, 40.0), ball(MIDDLE, 14.0)
-LOOK = ContrastLook()
+LOOK = ContrastLook(least_ml=5.0)
 Mask = np.ndarray
 
 
