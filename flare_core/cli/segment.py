@@ -47,7 +47,10 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
         "--precision",
         {"choices": PRECISIONS, "default": Settings.precision, "help": "number format"},
     ),
-    ("--fast", {"action": "store_true", "help": "less overlap: faster, a little less exact"}),
+    (
+        "--fast",
+        {"action": "store_true", "help": "no overlap, one look: faster, a little less exact"},
+    ),
     ("--no-cascade", {"action": "store_true", "help": "organ model on the whole scan"}),
     ("--assume-hu", {"action": "store_true", "help": "the values are HU, however they look"}),
     (

@@ -131,6 +131,8 @@ class Plan:
     """Tile step of the organ and lesion stages; None takes the card's."""
     lesion_sensitivity: float | None = None
     """How readily a voxel is a lesion, 0 to 1 (`lesion_scores.threshold_for`); None: as its card"""
+    looks_again: bool = True
+    """Whether the lesion stage looks again as its card says; each costs as much as the first."""
     keep_scores: bool = False
     """Whether the organ stage's scores are returned, each fold's apart: where folds differ the
     model is unsure. n folds then cost n + 1 runs."""
@@ -384,7 +386,7 @@ def add_lesions(
         nothing = np.zeros(image.geometry.shape, np.bool_)
         return replace(found, lesions=image.with_array(nothing))
     card, step = moved_card(stage.card, plan.lesion_sensitivity), plan.tile_step
-    tell, looks = _share_of("lesions", notify), _looks(card)
+    tell, looks = _share_of("lesions", notify), _looks(card) if plan.looks_again else []
     first = partial(_part, tell, 0, 1 + len(looks))
     scores = run_stage(stage, image, region, organs=found.organs, tile_step=step, notify=first)
     more: list[More] = []

@@ -247,7 +247,13 @@ def _wanted_labels(
 
     clock.begin((*ready.stages.stage_names, "statistics"))
     tile_step = FAST_STEP if settings.fast else None
-    plan = Plan(ready.organs, tile_step, settings.lesion_sensitivity, keep_mean=keep_scores)
+    plan = Plan(
+        ready.organs,
+        tile_step,
+        settings.lesion_sensitivity,
+        looks_again=not settings.fast,
+        keep_mean=keep_scores,
+    )
     found = label_ct(image, ready.stages, plan, clock.notify)
     clock.mark("clean-up")
     if ready.stages.organs is not None:  # no lesion in the whole body is an answer

@@ -37,7 +37,7 @@ class Settings:
     threads: int = 0
     """CPU threads; 0 is all this process may use."""
     fast: bool = False
-    """Quicker and a little less exact."""
+    """Quicker and a little less exact: tiles without overlap, one look for lesions."""
     cascade: bool = True
     """False: the organ stage looks at the whole body, without the localiser."""
     precision: str = "auto"

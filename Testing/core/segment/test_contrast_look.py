@@ -108,6 +108,16 @@ def test_a_finding_grows_before_it_is_called_small() -> None:
     assert overlap(found, ball(MIDDLE, 12.0)) > 0.85
 
 
+def test_who_is_in_a_hurry_has_one_look() -> None:
+    image, organs = scan(50, 32)
+    network = LoadedStage(looking(), (RUNTIME.place(Band()),), RUNTIME)
+    for again in (True, False):
+        plan = Plan((LESION,), looks_again=again)
+        found = add_lesions(image, Found(organs), network, plan, lambda step, share: None)
+        assert found.lesions is not None
+        assert found.lesions.array.any() == again
+
+
 def test_a_persons_sensitivity_moves_its_peak() -> None:
     moved = moved_card(looking(), 0.8)
     assert moved.contrast_look is not None

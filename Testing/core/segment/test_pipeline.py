@@ -17,7 +17,8 @@ from flare_core.errors import Cancelled, InputError, NothingFound
 from flare_core.imaging.files import write_volume
 from flare_core.imaging.volume import Volume
 from flare_core.segment import cascade, pipeline, stage
-from flare_core.segment.pipeline import Progress, Segmentation, preload, segment_ct
+from flare_core.segment.cascade import Plan
+from flare_core.segment.pipeline import Labelled, Progress, Segmentation, preload, segment_ct
 from stub_models import HU, LESIONS, LIVER, LOCALISER, SPLEEN, scene, settings, stub_package
 from stub_models import ORGANS as ORGAN_CARD
 
@@ -295,6 +296,22 @@ def test_fast_takes_fewer_tiles(tmp_path: Path) -> None:
 
     image, _ = scene()
     assert tiles(fast=True) < tiles(fast=False)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_fast_looks_for_lesions_once(
+    model: Path, monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    plans: list[Plan] = []
+
+    def planned(image: Volume, stages: object, plan: Plan, notify: object) -> Labelled:
+        plans.append(plan)
+        raise NothingFound("enough")
+
+    monkeypatch.setattr(pipeline, "label_ct", planned)
+    with pytest.raises(NothingFound, match="enough"):
+        segment_ct(scene()[0], settings(model, fast=fast))
+    assert [plan.looks_again for plan in plans] == [not fast]
 
 
 def test_without_the_cascade_no_localiser_is_asked(model: Path) -> None:
