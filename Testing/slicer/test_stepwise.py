@@ -4,7 +4,7 @@ import pytest
 from FLARESegLib.qt.event_loop import PlainLoop
 from FLARESegLib.qt.stepwise import walk
 
-from flare_core.errors import InputError
+from flare_core.errors import FlareError, InputError
 
 
 def steps(count, fail=False):
@@ -28,6 +28,21 @@ def test_an_error_comes_at_the_end_too():
     loop.pump(0.05)
     with pytest.raises(InputError):
         ends[0].result()
+
+
+def test_a_mistake_is_told_and_its_traceback_is_not_lost():
+    """The panel that waits for the end stayed busy."""
+
+    def mistaken():
+        yield 0.1
+        raise ZeroDivisionError("of ours")
+
+    loop, ends = PlainLoop(), []
+    with pytest.raises(ZeroDivisionError, match="of ours"):
+        walk(loop, mistaken(), ends.append)
+    (end,) = ends
+    with pytest.raises(FlareError, match="Something failed: ZeroDivisionError: of ours"):
+        end.result()
 
 
 def test_work_that_nobody_wants_any_more_is_closed_without_a_word():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from FLARESegLib.correction.corrections import current_labels
@@ -244,6 +246,17 @@ def test_time_points_that_are_no_numbers_are_counted(scene, volume):
     data = chart.GetNodeReference(DATA_ROLE).GetTable()
     assert [data.GetColumnByName("Time point").GetValue(n) for n in range(2)] == [1, 2]
     assert chart.GetXAxisTitle() == "phase"
+
+
+def test_an_organ_that_nobody_looked_for_is_no_organ_of_0_ml(scene, volume):
+    """The mean over time was half of what it is, and the curve fell to the ground."""
+    times = time_points_of(volume)
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "s")
+    row = {"organ": "liver", "measure": "volume", "unit": "mL"}
+    rows = [[row | {"value": 4.0}], [], [row | {"value": 0.0}]]
+    data = show_over_time(node, times, rows).GetNodeReference(DATA_ROLE).GetTable()
+    liver = [data.GetColumnByName("Liver").GetValue(n) for n in range(3)]
+    assert liver[0] == 200 and math.isnan(liver[1]) and liver[2] == 0
 
 
 def test_a_series_that_is_dropped_leaves_no_node(scene, volume):

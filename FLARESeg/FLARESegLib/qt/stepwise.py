@@ -44,6 +44,10 @@ def walk(
         future.set_result(finish.value)
     except FlareError as error:
         future.set_exception(error)
+    except Exception as error:  # a mistake of ours: told, too, or the panel would wait for ever
+        future.set_exception(FlareError(f"Something failed: {type(error).__name__}: {error}"))
+        then(future)
+        raise
     if future.done():
         then(future)
     else:

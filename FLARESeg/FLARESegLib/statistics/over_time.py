@@ -107,14 +107,18 @@ def _fill(
 
 
 def _volumes(rows: Sequence[Sequence[Row]]) -> dict[str, list[float]]:
-    """Return organ key -> volume at each time point, mL, of the organs that are ever there."""
+    """Return organ key -> volume at each time point, mL, of the organs that are ever there.
+
+    NaN where nobody looked for an organ, which is not the same as none of it.
+    """
     found: dict[str, list[float]] = {}
     for number, each in enumerate(rows):
         for row in each:
             if row["measure"] == "volume":
-                series = found.setdefault(row["organ"], [0.0] * len(rows))
-                series[number] = float(row["value"] or 0.0)
-    return {key: series for key, series in found.items() if any(series)}
+                series = found.setdefault(row["organ"], [math.nan] * len(rows))
+                if row["value"] is not None:
+                    series[number] = float(row["value"])
+    return {key: series for key, series in found.items() if any(ml > 0 for ml in series)}
 
 
 def _positions(values: Sequence[str]) -> list[float]:
@@ -143,7 +147,8 @@ def _draw(
     _add_column(table, POSITION, positions)
     for target in organs:
         series = volumes_ml[target.key]
-        mean = sum(series) / len(series)
+        known = [ml for ml in series if not math.isnan(ml)]
+        mean = sum(known) / len(known)
         _add_column(table, target.name, [100 * ml / mean for ml in series])
         _add_curve(chart, table, target)
     first, last = min(positions), max(positions)
