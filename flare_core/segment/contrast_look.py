@@ -10,19 +10,17 @@ is large counts. Not where there is fat: that is dark with contrast, too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flare_core.anatomy.organs import LESION
 from flare_core.models.stage_card import ContrastLook
-from flare_core.segment.lesion_edges import grown_scores, median_hu, with_edge
+from flare_core.segment.lesion_edges import grown_scores, look_again, median_hu, with_edge
 from flare_core.segment.lesion_scores import unsure
 from flare_core.segment.lesions import connected
-from flare_core.segment.stage import LoadedStage, SeenOrgans, run_on_organs
+from flare_core.segment.stage import LoadedStage, SeenOrgans
 
 Floats = npt.NDArray[np.float32]
 
@@ -77,9 +75,7 @@ def contrast_scores(
     if factor == 1:
         return None
     hu = np.float32(look.median_hu) + np.float32(factor) * (seen.hu - np.float32(median))
-    shown = run_on_organs(stage, replace(seen, hu=hu), tile_step=tile_step, notify=notify)
-    channel = next(c for c, key in card.organ_channels if key == LESION.key)
-    logits = shown.logits[channel].float().cpu()
+    logits = look_again(stage, seen, hu, tile_step=tile_step, notify=notify)
     chance = logits.sigmoid().numpy()
     found = (chance > card.threshold) & ~unsure(chance, card.threshold, look.peak)
     if not found.any():

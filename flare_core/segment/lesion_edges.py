@@ -8,7 +8,8 @@ its own. One as bright as the organs (`LEAST_RISE_HU`) stays as it is: it has no
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,11 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from flare_core.anatomy.organs import LESION
 from flare_core.models.stage_card import StageCard
 from flare_core.segment.lesions import Piece, connected, widened
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
-from flare_core.segment.stage import SeenOrgans
+from flare_core.segment.stage import LoadedStage, SeenOrgans, run_on_organs
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -51,6 +53,20 @@ def rise_above(seen: SeenOrgans, card: StageCard) -> tuple[Floats, Mask, float]:
 def median_hu(hu: Floats, inside: Mask) -> float:
     """Return the median of some voxels; NaN of none."""
     return float(np.median(hu[inside])) if inside.any() else math.nan
+
+
+def look_again(
+    stage: LoadedStage,
+    seen: SeenOrgans,
+    hu: Floats,
+    *,
+    tile_step: float | None = None,
+    notify: Callable[[float], None] | None = None,
+) -> Tensor:
+    """Return a stage's scores of a lesion, float32 (Z, Y, X), where it is shown other HU."""
+    shown = run_on_organs(stage, replace(seen, hu=hu), tile_step=tile_step, notify=notify)
+    channel = next(c for c, key in stage.card.organ_channels if key == LESION.key)
+    return shown.logits[channel].float().cpu()
 
 
 def with_edge(logits: Tensor, found: Mask) -> Tensor:

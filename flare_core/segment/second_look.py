@@ -22,12 +22,11 @@ import numpy.typing as npt
 from scipy import ndimage
 from torch import Tensor
 
-from flare_core.anatomy.organs import LESION
 from flare_core.models.stage_card import SecondLook
-from flare_core.segment.lesion_edges import rise_above, with_edge
+from flare_core.segment.lesion_edges import look_again, rise_above, with_edge
 from flare_core.segment.lesions import Piece, connected, widened
 from flare_core.segment.postprocess import ALL_NEIGHBOURS, Slices
-from flare_core.segment.stage import LoadedStage, SeenOrgans, run_on_organs
+from flare_core.segment.stage import LoadedStage, SeenOrgans
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -96,10 +95,8 @@ def bright_scores(
         rise, inside, first, spacing_mm=seen.geometry.spacing_mm, least_ml=card.least_ml
     ):
         return None
-    mirrored = SeenOrgans(np.float32(2 * median) - seen.hu, seen.mask, seen.organs, seen.geometry)
-    scores = run_on_organs(stage, mirrored, tile_step=tile_step, notify=notify)
-    channel = next(c for c, key in card.organ_channels if key == LESION.key)
-    logits = scores.logits[channel].float().cpu()
+    mirrored = np.float32(2 * median) - seen.hu
+    logits = look_again(stage, seen, mirrored, tile_step=tile_step, notify=notify)
     chance = logits.sigmoid().numpy()
     found = np.zeros_like(seen.mask)
     for piece in connected(chance > card.threshold):
