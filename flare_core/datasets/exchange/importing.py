@@ -18,10 +18,11 @@ import numpy as np
 
 from flare_core.anatomy.label_schemes import LabelScheme
 from flare_core.anatomy.label_schemes import scheme as scheme_of
+from flare_core.anatomy.organs import organ
 from flare_core.atomic import sha256_of
 from flare_core.cases.checks import label_file, organs_in
 from flare_core.cases.names import safe_name
-from flare_core.cases.store import CaseRecord, CaseStore, LabelFacts, open_store
+from flare_core.cases.store import BY_PEOPLE, CaseRecord, CaseStore, LabelFacts, open_store
 from flare_core.datasets.case import Case, table_of_cases
 from flare_core.datasets.exchange.nnunet import is_raw_dataset, read_raw_dataset
 from flare_core.datasets.flare.cases import FlareCase
@@ -90,6 +91,9 @@ class Incoming:
     """Known to show no lesion; there is no label map, it would be empty."""
     kind: str = "expert"
     """Kind of its labels."""
+    absent: tuple[str, ...] = ()
+    """Organs that ``cases.json`` says are not in the scan: a person's word, also beside a model's
+    labels."""
     evidence: dict[str, Any] = field(default_factory=dict)
     """What is known about how sure they are."""
 
@@ -202,8 +206,8 @@ def bring_in(store: CaseStore, each: Incoming, settings: ImportSettings) -> Brou
     try:
         record, new = _add_scan(store, each, settings)
         found, kind = Brought(record.name, new), "mislabelled"
-        labelled = _add_labels(store, record, each, settings)
-        return replace(found, labelled=(record.name,) if labelled else ())
+        labelled, findings = _add_labels(store, record, each, settings)
+        return replace(found, labelled=(record.name,) if labelled else (), findings=findings)
     except InputError as error:
         finding = Finding(kind, each.case.name, "; ".join(error.parts[1:]))
         return replace(found, findings=(finding,))
@@ -259,7 +263,9 @@ def _incoming(
     if case.source.startswith(PSEUDO):
         kind = "pseudo"
     lesion_free = isinstance(case, FlareCase) and case.lesion_free
-    return Incoming(case, numbers, lesion_free, kind, {"confidence": sure} if sure else {})
+    absent = tuple(organ(key).key for key in row.get("absent", ()))
+    evidence = {"confidence": sure} if sure else {}
+    return Incoming(case, numbers, lesion_free, kind, absent, evidence)
 
 
 def _add_scan(
@@ -278,19 +284,38 @@ def _add_scan(
 
 def _add_labels(
     store: CaseStore, record: CaseRecord, each: Incoming, settings: ImportSettings
-) -> bool:
+) -> tuple[bool, tuple[Finding, ...]]:
     """Add the labels of a case, unless there are none or they are in the store already."""
-    annotated = ("lesion",) if each.lesion_free else each.case.annotated
-    if not annotated or (each.case.labels is None and not each.lesion_free):
-        return False
+    if not _looked_for(each) or (each.case.labels is None and not each.lesion_free):
+        return False, ()
     with store.scratch() as scratch, _our_labels(each, record.image, scratch) as path:
         digest = sha256_of(path)  # most often it is there: nothing has to be checked
         if any(version.sha256 == digest for version in store.versions(record.name)):
-            return False
-        there = organs_in(path)
-        absent = tuple(key for key in annotated if key not in there)
+            return False, ()
+        annotated, absent = _claims(each, organs_in(path))
+        if not annotated:
+            what = "a model's labels in which nothing was found: added without labels"
+            return False, (Finding("note", each.case.name, what),)
         facts = _facts(each, annotated, absent, settings)
-        return store.add_labels_once(record.name, path, facts) is not None
+        return store.add_labels_once(record.name, path, facts) is not None, ()
+
+
+def _looked_for(each: Incoming) -> tuple[str, ...]:
+    return ("lesion",) if each.lesion_free else each.case.annotated
+
+
+def _claims(each: Incoming, there: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the organs that a case's labels annotate, and those of them that are not in the scan.
+
+    A person who annotated an organ and drew none says that it is not there. A model that found none
+    says nothing: it may be absent or missed, so the labels do not annotate it.
+    """
+    looked_for = _looked_for(each)
+    missing = tuple(key for key in looked_for if key not in there)
+    if each.kind in BY_PEOPLE or each.lesion_free:
+        return looked_for, missing
+    absent = tuple(key for key in missing if key in each.absent)
+    return tuple(key for key in looked_for if key in there or key in absent), absent
 
 
 def _facts(

@@ -127,6 +127,25 @@ def test_other_teams_predictions_come_in_as_pseudo(store: CaseStore, tmp_path: P
     assert store.case("FLARE23_0001").kind == "expert"
 
 
+@pytest.mark.parametrize("kind", ["pseudo", "soft"])
+def test_what_a_model_did_not_find_is_not_stated_absent(
+    store: CaseStore, tmp_path: Path, kind: str
+) -> None:
+    """Absent is a person's word: the store keeps it through every later round."""
+    maker = Maker(tmp_path / "set")
+    for name, counts in (("a", {1: 9, 3: 4}), ("b", {1: 9}), ("c", {})):
+        maker.scan(f"images/{name}")
+        maker.labels(f"labels/{name}", counts)
+    (tmp_path / "set" / "cases.json").write_text('{"b": {"absent": ["spleen"]}}')
+    found = import_dataset(store, tmp_path / "set", ImportSettings(kind=kind))
+    facts = {name: store.version(name, 1).facts for name in found.labelled}
+    assert set(facts["a"].annotated) == {organ(1).key, organ(3).key} and facts["a"].absent == ()
+    assert set(facts["b"].annotated) == {organ(1).key, "spleen"}
+    assert facts["b"].absent == ("spleen",), "a person's word, written beside the labels"
+    assert store.case("c").status == "unlabelled" and "c" not in facts
+    assert [(f.kind, f.where) for f in found.findings] == [("note", "c")]
+
+
 def test_a_table_with_confidences_says_that_labels_are_pseudo(
     store: CaseStore, tmp_path: Path
 ) -> None:
@@ -402,6 +421,8 @@ def test_the_development_scans(store: CaseStore, tmp_path: Path, real_data: Path
     assert len(found.labelled) == 2 and found.findings == ()
     records = store.cases()
     assert {record.patient for record in records} == {"totalseg", "hcc009"}
-    assert all(record.status == "pseudo" and len(record.organs) == 13 for record in records)
+    for record in records:
+        found_there = {organ(value).key for value in voxels(record.labels or root)}
+        assert (record.status, set(record.organs), record.absent) == ("pseudo", found_there, ())
     assert store.version("hcc009thick", 1).facts.evidence["confidence"]["liver"] > 0.9
     assert store.verify() == ()
