@@ -278,17 +278,10 @@ def _read_itk(path: Path) -> Volume:
     most = math.prod(geometry.shape) * header.bytes_per_number + nifti.MOST_BEHIND
     image = _itk_voxels(path, reader, most)
     view = sitk.GetArrayViewFromImage(image).reshape(geometry.shape)
-    small = compact(view)
+    small = compact(view, *header.scale)
     # A view dies with its image, so what `compact` did not copy is copied here.
     small = small.copy() if small.base is not None else small
-    return Volume(small, geometry, _unit_notes(header.unit_mm))
-
-
-def _unit_notes(unit_mm: float) -> tuple[str, ...]:
-    """Return what to tell a person about a unit that is not mm."""
-    if unit_mm == 1.0:
-        return ()
-    return (f"The file's unit of length is {unit_mm:g} mm, by its header; sizes were converted.",)
+    return Volume(small, geometry, header.notes)
 
 
 def _itk_voxels(path: Path, reader: sitk.ImageFileReader, most: int | None = None) -> sitk.Image:

@@ -23,6 +23,7 @@ from flare_core.atomic import atomic_path
 from flare_core.errors import InputError
 from flare_core.imaging.checks import check_kind
 from flare_core.imaging.geometry import Geometry, Index
+from flare_core.imaging.plain_headers import NO_SIDES
 
 Array = npt.NDArray[Any]
 
@@ -78,6 +79,12 @@ MIRRORED = (
     "The file says twice where its voxels are (qform, sform), and the two are mirror images of "
     "each other: right and left may be exchanged. Compare the picture with the patient."
 )
+TURNED = (
+    "The file says twice where its voxels are (qform, sform), and the two are turned against each "
+    "other: right, front and head may be exchanged. Compare the picture with the patient."
+)
+TURNED_COSINE = 0.7
+"""Of 45 degrees: from there on an axis is another one."""
 MOST_BEHIND = 1 << 26
 """Bytes behind the voxels that are read past; a stream that goes on and on is no scan."""
 MOST_BEFORE = 1 << 26
@@ -112,15 +119,15 @@ class Header:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about where the voxels are."""
-        return () if not self._mirrored else (MIRRORED,)
-
-    @property
-    def _mirrored(self) -> bool:
-        """Whether qform and sform are both there and one is a mirror image of the other."""
-        if self.fields["qform_code"] <= 0 or self.fields["sform_code"] <= 0:
-            return False
-        sform = np.linalg.det(self.fields["srow"][:, :3].astype(float))
-        return bool(sform * (-1.0 if self.fields["pixdim"][0] < 0 else 1.0) < 0)
+        there = self.fields["qform_code"] > 0, self.fields["sform_code"] > 0
+        if not all(there):
+            return () if any(there) else (NO_SIDES,)
+        sform, qform = self.fields["srow"][:, :3].astype(float), _qform_axes(self.fields)
+        if np.linalg.det(sform) * np.linalg.det(qform) < 0:
+            return (MIRRORED,)
+        lengths = np.linalg.norm(sform, axis=0)
+        cosines = (sform * qform).sum(axis=0) / np.where(lengths > 0, lengths, 1.0)
+        return (TURNED,) if cosines.min() < TURNED_COSINE else ()
 
     @property
     def offset(self) -> int:
@@ -306,8 +313,10 @@ def _understood(path: Path, fields: np.void) -> Header:
     if not 0 <= float(fields["vox_offset"]) <= MOST_BEFORE:  # NaN, too
         raise damaged(path, f"a header whose voxels begin at byte {fields['vox_offset']:g}")
     slope, intercept = float(fields["scl_slope"]), float(fields["scl_inter"])
-    if slope == 0 or not np.isfinite([slope, intercept]).all():
+    if slope == 0 or not np.isfinite(slope):
         slope, intercept = 1.0, 0.0  # the format's words for "not scaled"
+    if not np.isfinite(intercept):
+        intercept = 0.0
     return Header(fields, shape, dtype, (slope, intercept))
 
 
@@ -362,6 +371,23 @@ def _new_fields(array: Array, geometry: Geometry) -> np.void:
     fields["qoffset"] = origin
     fields["srow"] = np.column_stack([axes * spacing, origin])
     return fields
+
+
+def _qform_axes(fields: np.void) -> npt.NDArray[np.float64]:
+    """Return the unit vectors (columns: x, y, z axis, in RAS) that a header's qform says."""
+    vector = fields["quatern"].astype(float)
+    rest = 1.0 - float(vector @ vector)
+    a = np.sqrt(max(0.0, rest))
+    b, c, d = vector / (1.0 if rest > 0 else np.linalg.norm(vector))
+    axes = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    axes[:, 2] *= -1.0 if fields["pixdim"][0] < 0 else 1.0
+    return axes
 
 
 def _quaternion(rotation: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

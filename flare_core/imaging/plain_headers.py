@@ -89,6 +89,27 @@ UNITS_MM = {
 }  # fmt: skip
 """Lengths in mm, by the names that files use, in small letters."""
 NO_UNIT = ("", "?", "???", "none", "unknown", "lps", "ras", "las")
+PATIENT_SPACE = re.compile(
+    r"(right|left|r|l)-?(anterior|posterior|a|p)-?(superior|s)(-?time|t)?", re.IGNORECASE
+)
+"""NRRD's spaces whose axes are a patient's; ``scanner-xyz`` and ``3D-right-handed`` are not."""
+NO_SIDES = (
+    "The file does not say which way right, front and head are: its axes were taken to point left, "
+    "back and up. Compare the picture with the patient."
+)
+"""Said of NIfTI files without qform and sform, too."""
+TWO_ORIENTATIONS = (
+    "The file says twice where right, front and head are (TransformMatrix, AnatomicalOrientation), "
+    "and the two differ: the matrix was followed. Compare the picture with the patient."
+)
+BEGINS_AT = {
+    "R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "I": (0, 0, 1),
+    "S": (0, 0, -1),
+}  # fmt: skip
+"""A letter of AnatomicalOrientation names where an axis begins -> where it points, LPS."""
+TURNED_COSINE = 0.3
+"""An axis that points over 70 degrees away from where its letter says; the nearest letter of a
+tilted grid is 55 degrees away at most."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +120,24 @@ class PlainHeader:
     """Of one stored number."""
     unit_mm: float = 1.0
     """Length of the file's unit of spacing and place, mm."""
+    scale: tuple[float, float] = (1.0, 0.0)
+    """(slope, intercept) of the stored numbers, which ITK leaves out."""
     fields: dict[str, str] = field(default_factory=dict)
     """Names in the file's own writing (NRRD: small letters) -> values."""
+    odd_sides: str = ""
+    """What is doubtful about where right and left are, a sentence."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to tell a person: units and scales that were followed, sides that are unsure."""
+        told: tuple[str, ...] = (self.odd_sides,) if self.odd_sides else ()
+        if self.unit_mm != 1.0:
+            told += (f"The file's unit of length is {self.unit_mm:g} mm, by its header; sizes were"
+                     " converted.",)  # fmt: skip
+        if self.scale != (1.0, 0.0):
+            told += ("The file's header scales its values (times {:g}, plus {:g}); that was done."
+                     .format(*self.scale),)  # fmt: skip
+        return told
 
 
 def check_nrrd(path: Path) -> PlainHeader:
@@ -130,7 +167,10 @@ def check_nrrd(path: Path) -> PlainHeader:
         raise _bad(path, "neither voxels nor a name of their file")
     packed = fields.get("encoding", "").lower() in ("gzip", "gz", "bzip2", "bz2")
     _check_bytes(path, math.prod(sizes) * size, there, packed=packed)
-    return PlainHeader(size, _nrrd_unit(path, fields.get("space units", "")), fields)
+    _check_nrrd_spacing(path, fields, sizes)
+    named = PATIENT_SPACE.fullmatch(fields.get("space", "")) is not None
+    unit_mm = _nrrd_unit(path, fields, sizes)
+    return PlainHeader(size, unit_mm, fields=fields, odd_sides="" if named else NO_SIDES)
 
 
 def check_meta(path: Path) -> PlainHeader:
@@ -160,8 +200,15 @@ def check_meta(path: Path) -> PlainHeader:
     binary = fields.get("BinaryData", "true").lower() in ("true", "t", "1")
     if binary:
         _check_bytes(path, math.prod(sizes) * size * channels, there, packed=packed)
-    unit = fields.get("DistanceUnits", "")
-    return PlainHeader(size, _unit(path, "DistanceUnits", unit), fields)
+    if "ElementSpacing" not in fields and "ElementSize" not in fields:
+        raise _no_spacing(path, "no line ElementSpacing")
+    return PlainHeader(
+        size,
+        _unit(path, "DistanceUnits", fields.get("DistanceUnits", "")),
+        _meta_scale(path, fields),
+        fields,
+        TWO_ORIENTATIONS if _turned_away(fields, axes) else "",
+    )
 
 
 def _start(path: Path) -> tuple[bytes, int]:
@@ -331,13 +378,71 @@ def _data_sizes(path: Path, name: str, files: list[str]) -> int:
     return total
 
 
-def _nrrd_unit(path: Path, value: str) -> float:
-    """Return the unit of NRRD's ``space units`` (one word an axis, in quotes), mm."""
+def _nrrd_unit(path: Path, fields: dict[str, str], sizes: list[int]) -> float:
+    """Return the unit of NRRD's spacing (one word an axis, in quotes), mm.
+
+    Directions in a space have ``space units``, plain spacings have ``units`` for each axis.
+    """
+    name = "space units" if "space directions" in fields else "units"
+    value = fields.get(name, "")
     words = re.findall(r'"([^"]*)"', value) or value.split()
-    found = {_unit(path, "space units", word) for word in words} or {1.0}
+    if name == "units" and len(words) == len(sizes):  # an axis of one voxel has any unit
+        words = [word for word, size in zip(words, sizes, strict=True) if size > 1]
+    found = {_unit(path, name, word) for word in words} or {1.0}
     if len(found) > 1:
-        raise _bad(path, f"space units that differ: {_short(value)}")
+        raise _bad(path, f"{name} that differ: {_short(value)}")
     return found.pop()
+
+
+def _check_nrrd_spacing(path: Path, fields: dict[str, str], sizes: list[int]) -> None:
+    """Refuse voxels whose distance is not said; ITK would take 1 mm."""
+    if "space directions" in fields:
+        return
+    words = fields.get("spacings", "").split()
+    known = len(words) == len(sizes) and all(
+        size == 1 or re.match(r"[-+]?\.?\d", word) for word, size in zip(words, sizes, strict=True)
+    )
+    if not known:
+        raise _no_spacing(path, f"spacings {_short(fields.get('spacings', ''))}")
+
+
+def _no_spacing(path: Path, came: str) -> InputError:
+    """Return the error for voxels of a size that nobody knows."""
+    return InputError(
+        str(path),
+        f"a header that does not say how far voxels are apart: {came}",
+        "a spacing in mm for each axis",
+        "Add it to the header, or convert the original DICOM again.",
+    )
+
+
+def _meta_scale(path: Path, fields: dict[str, str]) -> tuple[float, float]:
+    """Return slope and intercept of MetaImage's stored numbers."""
+    try:
+        slope, intercept = (
+            float(fields.get(f"ElementToIntensityFunction{name}", usual))
+            for name, usual in (("Slope", "1"), ("Offset", "0"))
+        )
+    except ValueError:
+        slope, intercept = math.nan, math.nan
+    if not math.isfinite(slope) or not math.isfinite(intercept) or slope == 0:
+        raise _bad(path, "an ElementToIntensityFunction that is none")
+    return slope, intercept
+
+
+def _turned_away(fields: dict[str, str], axes: int) -> bool:
+    """Whether AnatomicalOrientation says other directions than the matrix."""
+    letters = fields.get("AnatomicalOrientation", "").upper()
+    if axes < 3 or len(letters) < 3 or not set(letters[:3]) <= set(BEGINS_AT):
+        return False
+    matrix = next((fields[name] for name in META_MATRIX if name in fields), "")
+    numbers = [float(word) for word in matrix.split()]
+    for axis, letter in enumerate(letters[:3]):
+        row = numbers[axis * axes :][:3] if numbers else [float(axis == k) for k in range(3)]
+        length = math.hypot(*row) or 1.0
+        if sum(a * b for a, b in zip(row, BEGINS_AT[letter], strict=True)) < TURNED_COSINE * length:
+            return True
+    return False
 
 
 def _unit(path: Path, name: str, word: str) -> float:

@@ -94,7 +94,13 @@ def test_voxels_behind_an_extension(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("slope", "intercept", "scale"),
-    [(1, 0, (1, 0)), (0, -1024, (1, 0)), (2, -1024, (2, -1024)), (np.nan, 0, (1, 0))],
+    [
+        (1, 0, (1, 0)),
+        (0, -1024, (1, 0)),
+        (2, -1024, (2, -1024)),
+        (np.nan, 0, (1, 0)),
+        (2, np.nan, (2, 0)),
+    ],
 )
 def test_scale(tmp_path: Path, slope: float, intercept: float, scale: tuple[float, float]) -> None:
     path = written(tmp_path / "a.nii")
@@ -296,6 +302,35 @@ def test_qform_and_sform_that_mirror_each_other_are_a_note(tmp_path: Path) -> No
     data[0]["qform_code"] = 0
     path.write_bytes(data.tobytes() + path.read_bytes()[348:])
     assert files.read_volume(path).notes == ()
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90, 180])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_qform_and_sform_that_are_turned_are_a_note(
+    tmp_path: Path, degrees: int, mirrored: bool
+) -> None:
+    # A grid whose z axis runs down is left-handed: its qform says so by the sign of pixdim[0].
+    axes = ((0.0, 0.0, -1.0 if mirrored else 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+    grid = Geometry(SHAPE, (2.5, 0.8, 0.7), (1.0, 2.0, 3.0), axes)
+    path = written(tmp_path / "a.nii", geometry=grid)
+    data = np.frombuffer(path.read_bytes(), nifti.FIELDS, 1).copy()
+    turn = np.radians(degrees)
+    rotation = [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
+    data[0]["srow"] = rotation @ data[0]["srow"].astype(float)
+    path.write_bytes(data.tobytes() + path.read_bytes()[348:])
+    notes = files.read_volume(path).notes
+    assert [("turned" in note, "mirror" in note) for note in notes] == [(True, False)] * (
+        degrees > 45
+    )
+
+
+def test_a_file_without_qform_and_sform_does_not_say_where_right_is(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.nii")
+    data = np.frombuffer(path.read_bytes(), nifti.FIELDS, 1).copy()
+    data[0]["qform_code"] = data[0]["sform_code"] = 0
+    path.write_bytes(data.tobytes() + path.read_bytes()[348:])
+    (note,) = files.read_volume(path).notes
+    assert "does not say which way right" in note
 
 
 @pytest.mark.parametrize("kind", ["<f8", "<i8", "<u8"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from flare_core.errors import InputError
 from flare_core.imaging import files, plain_headers
@@ -41,6 +43,17 @@ def nrrd(path: Path, changes: dict[str, str] | None = None, *, more: str = "") -
     fields = {**NRRD, **(changes or {})}
     text = "NRRD0004\n" + more + "".join(f"{name}: {value}\n" for name, value in fields.items())
     path.write_bytes(text.encode() + (b"\n" + ARRAY.tobytes() if path.suffix == ".nrrd" else b""))
+    return path
+
+
+def without(path: Path, changes: dict[str, str]) -> Path:
+    """Write an NRRD file with some lines changed and those named with a minus left out."""
+    nrrd(path, {name: value for name, value in changes.items() if name[0] != "-"})
+    for name in changes:
+        if name[0] == "-":
+            start, line = path.read_bytes(), f"\n{name[1:]}: ".encode()
+            begin = start.index(line)
+            path.write_bytes(start[:begin] + start[start.index(b"\n", begin + 1) :])
     return path
 
 
@@ -186,6 +199,72 @@ def test_units(tmp_path: Path, unit: str, mm: float) -> None:
 def test_units_that_are_no_length(tmp_path: Path) -> None:
     refused(nrrd(tmp_path / "a.nrrd", {"space units": '"s" "s" "s"'}), "space units")
     refused(nrrd(tmp_path / "b.nrrd", {"space units": '"mm" "mm" "cm"'}), "that differ")
+
+
+def test_nrrds_plain_spacings_have_units_of_their_own(tmp_path: Path) -> None:
+    plain = {"spacings": "0.07 0.08 0.25", "units": '"cm" "cm" "cm"'}
+    for name in ("space", "space directions", "space origin"):
+        plain[f"-{name}"] = ""
+    volume = files.read_volume(without(tmp_path / "a.nrrd", plain))
+    assert volume.geometry.spacing_mm == pytest.approx((2.5, 0.8, 0.7))
+    assert any("unit of length is 10 mm" in note for note in volume.notes)
+    refused(without(tmp_path / "b.nrrd", {**plain, "units": '"s" "mm" "mm"'}), "units 's'")
+
+
+@pytest.mark.parametrize("spacings", ["", "0.7 0.8 NaN", "0.7 0.8"])
+def test_nrrd_without_spacing(tmp_path: Path, spacings: str) -> None:
+    away = {"-space": "", "-space directions": "", "-space origin": ""}
+    fields = {**away, "spacings": spacings} if spacings else away
+    refused(without(tmp_path / "a.nrrd", fields), "how far voxels are apart")
+
+
+def test_metaimage_without_spacing(tmp_path: Path) -> None:
+    path = meta(tmp_path / "a.mha")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"ElementSpacing", b"ElementSize"))
+    assert files.read_volume(path).geometry.spacing_mm == (2.5, 0.8, 0.7)
+    path.write_bytes(data.replace(b"ElementSpacing = 0.7 0.8 2.5\n", b""))
+    refused(path, "how far voxels are apart")
+
+
+@pytest.mark.parametrize("space", ["", "scanner-xyz", "3D-right-handed", "3D-left-handed"])
+def test_nrrd_that_names_no_patients_space(tmp_path: Path, space: str) -> None:
+    path = nrrd(tmp_path / "a.nrrd", {"space": space or "LPS"})
+    if not space:
+        path.write_bytes(path.read_bytes().replace(b"space: LPS", b"space dimension: 3"))
+    (note,) = files.read_volume(path).notes
+    assert "does not say which way right" in note
+    for named in ("RAS", "left-anterior-superior", "LPS", "right-anterior-superior"):
+        assert files.read_volume(nrrd(tmp_path / "b.nrrd", {"space": named})).notes == ()
+
+
+def test_metaimage_that_says_two_orientations(tmp_path: Path) -> None:
+    volume = files.read_volume(meta(tmp_path / "a.mha", AnatomicalOrientation="RAI"))
+    assert volume.notes == ()
+    for letters in ("RAS", "LPI", "LAI", "ARI"):
+        (note,) = files.read_volume(meta(tmp_path / "a.mha", AnatomicalOrientation=letters)).notes
+        assert "the two differ" in note, letters
+    assert files.read_volume(meta(tmp_path / "a.mha", AnatomicalOrientation="???")).notes == ()
+
+
+def test_what_itk_writes_says_one_orientation(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(ARRAY)
+    tilted = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.3, -0.4, 0.6).GetMatrix()
+    for axes in permutations(np.eye(3)):
+        for signs in product((1, -1), repeat=3):
+            rows = np.reshape(tilted, (3, 3)) @ np.array(axes).T * signs
+            image.SetDirection(rows.ravel().tolist())
+            sitk.WriteImage(image, str(tmp_path / "a.mha"))
+            assert files.read_volume(tmp_path / "a.mha").notes == (), signs
+
+
+def test_metaimage_that_scales_its_values(tmp_path: Path) -> None:
+    scale = {"ElementToIntensityFunctionSlope": "2", "ElementToIntensityFunctionOffset": "-1024"}
+    volume = files.read_volume(meta(tmp_path / "a.mha", **scale))
+    assert np.array_equal(volume.array, ARRAY * 2 - 1024)
+    assert volume.notes == ("The file's header scales its values (times 2, plus -1024); that was "
+                            "done.",)  # fmt: skip
+    refused(meta(tmp_path / "a.mha", ElementToIntensityFunctionSlope="nan"), "IntensityFunction")
 
 
 def test_what_slicer_writes_is_no_reason_to_refuse(tmp_path: Path) -> None:
