@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import unittest
 from pathlib import Path
-from unittest import mock
 
+from modules_for_now import modules_for_now
 from self_test_scene import leave_modules, unknown_signals
 
 import slicer
@@ -30,9 +30,7 @@ class FLARETrainModuleTestCase(unittest.TestCase):
         """Whatever ran before in this Slicer: the library is read again, and torch cannot be."""
         import FLARETrain
 
-        ours = ("FLARETrainLib", "flare_core")
-        kept = {n: m for n, m in sys.modules.items() if n.partition(".")[0] not in ours}
-        with mock.patch.dict(sys.modules, {**kept, "torch": None}, clear=True):
+        with modules_for_now({"torch": None}, anew=("FLARETrainLib", "flare_core")):
             logic = FLARETrain.FLARETrainLogic()
             self.assertTrue(callable(logic.startRun))
             logic.shutdown()

@@ -7,7 +7,6 @@ were told; `FLARESegPanelTestCase` looks at the same things in Slicer itself.
 from __future__ import annotations
 
 import importlib
-import sys
 import time
 from collections import namedtuple
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from FLARESegLib.qt.event_loop import PlainLoop  # noqa: E402
 from FLARESegLib.qt.signals import Signal  # noqa: E402
 from FLARESegLib.run.facts import RunResult  # noqa: E402
 from FLARESegLib.scene.volumes import node_volume  # noqa: E402
+from modules_for_now import modules_for_now  # noqa: E402
 
 import slicer  # noqa: E402
 from flare_core.anatomy.organs import LESION, ORGANS  # noqa: E402
@@ -211,7 +211,7 @@ class Bench:
         )
         hold = self._held.enter_context
         qt_double.QSettings.kept.clear()
-        hold(mock.patch.dict(sys.modules, names))
+        hold(modules_for_now(names))
         hold(mock.patch.object(slicer, "mrmlScene", self.scene, create=True))
         hold(mock.patch.object(slicer, "app", app, create=True))
         hold(mock.patch.object(slicer, "modules", SimpleNamespace(plots=plots), create=True))
