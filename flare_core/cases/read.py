@@ -124,11 +124,29 @@ class CaseReader:
             found = rows.version_row(self._db, row, number)
         return rows.version_record(found, row["name"], self.folder)
 
-    def labels_before(self) -> dict[str, Path]:
-        """Return, for cases whose chosen labels were corrected, the label map they were made of."""
+    def labels_before(self) -> dict[str, tuple[Path, tuple[str, ...]]]:
+        """Return what was corrected of the cases whose chosen labels a person corrected.
+
+        Labels that a model completed since count as well.
+
+        Returns
+        -------
+        dict
+            Case -> the label map that the person began with, and the organs that they looked at.
+        """
         with schema.explaining_errors(self.folder):
             found = rows.files_before(self._db)
-        return {name: self.folder / file for name, file in found.items()}
+        return {name: (self.folder / file, organs) for name, (file, organs) in found.items()}
+
+    def labelled_in_part(self) -> dict[str, tuple[str, ...]]:
+        """Return, for cases whose chosen labels say so, the organs that are labelled in part."""
+        query = (
+            "SELECT c.name, v.facts FROM cases c JOIN versions v"
+            ' ON v.case_id = c.id AND v.number = c.chosen WHERE instr(v.facts, \'"partly": ["\')'
+        )
+        with schema.explaining_errors(self.folder):
+            found = self._db.execute(query).fetchall()
+            return {name: rows.facts_of(facts, name).partly for name, facts in found}
 
     def scores(self, case: str) -> dict[str, float]:
         """Return the scores of a case by name."""

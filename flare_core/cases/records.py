@@ -47,6 +47,9 @@ class LabelFacts:
     absent: tuple[str, ...] = ()
     """Organs among `annotated` that are known not to be in the scan (removed, or out of the field
     of view). Without being named here, an annotated organ without a voxel is refused."""
+    partly: tuple[str, ...] = ()
+    """Organs among `annotated` of which the scan may show more than is labelled, as FLARE24's task
+    1 has one lesion of several: far from it, 0 is unknown."""
 
     def __post_init__(self) -> None:
         """Check the kind and texts, and turn organ names into keys."""
@@ -56,23 +59,28 @@ class LabelFacts:
             raise InputError(
                 "kind", repr(self.kind), f"one of {', '.join(KINDS)}", "Choose one of these."
             )
-        for name in ("annotated", "absent"):
+        for name in ("annotated", "absent", "partly"):
             keys = tuple(dict.fromkeys(organ(key).key for key in getattr(self, name)))
             object.__setattr__(self, name, keys)
-        surplus = [key for key in self.absent if key not in self.annotated]
-        if surplus:
-            raise InputError(
-                "absent",
-                ", ".join(surplus),
-                "organs among those annotated",
-                "Name them as annotated as well: absent means looked for and not there.",
-            )
+        self._check_claims("absent", "absent means looked for and not there")
+        self._check_claims("partly", "partly means some of it is labelled")
         if self.parent is not None and not 1 <= self.parent <= 10**9:
             raise InputError("parent", str(self.parent), "a version's number", "Correct it.")
         bad = [key for key, ml in self.edited_ml.items() if not _is_volume(ml)]
         if bad:
             raise InputError(
                 f"edited_ml: {bad[0]}", str(self.edited_ml[bad[0]]), "mL, 0 or more", "Correct it."
+            )
+
+    def _check_claims(self, name: str, meaning: str) -> None:
+        """Refuse organs of which something is said that are not annotated at all."""
+        surplus = [key for key in getattr(self, name) if key not in self.annotated]
+        if surplus:
+            raise InputError(
+                name,
+                ", ".join(surplus),
+                "organs among those annotated",
+                f"Name them as annotated as well: {meaning}.",
             )
 
 

@@ -44,12 +44,17 @@ def cases_of_store(
     """
     check_among("kinds", kinds, KINDS)
     records = store.cases(status=tuple(statuses), organ=organ, held_out=held_out)
-    before = store.labels_before()
-    return tuple(_case(r, before) for r in records if not r.kind or r.kind in kinds)
+    before, partly = store.labels_before(), store.labelled_in_part()
+    return tuple(_case(r, before, partly) for r in records if not r.kind or r.kind in kinds)
 
 
-def _case(record: CaseRecord, before: Mapping[str, Path]) -> Case:
+def _case(
+    record: CaseRecord,
+    before: Mapping[str, tuple[Path, tuple[str, ...]]],
+    partly: Mapping[str, tuple[str, ...]],
+) -> Case:
     """Return a record as a case; corrected labels know what they were made of."""
+    began_with, looked_at = before.get(record.name, (None, ()))
     return Case(
         record.name,
         record.image,
@@ -59,6 +64,8 @@ def _case(record: CaseRecord, before: Mapping[str, Path]) -> Case:
         record.source,
         record.weight,
         kind=record.kind or "expert",
-        before=before.get(record.name),
+        before=began_with,
         absent=record.absent,
+        partly=partly.get(record.name, ()),
+        reviewed=looked_at,
     )

@@ -66,7 +66,8 @@ def export_nnunet(
 ) -> Exported:
     """Write an nnU-Net raw data set into a new folder such as ``Dataset501_Abdomen``.
 
-    nnU-Net takes every 0 for background, so cases that do not annotate all `organs` stay out.
+    nnU-Net takes every 0 for background, so cases that do not annotate all `organs` stay out, and
+    those of which a scan may show more than is labelled are named.
 
     Parameters
     ----------
@@ -91,6 +92,7 @@ def export_nnunet(
         if case.labels is not None and case.name not in fits
     ]
     learnt = tuple(case for case in training if case.labels and case.name in fits)
+    findings += filter(None, (_in_part(case, wanted) for case in learnt))
     tests = tuple(case for case in testing if not case.labels or case.name in fits)
     if not learnt:
         raise _nothing("labelled case that annotates " + ", ".join(wanted))
@@ -176,6 +178,8 @@ def _row(case: Case, organs: Sequence[str]) -> dict[str, object]:
         row["annotated"] = [key for key in organs if key in case.annotated]
         if case.absent:
             row["absent"] = [key for key in organs if key in case.absent]
+        if partly := [key for key in organs if key in case.partly]:
+            row["partly"] = partly
     return row
 
 
@@ -230,6 +234,13 @@ def _most_common(cases: Sequence[Case]) -> tuple[str, ...]:
 
 def _missing(case: Case, wanted: Sequence[str]) -> list[str]:
     return [key for key in wanted if key not in case.annotated]
+
+
+def _in_part(case: Case, wanted: Sequence[str]) -> Finding | None:
+    """Return what to tell of a case of which a 0 may hide more of an organ; None of others."""
+    keys = [key for key in wanted if key in case.partly]
+    what = f"labels {', '.join(keys)} in part: nnU-Net takes what is not labelled for background"
+    return Finding("note", case.name, what) if keys else None
 
 
 def _nothing(what: str) -> InputError:

@@ -265,6 +265,8 @@ def _incoming(
     lesion_free = isinstance(case, FlareCase) and case.lesion_free
     absent = tuple(organ(key).key for key in row.get("absent", ()))
     evidence = {"confidence": sure} if sure else {}
+    partly = tuple(organ(key).key for key in row.get("partly", ()))
+    case = replace(case, partly=(*case.partly, *(key for key in partly if key not in case.partly)))
     return Incoming(case, numbers, lesion_free, kind, absent, evidence)
 
 
@@ -332,6 +334,7 @@ def _facts(
         evidence=each.evidence,
         note=f"imported; numbers of {each.scheme.title}",
         absent=absent,
+        partly=tuple(key for key in each.case.partly if key in annotated and key not in absent),
     )
 
 

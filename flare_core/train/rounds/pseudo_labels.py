@@ -128,6 +128,7 @@ def add_pseudo_label(
         parent=None if person is None else person.number,
         note=decision.reason,
         absent=absent,
+        partly=() if person is None else person.facts.partly,
     )
     path = scratch / f"{decision.case}.nii.gz"
     write_labels(path, predicted.with_array(labels))

@@ -116,6 +116,7 @@ def _pseudo_case(
         weight * record.weight,
         kind=facts.kind,
         absent=facts.absent,
+        partly=facts.partly,
     )
     if person is None:
         return case

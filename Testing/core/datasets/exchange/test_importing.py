@@ -24,7 +24,7 @@ from core.datasets.made_dataset import (
 from flare_core.alive import held_folder
 from flare_core.anatomy.organs import organ
 from flare_core.cases.store import CaseStore, LabelFacts, open_store
-from flare_core.datasets.case import ALL_ORGANS
+from flare_core.datasets.case import ALL_ORGANS, load_cases, save_cases
 from flare_core.datasets.exchange import exporting as exchange_export
 from flare_core.datasets.exchange import importing as exchange_import
 from flare_core.datasets.exchange.exporting import export_flare22, export_nnunet
@@ -116,6 +116,32 @@ def test_scans_without_lesions_are_labelled_as_such(store: CaseStore, tmp_path: 
     assert (facts.annotated, facts.absent) == (("lesion",), ("lesion",))
     assert store.case("001234_01_01_10-20").patient == store.case("001234_02_01_10-20").patient
     assert voxels(store.version("001234_01_01_10-20", 1).path) == {14: 6}
+
+
+def test_lesions_labelled_in_part_stay_so_in_and_out_of_a_store(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    MAKERS["flare24-task1"](tmp_path / "set")
+    import_dataset(store, tmp_path / "set", EXPERT)
+    cases = {case.name: case for case in cases_of_store(store)}
+    part = sorted(name for name, case in cases.items() if case.partly == ("lesion",))
+    assert part == sorted(name for name, case in cases.items() if not case.absent)
+    assert cases["healthy_1"].partly == (), "nothing is hidden where there is no lesion"
+    save_cases(tmp_path / "cases.json", list(cases.values()))
+    assert load_cases(tmp_path / "cases.json") == tuple(cases.values())
+
+    found = export_nnunet(tmp_path / "raw", list(cases.values()))
+    told = [each.where for each in found.findings if "in part" in each.what]
+    assert sorted(told) == part
+    with open_store(tmp_path / "other", create=True) as other:
+        import_dataset(other, tmp_path / "raw", EXPERT)
+        again = {case.name: case.partly for case in cases_of_store(other)}
+    assert again == {name: case.partly for name, case in cases.items()}
+
+    store.set_status(part[0], "rejected")
+    store.set_status(part[0], "accepted")
+    store.restore(part[0], 1)
+    assert store.labelled_in_part()[part[0]] == ("lesion",)
 
 
 def test_other_teams_predictions_come_in_as_pseudo(store: CaseStore, tmp_path: Path) -> None:
