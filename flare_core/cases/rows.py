@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -265,25 +265,43 @@ def scores_of(db: sqlite3.Connection, case_id: int) -> dict[str, float]:
     return {each["name"]: each["value"] for each in db.execute(query, (case_id,))}
 
 
-def files_before(db: sqlite3.Connection) -> dict[str, str]:
-    """Return, for cases whose chosen labels were corrected, the file that was corrected.
+def files_before(db: sqlite3.Connection) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return, for cases whose chosen labels a person corrected, what was corrected.
 
-    Labels that were corrected in several sittings differ from the map before the first one.
+    Labels that were corrected in several sittings differ from the map before the first one. Where a
+    model completed them since, what the person corrected still counts.
+
+    Returns
+    -------
+    dict
+        Case -> the file before the correction, and the organs that the person looked at.
     """
     rows = db.execute(
         "SELECT c.name, c.chosen, v.number, v.parent, v.file, v.facts FROM versions v"
-        " JOIN cases c ON c.id = v.case_id WHERE c.kind = 'corrected'"
+        " JOIN cases c ON c.id = v.case_id WHERE c.kind != 'expert'"
     ).fetchall()
     versions = {(row["name"], row["number"]): row for row in rows}
     result = {}
     for name, chosen in {(row["name"], row["chosen"]) for row in rows}:
-        row = versions[name, chosen]
+        row = _persons(versions, name, chosen)
+        if row is None:
+            continue
         older = versions.get((name, row["parent"]))
         while older is not None and _corrects(older, name):
             older = versions.get((name, older["parent"]))
         if older is not None and older["file"] != row["file"]:
-            result[name] = older["file"]
+            result[name] = older["file"], facts_of(row["facts"], name).annotated
     return result
+
+
+def _persons(
+    versions: Mapping[tuple[str, int], sqlite3.Row], case: str, chosen: int | None
+) -> sqlite3.Row | None:
+    """Return the corrected version that the chosen one is, or completes; None if there is none."""
+    row = versions.get((case, chosen)) if chosen is not None else None
+    while row is not None and facts_of(row["facts"], case).kind not in BY_PEOPLE:
+        row = versions.get((case, row["parent"]))
+    return row if row is not None and facts_of(row["facts"], case).kind == "corrected" else None
 
 
 def _corrects(version: sqlite3.Row, case: str) -> bool:
