@@ -90,7 +90,13 @@ def segmentation_loss(
 
 
 def soft_loss(
-    logits: Tensor, first: Tensor, second: Tensor, share: Tensor, annotated: Sequence[bool]
+    logits: Tensor,
+    first: Tensor,
+    second: Tensor,
+    share: Tensor,
+    annotated: Sequence[bool],
+    *,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Return the cross entropy against soft labels of two classes a voxel.
 
@@ -102,10 +108,15 @@ def soft_loss(
     share : float32 (B, 1, Z, Y, X)
         The first's probability; the rest is the second's.
     annotated : K booleans, the background's is ignored
+    weights : float32 (B, 1, Z, Y, X), optional
+        How much each voxel counts, as in `segmentation_loss`; one of 0 is left out.
     """
     log_p = merge_unannotated(logits.float(), annotated).log_softmax(dim=1)
     one, other = (log_p.gather(1, classes.long()) for classes in (first, second))
-    return -(share * one + (1 - share) * other).mean()
+    doubt = -(share * one + (1 - share) * other)
+    if weights is None:
+        return doubt.mean()
+    return (doubt * weights).sum() / (weights > 0).sum().clamp_(min=1)
 
 
 class _DicePlusPoint(torch.autograd.Function):

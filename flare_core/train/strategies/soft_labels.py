@@ -50,8 +50,10 @@ class SoftLabels(Supervised):
         targets = (level_targets(t, spec, count) for t in (patch.classes, patch.second))
         first, second = targets
         share = level_targets(patch.share, spec, count)
+        told = patch.weights
+        weights = [None] * count if told is None else level_targets(told, spec, count)
         losses = [
-            soft_loss(*each, patch.annotated)
-            for each in zip(levels, first, second, share, strict=True)
+            soft_loss(*each, patch.annotated, weights=weight)
+            for *each, weight in zip(levels, first, second, share, weights, strict=True)
         ]
         return self.soft * mean_over_levels(losses) + (1 - self.soft) * hard

@@ -40,6 +40,33 @@ def test_the_loss_mixes_doubt_and_label(
     assert float(made(one)) == pytest.approx(expected, rel=1e-6)
 
 
+def test_voxels_that_are_left_out_teach_no_doubt_either(
+    training: Callable[..., TrainingStep], patch: Callable[..., Patch]
+) -> None:
+    """A lesion is neither background nor, for sure, its organ."""
+    made, one = training({"kind": "soft_labels", "soft": 1.0}), soft(patch(), 0.7)
+    weights = torch.ones(one.image.shape)
+    weights[:, :, 4:8, 4:8, 4:8] = 0.0
+    wrong = one.classes.clone()
+    wrong[weights.bool().logical_not()] = 2
+    left_out = [replace(one, classes=labels, weights=weights) for labels in (one.classes, wrong)]
+    assert float(made(left_out[0])) == float(made(left_out[1]))
+    assert float(made(replace(one, classes=wrong))) != float(made(one))
+
+
+def test_what_a_person_edited_weighs_more_in_the_doubt_too() -> None:
+    logits = torch.randn(1, 3, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    first, second = (torch.full((1, 1, 2, 2, 2), k, dtype=torch.uint8) for k in (1, 2))
+    share = torch.full(first.shape, 0.8)
+    weights = torch.ones(first.shape)
+    weights[..., 0], weights[..., 0, 1] = 3.0, 0.0
+    log_p = logits.double().log_softmax(1)
+    each = -(0.8 * log_p[:, 1] + 0.2 * log_p[:, 2])
+    expected = float((each * weights[:, 0]).sum() / 6)
+    found = soft_loss(logits, first, second, share, (True,) * 3, weights=weights)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_student_becomes_as_doubtful_as_its_teacher(
     training: Callable[..., TrainingStep], patch: Callable[..., Patch]
 ) -> None:
