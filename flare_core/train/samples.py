@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,15 +55,13 @@ def gather_cases(config: TrainConfig, cache: Path) -> tuple[list[Case], list[Cas
     """
     cases = [case for source in config.data for case in _cases_of(source)]
     _require_known(config.held_out_patients, cases)
+    more = [case for source in config.unlabelled for case in _cases_of(source)]
+    theirs = [case for case in (*cases, *more) if case.patient in config.held_out_patients]
+    apart = {case.image.resolve() for case in theirs}  # also where another list names no patient
     bare = [case for case in cases if not _teaches(case, config)]
     cases = [case for case in cases if _teaches(case, config)]
     held_out = [case for case in cases if case.patient in config.held_out_patients]
-    apart = {case.image.resolve() for case in held_out}  # also where another list names no patient
-    training = [
-        case
-        for case in cases
-        if case.patient not in config.held_out_patients and case.image.resolve() not in apart
-    ]
+    training = [case for case in cases if case.image.resolve() not in apart]
     training = [_weighted(case, config) for case in training] + phantom_cases(config, cache)
     if not training:
         raise InputError(
@@ -73,8 +71,7 @@ def gather_cases(config: TrainConfig, cache: Path) -> tuple[list[Case], list[Cas
             "Add labelled cases or phantoms, or hold fewer patients out.",
         )
     if strategy_of(config).uses_unlabelled:
-        bare += [case for source in config.unlabelled for case in _cases_of(source)]
-        training += _without_labels(bare, [*training, *held_out], config.held_out_patients)
+        training += _without_labels([*bare, *more], training, apart)
     return training, held_out
 
 
@@ -91,17 +88,18 @@ def _weighted(case: Case, config: TrainConfig) -> Case:
 
 
 def _without_labels(
-    cases: Sequence[Case], labelled: Sequence[Case], held_out: Sequence[str]
+    cases: Sequence[Case], labelled: Sequence[Case], apart: Set[Path]
 ) -> list[Case]:
     """Return each scan once, without its labels; none that is trained on with them or held out.
 
-    A list of scans without a table knows no patients: there a held-out scan is known by its file.
+    A list of scans without a table knows no patients: there a held-out scan is known by its file,
+    which is in `apart`.
     """
-    seen = {case.image.resolve() for case in labelled}
+    seen = {case.image.resolve() for case in labelled} | apart
     found = []
     for case in cases:
         image = case.image.resolve()
-        if image not in seen and case.patient not in held_out:
+        if image not in seen:
             seen.add(image)
             bare = replace(case, labels=None, before=None, soft=None, annotated=())
             found.append(bare)

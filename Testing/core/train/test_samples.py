@@ -114,6 +114,26 @@ def test_a_held_out_scan_is_not_learnt_from_under_another_name(
     assert carl not in {s.case.image.resolve() for s in training}
 
 
+def test_a_held_out_scan_without_labels_of_use_is_not_learnt_from_under_another_name(
+    cases: Path, cache: Path, tmp_path: Path
+) -> None:
+    """What is said of a patient in one list counts in all, labelled there or not."""
+    a, b, c = cases_of_folder(cases)
+    known = [a, replace(b, annotated=("aorta",)), c]
+    nameless = [replace(each, patient=each.name) for each in (a, b, c)]
+    for name, rows in {"known": known, "nameless": nameless, "bare": nameless}.items():
+        save_cases(tmp_path / f"{name}.json", rows)
+    lists = [str(tmp_path / f"{name}.json") for name in ("known", "nameless", "bare")]
+    config = semi(tmp_path, unlabelled=(lists[2],), held_out_patients=("bert", "carl"))
+    training, held_out = gather_samples(replace(config, data=tuple(lists[:2])), SPACING_MM, cache)
+    assert {s.case.image.resolve() for s in training} == {a.image.resolve()}
+    assert [s.case.patient for s in held_out] == ["carl"]
+    one = replace(config, data=(lists[1],), unlabelled=(lists[0],), held_out_patients=(c.name,))
+    save_cases(tmp_path / "known.json", [replace(b, patient=c.name, labels=None)])
+    training, _ = gather_samples(one, SPACING_MM, cache)
+    assert {s.case.image.resolve() for s in training} == {a.image.resolve()}
+
+
 def test_a_case_without_any_of_the_organs_teaches_no_supervised_run(
     cases: Path, cache: Path, tmp_path: Path
 ) -> None:
