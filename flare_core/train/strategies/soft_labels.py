@@ -51,9 +51,9 @@ class SoftLabels(Supervised):
         first, second = targets
         share = level_targets(patch.share, spec, count)
         told = patch.weights
-        weights = [None] * count if told is None else level_targets(told, spec, count)
+        weights = [None] * count if told is None else [*level_targets(told, spec, count)]
         losses = [
-            soft_loss(*each, patch.annotated, weights=weight)
-            for *each, weight in zip(levels, first, second, share, weights, strict=True)
+            soft_loss(*each[:4], patch.annotated, weights=each[4])
+            for each in zip(levels, first, second, share, weights, strict=True)
         ]
         return self.soft * mean_over_levels(losses) + (1 - self.soft) * hard
