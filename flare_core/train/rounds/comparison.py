@@ -143,6 +143,7 @@ def judge(old: Sequence[CaseScores], new: Sequence[CaseScores], rule: Rule) -> V
     changes = [each for each in found if each is not None]
     before, after = _means(changes, "old"), _means(changes, "new")
     against = [*_falls(before, after, rule), *(_complaint(each) for each in changes if each.worse)]
+    against += [] if changes else ["there is nothing in them to score either model by"]
     empty = finds_nothing(new)
     if empty:
         against.insert(0, "the new model finds no organ")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from flare_core import atomic
-from flare_core.anatomy.organs import organ
+from flare_core.anatomy.organs import LESION, organ
 from flare_core.datasets.case import Case
 from flare_core.evaluate.metrics.dsc import overlap
 from flare_core.evaluate.metrics.nsd import nsd
@@ -35,9 +35,7 @@ from flare_core.train.rounds.predict import (
     warm_predictor,
 )
 from flare_core.train.rounds.state import RunFolder, read_of_run
-
-LEAST_ML = 1.0
-"""A reference smaller than this is a remnant at the scan's edge; the organ is not scored there."""
+from flare_core.train.validation import least_ml
 
 TOLERANCE_MM = 2.0
 """Of NSD, for every organ: what matters here is old against new."""
@@ -137,10 +135,12 @@ def score_case(predictor: Predictor, case: Case, tell: Listener) -> CaseScores:
     """
     _, found = predictor.segment(case.image, tell)
     assert case.labels is not None
+    # Where nobody marked lesions they are part of their organ: a lesion found is no hole in it.
+    predicted = found.labels if LESION.key in case.annotated else found.whole
     return CaseScores(
         case.name,
         case.patient,
-        score_labels(found.labels, read_labels(case.labels), case.annotated),
+        score_labels(predicted, read_labels(case.labels), case.annotated),
         _reference(case),
     )
 
@@ -153,7 +153,7 @@ def score_labels(
     for key in organs:
         truth = reference.array == organ(key).id
         ml = float(np.count_nonzero(truth)) * reference.geometry.voxel_ml
-        if 0 < ml < LEAST_ML:
+        if 0 < ml < least_ml(key):
             continue
         pair = OrganPair(
             prediction=predicted.array == organ(key).id,

@@ -24,6 +24,13 @@ def test_a_better_model_is_promoted():
     assert "3 hold-out cases of 3 patients" in verdict.reason
 
 
+def test_nothing_to_score_by_is_no_reason_to_promote():
+    """Every organ of the hold-out may be a remnant at the edges of its scans."""
+    nothing = [CaseScores("c0", "p0", {})]
+    verdict = judge(nothing, nothing, Rule())
+    assert not verdict.promote and "nothing in them to score" in verdict.reason
+
+
 def test_the_same_model_is_not_worse():
     same = scored(liver=[0.8, 0.9], spleen=[0.7, 0.6])
     assert judge(same, same, Rule()).promote

@@ -10,13 +10,20 @@ import numpy as np
 import pytest
 
 from flare_core.datasets.case import Case
+from flare_core.imaging.files import write_labels
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
+from flare_core.segment.pipeline import Labelled
 from flare_core.spread.cases import Outcome
 from flare_core.train.processes import ALONE
 from flare_core.train.rounds import hold_out
 from flare_core.train.rounds.comparison import CaseScores
-from flare_core.train.rounds.hold_out import read_scores, score_labels, score_model
+from flare_core.train.rounds.hold_out import (
+    read_scores,
+    score_case,
+    score_labels,
+    score_model,
+)
 
 GRID = Geometry((10, 20, 20), (5.0, 5.0, 5.0))  # a voxel is 1/8 mL
 
@@ -51,6 +58,27 @@ def test_absent_organs_count_as_flare_counts_them():
 def test_a_remnant_of_an_organ_is_not_scored():
     remnant = (1, slice(0, 1), slice(0, 1), slice(0, 7))  # 7/8 mL
     assert score_labels(volume(), volume(remnant), ["liver"]) == {}
+
+
+def test_a_lesion_is_scored_however_small():
+    lesion = (14, slice(3, 4), slice(3, 4), slice(3, 5))  # a quarter of a mL
+    found = score_labels(volume(LIVER), volume(LIVER, lesion), ["liver", "lesion"])
+    assert found["lesion"] == {"dsc": 0.0, "nsd": 0.0}
+
+
+def test_a_lesion_is_no_hole_in_an_organ_where_nobody_marked_lesions(tmp_path):
+    """Else whoever finds lesions loses against a model that finds none."""
+    lesion = (14, slice(3, 5), slice(4, 8), slice(4, 8))
+    said = Labelled(volume(LIVER, lesion), volume(LIVER))
+    predictor = SimpleNamespace(segment=lambda *_: (volume(), said))
+    scores = {}
+    for annotated in (("liver",), ("liver", "lesion")):
+        marked = (lesion,) if "lesion" in annotated else ()
+        write_labels(tmp_path / "r.nii.gz", volume(LIVER, *marked))
+        case = Case("c", Path("x"), tmp_path / "r.nii.gz", annotated)
+        scores[annotated] = score_case(predictor, case, lambda _: None).organs
+    assert scores["liver",] == {"liver": {"dsc": 1.0, "nsd": 1.0}}
+    assert {row["dsc"] for row in scores["liver", "lesion"].values()} == {1.0}
 
 
 def test_organs_nobody_annotated_are_not_scored():
