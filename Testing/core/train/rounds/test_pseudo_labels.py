@@ -144,7 +144,8 @@ def test_a_persons_rejected_labels_come_back_in_no_completed_map(folder):
     assert version.facts.annotated == ("liver", "spleen") and version.facts.absent == ()
 
 
-def test_what_a_person_corrected_weighs_most_in_a_completed_map_too(folder):
+@pytest.mark.parametrize("accept", [False, True])
+def test_what_a_person_corrected_weighs_most_in_a_completed_map_too(folder, accept):
     labels = scan(4)[1]
     liver = np.where(labels.array == 1, 1, 0).astype(np.uint8)
     model = liver.copy()
@@ -158,10 +159,16 @@ def test_what_a_person_corrected_weighs_most_in_a_completed_map_too(folder):
             store, accepted("una", "spleen"), prediction(folder, 4), EVIDENCE, ORIGIN,
             scratch=folder / "scratch",
         )  # fmt: skip
-        cases, _ = training_cases(store, [(version, 1.0)], RoundFolder(folder / "round-01", 1))
+        assert version is not None
+        taken = [] if accept else [(version, 1.0)]
+        if accept:  # a person says that the completed labels count
+            store.restore("una", version.number)
+            store.set_status("una", "accepted")
+        cases, _ = training_cases(store, taken, RoundFolder(folder / "round-01", 1))
     save_cases(folder / "list.json", cases)
     (una,) = [each for each in load_cases(folder / "list.json") if each.name == "una"]
     assert (una.annotated, una.reviewed) == (("liver", "spleen"), ("liver",))
+    assert una.kind == "corrected"
     sample = load_sample(una, (8.0, 6.0, 6.0), folder / "cache")
     assert np.array_equal(np.unique(sample.labels), [0, 1, 3])
     assert set(np.unique(sample.labels[sample.edited])) == {1}
@@ -191,6 +198,29 @@ def test_a_completed_case_stays_its_persons_and_in_the_folds(folder, accept):
     write_lists(place, labelled, rest, held_out, settings(folder, folds=3))
     lists = [load_cases(place.path / f"training-{k}.json") for k in range(3)]
     assert sum("una" in {case.name for case in each} for each in lists) == 2
+
+
+@pytest.mark.parametrize("accept", [False, True])
+def test_lesions_that_a_person_labelled_in_part_stay_so_in_a_completed_map(folder, accept):
+    labels = scan(4)[1]
+    mine = np.zeros(labels.array.shape, np.uint8)
+    mine[4:6, 6:9, 6:9] = 14
+    write_labels(folder / "mine.nii.gz", labels.with_array(mine))
+    with open_store(folder / "store") as store:
+        facts = LabelFacts("expert", ("lesion",), partly=("lesion",))
+        store.add_labels("una", folder / "mine.nii.gz", facts)
+        version = add_pseudo_label(
+            store, accepted("una", "spleen"), prediction(folder, 4), EVIDENCE, ORIGIN,
+            scratch=folder / "scratch",
+        )  # fmt: skip
+        assert version is not None
+        taken = [] if accept else [(version, 1.0)]
+        if accept:
+            store.restore("una", version.number)
+            store.set_status("una", "accepted")
+        cases, _ = training_cases(store, taken, RoundFolder(folder / "round-01", 1))
+    (una,) = [each for each in cases if each.name == "una"]
+    assert (una.annotated, una.partly) == (("lesion", "spleen"), ("lesion",))
 
 
 def test_a_decision_that_leaves_nothing_adds_no_version(folder):
