@@ -12,6 +12,7 @@ from pathlib import Path
 from house.source import ROOT, Source, core_only
 
 EVERYWHERE = {
+    "wording",
     "alive",
     "errors",
     "atomic",
@@ -25,6 +26,7 @@ EVERYWHERE = {
 
 BELOW: dict[str, set[str]] = {
     "errors": set(),
+    "wording": set(),
     "atomic": set(),
     "home": set(),
     "json_fields": set(),
@@ -70,6 +72,7 @@ TOP = {"__init__", "__main__", "cli"}
 
 PACKAGES: dict[str, set[str]] = {
     "errors": set(),
+    "wording": set(),
     "atomic": set(),
     "home": set(),
     "json_fields": set(),

@@ -117,7 +117,7 @@ def test_a_stroke_changes_the_organ_and_goes_back(desk, brush):
     desk.ui.outsideButton.click()
     desk.until(lambda: brush)
     draw(desk, OUTSIDE, MARKED)
-    assert (now(desk)[MARKED] == 0).all() and "1 strokes" in desk.ui.strokesLabel.text
+    assert (now(desk)[MARKED] == 0).all() and "1 stroke." in desk.ui.strokesLabel.text
     assert desk.ui.undoStrokeButton.enabled and not desk.ui.redoStrokeButton.enabled
     desk.ui.undoStrokeButton.click()
     desk.until(lambda: np.array_equal(now(desk), before))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flare_core.errors import InputError
+from flare_core.wording import many
 
 
 @dataclass(frozen=True)
@@ -445,7 +446,7 @@ def _one_or_group(name: int | str | Organ) -> tuple[Organ, ...]:
 def _suggestion(name: str) -> str:
     """Return what to do about an unknown name: the nearest key or group, else synonym, if near."""
     if group := _GROUPS.get(_plain(name)):  # known, but not where one organ is wanted
-        return f"{name!r} are {len(group)} organs: name them one by one."
+        return f"{name!r} are {many(len(group), 'organ')}: name them one by one."
     keys = {_plain(target.key): target.key for target in ALL_TARGETS} | {g: g for g in _GROUPS}
     synonyms = {word: target.key for word, target in _BY_NAME.items() if not word.isdigit()}
     for words in (keys, synonyms):

@@ -14,6 +14,7 @@ from flare_core.cases.scores import LARGEST, Scores, file_of, put_scores, read_s
 from flare_core.cases.settle import put_hold_out
 from flare_core.cases.write import Writing
 from flare_core.errors import InputError
+from flare_core.wording import many
 
 FITS = {
     "": ("unlabelled",),
@@ -75,7 +76,7 @@ def change_hold_out(write: Writing, patients: Sequence[str], author: str) -> Non
         raise InputError(
             "hold-out",
             f"patient {', '.join(unknown)}, of whom there is no scan" if unknown else "no patient",
-            f"some of the store's {len(known)} patients",
+            f"some of the store's {many(len(known), 'patient')}",
             "Add their scans first, or correct the names; `flare cases list` shows patients.",
         )
     chosen = [wanted[key] for key in sorted(wanted)]
@@ -90,8 +91,8 @@ def _check_same(frozen: Mapping[str, str], wanted: Mapping[str, str]) -> None:
     if set(frozen) != set(wanted):
         raise InputError(
             "hold-out",
-            f"{len(wanted)} patients, other than those frozen before",
-            f"the {len(frozen)} patients frozen: {', '.join(frozen.values())}",
+            f"{many(len(wanted), 'patient')}, other than those frozen before",
+            f"the {many(len(frozen), 'patient')} frozen: {', '.join(frozen.values())}",
             "It is chosen once, so that no score is ever measured on what was learnt from."
             " For another one, start another store.",
         )

@@ -22,6 +22,7 @@ from flare_core.cases.records import (
 from flare_core.cases.schema import damaged, now
 from flare_core.errors import InputError
 from flare_core.json_fields import decode, encode, read_json
+from flare_core.wording import many
 
 Values = dict[str, Any]
 
@@ -121,7 +122,7 @@ def find_case(db: sqlite3.Connection, name: str) -> sqlite3.Row:
     if row is None:
         count = db.execute("SELECT count(*) FROM cases").fetchone()[0]
         raise InputError(
-            "case", repr(str(name)[:100]), f"the name of one of the store's {count} cases",
+            "case", repr(str(name)[:100]), f"the name of one of the store's {many(count, 'case')}",
             "See `flare cases list`.",
         )  # fmt: skip
     return row

@@ -41,6 +41,7 @@ from flare_core.jobs.failure import EXIT_INTERNAL
 from flare_core.jobs.on_cluster import CLUSTER
 from flare_core.jobs.outputs import plain
 from flare_core.jobs.progress import reporting
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from flare_core.cases.store import CaseStore
@@ -108,9 +109,9 @@ def verify(store: CaseStore, arguments: argparse.Namespace) -> Told:
         count = report.counter("verifying")
         problems = store.verify(hashes=not arguments.quick, on_done=count)
     wrong = [problem for problem in problems if problem.wrong]
-    end = f"{len(wrong)} problems" if wrong else "No problem"
+    end = many(len(wrong), "problem") if wrong else "No problem"
     lines = [problems_text(problems)] if problems else []
-    text = "\n".join([*lines, f"{end} in {len(store.cases())} cases ({store.folder})"])
+    text = "\n".join([*lines, f"{end} in {many(len(store.cases()), 'case')} ({store.folder})"])
     return EXIT_INTERNAL if wrong else 0, text, [plain(each) for each in problems]
 
 
@@ -156,7 +157,7 @@ def hold_out(store: CaseStore, arguments: argparse.Namespace) -> Told:
         store.freeze_hold_out(patients, author=arguments.author)
     frozen = store.hold_out()
     cases = [record.name for record in store.cases(held_out=True)]
-    text = f"{len(frozen)} patients with {len(cases)} scans: {', '.join(frozen)}"
+    text = f"{many(len(frozen), 'patient')} with {many(len(cases), 'scan')}: {', '.join(frozen)}"
     return 0, text if frozen else "no hold-out yet", {"patients": frozen, "cases": cases}
 
 
@@ -172,7 +173,7 @@ def _drawn(store: CaseStore, share: float, seed: int) -> list[str]:
     count = len({case.patient for case in cases})
     if count < 2:
         raise InputError(
-            "--share", f"{share} of {count} patients",
+            "--share", f"{share} of {many(count, 'patient')}",
             "2 or more patients whose scans people have labelled",
             "Add expert or corrected labels first, or name the patients.",
         )  # fmt: skip
@@ -188,7 +189,7 @@ def _rebuild(folder: str | Path) -> None:
     from flare_core.cases.rebuild import rebuild
 
     count = rebuild(Path(folder).expanduser().absolute())
-    print(f"new catalogue of {count} cases; the old one lies beside", file=sys.stderr)
+    print(f"new catalogue of {many(count, 'case')}; the old one lies beside", file=sys.stderr)
 
 
 def _me() -> str:

@@ -15,6 +15,7 @@ from flare_core.jobs.failure import EXIT_INTERNAL
 from flare_core.jobs.on_cluster import spread_of
 from flare_core.jobs.outputs import plain
 from flare_core.jobs.progress import OnCount, reporting
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from flare_core.cases.store import CaseRecord, CaseStore, LabelFacts
@@ -98,7 +99,7 @@ def export(store: CaseStore, arguments: argparse.Namespace) -> Told:
         cases = (*training, *testing)
         save_cases(target, cases)
         names = [case.name for case in cases]
-        return 0, f"{len(cases)} cases: {target}", {"list": str(target), "names": names}
+        return 0, f"{many(len(cases), 'case')}: {target}", {"list": str(target), "names": names}
     with reporting(arguments.progress, TITLE) as report:
         done = _OneMore(report.counter("writing"), len(training) + len(testing))
         if arguments.format == "nnunet":
@@ -139,7 +140,7 @@ def _check_add(arguments: argparse.Namespace) -> None:
     if several and (arguments.name or arguments.labels):
         raise InputError(
             "--name and --labels",
-            f"for {len(arguments.images)} scans",
+            f"for {many(len(arguments.images), 'scan')}",
             "one scan",
             "Add the scans one by one, or `flare cases import FOLDER`.",
         )
@@ -234,11 +235,12 @@ def _keys(organs: str | None) -> tuple[str, ...]:
 
 def _imported_text(found: Imported) -> str:
     lines = [f"{finding.kind}: {finding.where}: {finding.what}" for finding in found.findings]
-    told = f"{len(found.added)} cases added, {len(found.known)} were there"
-    return "\n".join([*lines, f"{told}; {len(found.labelled)} label maps added"])
+    told = f"{many(len(found.added), 'case')} added, {len(found.known)} were there"
+    return "\n".join([*lines, f"{told}; {many(len(found.labelled), 'label map')} added"])
 
 
 def _exported_text(found: Exported) -> str:
     for finding in found.findings:
         print(f"{finding.where}: {finding.what}", file=sys.stderr)
-    return f"{len(found.names)} cases with {len(found.organs)} organs: {found.folder}"
+    cases, organs = many(len(found.names), "case"), many(len(found.organs), "organ")
+    return f"{cases} with {organs}: {found.folder}"

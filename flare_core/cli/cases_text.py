@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flare_core.jobs.outputs import plain
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from flare_core.cases.store import CaseRecord, Event, LabelVersion, Problem
@@ -40,7 +41,7 @@ def organs_text(keys: Sequence[str], absent: Sequence[str] = ()) -> str:
     """
     there = [key for key in keys if key not in absent]
     named = (
-        f"{len(each)} organs" if len(each) > 3 else ", ".join(each) for each in (there, absent)
+        many(len(each), "organ") if len(each) > 3 else ", ".join(each) for each in (there, absent)
     )
     text, gone = named
     return "; absent: ".join((text or "none", gone)) if gone else text or "-"
@@ -65,7 +66,7 @@ def counts_text(records: Sequence[CaseRecord]) -> str:
     counts = Counter(each.status for each in records)
     parts = [f"{number} {status}" for status, number in counts.items()]
     patients = len({each.patient for each in records})
-    told = f"{len(records)} cases of {patients} patients"
+    told = f"{many(len(records), 'case')} of {many(patients, 'patient')}"
     return f"{told}: {', '.join(parts)}" if parts else told
 
 

@@ -32,6 +32,7 @@ from flare_core.jobs.outputs import make_folder
 from flare_core.jobs.progress import Reporter, reporting
 from flare_core.spread.cases import SpreadCases
 from flare_core.spread.here import in_processes
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from flare_core.datasets.flare.dataset import FlareCase, FlareDataset
@@ -105,8 +106,9 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         atomic.write_text(arguments.output, _findings_csv(findings))
     wrong = [finding for finding in findings if finding.wrong]
-    scans = f"{len(dataset.cases)} scans, {len(dataset.labelled)} with labels ({dataset.edition})"
-    print(f"{len(wrong)} problems in {scans}" if wrong else f"No problem in {scans}")
+    labelled = f"{len(dataset.labelled)} with labels ({dataset.edition})"
+    scans = f"{many(len(dataset.cases), 'scan')}, {labelled}"
+    print(f"{many(len(wrong), 'problem')} in {scans}" if wrong else f"No problem in {scans}")
     return EXIT_INTERNAL if wrong else 0
 
 
@@ -163,7 +165,7 @@ def _print_parts(dataset: FlareDataset) -> None:
     for part in dict.fromkeys(case.subset for case in dataset.cases):
         cases = [case for case in dataset.cases if case.subset == part]
         labelled = sum(case.labels is not None for case in cases)
-        print(f"{part}: {len(cases)} scans, {labelled} with labels")
+        print(f"{part}: {many(len(cases), 'scan')}, {labelled} with labels")
         kinds: dict[tuple[str, ...], int] = {}
         for case in cases:
             if case.labels is not None:

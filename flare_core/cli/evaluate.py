@@ -30,6 +30,7 @@ from flare_core.jobs.on_cluster import CLUSTER, spread_of
 from flare_core.jobs.outputs import make_folder
 from flare_core.jobs.progress import PROGRESS, Reporter, counted, progress_fields, reporting
 from flare_core.spread.cases import Pacer
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from flare_core.evaluate.evaluate import Evaluation, Files
@@ -92,7 +93,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     pacer = Pacer()
 
     def on_case(done: int, of: int, name: str) -> None:
-        progress = counted(f"scoring {of} cases", pacer(done, of), name)
+        progress = counted(f"scoring {many(of, 'case')}", pacer(done, of), name)
         reporter.show(progress, {"event": "progress", "case": name, **progress_fields(progress)})
 
     rules, files = rules_from(arguments), files_from(arguments)

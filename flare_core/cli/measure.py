@@ -31,6 +31,7 @@ from flare_core.errors import InputError
 from flare_core.jobs.failure import EXIT_INTERNAL
 from flare_core.jobs.progress import PROGRESS, Reporter, reporting
 from flare_core.segment.progress import Progress
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from flare_core.jobs.measure import MeasureCase, MeasuredCase, MeasurePlan
@@ -187,7 +188,7 @@ class MeasureReport:
 
     def skipped(self, count: int) -> None:
         """Say how many cases were measured before."""
-        text = f"{count} cases measured before (--overwrite measures them again)"
+        text = f"{many(count, 'case')} measured before (--overwrite measures them again)"
         self._reporter.tell(text if count else "", {"event": "skipped", "cases": count})
 
     def start(self, case: MeasureCase, number: int, of: int) -> None:

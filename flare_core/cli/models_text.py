@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flare_core.anatomy.organs import organ
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from flare_core.models.catalogue import PublicModel
@@ -48,7 +49,7 @@ def card_text(package: Package) -> str:
     for stage in card.stages:
         size = sum(weights.size_bytes for weights in stage.weights_files)
         spacing = " x ".join(f"{mm:g}" for mm in stage.spacing_mm)
-        folds = f", {len(stage.weights_files)} folds" if stage.folds else ""
+        folds = f", {many(len(stage.weights_files), 'fold')}" if stage.folds else ""
         lines.append(f"  {stage.name + ':':<13} {spacing} mm, {mib(size)}{folds}")
     return "\n".join(lines)
 

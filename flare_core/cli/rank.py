@@ -23,6 +23,7 @@ from flare_core.errors import InputError
 from flare_core.jobs.progress import PROGRESS, Reporter, reporting
 from flare_core.jobs.result_files import RANKING_PAGE
 from flare_core.segment.progress import Progress
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from flare_core.evaluate.ranking.rank import Ranking
@@ -160,7 +161,8 @@ def _tell(ranking: Ranking, written: Sequence[Path], reporter: Reporter) -> None
     event = {"event": "result", "order": names, "notes": ranking.table.notes}
     notes = [f"note: {note}" for note in ranking.table.notes]
     reporter.tell("\n".join([standings_text(ranking), *notes]), event)
-    reporter.tell(f"Written: {page} and {len(tables)} tables", {"event": "done", "files": files})
+    written = f"Written: {page} and {many(len(tables), 'table')}"
+    reporter.tell(written, {"event": "done", "files": files})
 
 
 def standings_text(ranking: Ranking) -> str:

@@ -32,6 +32,7 @@ from flare_core.jobs.ending import end_at_once, on_stop_signal
 from flare_core.jobs.on_cluster import CLUSTER, GPU, spread_of, threads_each
 from flare_core.jobs.progress import PROGRESS, Reporter, reporting, time_text
 from flare_core.spread.cases import Pacer
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from flare_core.train.rounds.predict import Elsewhere
@@ -240,7 +241,7 @@ def round_line(facts: dict[str, Any]) -> str:
     if facts["event"] == "begin":
         return f"round {facts['round']} of {facts['of']}: {facts['stage']}"
     if facts["event"] in ("predict", "review"):
-        return f"{facts['done']} of {facts['total']} scans labelled{_pace_text(facts)}"
+        return f"{facts['done']} of {many(facts['total'], 'scan')} labelled{_pace_text(facts)}"
     if facts["event"] == "score":
         return f"{facts['done']} of {facts['total']} hold-out scans scored{_pace_text(facts)}"
     return progress_line(facts)

@@ -18,6 +18,7 @@ from typing import Any
 from flare_core.jobs.ending import end_at_once, on_stop_signal
 from flare_core.jobs.outputs import plain
 from flare_core.jobs.progress import PROGRESS, reporting
+from flare_core.wording import many
 
 NAME = "train"
 HELP = "train a network from a configuration file"
@@ -79,7 +80,7 @@ def progress_line(facts: dict[str, Any]) -> str:
         return _step_line(facts)
     scores = facts["dsc"]
     mean = f"mean {sum(scores.values()) / len(scores):.2f}  " if scores else "nothing to score"
-    return f"held-out DSC after {facts['step']} steps: {mean}" + "  ".join(
+    return f"held-out DSC after {many(facts['step'], 'step')}: {mean}" + "  ".join(
         f"{key} {value:.2f}" for key, value in scores.items()
     )
 

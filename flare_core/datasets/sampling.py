@@ -21,6 +21,7 @@ import numpy.typing as npt
 from flare_core.anatomy.organs import ALL_TARGETS, LESION, organ
 from flare_core.datasets.cache import Sample
 from flare_core.errors import InputError
+from flare_core.wording import many
 
 ALL_KEYS = tuple(each.key for each in ALL_TARGETS)
 """Everything that a patch can be centred on."""
@@ -93,7 +94,7 @@ class PatchSampler:
         if not drawable:
             raise InputError(
                 "samples",
-                f"{len(samples)} cases, none with a weight above 0",
+                f"{many(len(samples), 'case')}, none with a weight above 0",
                 "at least one case to draw from",
                 "Add cases, or raise their weights.",
             )

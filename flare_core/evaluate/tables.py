@@ -14,6 +14,7 @@ import numpy as np
 from flare_core.evaluate.evaluate import CaseResult, Evaluation
 from flare_core.evaluate.metrics import METRICS
 from flare_core.evaluate.summary import Statistic, case_means, headlines, statistics
+from flare_core.wording import many
 
 IN_TERMINAL = {
     "dsc": "DSC",
@@ -98,8 +99,9 @@ def summary_text(evaluation: Evaluation) -> str:
         k: "mean" if METRICS[k].official else "median" for k in IN_TERMINAL if k in rules.metrics
     }
     left_out = f" ({len(evaluation.left_out)} left out)" if evaluation.left_out else ""
+    cases = many(len(evaluation.cases), "case")
     lines = [
-        f"{rules.edition.title}, mode {rules.mode}, {len(evaluation.cases)} cases{left_out}",
+        f"{rules.edition.title}, mode {rules.mode}, {cases}{left_out}",
         " " * 22 + "".join(f"{IN_TERMINAL[key]:>12}" for key in kinds),
         " " * 22 + "".join(f"{kind:>12}" for kind in kinds.values()),
     ]

@@ -35,6 +35,7 @@ from flare_core.jobs.outputs import (
 from flare_core.jobs.reports import BatchReport, Tally
 from flare_core.paths import usable_path
 from flare_core.segment.settings import Settings
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from flare_core.imaging.inputs import CaseInput
@@ -137,7 +138,7 @@ def with_own_names(cases: Sequence[CaseInput]) -> list[CaseInput]:
             paths = ", ".join(str(x.path) for x in named if x.name.casefold() == name)
             raise InputError(
                 "input",
-                f"{count} cases would have the name {name!r}: {paths}",
+                f"{many(count, 'case')} would have the name {name!r}: {paths}",
                 "cases whose names differ, because outputs are named after them",
                 "Rename them, or segment them into separate output folders.",
             )
@@ -161,7 +162,7 @@ def plan_jobs(
     """
     if is_file_name(output) and len(cases) > 1:
         raise InputError(
-            "output", f"one file name for {len(cases)} cases", "a folder",
+            "output", f"one file name for {many(len(cases), 'case')}", "a folder",
             "Name a folder; each case gets its own files there.",
         )  # fmt: skip
     jobs = [

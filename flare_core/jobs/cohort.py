@@ -16,6 +16,7 @@ from flare_core.anatomy.organs import organ
 from flare_core.jobs.one_case import Job
 from flare_core.report.case.page import CohortEntry, cohort_page, thumbnail
 from flare_core.segment.statistics import StatisticsRow
+from flare_core.wording import many
 
 
 def write_cohort_page(path: Path, jobs: Sequence[Job], failed: Mapping[str, str]) -> Path:
@@ -33,7 +34,7 @@ def write_cohort_page(path: Path, jobs: Sequence[Job], failed: Mapping[str, str]
     entries = [_entry(job, failed.get(job.case, ""), path.parent) for job in jobs]
     keys = dict.fromkeys(row.organ for entry in entries for row in entry.rows)
     organs = sorted((organ(key) for key in keys), key=lambda each: each.id)
-    atomic.write_text(path, cohort_page(f"{len(jobs)} scans", entries, organs))
+    atomic.write_text(path, cohort_page(many(len(jobs), "scan"), entries, organs))
     return path
 
 

@@ -18,6 +18,7 @@ from flare_core.jobs.failure import json_line
 from flare_core.jobs.streams import protected_stdout
 from flare_core.segment.progress import Progress
 from flare_core.spread.cases import Pace, Pacer
+from flare_core.wording import many
 
 PROGRESS = ("bar", "json", "none")
 """For people, for programs, for people who want to see only the end."""
@@ -223,7 +224,7 @@ class Reporter:
         pacer = Pacer()
 
         def count(done: int, of: int) -> None:
-            self.show(counted(f"{stage} {of} cases", pacer(done, of)))
+            self.show(counted(f"{stage} {many(of, 'case')}", pacer(done, of)))
 
         return count
 

@@ -18,6 +18,7 @@ from flare_core.jobs.one_case import CaseOutcome
 from flare_core.jobs.outputs import RESEARCH_USE, plain
 from flare_core.jobs.progress import Reporter, progress_fields, time_text
 from flare_core.segment.progress import Progress
+from flare_core.wording import many
 
 
 @dataclass  # mutable: counts while the run goes on
@@ -42,7 +43,7 @@ class Tally:
     def text(self) -> str:
         """The sum, for people."""
         counts = f"{len(self.done)} segmented, {len(self.skipped)} skipped"
-        return f"{self.cases} cases: {counts}, {len(self.failed)} failed."
+        return f"{many(self.cases, 'case')}: {counts}, {len(self.failed)} failed."
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def _one_line(result: CaseOutcome) -> str:
     rows = result.segmentation.rows
     organs = sum(r.measure == "volume" and r.value > 0 and r.organ != "lesion" for r in rows)
     lesions = result.segmentation.lesions
-    more = "" if lesions is None else f", {len(lesions)} lesions"
+    more = "" if lesions is None else f", {many(len(lesions), 'lesion')}"
     notes = "".join(f"\n  note: {note}" for note in result.segmentation.notes)
     took, where = time_text(result.seconds), [*result.files.values()][-1]
-    return f"{result.job.case}: {organs} organs{more}, {took} -> {where}{notes}"
+    return f"{result.job.case}: {many(organs, 'organ')}{more}, {took} -> {where}{notes}"

@@ -25,6 +25,7 @@ from flare_core.models.download import DownloadListener, download
 from flare_core.models.nnunet.convert import About, import_nnunet
 from flare_core.models.package import Package, exists_already, sweep_models
 from flare_core.models.remote_file import RemoteFile
+from flare_core.wording import many
 
 KNOWN_FILE = "downloads.json"
 """In the home folder: address -> size and SHA-256 at the first download."""
@@ -116,11 +117,11 @@ def _given(model: PublicModel, files: Sequence[Path]) -> list[Path]:
     """Match files that the user brought with the model's archives, by name, else by order."""
     missing = [str(path) for path in files if not path.exists()]
     if missing or len(files) != len(model.archives):
-        came = f"no {missing[0]}" if missing else f"{len(files)} files"
+        came = f"no {missing[0]}" if missing else many(len(files), "file")
         named = [each.file.name for each in model.archives if each.file.url]
         wanted = ", ".join(named) or "its folder"
         raise InputError(
-            "files of the model", came, f"{len(model.archives)} files or folders: {wanted}",
+            "files of the model", came, f"{many(len(model.archives), 'file')} or folders: {wanted}",
             "Name every one of them, in this order.",
         )  # fmt: skip
     by_name = {path.name: path for path in files}

@@ -13,6 +13,7 @@ from typing import Any
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
 from flare_core.json_fields import IN_FILES
+from flare_core.wording import many
 
 BACKGROUND = "background"
 """Label of channel 0 where the channels exclude one another (soft-max)."""
@@ -413,7 +414,7 @@ class StageCard:
 
     def _check_labels(self, where: str) -> None:
         channels = self.network.output_channels
-        legal = f"{channels} labels, as the network has {channels} output channels"
+        legal = f"{many(channels, 'label')}, as the network has {many(channels, 'output channel')}"
         require(len(self.labels) == channels, where, self.labels, legal)
         first = () if self.regions else self.labels[:1]
         require(first in ((), (BACKGROUND,)), where, self.labels, f"{BACKGROUND} first")

@@ -20,6 +20,7 @@ from flare_core.datasets.summary.tables import Table, label_names, shown
 from flare_core.report.charts.histogram import Histogram, histogram_of, histogram_svg, round_bars
 from flare_core.report.charts.svg import Colour
 from flare_core.report.html import list_of, page, section, table
+from flare_core.wording import many
 
 HU_BARS = 70
 GREY: Colour = (120, 120, 125)
@@ -140,7 +141,7 @@ def _volumes(summary: Summary) -> Iterable[Histogram]:
     """Yield the volumes of each label."""
     for value, name in label_names(summary.scheme):
         volumes = [case.volume_ml(value) for case in summary.with_label(value)]
-        remark = f"{len(volumes)} cases, median {shown(Spread.of(volumes).median)} mL"
+        remark = f"{many(len(volumes), 'case')}, median {shown(Spread.of(volumes).median)} mL"
         drawn = histogram_of(name, volumes, "mL", remark=remark)
         if drawn is not None:
             usual = _usual_range(summary, value)

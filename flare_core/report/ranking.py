@@ -17,6 +17,7 @@ from flare_core.evaluate.ranking.significance import LEVEL
 from flare_core.report.charts.distribution import Group, box_chart, violin_chart
 from flare_core.report.charts.matrix import BETTER, WORSE, radar_chart, significance_map
 from flare_core.report.html import list_of, page, section, table
+from flare_core.wording import many
 
 Numbers = npt.NDArray[np.float64]
 
@@ -93,7 +94,8 @@ def view_of(ranking: Ranking) -> RankingView:
     names = [*(rule.title for rule in rules), "Final ranking"]
     return RankingView(
         title=f"Ranking by {results.scheme.title.partition(':')[0]}",
-        facts=f"{len(results.teams)} teams, {len(results.cases)} cases, {len(rules)} metrics "
+        facts=f"{many(len(results.teams), 'team')}, {many(len(results.cases), 'case')}, "
+        f"{many(len(rules), 'metric')} "
         f"({', '.join(map(rule_text, rules))}); {stability.samples} bootstrap samples.",
         heads=["Mean rank", *map(_head, rules), "Missing values"],
         standings=[_standing(ranking, t) for t in order],
@@ -150,8 +152,8 @@ def _pair_maps(ranking: Ranking, names: list[str]) -> list[PairMap]:
     maps = []
     for name, tests in zip(names, ranking.tests, strict=True):
         plain, corrected = ((p < LEVEL).sum() // 2 for p in (tests.p, tests.p_holm))
-        pairs = len(order) * (len(order) - 1) // 2
-        remark = f"{corrected} of {pairs} pairs differ ({plain} without correction)"
+        compared = many(len(order) * (len(order) - 1) // 2, "pair differs", "pairs differ")
+        remark = f"{corrected} of {compared} ({plain} without correction)"
         maps.append(PairMap(name, tests.better()[np.ix_(order, order)], remark))
     return [maps[-1], *maps[:-1]]
 
@@ -239,7 +241,8 @@ def _radar(view: RankingView) -> str:
     ]
     most = len(view.standings) - 1
     chart = radar_chart("Teams beaten by metric", view.beaten_heads, most, best)
-    return f"{chart}<p>How many of the {most} other teams each one beats; equal ones count not.</p>"
+    others = many(most, "other team")
+    return f"{chart}<p>How many of the {others} each one beats; equal ones count not.</p>"
 
 
 def _pairs(view: RankingView) -> str:

@@ -10,6 +10,7 @@ from flare_core.anatomy.organs import organ
 from flare_core.report.charts.plane import ChartLine, line_chart
 from flare_core.report.charts.rows import Pair, Strip, pair_chart, strip_chart
 from flare_core.report.html import list_of, page, section, table
+from flare_core.wording import many
 
 View = Mapping[str, Any]
 
@@ -133,7 +134,7 @@ def _pairs(verdict: View | None) -> str:
 def _remark(change: View) -> str:
     return (
         f"{_name(change['organ'])}: {change['new'] - change['old']:+.3f} "
-        f"({change['low']:+.3f} to {change['high']:+.3f}), {change['cases']} cases. "
+        f"({change['low']:+.3f} to {change['high']:+.3f}), {many(change['cases'], 'case')}. "
         f"{change['worse']}"
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flare_core.errors import FlareError, InputError
+from flare_core.wording import many
 
 Case = tuple[str, Any]
 """A case's name, and what the function is given."""
@@ -77,7 +78,7 @@ class Pace:
         >>> Pace(4, 10, 3.0).text
         '4 of 10 cases, 3.0 a minute'
         """
-        return f"{self.done} of {self.of} cases, {self.per_minute:.1f} a minute"
+        return f"{self.done} of {many(self.of, 'case')}, {self.per_minute:.1f} a minute"
 
 
 class Pacer:

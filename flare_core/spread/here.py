@@ -17,6 +17,7 @@ from typing import Any
 from flare_core.errors import InputError
 from flare_core.processes import Ended, Sidecar
 from flare_core.spread.cases import ATTEMPTS, Case, Outcome, SpreadCases, WorkerLost
+from flare_core.wording import many
 
 AHEAD = 2
 """Cases handed out per process; finished ones wait in memory, so there are never many."""
@@ -122,7 +123,8 @@ class _Crew:
         if not self._done and len(self._lost) >= least:
             raise InputError(
                 "workers",
-                f"{len(self._lost)} processes, one after another, each of which {self._lost[-1]}",
+                many(len(self._lost), "process", "processes")
+                + f", one after another, each of which {self._lost[-1]}",
                 "as many workers as the memory holds",
                 "Ask for fewer workers: --workers 1 needs least.",
             )

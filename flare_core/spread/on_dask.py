@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from flare_core.errors import FlareError, InputError
 from flare_core.spread.cases import ATTEMPTS, Case, Outcome, WorkerLost
 from flare_core.spread.shared import OPTION, Shared, Unseen
+from flare_core.wording import by_count, many
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -66,7 +67,8 @@ def check_resources(client: Client, resources: Mapping[str, float]) -> None:
         if not any(worker["resources"].get(name, 0) >= amount for worker in workers):
             raise InputError(
                 OPTION,
-                f"{len(workers)} workers, none of which offers the resource {name}={amount:g}",
+                many(len(workers), "worker")
+                + f", none of which offers the resource {name}={amount:g}",
                 f"workers that were started with --resources {name}={amount:g}",
                 "Start such workers, or choose --device auto or --device cpu.",
             )
@@ -297,7 +299,7 @@ def _count_begun(lost: Sequence[tuple[_Try, Any]], alone: bool) -> None:
 
 
 def _lost(tried: _Try) -> Outcome:
-    times = f"its worker process was ended {tried.begun} times"
+    times = f"its worker process was ended {many(tried.begun, 'time')}"
     return Outcome(tried.case[0], error=WorkerLost(f"{times}, mostly for want of memory"))
 
 
@@ -314,12 +316,17 @@ class _Crew:
         """Tell if workers have been away for a while, and when all are back."""
         if there >= self._most:
             if self._told < self._most:
-                self._tell(f"All {there} workers are there again.")
+                self._tell(
+                    by_count(
+                        there, "The worker is there again.", "All {count} workers are there again."
+                    )
+                )
             self._most = self._told = there
             self._whole_s = now_s
         elif now_s - self._whole_s > AWAY_S and there != self._told:
             self._told = there
-            self._tell(f"{there} of {self._most} workers are left; the cases go on with them.")
+            left = many(self._most, "worker is left", "workers are left")
+            self._tell(f"{there} of {left}; the cases go on with them.")
 
 
 def _done_there(function: Callable[[Any], Any], seen: Shared, item: Any) -> Any:

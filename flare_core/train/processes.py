@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from flare_core.errors import InputError
+from flare_core.wording import many
 
 T = TypeVar("T")
 
@@ -130,7 +131,7 @@ def _take_gpu(place: int) -> None:
         raise InputError(
             "torchrun --nproc-per-node",
             f"process {place} of this machine, which has {there} GPUs",
-            f"at most {there} processes",
+            f"at most {many(there, 'process', 'processes')}",
             'Start fewer processes, or set "device" to "cpu" in the configuration.',
         )
     torch.cuda.set_device(place)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import qt
 
+from flare_core.wording import by_count
 from FLARESegLib.qt.signals import Signal
 from FLARESegLib.qt.table_style import fit, set_titles
 from FLARESegLib.qt.translation import _
@@ -164,7 +165,11 @@ def change_tip(change: OrganChange | None) -> str:
     """Return the change of an organ in full; empty if there is none."""
     if change is None or not change.changed_voxels:
         return ""
-    return _(
-        "{voxels} voxels differ from the model's output, {ml:.2f} mL; the overlap is DSC {dsc:.3f} "
-        "(1 is unchanged)"
-    ).format(voxels=change.changed_voxels, ml=change.changed_ml, dsc=change.dsc)
+    differ = by_count(
+        change.changed_voxels,
+        _("1 voxel differs from the model's output"),
+        _("{count} voxels differ from the model's output"),
+    )
+    return _("{differ}, {ml:.2f} mL; the overlap is DSC {dsc:.3f} (1 is unchanged)").format(
+        differ=differ, ml=change.changed_ml, dsc=change.dsc
+    )

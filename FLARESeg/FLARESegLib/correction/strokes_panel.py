@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flare_core.anatomy.organs import LESION
+from flare_core.wording import by_count
 from FLARESegLib.correction.scribbles import BELONGS, OUTSIDE
 from FLARESegLib.qt.translation import _
 from FLARESegLib.run.messages import error_text
@@ -195,7 +196,8 @@ class StrokesPanel:
         if session.busy:
             words = _("{organ}: following your strokes...").format(organ=name)
         elif count:
-            words = _("{organ}: {count} strokes.").format(organ=name, count=count)
+            strokes = by_count(count, _("1 stroke"), _("{count} strokes"))
+            words = _("{organ}: {strokes}.").format(organ=name, strokes=strokes)
         elif session.organ == LESION:
             words = _(
                 "Lesion: draw along the longest diameter of one that was missed or is too small; "

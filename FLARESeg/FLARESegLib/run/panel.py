@@ -160,14 +160,12 @@ class RunPanel:
     def _summary(self, result: RunResult, seconds: float) -> str:
         """Return what a person reads at the end: how many, and what is not there."""
         from flare_core.anatomy.organs import organ
+        from flare_core.wording import by_count
 
         volumes = {row["organ"]: row["value"] for row in result.rows if row["measure"] == "volume"}
         missing = [organ(key).name.lower() for key, value in volumes.items() if not value]
-        parts = [
-            _("{count} organs in {seconds:.0f} s.").format(
-                count=len(volumes) - len(missing), seconds=seconds
-            )
-        ]
+        organs = by_count(len(volumes) - len(missing), _("1 organ"), _("{count} organs"))
+        parts = [_("{organs} in {seconds:.0f} s.").format(organs=organs, seconds=seconds)]
         if missing:
             parts.append(_("Not found: {names}.").format(names=", ".join(missing)))
         return " ".join(parts)

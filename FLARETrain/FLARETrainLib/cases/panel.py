@@ -15,6 +15,7 @@ from FLARESegLib.qt.translation import _
 
 from flare_core.cases.store import STATUSES
 from flare_core.errors import FlareError
+from flare_core.wording import by_count
 from FLARETrainLib.cases import changes as case_changes
 from FLARETrainLib.cases.rows import (
     HELD_OUT,
@@ -272,7 +273,7 @@ def cases_text(shown: int, total: int) -> str:
     """
     if shown != total:
         return _("{shown} of {count} cases").format(shown=shown, count=total)
-    return _("1 case") if total == 1 else _("{count} cases").format(count=total)
+    return by_count(total, _("1 case"), _("{count} cases"))
 
 
 def patients_text(count: int) -> str:
@@ -283,4 +284,4 @@ def patients_text(count: int) -> str:
     >>> patients_text(1), patients_text(2)
     ('1 patient', '2 patients')
     """
-    return _("1 patient") if count == 1 else _("{count} patients").format(count=count)
+    return by_count(count, _("1 patient"), _("{count} patients"))

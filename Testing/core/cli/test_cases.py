@@ -169,19 +169,19 @@ def test_nobody_is_drawn_where_nobody_labelled(flare, tmp_path: Path):
 def test_verify_and_rebuild(flare, tmp_path: Path, truth: Path):
     flare("add", scan(tmp_path / "a.nii.gz"), "--labels", truth, "--organs", "liver,spleen")
     code, out, _ = flare("verify")
-    assert code == 0 and out.startswith("No problem in 1 cases")
+    assert code == 0 and out.startswith("No problem in 1 case (")
     store = tmp_path / "store"
     (store / "catalogue.sqlite").unlink()
     code, _, err = flare("verify")
     assert code == 2 and "--rebuild" in err
     code, out, err = flare("verify", "--rebuild")
-    assert code == 0 and "new catalogue of 1 cases" in err
+    assert code == 0 and "new catalogue of 1 case;" in err
 
     image = store / "cases" / "a" / "image.nii.gz"
     image.chmod(0o644)
     image.write_bytes(b"x")
     code, out, _ = flare("verify", "--quick")
-    assert code == 1 and "changed: a:" in out and "to do:" in out and "1 problems" in out
+    assert code == 1 and "changed: a:" in out and "to do:" in out and "1 problem in" in out
     assert [p["kind"] for p in values(flare("verify", "--json"))] == ["changed"]
 
 

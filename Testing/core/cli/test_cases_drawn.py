@@ -56,5 +56,5 @@ def test_import_of_a_study(study, tmp_path, capsys):
     store = ["--store", str(tmp_path / "store"), "--progress", "none"]
     assert cli.main(["cases", "import", str(study), *store]) == 0
     out = capsys.readouterr().out
-    assert "1 cases added, 0 were there; 1 label maps added" in out
+    assert "1 case added, 0 were there; 1 label map added" in out
     assert "'PTV' is none of our organs" in out

@@ -39,7 +39,7 @@ def test_list_tells_parts_and_annotated_organs(tmp_path, capsys):
     assert lines[0].startswith("FLARE23")
     assert "training: 4 scans, 4 with labels" in lines
     assert "  1 annotate lesion" in lines
-    assert "unlabelled: 1 scans, 0 with labels" in lines
+    assert "unlabelled: 1 scan, 0 with labels" in lines
 
 
 def test_a_list_to_train_from(tmp_path, capsys):

@@ -108,7 +108,7 @@ def test_done_cases_are_skipped_and_failed_ones_run_again(scans, tmp_path, capsy
     (tmp_path / "repaired").touch()
     assert measure("-i", folder, "-o", out, "--", *words) == 0
     assert marks.read_text().split() == ["a", "b", "b"]
-    assert "1 cases measured before" in capsys.readouterr().out
+    assert "1 case measured before" in capsys.readouterr().out
     assert {row["status"] for row in table_of(out).values()} == {"ok"}
     assert measure("-i", folder, "-o", out, "--overwrite", "--", *words) == 0
     assert marks.read_text().split() == ["a", "b", "b", "a", "b"]

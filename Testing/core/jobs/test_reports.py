@@ -58,7 +58,7 @@ def test_people_see_a_line_per_case_of_a_batch(result):
     tally = Tally(done=["a"], skipped=["b"], failed={"c": ERROR})
     report.finish(tally, Path("all.csv"))
     first, note, second, third, fourth = out.getvalue().splitlines()
-    assert first.startswith("a: 1 organs, ")
+    assert first.startswith("a: 1 organ, ")
     assert "a note" in note
     assert "--overwrite" in second
     assert third == "3 cases: 1 segmented, 1 skipped, 1 failed."
@@ -126,6 +126,6 @@ def test_lesions_are_told_to_people_and_programs(result):
     report, out, _ = people()
     report.start("a", 1, 2)
     report.result(with_lesions)
-    assert out.getvalue().startswith("a: 1 organs, 1 lesions, ")
+    assert out.getvalue().startswith("a: 1 organ, 1 lesion, ")
     fields = result_fields(with_lesions)
     assert fields["lesions"] == [EXAMPLE.to_dict()] and result_fields(result)["lesions"] is None

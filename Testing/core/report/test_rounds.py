@@ -17,7 +17,7 @@ CHANGE = {"organ": "liver", "metric": "dsc", "cases": 3, "old": 0.8, "new": 0.9,
           "high": 0.2, "worse": ""}  # fmt: skip
 VIEW: dict[str, Any] = {
     "name": "clinic <b>", "run": "r", "created": "2026-11-21T05:00:00+00:00", "status": "done",
-    "message": "All 1 rounds are done.", "round": 1, "rounds": 1, "stage": "promote",
+    "message": "The round is done.", "round": 1, "rounds": 1, "stage": "promote",
     "strategy": {"kind": "iterative"}, "details": [{
         "round": 1, "done": {}, "predicted": 2, "candidates": 2, "accepted": 1,
         "curves": [{"loss": [[20, 1.5], [40, None], [60, 0.8], [80, 0.7]],
@@ -28,7 +28,7 @@ VIEW: dict[str, Any] = {
         "promotion": {"model": "clinic@1.1.0"},
         "decisions": [
             {"case": "a<script>", "accepted": True, "organs": ["liver"], "weight": 1.0,
-             "reason": "1 of 1 organs accepted", "refused": {}},
+             "reason": "1 of 1 organ accepted", "refused": {}},
             {"case": "b", "accepted": False, "organs": [], "weight": 0.0,
              "reason": "u 0.9 is above 0.2", "refused": {"liver": "u"}},
         ],

@@ -33,6 +33,7 @@ from flare_core.imaging.dicom.drawn import is_drawn
 from flare_core.imaging.dicom.headers import is_dicom, read_header, regular_files
 from flare_core.imaging.files import write_volume
 from flare_core.imaging.inputs import SUFFIXES
+from flare_core.wording import many
 
 OnDone = Callable[[int, int], None]
 
@@ -129,7 +130,8 @@ def drawn_cases(folder: Path) -> tuple[list[DrawnCase], list[Finding]]:
         found[uid] = DrawnCase(name, told[uid] or scanned[uid], uid, place, (*earlier, path))
     left = len(series) - len(found)
     if left:
-        what = f"{left} series on which nothing was drawn were left out"
+        undrawn = "series on which nothing was drawn"
+        what = many(left, f"{undrawn} was left out", f"{undrawn} were left out")
         findings.append(Finding("note", folder.name, what))
     return list(found.values()), findings
 

@@ -21,6 +21,7 @@ from flare_core.imaging import apart
 from flare_core.imaging.dicom.region import Drawn, DrawnRegion, PaintedRegions
 from flare_core.imaging.files import write_labels
 from flare_core.imaging.volume import Volume
+from flare_core.wording import many
 
 Keys = tuple[str, ...]
 
@@ -140,7 +141,9 @@ def _overlaps(scheme: LabelScheme, painted: PaintedRegions) -> Iterator[str]:
         lower, upper = keys_of[below], keys_of[above]
         if upper != (LESION.key,) and not set(lower) & set(upper):
             names = _called(lower), _called(upper)
-            yield f"{voxels} voxels are drawn as {names[0]} and as {names[1]}: they are {names[1]}"
+            both = f"drawn as {names[0]} and as {names[1]}"
+            one, several = f"is {both}: it is {names[1]}", f"are {both}: they are {names[1]}"
+            yield many(voxels, f"voxel {one}", f"voxels {several}")
 
 
 def _joined(matched: Mapping[DrawnRegion, Keys]) -> Iterator[str]:

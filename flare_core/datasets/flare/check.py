@@ -28,6 +28,7 @@ from flare_core.imaging.label_map import grid_difference
 from flare_core.imaging.volume import Volume
 from flare_core.spread.cases import SpreadCases, input_error
 from flare_core.spread.here import in_turn
+from flare_core.wording import many
 
 PAIRS = (("right_kidney", "left_kidney"), ("right_adrenal_gland", "left_adrenal_gland"))
 """Organs of two sides: the right one must lie to the patient's right of the left one."""
@@ -123,7 +124,7 @@ def _value_problems(labels: Volume, case: FlareCase) -> Iterator[tuple[str, str]
         return
     numbers = scheme_of(case.scheme)
     counts = _counts(labels.array)
-    unknown = [f"{v} ({counts[v]} voxels)" for v in counts if v > numbers.highest]
+    unknown = [f"{v} ({many(counts[v], 'voxel')})" for v in counts if v > numbers.highest]
     if unknown:
         legal = f"only 0 to {numbers.highest} are known ({numbers.title})"
         yield "mislabelled", f"label value {listed(unknown)}; {legal}"

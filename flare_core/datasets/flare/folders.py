@@ -13,6 +13,7 @@ from pathlib import Path
 
 from flare_core.errors import InputError
 from flare_core.imaging.inputs import name_among
+from flare_core.wording import many
 
 SUFFIXES = (".nii.gz", ".nii")
 """FLARE's files are NIfTI."""
@@ -130,9 +131,11 @@ def count_findings(folder: str, names: Sequence[str]) -> list[Finding]:
     if expected is None or len(names) == len(expected):
         return []
     absent = _absent_names(names, expected)
-    told = f"{len(names)} of {len(expected)} scans are there"
+    told = f"{len(names)} of {many(len(expected), 'scan is there', 'scans are there')}"
     if len(names) > len(expected):
-        told = f"{len(names)} scans are there, and the name says {len(expected)}"
+        told = (
+            f"{many(len(names), 'scan is', 'scans are')} there, and the name says {len(expected)}"
+        )
         return [Finding("doubled", folder, told)]
     return [Finding("missing", folder, f"{told}; not: {listed(absent)}" if absent else told)]
 

@@ -22,6 +22,7 @@ from flare_core.datasets.summary.summarise import (
     Summary,
     hu_statistics,
 )
+from flare_core.wording import many
 
 Value = str | int | float | None
 
@@ -82,7 +83,11 @@ def cases_table(summary: Summary) -> Table:
     if len(rows) > 1:
         rows.append(_part_row("all", summary.cases))
     columns = (Column("Part"), Column("Scans"), Column("Labelled"), Column("Axial slices"))
-    note = f"{len(summary.left_out)} cases could not be read and are left out."
+    note = many(
+        len(summary.left_out),
+        "case could not be read and is left out.",
+        "cases could not be read and are left out.",
+    )
     return Table("parts", "Scans", columns, tuple(rows), note if summary.left_out else "")
 
 

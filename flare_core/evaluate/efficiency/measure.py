@@ -25,6 +25,7 @@ from typing import IO, Any, cast
 from flare_core.errors import InputError
 from flare_core.evaluate.efficiency.watcher import INTERVAL_S
 from flare_core.processes import python_words
+from flare_core.wording import many
 
 STABLE_SHARE = 0.02
 """FLARE21 and FLARE22 take the largest GPU memory seen in more than this share of the samples."""
@@ -252,7 +253,13 @@ def _notes(seen: dict[str, Any], samples: Sequence[UsageSample]) -> tuple[str, .
     if expected > 20 and missed > MISSED_SHARE * expected:
         notes.append(f"{missed} of {expected} samples came too late; the areas are too small")
     if seen["left_over"]:
-        notes.append(f"{seen['left_over']} processes outlived the command and were ended")
+        notes.append(
+            many(
+                seen["left_over"],
+                "process outlived the command and was ended",
+                "processes outlived the command and were ended",
+            )
+        )
     if seen["exit_code"] is None:
         notes.append("the command could not be ended")
     return tuple(notes)

@@ -29,6 +29,7 @@ from flare_core.evaluate.efficiency.measure import NUMBERS
 from flare_core.evaluate.metrics import METRICS
 from flare_core.evaluate.ranking.schemes import Scheme
 from flare_core.imaging.inputs import case_name
+from flare_core.wording import many
 
 Cells = dict[str, dict[str, float]]
 """Case -> column -> value, NaN if it is missing. A case without any value is there too."""
@@ -94,7 +95,7 @@ def team_files(folder: Path) -> dict[str, list[Path]]:
         if files:
             found[team] = files
     if len(found) < 2:
-        came = f"{folder} with {len(found)} teams" + "".join(f" ({team})" for team in found)
+        came = f"{folder} with {many(len(found), 'team')}" + "".join(f" ({team})" for team in found)
         legal = "TEAM.csv or TEAM/*.csv of at least two teams"
         raise InputError("RESULTS", came, legal, "Add the other teams' results.")
     return found

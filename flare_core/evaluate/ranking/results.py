@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from flare_core.evaluate.ranking.rank import FINAL, Ranking
 from flare_core.evaluate.ranking.significance import LEVEL, MOST_EXACT
+from flare_core.wording import many
 
 METHOD = (
     "Ranks: every team is ranked in each case and metric (1 is best; equal values share the mean "
@@ -104,8 +105,9 @@ def multiple_testing_note(ranking: Ranking) -> str:
     teams = len(ranking.table.teams)
     pairs = teams * (teams - 1) // 2
     return (
-        f"{pairs} pairs are tested for each metric, so about {max(1, round(LEVEL * pairs))} of the "
-        f"plain p-values would be below {LEVEL:g} even if all teams were equal. `p_holm` is "
+        f"{many(pairs, 'pair is', 'pairs are')} tested for each metric, so about "
+        f"{max(1, round(LEVEL * pairs))} of the plain p-values would be below {LEVEL:g} "
+        "even if all teams were equal. `p_holm` is "
         "corrected for the number of pairs (Holm), not for the number of metrics."
     )
 

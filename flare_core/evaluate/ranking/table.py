@@ -21,6 +21,7 @@ from flare_core.anatomy.organs import LESION
 from flare_core.errors import InputError
 from flare_core.evaluate.ranking.files import Cells, read_team, team_files
 from flare_core.evaluate.ranking.schemes import MetricRule, Scheme
+from flare_core.wording import many
 
 Numbers = npt.NDArray[np.float64]
 
@@ -203,7 +204,8 @@ def _notes(
             names = [cases[int(c)] for c in np.flatnonzero(missing)]
             if names:
                 notes.append(
-                    f"{team}: no {what} of {len(names)} cases, ranked last: {_listed(names)}"
+                    f"{team}: no {what} of {many(len(names), 'case')}, ranked last: "
+                    f"{_listed(names)}"
                 )
     return tuple(notes)
 

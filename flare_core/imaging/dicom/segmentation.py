@@ -20,6 +20,7 @@ from flare_core.errors import InputError
 from flare_core.imaging.dicom.region import Drawn, DrawnRegion, PaintedRegions, count_covered
 from flare_core.imaging.dicom.sources import Concept
 from flare_core.imaging.geometry import Geometry
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -82,7 +83,8 @@ def paint_segments(
         if mask.any():
             place = _place(path, dataset, frame, geometry)
             outside += _put(labels, mask, place, value, covered)
-    notes = (f"{outside} voxels lie outside of the scan",) if outside else ()
+    told = many(outside, "voxel lies outside of the scan", "voxels lie outside of the scan")
+    notes = (told,) if outside else ()
     return PaintedRegions(labels, notes, dict(covered))
 
 

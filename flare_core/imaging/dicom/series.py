@@ -27,6 +27,7 @@ from flare_core.imaging.dicom.pixels import Coding, coding_of, hounsfield
 from flare_core.imaging.dicom.scan import SeriesFiles, scan, volume_images
 from flare_core.imaging.geometry import Geometry, Matrix
 from flare_core.imaging.volume import Volume
+from flare_core.wording import many
 
 Array = npt.NDArray[Any]
 
@@ -217,7 +218,7 @@ def _choice_error(argument: str, came: str, infos: Sequence[SeriesInfo]) -> Inpu
         spacing = "" if info.spacing_mm is None else f", {info.spacing_mm[0]:g} mm apart"
         problem = f" [{info.problem}]" if info.problem else ""
         rows.append(
-            f"    {number}  {info.modality or '??'}  {info.count} images{spacing}  "
+            f"    {number}  {info.modality or '??'}  {many(info.count, 'image')}{spacing}  "
             f"{info.description or '(no description)'}  {info.uid}{problem}"
         )
     legal = "one CT series of at least two slices, each slice a file of its own"
@@ -436,7 +437,8 @@ def _value_notes(codings: Sequence[Coding], mended: int) -> tuple[str, ...]:
     """Return what is odd about the slices' values."""
     notes: tuple[str, ...] = ()
     if mended:
-        notes += (f"Declared padding in {mended} voxels, not air by its value, was set to air.",)
+        padding = f"Declared padding in {many(mended, 'voxel')}"
+        notes += (f"{padding}, not air by its value, was set to air.",)
     if len({(c.slope, c.intercept) for c in codings}) > 1:
         notes += ("Slices differ in rescale slope or intercept; each was read by its own.",)
     return notes

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from flare_core.errors import InputError
 from flare_core.imaging.dicom.region import Drawn, DrawnRegion, PaintedRegions, count_covered
 from flare_core.imaging.geometry import Geometry
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -95,8 +96,8 @@ def paint_structures(
                 count_covered(covered, labels[z][mask], value)
                 labels[z][mask] = value
         if united:
-            told.append(f"{name}: contours cross or repeat others in {united} slices; there their "
-                        "union was taken")  # fmt: skip
+            told.append(f"{name}: contours cross or repeat others in {many(united, 'slice')}; "
+                        "there their union was taken")  # fmt: skip
         notes += told
     return PaintedRegions(labels, tuple(notes), dict(covered))
 

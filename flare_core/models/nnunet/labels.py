@@ -11,6 +11,7 @@ from flare_core.anatomy.organs import ALL_TARGETS, organ
 from flare_core.errors import InputError
 from flare_core.models.nnunet.fields import fields, items, need, refusal, whole
 from flare_core.models.stage_card import BACKGROUND, OTHER
+from flare_core.wording import many
 
 LabelMap = Mapping[str, str | None]
 """A model's own label name (or its number as text) -> organ key; None: not one of our organs."""
@@ -205,7 +206,7 @@ def not_ours(found: Channels, label_map: LabelMap | None = None) -> tuple[str, .
     ]
     if not names:
         return ()
-    count = "1 label is no organ" if len(names) == 1 else f"{len(names)} labels are no organs"
+    count = many(len(names), "label is no organ", "labels are no organs")
     action = f'If one is an organ under another name, say so: --map "{names[0]}=ORGAN".'
     return (f"{count} of ours and will not be shown: {', '.join(names)}. {action}",)
 

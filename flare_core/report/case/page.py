@@ -23,6 +23,7 @@ from flare_core.report.case.panel import Pixels
 from flare_core.report.charts.rows import volume_chart
 from flare_core.report.html import list_of, page, section, table
 from flare_core.segment.statistics import PROBABLY_WRONG
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from flare_core.segment.lesion_list import Lesion
@@ -93,7 +94,7 @@ def cohort_page(title: str, cases: Sequence[CohortEntry], organs: Sequence[Organ
         each.key: [found[each.key] for found in volumes if each.key in found] for each in organs
     }
     failed = sum(1 for entry in cases if entry.error)
-    count = f"{len(cases)} cases" + (f", {failed} without a result" if failed else "")
+    count = many(len(cases), "case") + (f", {failed} without a result" if failed else "")
     heads = "".join(f"<th>{escape(each.name)}</th>" for each in organs)
     lines = [_cohort_row(entry, found, organs) for entry, found in zip(cases, volumes, strict=True)]
     return page(

@@ -22,6 +22,7 @@ from flare_core.report.charts.svg import (
     svg,
     text,
 )
+from flare_core.wording import many
 
 BETTER, WORSE, SELF = EDGE, "#f0c9a8", "#d0d3d6"
 
@@ -45,7 +46,7 @@ def radar_chart(
     height = 420
     most = max(1, most)
     parts = _web(axes, most)
-    parts.append(text((480, height - 20), f"centre: 0, rim: {most} teams", FAINT))
+    parts.append(text((480, height - 20), f"centre: 0, rim: {many(most, 'team')}", FAINT))
     for number, (name, values) in enumerate(teams):
         colour = COLOURS[number % len(COLOURS)]
         shape = [_spoke(a, v / most, len(axes)) for a, v in enumerate(values)]

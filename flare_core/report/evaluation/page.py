@@ -24,6 +24,7 @@ from flare_core.report.evaluation.figures import (
     pictures,
     volumes,
 )
+from flare_core.wording import many
 
 MODE_TEXT = {
     "official": "Mode official: the numbers of the organisers' scripts, to 4 decimals. Of organs "
@@ -103,7 +104,7 @@ def page_of(evaluation: Evaluation, sources: Sources) -> str:
     failed = f", {len(evaluation.failed)} of them scored 0" if evaluation.failed else ""
     left_out = f", {len(evaluation.left_out)} left out" if evaluation.left_out else ""
     names = f"{sources.prediction.resolve().name} against {sources.reference.resolve().name}"
-    counts = f"{len(evaluation.cases)} cases{failed}{left_out}"
+    counts = f"{many(len(evaluation.cases), 'case')}{failed}{left_out}"
     remark = f"{names}: {counts}. {MODE_TEXT[rules.mode]} {CHART_KEY}"
     cards = [Card(one.name, one.value, (one.ci_low, one.ci_high)) for one in headlines(evaluation)]
     sections = [

@@ -14,6 +14,7 @@ from flare_core.datasets.split import patient_folds
 from flare_core.datasets.stored import cases_of_store
 from flare_core.errors import InputError
 from flare_core.train.recipes.recipe import Recipe
+from flare_core.wording import many
 
 FOR_SCORING = ("tuning", "validation")
 """Parts of FLARE's folders that nobody trains on."""
@@ -72,13 +73,13 @@ def require_cases(store: Path, recipe: Recipe) -> None:
         mine = [case for case in labelled if set(case.annotated) & set(config.organs)]
         if len(mine) < LEAST_LABELLED:
             raise InputError(
-                f"recipe {recipe.key}: {name}", f"{len(mine)} labelled cases of its organs",
+                f"recipe {recipe.key}: {name}", f"{many(len(mine), 'labelled case')} of its organs",
                 f"{LEAST_LABELLED} or more that are not held out",
                 "Label more scans, or import them.",
             )  # fmt: skip
     if recipe.wants_lesions and not any(LESION.key in case.annotated for case in labelled):
         raise InputError(
-            f"recipe {recipe.key}", f"{len(labelled)} labelled cases, none with lesions",
+            f"recipe {recipe.key}", f"{many(len(labelled), 'labelled case')}, none with lesions",
             "cases that annotate lesions (label 14): the recipe learns them",
             "Import such cases, or choose a recipe of organs alone: flare recipes list.",
         )  # fmt: skip
@@ -86,7 +87,7 @@ def require_cases(store: Path, recipe: Recipe) -> None:
     patients = {case.patient for case in _teaching(labelled, recipe)}
     if folds > len(patients):
         raise InputError(
-            f"recipe {recipe.key}: folds", f"{len(patients)} labelled patients",
+            f"recipe {recipe.key}: folds", many(len(patients), "labelled patient"),
             f"{folds} or more: each of {folds} teachers leaves some out",
             "Label scans of more patients, or choose a recipe without folds.",
         )  # fmt: skip

@@ -15,6 +15,7 @@ from flare_core.train.config import TrainConfig
 from flare_core.train.recipe_run.options import RecipeOptions
 from flare_core.train.recipe_run.scale import find_scale
 from flare_core.train.recipes.recipe import Inference, Recipe
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +102,7 @@ def model_card(options: RecipeOptions, stages: tuple[StageCard, ...], cases: Pat
         training_data=(
             TrainingSource(
                 "cases of the run", len(labelled), "as their owner decides", "the owner's own",
-                note=f"{len(labelled)} cases with labels by people; see the run's folder.",
+                note=f"{many(len(labelled), 'case')} with labels by people; see the run's folder.",
             ),
         ),
         provenance={

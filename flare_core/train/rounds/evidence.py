@@ -33,6 +33,7 @@ from flare_core.segment.postprocess import (
 from flare_core.segment.stage import Scores
 from flare_core.segment.statistics import outside_range
 from flare_core.train.strategies.candidate import CaseEvidence, OrganEvidence
+from flare_core.wording import many
 
 Labels = npt.NDArray[np.generic]
 
@@ -244,7 +245,7 @@ class _Shape:
         if usual and outside_range(self.volume_ml, usual, cut=self.cut) == 1.0:
             texts.append(f"{self.volume_ml:.0f} mL, usual are {usual[0]:g} to {usual[1]:g}")
         if self.pieces > 1:
-            texts.append(f"{self.pieces} pieces")
+            texts.append(many(self.pieces, "piece"))
         if strays > MOST_ON_OTHER_SIDE:
             texts.append(f"{100 * strays:.0f} % of it on the other side of the body")
         return ", ".join(texts)

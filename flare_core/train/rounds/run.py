@@ -28,6 +28,7 @@ from flare_core.train.rounds.stages import ACTIONS, SHARED, RoundWork
 from flare_core.train.rounds.state import STAGES, RoundsState, RunFolder, create_run
 from flare_core.train.rounds.student import hold_out_cases, require_folds
 from flare_core.train.strategies import build_strategy
+from flare_core.wording import by_count, many
 
 
 def start_rounds(folder: Path, settings: RoundSettings) -> RunFolder:
@@ -119,7 +120,7 @@ def require_even(settings: RoundSettings, processes: int) -> None:
         if size % processes:
             raise InputError(
                 f"{path}: batch_size",
-                f"{size} patches for {processes} processes",
+                f"{many(size, 'patch', 'patches')} for {many(processes, 'process', 'processes')}",
                 f"a multiple of {processes}",
                 "Start fewer processes, or start a new run with another batch_size.",
             )
@@ -145,7 +146,7 @@ def _all_rounds(
                 "would repeat it."
             )
     count = run.settings.rounds
-    return "The round is done." if count == 1 else f"All {count} rounds are done."
+    return by_count(count, "The round is done.", "All {count} rounds are done.")
 
 
 def _one_round(work: RoundWork) -> None:

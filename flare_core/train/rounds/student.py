@@ -21,6 +21,7 @@ from flare_core.train.loop import WEIGHTS
 from flare_core.train.rounds.settings import RoundSettings, with_budget
 from flare_core.train.rounds.state import RoundFolder
 from flare_core.train.strategies import build_strategy
+from flare_core.wording import many
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +78,9 @@ def hold_out_cases(store: CaseStore) -> tuple[Case, ...]:
         frozen = store.hold_out()
         raise InputError(
             "hold-out of the case store",
-            f"{len(frozen)} patients, none of them labelled by a person" if frozen else "none yet",
+            f"{many(len(frozen), 'patient')}, none of them labelled by a person"
+            if frozen
+            else "none yet",
             "patients who were frozen as hold-out and whose scans have expert or corrected labels",
             "Label the scans of a few patients and freeze them with flare cases hold-out: without "
             "them nobody can tell whether a new model is better.",
@@ -237,7 +240,7 @@ def student_card(
     return ModelCard(
         name,
         version,
-        f"{len(config.organs)} organs on CT, by self-training.",
+        f"{many(len(config.organs), 'organ')} on CT, by self-training.",
         stages=stages,
         licence=old.licence if old else "as the case store's owner decides",
         intended_use=INTENDED,

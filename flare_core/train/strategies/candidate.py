@@ -11,6 +11,7 @@ from flare_core import atomic
 from flare_core.errors import InputError
 from flare_core.json_fields import decode
 from flare_core.train.rounds.state import read_of_run
+from flare_core.wording import many
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def decide(
     answers = {key: doubt(evidence) for key, evidence in candidate.evidence.items()}
     refused = {key: why for key, why in answers.items() if why}
     organs = tuple(key for key in answers if key not in refused)
-    reason = f"{len(organs)} of {len(answers)} organs accepted"
+    reason = f"{len(organs)} of {many(len(answers), 'organ')} accepted"
     if refused:
         reason += "; refused: " + ", ".join(f"{key} ({why})" for key, why in refused.items())
     accepted = bool(organs)

@@ -15,6 +15,7 @@ from flare_core.train.strategies.candidate import (
     implausible,
 )
 from flare_core.train.strategies.supervised import Limits, Supervised
+from flare_core.wording import many
 
 
 @dataclass(frozen=True)
@@ -58,4 +59,4 @@ class Confident(Supervised):
         if entropy > self.most_border_entropy:
             return f"border entropy {entropy:.2f} > {self.most_border_entropy:g}"
         pieces = evidence.pieces or 0
-        return f"{pieces} pieces" if pieces > self.most_pieces else ""
+        return many(pieces, "piece") if pieces > self.most_pieces else ""

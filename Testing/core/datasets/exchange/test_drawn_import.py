@@ -46,7 +46,7 @@ def test_series_and_contours_find_each_other(tmp_path, hospital):
         found = import_drawn(store, hospital, ImportSettings(author="Ada"))
         assert len(found.added) == 2 and found.labelled == found.added
         told = {finding.what for finding in found.findings}
-        assert "1 series on which nothing was drawn were left out" in told
+        assert "1 series on which nothing was drawn was left out" in told
         assert "'PTV' is none of our organs: left out" in told
         wrong = [finding for finding in found.findings if finding.wrong]
         assert [each.where for each in wrong] == ["lost.dcm"]

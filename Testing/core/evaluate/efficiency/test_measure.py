@@ -179,7 +179,7 @@ def test_a_time_out_ends_the_whole_tree_even_what_ignores_it(tmp_path):
 def test_processes_left_behind_are_ended_and_told(tmp_path):
     run = measure(["sh", "-c", f"sleep 60 & echo $! > {tmp_path}/pids"], tmp_path / "log")
     assert run.status == "ok" and run.wall_s < 10
-    assert "1 processes outlived the command and were ended" in run.notes
+    assert "1 process outlived the command and was ended" in run.notes
     assert not alive(pids_in(tmp_path / "pids", 1)[0])
 
 

@@ -53,7 +53,7 @@ def test_the_record_is_plain_and_complete():
     assert facts["significant_pairs"]["dsc"] == {
         "p_below_0.05": 0, "p_holm_below_0.05": 0, "pairs": 1,
     }  # fmt: skip
-    assert facts["notes"] == ["worst: no result of 1 cases, ranked last: c"]
+    assert facts["notes"] == ["worst: no result of 1 case, ranked last: c"]
     assert record(ranking(0))["standings"][0]["place_interval_95"] == [None, None]
 
 

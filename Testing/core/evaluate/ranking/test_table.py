@@ -88,7 +88,7 @@ def test_the_output_of_measure_is_understood(results):
     table = read_results(folder, FLARE22)
     assert table.raw[2:, 0].tolist() == [[8.5, 8.5], [12000, 12000], [400, 400]]
     assert np.isnan(table.raw[2:, 1, 0]).all()
-    assert "ann: no Run time of 1 cases, ranked last: d" in table.notes
+    assert "ann: no Run time of 1 case, ranked last: d" in table.notes
 
 
 def test_missing_cases_and_values_are_named_and_stay_missing(results):
@@ -186,7 +186,7 @@ def test_bytes_that_are_no_text_are_refused(results):
 
 def test_the_folder_must_hold_two_teams(results, tmp_path):
     refused(tmp_path / "absent", ONLY_DSC, "which is no folder")
-    refused(results(ann="case,organ_dsc\nc,1\n"), ONLY_DSC, "with 1 teams")
+    refused(results(ann="case,organ_dsc\nc,1\n"), ONLY_DSC, "with 1 team ")
     refused(results(ann__x="case,organ_dsc\nc,1\n"), ONLY_DSC, "ann.csv and the folder ann")
 
 

@@ -151,7 +151,7 @@ def test_contours_that_cross_are_united_and_told(tmp_path):
     wanted = disc(9, (20, 19)) | disc(9, (20, 31))
     assert np.count_nonzero((found.labels[2] == 1) != wanted) <= 8
     (note,) = found.notes
-    assert note == "Liver: contours cross or repeat others in 1 slices; there their union was taken"
+    assert note == "Liver: contours cross or repeat others in 1 slice; there their union was taken"
 
 
 def test_crossing_holes_stay_holes(tmp_path):
