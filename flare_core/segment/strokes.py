@@ -115,7 +115,8 @@ def correct_by_strokes(
     for name, array in given.items():
         _check(name, array, image)
     marked = _marked(belongs | outside, protected)
-    organ_ml = np.count_nonzero(mask | belongs) * image.geometry.voxel_ml
+    coming = belongs & ~outside if protected is None else belongs & ~outside & ~protected
+    organ_ml = np.count_nonzero(mask | coming) * image.geometry.voxel_ml
     box, grid = _place(marked, image.geometry, organ_ml, settings)
     here, scan = box.slices, image.geometry.crop(box)
     free = np.ones(box.shape, bool) if protected is None else ~protected[here]

@@ -138,3 +138,20 @@ def test_the_callers_arrays_are_not_changed(scan) -> None:
     before = ORGAN.copy()
     correct_by_strokes(scan, ORGAN, stroke((15, 25, 30)), stroke((15, 2, 30)))
     assert (before == ORGAN).all()
+
+
+@pytest.mark.parametrize("ignored", ["protected", "outside"])
+def test_strokes_that_are_ignored_do_not_make_the_organ_larger(scan, ignored: str) -> None:
+    """Its size says how far a stroke reaches and how fine the solution is."""
+    half = ORGAN & (np.arange(GRID.shape[1]) >= 25)[:, None]
+    given, alone = stroke((15, 18, 30)), NOTHING
+    over = np.zeros(GRID.shape, bool)
+    over[12:19, 46:60, :56] = True  # more voxels than the organ has
+    marked, where = given | over, {}
+    if ignored == "protected":
+        where = {"protected": over}
+    else:
+        alone = over
+    plain = correct_by_strokes(scan, half, given, alone, **where)
+    result = correct_by_strokes(scan, half, marked, alone, **where)
+    assert result.box == plain.box and (result.mask == plain.mask).all()
