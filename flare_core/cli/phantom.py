@@ -195,14 +195,17 @@ def _paths(out: Path, seed: int) -> tuple[Path, Path, Path]:
     >>> [path.as_posix() for path in _paths(Path("set"), 7)][:2]
     ['set/images/phantom_0007_0000.nii.gz', 'set/labels/phantom_0007.nii.gz']
     """
+    from flare_core.imaging.inputs import CHANNEL, TRUTH
+
     suffix = _suffix(out)
     if suffix:
-        stem = out.name[: -len(suffix)].removesuffix("_0000")
-        image, labels, facts = f"{stem}_0000{suffix}", f"{stem}_truth{suffix}", f"{stem}_truth.json"
-        return out.with_name(image), out.with_name(labels), out.with_name(facts)
+        stem = out.name[: -len(suffix)].removesuffix(CHANNEL)
+        names = f"{CHANNEL}{suffix}", f"{TRUTH}{suffix}", f"{TRUTH}.json"
+        image, labels, facts = (out.with_name(stem + name) for name in names)
+        return image, labels, facts
     name = f"phantom_{seed:04d}"
     return (
-        out / "images" / f"{name}_0000{SUFFIXES[0]}",
+        out / "images" / f"{name}{CHANNEL}{SUFFIXES[0]}",
         out / "labels" / f"{name}{SUFFIXES[0]}",
         out / "truth" / f"{name}.json",
     )

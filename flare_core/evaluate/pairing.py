@@ -7,7 +7,16 @@ from pathlib import Path
 
 from flare_core.anatomy.organs import organ
 from flare_core.errors import InputError
-from flare_core.imaging.inputs import SUFFIXES, case_name, existing, stem_of, suffix_of
+from flare_core.imaging.inputs import (
+    CHANNEL,
+    SUFFIXES,
+    TRUTH,
+    case_name,
+    existing,
+    is_truth,
+    stem_of,
+    suffix_of,
+)
 from flare_core.json_fields import read_json
 
 TABLE = "cases.json"
@@ -41,6 +50,10 @@ class Pairing:
 def pair_cases(prediction: str | Path, reference: str | Path) -> Pairing:
     """Match predictions to references by name; the format's suffix and ``_0000`` do not count.
 
+    ``X_truth`` is the reference of case X where `flare phantom` has put its facts beside it (its
+    scan ``X_0000`` is no label file then), or where nothing else can be: the predictions have an X
+    and no X_truth, the references no X.
+
     Parameters
     ----------
     prediction, reference : path
@@ -70,6 +83,8 @@ def pair_cases(prediction: str | Path, reference: str | Path) -> Pairing:
 def _pair_folders(
     found: dict[str, Path], wanted: dict[str, Path], folders: tuple[Path, Path]
 ) -> Pairing:
+    named = {_truth_of(name, found, wanted): path for name, path in wanted.items()}
+    wanted = dict(sorted(named.items()))
     if not found.keys() & wanted.keys():
         raise InputError(
             "PRED",
@@ -84,12 +99,22 @@ def _pair_folders(
     return Pairing(cases, tuple(name for name in found if name not in wanted))
 
 
+def _truth_of(name: str, found: dict[str, Path], wanted: dict[str, Path]) -> str:
+    """Return the case that a reference is of: X for X_truth, if it can be no other."""
+    case = name.removesuffix(TRUTH)
+    return case if name not in found and case in found and case not in wanted else name
+
+
 def _label_files(folder: Path, argument: str) -> dict[str, Path]:
     """Return the image files of a folder by case, sorted; hidden ones do not count."""
-    paths = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and suffix_of(p))
+    beside = {p.name for p in folder.iterdir() if not p.name.startswith(".")}
+    truths = {stem_of(n).removesuffix(TRUTH) for n in beside if is_truth(n, beside)}
     files: dict[str, Path] = {}
-    for path in paths:
+    for path in sorted(folder / n for n in beside if suffix_of(n)):
         name = case_name(path)
+        if name in truths and stem_of(path).endswith(CHANNEL):
+            continue  # a phantom's scan
+        name = name.removesuffix(TRUTH) if is_truth(path.name, beside) else name
         if name in files:
             raise InputError(
                 argument,

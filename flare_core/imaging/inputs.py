@@ -17,6 +17,8 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Names of files that we read; ``.raw`` and the like belong to a header file."""
 CHANNEL = "_0000"
 """nnU-Net's and FLARE's mark of an image's only channel; results go without it."""
+TRUTH = "_truth"
+"""Our mark of a phantom's label map, ``X_truth.nii.gz`` beside the facts ``X_truth.json``."""
 STATISTICS = ("_statistics.json", "_statistics.csv")
 """What our own runs put beside a label map."""
 
@@ -72,6 +74,18 @@ def name_among(path: str | Path, cases: Container[str]) -> str:
     return stem if stem in cases else case_name(path)
 
 
+def is_truth(name: str, beside: Container[str]) -> bool:
+    """Whether a file is the label map of a phantom of ours, by the names beside it.
+
+    Examples
+    --------
+    >>> is_truth("a_truth.nii.gz", {"a_truth.json"}), is_truth("a_truth.nii.gz", set())
+    (True, False)
+    """
+    stem = stem_of(name)
+    return stem.endswith(TRUTH) and bool(suffix_of(name)) and f"{stem}.json" in beside
+
+
 def suffix_of(path: str | Path) -> str:
     """Return the format's suffix in small letters, or "" for no format of ours.
 
@@ -92,8 +106,9 @@ def find_inputs(path: str | Path, *, series: str | None = None) -> list[CaseInpu
     - one case if it holds DICOM files itself, or folders of one DICOM study;
     - one case for each sub-folder with DICOM files (at any depth) otherwise.
 
-    Hidden files and label maps of our own runs (``X.nii.gz`` beside ``X_statistics.json``) are
-    not inputs. Whether a file can be read shows when it is read: one bad file is one failed case.
+    Hidden files and label maps of our own (``X.nii.gz`` beside ``X_statistics.json``, those of
+    phantoms) are not inputs. Whether a file can be read shows when it is read: one bad file is one
+    failed case.
 
     Parameters
     ----------
@@ -225,16 +240,18 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _image_files(folder: Path) -> list[Path]:
-    """Return the image files directly in a folder, without our own results.
+    """Return the image files directly in a folder, without our own results and phantoms' truth.
 
     Links that lead nowhere and pipes are among them: their case fails by name.
     """
-    names = {p.name for p in _listed(folder)}
+    there = _listed(folder)
+    names = {p.name for p in there}
     return [
         p
-        for p in _listed(folder)
+        for p in there
         if suffix_of(p)
         and not p.is_dir()
+        and not is_truth(p.name, names)
         and not names.intersection(p.name.removesuffix(".nii.gz") + end for end in STATISTICS)
     ]
 

@@ -39,6 +39,29 @@ def test_two_files_need_no_common_name(tmp_path: Path) -> None:
     assert (case.name, case.prediction, case.reference) == ("true", pred, ref)
 
 
+def test_a_phantoms_truth_is_the_reference_of_its_scan(tmp_path: Path) -> None:
+    """As `flare phantom a.nii.gz` writes them; its scan beside them is no label map."""
+    pred = files(tmp_path / "p", "a.nii.gz", "b.nii.gz")
+    made = [f"{name}{end}" for name in "ab" for end in ("_0000.nii.gz", "_truth.nii.gz")]
+    ref = files(tmp_path / "r", *made, "a_truth.json", "b_truth.json")
+    found = pair_cases(pred, ref)
+    assert [(case.name, case.reference.name, case.prediction) for case in found.cases] == [
+        (name, f"{name}_truth.nii.gz", pred / f"{name}.nii.gz") for name in "ab"
+    ]
+    (alone,) = pair_cases(pred, files(tmp_path / "copied", "a_truth.nii.gz")).cases
+    assert (alone.name, alone.prediction) == ("a", pred / "a.nii.gz")
+
+
+def test_truth_in_a_name_is_no_guess(tmp_path: Path) -> None:
+    ref = files(tmp_path / "r", "a.nii.gz", "a_truth.nii.gz", "b_truth.nii.gz", "c_truth.nii.gz")
+    pred = files(tmp_path / "p", "a.nii.gz", "b.nii.gz", "b_truth.nii.gz")
+    found = pair_cases(pred, ref)
+    chosen = {case.name: case.prediction and case.prediction.name for case in found.cases}
+    assert chosen == {"a": "a.nii.gz", "a_truth": None, "b_truth": "b_truth.nii.gz",
+                      "c_truth": None}  # fmt: skip
+    assert found.extra == ("b",)
+
+
 def test_what_the_reference_annotates(tmp_path: Path) -> None:
     rows = {"a": {"annotated": ["liver"]}, "b": {"size": [1, 2, 3]}, "c": {"annotated": "liver"}}
     ref = files(tmp_path / "set" / "labels", "a.nii.gz", "b.nii.gz", "c.nii.gz", "d.nii.gz")

@@ -69,6 +69,11 @@ def test_our_own_results_are_no_inputs(tmp_path: Path) -> None:
     assert [c.path.name for c in find_inputs(tmp_path)] == ["a_0000.nii.gz", "c.nii.gz"]
 
 
+def test_the_truth_of_a_phantom_is_no_input(tmp_path: Path) -> None:
+    touch(tmp_path, "a_0000.nii.gz", "a_truth.nii.gz", "a_truth.json", "b_truth.nii.gz")
+    assert [c.path.name for c in find_inputs(tmp_path)] == ["a_0000.nii.gz", "b_truth.nii.gz"]
+
+
 def test_sub_folders_with_images_are_passed_over_and_named(tmp_path: Path) -> None:
     touch(tmp_path, "a.nii.gz")
     touch(tmp_path / "more", "b.nii.gz")
