@@ -5,6 +5,7 @@ It is a torch archive read with ``weights_only=True``: tensors and plain values,
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ from flare_core.models.nnunet.checkpoint import DAMAGED, check_pickles
 FORMAT = 1
 PARTS = {"format", "network", "ema", "optimiser", "config", "progress"}
 """What every checkpoint holds. Those of strategies with networks of their own hold "strategy" too:
-runs without any go on from checkpoints that were written before there were strategies."""
+runs without any go on from checkpoints that were written before there were strategies. Those of
+float16 hold "scaler"; without it a run looks for the factor of its losses anew."""
 
 
 @dataclass  # mutable: counts while the run goes on
@@ -62,6 +64,7 @@ def save_checkpoint(
     optimiser: dict,
     config: str,
     progress: TrainingProgress,
+    scaler: dict[str, float] | None = None,
 ) -> None:
     """Write everything needed to go on; an older checkpoint is replaced only when this is whole."""
     state = {
@@ -72,6 +75,7 @@ def save_checkpoint(
         "optimiser": optimiser,
         "config": config,
         "progress": vars(progress),
+        "scaler": scaler or {},
     }
     with atomic.atomic_path(path) as part:
         torch.save(state, part)
@@ -101,7 +105,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise _unreadable(path, f"damaged: {damaged} does not fit its checksum")
     if not isinstance(state, dict) or not set(state) >= PARTS or state["format"] != FORMAT:
         raise _unreadable(path, "a file of another kind or format")
-    state = {"strategy": {}} | state
+    state = {"strategy": {}, "scaler": {}} | state
     for name, fits in FITS.items():
         if not fits(state[name]):
             raise _unreadable(path, f"a part {name} that flare train does not write")
@@ -126,6 +130,15 @@ def _is_optimiser(value: object) -> bool:
         and isinstance(kept, dict)
         and all(isinstance(each, dict) for each in kept.values())
     )
+
+
+def _is_scaler(value: object) -> bool:
+    """Whether it is the state of torch's GradScaler, or nothing."""
+    if not isinstance(value, dict):
+        return False
+    names = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
+    numbers = all(type(each) in (int, float) and 0 <= each < math.inf for each in value.values())
+    return numbers and (not value or set(value) == set(names))
 
 
 def _is_config(value: object) -> bool:
@@ -161,6 +174,7 @@ FITS: dict[str, Callable[[object], bool]] = {
     "optimiser": _is_optimiser,
     "config": _is_config,
     "progress": _is_progress,
+    "scaler": _is_scaler,
 }
 """What tells whether a part is what `save_checkpoint` writes."""
 

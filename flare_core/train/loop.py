@@ -66,6 +66,12 @@ REPORT_EVERY = 20
 MOST_SKIPPED = 100
 """Steps in a row without a finite gradient after which a run has diverged."""
 
+NOT_LEARNT = (
+    "name", "stage", "init_from", "held_out_patients", "prefetch", "precision", "device", "threads",
+    "validate_every", "validation_scans", "checkpoint_minutes",
+)  # fmt: skip
+"""Settings that may change on the way: what is learnt does not, or hardly."""
+
 MISFIT = "Correct the network in the configuration, or start from other weights."
 
 
@@ -307,9 +313,15 @@ class Trainer:
         fill(self.mean.network, state["ema"], source=str(path), action=MISFIT)
         fill(self.training_step.extra, state["strategy"], source=str(path), action=MISFIT)
         self._fill_optimiser(state["optimiser"], path)
+        if self.scaler.is_enabled() and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
         self.progress = TrainingProgress(**state["progress"])
         facts = {key: getattr(self.progress, key) for key in ("phase", "step", "total_steps")}
         self._tell({"event": "resume", **facts})
+        other = changed_settings(json.loads(state["config"]), self._settings(), self.progress.phase)
+        if other:
+            text = f"{', '.join(other)}: not as before in this run, whose steps so far stay"
+            self._tell({"event": "note", "text": text})
 
     def _fill_optimiser(self, state: dict[str, Any], path: Path) -> None:
         """Give the optimiser its state back; torch itself looks at the number of weights only."""
@@ -329,7 +341,7 @@ class Trainer:
 
     def _require_same(self, text: str, path: Path) -> None:
         """Refuse to continue a run whose network meant something else."""
-        was, now = json.loads(text), json.loads(config_text(self.config))
+        was, now = json.loads(text), self._settings()
         for each in (was, now):  # its settings may change on the way
             told = each.get("strategy")
             each["strategy"] = told.get("kind") if isinstance(told, dict) else "supervised"
@@ -342,6 +354,24 @@ class Trainer:
                     f"the {name} of the configuration",
                     "Choose another run folder, or set init_from to start from those weights.",
                 )
+        self._require_held_out(was, path)
+
+    def _require_held_out(self, was: dict[str, Any], path: Path) -> None:
+        """Refuse to hold out whom the run may have learnt from: their scores would be too good."""
+        before = was.get("held_out_patients")
+        known = set(before) if isinstance(before, list) else set()
+        if more := sorted(set(self.config.held_out_patients) - known):
+            raise InputError(
+                "held_out_patients",
+                f"{', '.join(more)}, not held out so far in {path}",
+                "the patients held out when the run began, or fewer",
+                "Choose another run folder: these weights may have learnt from them.",
+            )
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the configuration as a checkpoint has it."""
+        settings: dict[str, Any] = json.loads(config_text(self.config))
+        return settings
 
     def _save(self) -> None:
         """Write checkpoint and exported weights."""
@@ -357,8 +387,29 @@ class Trainer:
             optimiser=self.optimiser.state_dict(),
             config=config_text(self.config),
             progress=self.progress,
+            scaler=self.scaler.state_dict(),
         )
         atomic.write_bytes(self.folder / WEIGHTS, save(self.mean.for_export()))
+
+
+def changed_settings(was: dict[str, Any], now: dict[str, Any], phase: int) -> list[str]:
+    """Return the settings that a run goes on with and did not begin with, sorted.
+
+    Phases to come may change, and so may what changes no weights (`NOT_LEARNT`).
+
+    Examples
+    --------
+    >>> changed_settings({"seed": 0, "phases": [1]}, {"seed": 5, "phases": [1, 2]}, 1)
+    ['seed']
+    """
+    told = [each.get("phases") for each in (was, now)]
+    phases = [rows if isinstance(rows, list) else [] for rows in told]
+    begun = min(phase + 1, *map(len, phases))
+    was, now = (
+        {**each, "phases": rows[:begun]} for each, rows in zip((was, now), phases, strict=True)
+    )
+    names = set(was) & set(now) - set(NOT_LEARNT)
+    return sorted(name for name in names if was[name] != now[name])
 
 
 def _averaging(training: TrainingStep) -> DistributedDataParallel:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flare_core.errors import InputError
+from flare_core.errors import Cancelled, InputError
 from flare_core.networks import build_network
 from flare_core.segment.runtime import cpu_has_bf16
 from flare_core.train import loop
@@ -192,6 +195,67 @@ def test_a_checkpoint_that_means_something_else_is_refused(
     with pytest.raises(InputError) as error:
         Trainer(tiny_config(cases, **changes), trained, cache)
     assert error.value.parts[1] == f"a checkpoint with another {named}"
+
+
+def test_whom_a_run_has_learnt_from_is_not_held_out_later(
+    trained: Path, cases: Path, cache: Path
+) -> None:
+    with pytest.raises(InputError, match="may have learnt from them") as error:
+        Trainer(tiny_config(cases, held_out_patients=("bert", "carl")), trained, cache)
+    assert error.value.parts[0] == "held_out_patients" and error.value.parts[1].startswith("bert,")
+
+
+def test_what_changed_on_the_way_is_told(
+    trained: Path, cases: Path, cache: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "run")
+    told: Facts = []
+    config = tiny_config(cases, threads=1, validate_every=3)
+    Trainer(config, folder, cache, report=told.append)
+    Trainer(replace(config, seed=7, edited_weight=1.0), folder, cache, report=told.append)
+    notes = [each["text"] for each in told if each["event"] == "note"]
+    assert len(notes) == 1 and notes[0].startswith("edited_weight, seed: not as before")
+
+
+@pytest.mark.parametrize("strategy", ["supervised", "mean_teacher", "cross_pseudo"])
+def test_a_run_with_stops_is_the_run_without(
+    cases: Path, cache: Path, tmp_path: Path, strategy: str
+) -> None:
+    """To the bit: patches, rates, optimiser, running mean, further networks, scores."""
+    config = tiny_config(
+        cases, strategy={"kind": strategy}, optimiser="sgd", rate_decay="poly", validate_every=3,
+        batch_size=2, one_set_batches=True,
+    )  # fmt: skip
+    phase = replace(config.phases[0], steps=4)
+    config = replace(config, phases=(phase, replace(phase, steps=2)))
+    whole = Trainer(config, tmp_path / "whole", cache)
+    whole.run()
+    for steps_more in (1, 2, 2, 9):
+        asked = [*[False] * (steps_more - 1), True]
+        parts = Trainer(config, tmp_path / "parts", cache, asked=partial(asked.pop, 0))
+        with nullcontext() if steps_more == 9 else pytest.raises(Cancelled):
+            parts.run()
+    assert same(weights_of(whole), weights_of(parts))
+    assert same(whole.mean.network.state_dict(), parts.mean.network.state_dict())
+    assert same(whole.training_step.extra.state_dict(), parts.training_step.extra.state_dict())
+    assert whole.progress.history == parts.progress.history and len(parts.progress.history) == 3
+
+
+def test_the_factor_of_float16_losses_is_kept(cases: Path, cache: Path, tmp_path: Path) -> None:
+    config = tiny_config(cases, precision="fp16", device="cpu")
+    first = Trainer(config, tmp_path, cache)
+    state = first.scaler.state_dict() | {"scale": 1024.0, "_growth_tracker": 77}
+    first.scaler.load_state_dict(state)
+    first._save()
+    assert Trainer(config, tmp_path, cache).scaler.state_dict() == state
+    saved = load_checkpoint(tmp_path / CHECKPOINT)
+    for odd in ({"scale": math.nan}, {"scale": 1.0}, [], {**state, "scale": "x"}):
+        torch.save({**saved, "scaler": odd}, tmp_path / CHECKPOINT)
+        with pytest.raises(InputError, match="a part scaler"):
+            Trainer(config, tmp_path, cache)
+    del saved["scaler"]  # of a version before
+    torch.save(saved, tmp_path / CHECKPOINT)
+    assert Trainer(config, tmp_path, cache).scaler.state_dict()["_growth_tracker"] == 0
 
 
 def test_longer_phases_may_continue_a_checkpoint(
