@@ -1,4 +1,6 @@
-"""Two workers on this computer, started once for all tests that want them: they take seconds."""
+"""Two workers on this computer, started once for the tests of a file: that takes 2 s of processor,
+and their mere being there as much each minute.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ def two_workers() -> Iterator[Any]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def workers() -> Iterator[Any]:
     """Yield a client of a scheduler with two workers."""
     with two_workers() as client:

@@ -44,6 +44,14 @@ LOST_AFTER = "7 days"
 """A worker that ended is started again by its nanny. Dask by default ends the nanny, or cancels the
 job, if that takes more than 15 s, as it does on a busy computer: the worker was gone for good."""
 
+UNWATCHED = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "2s",
+}
+"""Of local workers, which have few cases and long ones: Dask by default looks every 10 ms what each
+is doing and every 20 ms whether it can answer, a seventh of a core for two that are idle."""
+
 
 @dataclass(frozen=True)
 class Queue:
@@ -214,7 +222,7 @@ def local_cluster(workers: int) -> Iterator[Any]:
     import dask
     from distributed import LocalCluster
 
-    with dask.config.set({f"{FOR_WORKERS}.{SAFE_PATH}": "1"}):
+    with dask.config.set(UNWATCHED | {f"{FOR_WORKERS}.{SAFE_PATH}": "1"}):
         names = {*dask.config.get(FOR_WORKERS), "PYTHONHASHSEED"}
         with _taken_back(names):
             os.environ.setdefault(SAFE_PATH, "1")
