@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scene_nodes import fill
+from search_path import without_tests
 
 HERE = Path(__file__).resolve().parent
 MODULES = [HERE.parents[1] / name for name in ("FLARESeg", "FLARETrain")]
@@ -49,6 +52,17 @@ collect_ignore = [
     for path in HERE.glob("test_*.py")
     if not HAS_SLICER and NEEDS_SCENE.search(path.read_text("utf-8"))
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def clean_children() -> Iterator[None]:
+    """Keep the tests' folder from programs that tests start, where `PYTHONPATH` has it.
+
+    There slicer-core would take in this folder, as `import_slicer` says.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", without_tests(os.environ.get("PYTHONPATH", "")))
+        yield
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from FLARESegLib.qt.event_loop import PlainLoop
 from FLARESegLib.qt.opening import Opening
 
 import slicer
+from search_path import without_tests
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -206,3 +208,12 @@ print(sorted(n for n in ("scipy", "skimage", "SimpleITK", "torch") if n in sys.m
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_children_of_tests_do_not_see_the_tests():
+    """slicer-core takes in every folder called "slicer" on its search path, that of these tests."""
+    tests = str(Path(__file__).parents[1])
+    assert without_tests(os.pathsep.join((tests, str(ROOT), f"{tests}/", "a"))) == os.pathsep.join(
+        (str(ROOT), "a")
+    )
+    assert tests not in os.environ["PYTHONPATH"].split(os.pathsep)
