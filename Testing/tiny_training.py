@@ -52,14 +52,14 @@ def make_cases(folder: Path, annotated: Mapping[str, tuple[str, ...]] | None = N
 
 def _scan(random: np.random.Generator, number: int) -> tuple[Volume, Volume]:
     geometry = Geometry(SHAPE, SPACING_MM, (0.0, 0.0, -50.0 * number))
-    image = random.normal(0.0, 8.0, SHAPE)
+    image = random.normal(-100.0, 8.0, SHAPE)  # fat
     labels = np.zeros(SHAPE, np.uint8)
     image[:, :2] = -1000.0
     a, b = 4 + number, 14 + number
     labels[a : a + 10, 8:24, 4:18] = 1  # the liver lies to the right: low x
     labels[4:14, b : b + 10, 26:36] = 3
-    image[labels == 1] += 120.0
-    image[labels == 3] += 60.0
+    image[labels == 1] += 220.0
+    image[labels == 3] += 160.0
     return Volume(np.rint(image).astype(np.int16), geometry), Volume(labels, geometry)
 
 

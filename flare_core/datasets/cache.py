@@ -21,6 +21,7 @@ from flare_core.datasets.flare.cases import FlareCase
 from flare_core.datasets.flare.labels import convert
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_labels, read_volume
+from flare_core.imaging.checks import NotHU, check_ct
 from flare_core.imaging.geometry import GRID_TOLERANCE_MM, Box, Geometry, Index, Triple
 from flare_core.imaging.resample import resample_intensity, resample_labels
 from flare_core.imaging.volume import Volume, body_box
@@ -55,11 +56,17 @@ class Sample:
 
 
 def load_sample(
-    case: Case, spacing_mm: Triple, folder: Path, *, whole: Index | None = None
+    case: Case,
+    spacing_mm: Triple,
+    folder: Path,
+    *,
+    whole: Index | None = None,
+    assume_hu: bool = False,
 ) -> Sample:
     """Return the case at about `spacing_mm`, from `folder` if it was there already.
 
     With `whole` the body has so many voxels z, y, x, whatever its size, and voxels of its own size.
+    `assume_hu` takes for HU what does not look like it.
 
     Its arrays are mapped from the file: what is not looked at is not read.
 
@@ -69,15 +76,15 @@ def load_sample(
     Raises
     ------
     InputError
-        If a file cannot be read, or the labels are no label map on the scan's grid, or hold numbers
-        that are none of ours.
+        If a file cannot be read, the scan is no CT in HU, or the labels are no label map on its
+        grid, or hold numbers that are none of ours.
     """
     name = re.sub(r"[^\w.-]", "_", case.name)
     path = folder / f"{name}-{_fingerprint(case, spacing_mm, whole)}.npz"
     tidy(folder)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_arrays(path, _prepare(case, spacing_mm, whole))
+        write_arrays(path, _prepare(case, spacing_mm, whole, assume_hu=assume_hu))
     stored = map_arrays(path)
     z, y, x = stored["spacing"].tolist()
     places = {int(k): part[:, 1:] for k, part in _by_organ(stored["places"])}
@@ -96,10 +103,10 @@ def _by_organ(rows: npt.NDArray[np.int16]) -> list[tuple[int, npt.NDArray[np.int
 
 
 def _prepare(
-    case: Case, spacing_mm: Triple, whole: Index | None
+    case: Case, spacing_mm: Triple, whole: Index | None, *, assume_hu: bool = False
 ) -> dict[str, npt.NDArray[np.generic]]:
     """Read, turn, cut and resample one case; return what is cached, all on the same grid."""
-    scan = read_volume(case.image).canonical()[0]
+    scan = _scan(case, assume_hu=assume_hu).canonical()[0]
     image = scan.crop(box := body_box(scan) or Box.of_shape(scan.geometry.shape))
     body = image.geometry
     target = body.with_shape(whole) if whole else body.with_spacing(spacing_mm)
@@ -115,6 +122,18 @@ def _prepare(
             labels = _labels_on(path, _read_map(case, name, path), scan.geometry).crop(box)
             arrays[name] = resample_labels(Volume(labels.array, body), target).array
     return _finished(case, arrays)
+
+
+def _scan(case: Case, *, assume_hu: bool) -> Volume:
+    """Return a case's scan if it is a CT in HU: of another, a network learns what is not there."""
+    scan = read_volume(case.image)
+    try:
+        check_ct(scan, argument=str(case.image), assume_hu=assume_hu)
+    except NotHU as error:
+        argument, came, legal, action = error.parts
+        say = " If they are HU all the same, say so: \"assume_hu\": true in the configuration."
+        raise InputError(argument, came, legal, action + say) from error
+    return scan
 
 
 def _finished(case: Case, arrays: dict[str, Any]) -> dict[str, npt.NDArray[np.generic]]:

@@ -12,6 +12,7 @@ from flare_core.datasets.case import ALL_ORGANS
 from flare_core.datasets.lesions.settings import LesionSettings
 from flare_core.errors import InputError
 from flare_core.models.stage_card import NetworkSpec, Normalisation
+from flare_core.wording import many
 
 LEAST_DEPTH = 3
 """Least size of the coarsest feature map. On a CPU, oneDNN's bf16 weight gradient of a 3 x 3 x 3
@@ -83,6 +84,8 @@ class TrainConfig:
     """Checkpoint or safetensors file whose weights are the start; empty: random weights."""
     organs: tuple[str, ...] = ALL_ORGANS
     """Organ of output channel 1, 2, ..."""
+    assume_hu: bool = False
+    """Take for HU what does not look like it; a scan that is no CT is refused else."""
     held_out_patients: tuple[str, ...] = ()
     """Never trained on; scored while training."""
     phantoms: int = 0
@@ -180,7 +183,7 @@ class TrainConfig:
         _require(keys == self.organs, "organs", self.organs, f"organ keys: {', '.join(keys)}")
         _require(len(set(keys)) == len(keys) > 0, "organs", self.organs, "one or more, each once")
         channels = 1 + len(keys)
-        legal = f"{channels}: background and {channels - 1} organs"
+        legal = f"{channels}: background and {many(channels - 1, 'organ')}"
         came = self.network.output_channels
         _require(came == channels, "network: output_channels", came, legal)
         keys = tuple(organ(key).key for key in self.centre_on)

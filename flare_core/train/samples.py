@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from flare_core.datasets.cache import Sample, load_sample
@@ -12,6 +13,7 @@ from flare_core.errors import InputError
 from flare_core.train.config import TrainConfig
 from flare_core.train.processes import ALONE, Processes
 from flare_core.train.strategies import strategy_of
+from flare_core.wording import many
 
 
 def gather_samples(
@@ -34,14 +36,17 @@ def gather_samples(
         labelled case is left to train on.
     """
     training, held_out = gather_cases(config, cache)
+    load = partial(
+        load_sample, spacing_mm=spacing_mm, folder=cache, whole=whole, assume_hu=config.assume_hu
+    )
     if processes.count > 1:
         cases = [*training, *held_out]
         for i in processes.part_of(len(cases)):
-            load_sample(cases[i], spacing_mm, cache, whole=whole)
+            load(cases[i])
         processes.wait()
     return (
-        [load_sample(case, spacing_mm, cache, whole=whole) for case in training],
-        [load_sample(case, spacing_mm, cache, whole=whole) for case in held_out],
+        [load(case) for case in training],
+        [load(case) for case in held_out],
     )
 
 
@@ -66,7 +71,7 @@ def gather_cases(config: TrainConfig, cache: Path) -> tuple[list[Case], list[Cas
     if not training:
         raise InputError(
             "data",
-            f"{len(cases) + len(bare)} cases, none of them labelled and not held out",
+            f"{many(len(cases) + len(bare), 'case')}, none of them labelled and not held out",
             "at least one case that is labelled with one of the organs, to train on",
             "Add labelled cases or phantoms, or hold fewer patients out.",
         )

@@ -15,7 +15,7 @@ from flare_core.datasets import cache
 from flare_core.datasets.cache import load_sample
 from flare_core.datasets.case import Case
 from flare_core.errors import InputError
-from flare_core.imaging.files import write_labels, write_volume
+from flare_core.imaging.files import read_volume, write_labels, write_volume
 from flare_core.imaging.geometry import AxisMap, Geometry
 from flare_core.imaging.volume import Volume
 from sample_arrays import sample_of_arrays
@@ -44,12 +44,31 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     prepare: Callable = cache._prepare
 
-    def counted(case: Case, *grid: object) -> object:
+    def counted(case: Case, *grid: object, **more: object) -> object:
         seen.append(case.name)
-        return prepare(case, *grid)
+        return prepare(case, *grid, **more)
 
     monkeypatch.setattr(cache, "_prepare", counted)
     return seen
+
+
+@pytest.mark.parametrize("what", ["shifted", "nan"])
+def test_a_scan_that_is_no_ct_in_hu_is_not_learnt(tmp_path: Path, what: str) -> None:
+    case = write_case(tmp_path)
+    noise = np.random.default_rng(0).normal(0, 12, GRID.shape)
+    hu = read_volume(case.image).array + noise
+    hu = np.where(hu < -2000, -1000 + noise, hu)
+    hu[0, 8:12] = -100 + noise[0, 8:12]  # fat
+    write_volume(case.image, Volume(np.rint(hu).astype(np.int16), GRID))
+    load_sample(case, SPACING, tmp_path / "cache")
+    spoilt = np.rint(hu + 1024) if what == "shifted" else np.where(hu < -900, np.nan, hu)
+    write_volume(case.image, Volume(spoilt.astype(np.float32), GRID))
+    with pytest.raises(InputError, match="HU") as caught:
+        load_sample(case, SPACING, tmp_path / "cache")
+    assert caught.value.parts[0] == str(case.image)
+    if what == "shifted":
+        assert "assume_hu" in caught.value.parts[3]
+        load_sample(case, SPACING, tmp_path / "cache", assume_hu=True)
 
 
 def test_a_sample_is_canonical_cut_and_resampled(tmp_path: Path) -> None:
