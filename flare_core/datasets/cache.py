@@ -131,7 +131,7 @@ def _scan(case: Case, *, assume_hu: bool) -> Volume:
         check_ct(scan, argument=str(case.image), assume_hu=assume_hu)
     except NotHU as error:
         argument, came, legal, action = error.parts
-        say = " If they are HU all the same, say so: \"assume_hu\": true in the configuration."
+        say = ' If they are HU all the same, say so: "assume_hu": true in the configuration.'
         raise InputError(argument, came, legal, action + say) from error
     return scan
 
