@@ -9,7 +9,8 @@ import math
 import numpy as np
 import pytest
 import vtk
-from FLARESegLib.scene.axis_names import NAMES_ATTRIBUTE, AxisNames, name_rows
+from FLARESegLib.scene import axis_names
+from FLARESegLib.scene.axis_names import NAMES_ATTRIBUTE, follow_names, name_rows
 from FLARESegLib.scene.results import nodes_of
 from FLARESegLib.scene.volumes import finish
 from FLARESegLib.statistics.chart import DATA_ROLE, chart_steps, colour_of, draw_steps
@@ -118,8 +119,7 @@ def test_a_plot_view_is_followed_from_chart_to_chart(node, scene):
     plot = vtk.vtkChartXY()
     view = scene.AddNewNodeByClass("vtkMRMLPlotViewNode")
     view.SetPlotChartNodeID(chart.GetID())
-    names = AxisNames()
-    assert names.follow(type("PlotView", (), {"chart": lambda self: plot})(), view)
+    assert follow_names(type("PlotView", (), {"chart": lambda self: plot})(), view)
     view.SetPlotChartNodeID(other.GetID())
     assert plot.GetAxis(vtk.vtkAxis.LEFT).GetTickLabels().GetNumberOfTuples() == 0
     view.SetPlotChartNodeID(chart.GetID())
@@ -128,7 +128,7 @@ def test_a_plot_view_is_followed_from_chart_to_chart(node, scene):
 
 def test_an_application_that_hides_the_plot_keeps_the_legend(node, scene):
     view = scene.AddNewNodeByClass("vtkMRMLPlotViewNode")
-    assert not AxisNames().follow(object(), view)
+    assert not follow_names(object(), view)
 
 
 def test_a_view_that_python_has_let_go_of_still_follows(node, scene):
@@ -136,9 +136,26 @@ def test_a_view_that_python_has_let_go_of_still_follows(node, scene):
     chart = finish(draw_steps(node, VOLUMES))
     plot = vtk.vtkChartXY()
     scene.AddNewNodeByClass("vtkMRMLPlotViewNode", "view")
-    names = AxisNames()
     view_of = type("PlotView", (), {"chart": lambda self: plot})
-    names.follow(view_of(), scene.GetFirstNodeByName("view"))
+    follow_names(view_of(), scene.GetFirstNodeByName("view"))
     gc.collect()
     scene.GetFirstNodeByName("view").SetPlotChartNodeID(chart.GetID())
     assert plot.GetAxis(vtk.vtkAxis.LEFT).GetTickLabels().GetNumberOfValues() == 3
+
+
+def test_each_view_is_followed_once_also_where_one_was_before(node, scene, monkeypatch):
+    """Python gives a new node the `id` of one that is gone."""
+    chart = finish(draw_steps(node, VOLUMES))
+    named = []
+    monkeypatch.setattr(axis_names, "name_rows", lambda plot, chart: named.append(chart))
+    plot_view = type("PlotView", (), {"chart": lambda self: vtk.vtkChartXY()})()
+    for _ in range(20):
+        view = scene.AddNewNodeByClass("vtkMRMLPlotViewNode")
+        for _ in range(3):
+            follow_names(plot_view, view)
+        named.clear()
+        view.SetPlotChartNodeID(chart.GetID())
+        assert named == [chart]
+        scene.RemoveNode(view)
+        del view
+        gc.collect()

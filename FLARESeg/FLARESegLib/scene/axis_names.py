@@ -17,36 +17,41 @@ NAMES_ATTRIBUTE = "FLARESeg.rowNames"
 """Attribute of a chart node: position on the left axis -> name, as JSON."""
 
 
-class AxisNames:
-    """Keeps the axis of plot views and the charts in them alike, from the first `follow` on."""
+FOLLOWED = vtk.vtkCommand.UserEvent + 0x464C41
+"""An event that never comes: whoever has an observer of it is followed.
 
-    def __init__(self) -> None:
-        self._followed: set[int] = set()
+The observer lives as long as the node, whether Python holds it or not, and no file keeps it. Python
+itself cannot tell: it gives the next object the `id` of one that is gone.
+"""
 
-    def follow(self, plot_view: Any, view_node: Any) -> bool:
-        """Name the rows of the chart that a plot view shows, and of those that it will show.
 
-        Parameters
-        ----------
-        plot_view : qMRMLPlotView
-            Its ``chart()`` is the plot, a vtkChartXY.
-        view_node : vtkMRMLPlotViewNode
-            Says which chart it shows.
+def follow_names(plot_view: Any, view_node: Any) -> bool:
+    """Name the rows of the chart that a plot view shows, and of those that it will show.
 
-        Returns
-        -------
-        bool
-            Whether this application lets us.
-        """
-        chart = getattr(plot_view, "chart", None)
-        plot = chart() if callable(chart) else None
-        if plot is None or view_node is None:
-            return False
-        if id(view_node) not in self._followed:
-            self._followed.add(id(view_node))
-            event = view_node.PlotChartNodeChangedEvent
-            view_node.AddObserver(event, follower(plot))
-        return name_rows(plot, view_node.GetPlotChartNode())
+    Parameters
+    ----------
+    plot_view : qMRMLPlotView
+        Its ``chart()`` is the plot, a vtkChartXY.
+    view_node : vtkMRMLPlotViewNode
+        Says which chart it shows.
+
+    Returns
+    -------
+    bool
+        Whether this application lets us.
+    """
+    chart = getattr(plot_view, "chart", None)
+    plot = chart() if callable(chart) else None
+    if plot is None or view_node is None:
+        return False
+    if not view_node.HasObserver(FOLLOWED):
+        view_node.AddObserver(FOLLOWED, _nothing)
+        view_node.AddObserver(view_node.PlotChartNodeChangedEvent, follower(plot))
+    return name_rows(plot, view_node.GetPlotChartNode())
+
+
+def _nothing(view_node: Any, event: str) -> None:
+    """Stand for an observer."""
 
 
 def follower(plot: vtk.vtkChartXY) -> Callable[[Any, str], None]:

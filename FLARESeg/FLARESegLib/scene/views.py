@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
-from FLARESegLib.scene.axis_names import AxisNames
+from FLARESegLib.scene.axis_names import follow_names
 
 CT = "vtkMRMLScalarVolumeNode"
 WINDOW_HU, LEVEL_HU = 400.0, 40.0
@@ -16,8 +16,6 @@ ABDOMEN, AUTOMATIC = "abdomen", "automatic"
 """Its values: set, or taken back by a person, which is for good."""
 AIR_HU = -500.0
 """A CT has voxels below; MR, PET and masks have none, and a window of their own suits them."""
-
-_names = AxisNames()
 
 
 def shown_volume() -> Any:
@@ -86,7 +84,7 @@ def show_chart(chart_node: Any) -> None:
         manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView)
     slicer.modules.plots.logic().ShowChartInLayout(chart_node)
     named = [
-        _names.follow(widget.plotView(), widget.mrmlPlotViewNode())
+        follow_names(widget.plotView(), widget.mrmlPlotViewNode())
         for widget in (manager.plotWidget(n) for n in range(manager.plotViewCount))
     ]
     if any(named):
