@@ -9,7 +9,8 @@
 # once, each label map appears when it is done, and a scan that fails stops no other one. A scan
 # without any abdominal organ gets an empty label map: here, no answer counts as a wrong one. Scans
 # whose label maps would have one name (a_0000.nii.gz beside a.nii) all fail, and nothing is written.
-# Exit codes: 0 all done, 1 some scan failed (it is named), 2 nothing could be done.
+# Exit codes: 0 all done, 1 some scan failed (it is named), 2 nothing could be done. `make setup`
+# prepares a clone once.
 set -u
 
 inputs=${1:-/workspace/inputs}
@@ -20,8 +21,36 @@ outputs=${2:-/workspace/outputs}
 here=$(cd "$(dirname "$0")" && pwd) || exit 2
 PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH} # from a clone; in the container flare_core is installed
 export PYTHONPATH
+say() { printf '%s\n' "$*" >&2; }
+give_up() { say "predict.sh: $*"; exit 2; }
+
+# The Python with our packages: of the clone's .venv, of the container, or of a `flare` on the PATH.
+needed="flare_core numpy scipy SimpleITK safetensors torch"
+lacks() { # PYTHON: names those of them that it does not find; none is imported, and nothing else
+    # shellcheck disable=SC2086
+    "$1" -c 'import sys
+sys.path[:] = [sys.argv[1], *filter(None, sys.path)]
+from importlib.util import find_spec
+print(", ".join(name for name in sys.argv[2:] if not find_spec(name)))' "$here" $needed 2>/dev/null ||
+        printf 'a start'
+}
+of_flare() { # the Python that an installed `flare` names in its first lines, however long its path
+    flare=$(command -v flare) && sed -n -e '1s|^#! *\(/.*python[^ ]*\).*|\1|p' \
+        -e "2s|^'''exec' \"\{0,1\}\(/[^\"]*python[^\" ]*\).*|\1|p" "$flare" 2>/dev/null
+}
 python=$here/.venv/bin/python
-[ -x "$python" ] || python=python3
+[ -x "$python" ] || python=$(command -v python3) || python=python3
+missing=$(lacks "$python")
+if [ -n "$missing" ] && other=$(of_flare) && [ -n "$other" ] && [ -z "$(lacks "$other")" ]; then
+    python=$other missing=
+fi
+if [ -n "$missing" ]; then
+    say "Python: not usable."
+    say "  came:   $python, without $missing"
+    say "  legal:  a Python with $needed: .venv beside predict.sh, or an installed flare's"
+    say "  to do:  Run: make -C '$here' setup"
+    exit 2
+fi
 
 # What Python runs first: nothing in the current folder may be imported, only what is here.
 start='import sys; sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]
@@ -29,9 +58,6 @@ if sys.argv[1:2] == ["-m"]:
     import runpy
     del sys.argv[0]
     runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)'
-
-say() { printf '%s\n' "$*" >&2; }
-give_up() { say "predict.sh: $*"; exit 2; }
 
 [ -d "$inputs" ] || give_up "there is no folder $inputs; give INPUTS and OUTPUTS"
 mkdir -p "$outputs" && [ -w "$outputs" ] || give_up "the folder $outputs cannot be written"

@@ -263,6 +263,59 @@ def test_wrong_arguments_end_with_2_and_leave_nothing(scans, tmp_path, words, te
     assert not (tmp_path / "out").exists() or not names(tmp_path / "out")
 
 
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder with the program and no `.venv`, as after `git clone`."""
+    (tmp_path / "clone").mkdir()
+    shutil.copy(ROOT / "predict.sh", tmp_path / "clone")
+    (tmp_path / "clone" / "flare_core").symlink_to(ROOT / "flare_core")
+    return tmp_path / "clone"
+
+
+def predict_of(clone: Path, scans: Path, path: str, *words: object):
+    """Run a clone's `predict.sh` with programs from a PATH."""
+    return subprocess.run(
+        ["sh", str(clone / "predict.sh"), str(scans), str(clone.parent / "out"), *map(str, words)],
+        env={"PATH": path, "HOME": "/nonexistent", "OMP_NUM_THREADS": "1"}, cwd=clone.parent,
+        capture_output=True, encoding="utf-8", timeout=300, check=False,
+    )  # fmt: skip
+
+
+def bare_python(folder: Path) -> str:
+    """Return a PATH whose python3 has no packages."""
+    python = folder / "bin" / "python3"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    python.chmod(0o755)
+    return f"{python.parent}:/usr/bin:/bin"
+
+
+def test_a_clone_that_is_not_set_up_says_what_is_missing(clone, scans, tmp_path):
+    done = predict_of(clone, scans, bare_python(tmp_path))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    first, came, legal, action = done.stderr.splitlines()
+    assert first == "Python: not usable."
+    assert came.endswith("bin/python3, without numpy, scipy, SimpleITK, safetensors, torch")
+    assert ".venv" in legal
+    assert action.endswith(f"make -C '{clone}' setup")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "head", ["#!{python}", "#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''"]
+)
+def test_an_installed_flare_lends_its_python(clone, scans, model, tmp_path, head):
+    """The second head is what pip writes where the Python's path is long or has blanks."""
+    path = bare_python(tmp_path)
+    (tmp_path / "bin" / "flare").write_text(head.format(python=sys.executable) + "\n")
+    (tmp_path / "bin" / "flare").chmod(0o755)
+    (tmp_path / "in").mkdir()
+    shutil.copy(scans / "FLARETs_0001_0000.nii.gz", tmp_path / "in")
+    done = predict_of(clone, tmp_path / "in", path, "--model", model, *CPU)
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path / "out") == {"FLARETs_0001.nii.gz"}
+
+
 def test_a_real_scan_with_the_default_model_in_8_gib(real_data, tmp_path):
     if not (ROOT / "flare_core" / "resources" / "default_model" / "card.json").is_file():
         pytest.skip("no default model")
