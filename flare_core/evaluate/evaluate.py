@@ -36,7 +36,7 @@ from flare_core.evaluate.scoring import (
 )
 from flare_core.imaging.apart import read_labels
 from flare_core.imaging.geometry import COMPARED_TOLERANCE_MM, Geometry
-from flare_core.imaging.label_map import HOST_SHARE, absorbed
+from flare_core.imaging.label_map import part_of_host
 from flare_core.imaging.volume import Volume
 from flare_core.spread.cases import SpreadCases, input_error
 from flare_core.spread.here import in_processes
@@ -292,7 +292,7 @@ def in_edition(volume: Volume, scheme: LabelScheme | None, rules: ScoringRules) 
     lesion = scheme.number_of(LESION.key)
     known = any(LESION.key in target.organs for target in rules.edition.targets)
     if lesion is not None and not known and bool((labels == lesion).any()):
-        labels = absorbed(labels, lesion, HOST_SHARE)
+        labels = part_of_host(labels, lesion)
     return value_table(scheme, rules.edition)[labels]
 
 

@@ -67,6 +67,24 @@ def absorbed(
     return whole
 
 
+def part_of_host(labels: npt.NDArray[np.uint8], value: int) -> npt.NDArray[np.uint8]:
+    """Return a label map for readers that do not know one value, as lesions: no organ has holes.
+
+    Parameters
+    ----------
+    labels : uint8 (Z, Y, X)
+        Unchanged.
+    value : int
+        Each of its pieces becomes part of its host (`HOST_SHARE`), or 0 where none is.
+
+    Examples
+    --------
+    >>> part_of_host(np.array([[[1, 1, 14, 1, 0, 0, 14, 0]]], np.uint8), 14).tolist()
+    [[[1, 1, 1, 1, 0, 0, 0, 0]]]
+    """
+    return absorbed(labels, value, HOST_SHARE)
+
+
 def _pieces(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.generic], dict[int, Box]]:
     """Return the number of each voxel's piece (26 neighbours; Z, Y, X), and the boxes of pieces."""
     import SimpleITK as sitk

@@ -9,11 +9,11 @@ from flare_core.errors import InputError
 from flare_core.imaging.files import write_labels, write_volume
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.label_map import (
-    HOST_SHARE,
     absorbed,
     changed_ml,
     counts_on_scan,
     label_counts,
+    part_of_host,
 )
 from flare_core.imaging.volume import Volume
 
@@ -55,7 +55,7 @@ def test_a_piece_becomes_what_it_lies_in_and_not_what_it_touches() -> None:
     array = np.zeros((7, 9, 9), np.uint8)
     array[1:6, 1:6, 1:6], array[2:4, 2:4, 2:4] = 1, 14  # within 1
     array[3, 7, 7], array[3, 7, 6] = 14, 3  # beside 3, else in the open
-    whole = absorbed(array, 14, HOST_SHARE)
+    whole = part_of_host(array, 14)
     assert (whole[1:6, 1:6, 1:6] == 1).all()
     assert whole[3, 7, 7] == 0 and whole[3, 7, 6] == 3
     assert absorbed(array, 14)[3, 7, 7] == 3

@@ -23,7 +23,7 @@ from flare_core.datasets.flare.folders import Finding
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_labels, read_volume
 from flare_core.imaging.files import write_labels, write_volume
-from flare_core.imaging.label_map import HOST_SHARE, absorbed
+from flare_core.imaging.label_map import part_of_host
 
 OnDone = Callable[[], None]
 
@@ -203,9 +203,8 @@ def _write_map(case: Case, target: Path, organs: Sequence[str], *, renumber: boo
         return
     labels = read_labels(case.labels)
     if LESION.key not in organs:  # no hole in its organ
-        labels = labels.with_array(
-            absorbed(np.asarray(labels.array, np.uint8), LESION.id, HOST_SHARE)
-        )
+        whole = part_of_host(np.asarray(labels.array, np.uint8), LESION.id)
+        labels = labels.with_array(whole)
     write_labels(target, labels.with_array(table[labels.array]), like=case.labels)
 
 

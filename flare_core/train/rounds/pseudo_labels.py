@@ -21,7 +21,7 @@ from flare_core.cases.store import BY_PEOPLE, CaseRecord, CaseStore, LabelFacts,
 from flare_core.datasets.soft_map import SURE, pack_soft
 from flare_core.imaging.apart import read_labels
 from flare_core.imaging.files import write_labels
-from flare_core.imaging.label_map import HOST_SHARE, absorbed
+from flare_core.imaging.label_map import part_of_host
 from flare_core.imaging.resample import covered, resample_labels
 from flare_core.imaging.volume import Volume
 from flare_core.segment.pipeline import Labelled
@@ -151,7 +151,7 @@ def _label_map(
     """Return the label map of a decision and the organs it annotates."""
     array = np.asarray(predicted.array, np.uint8)
     if LESION.key not in decision.organs:  # no hole that would teach to leave tumours out
-        array = absorbed(array, LESION.id, HOST_SHARE)
+        array = part_of_host(array, LESION.id)
     accepted = only(array, decision.organs)
     if person is None:
         return accepted, decision.organs
