@@ -45,7 +45,7 @@ from flare_core.models.stage_card import StageCard
 from flare_core.report.charts.plane import ChartLine, line_chart
 from flare_core.segment.cascade import Plan, Stages, lesion_region, load_stages, run_cascade
 from flare_core.segment.contrast_look import contrast_scores
-from flare_core.segment.lesion_edges import grown_scores
+from flare_core.segment.lesion_edges import OrganHu, grown_scores
 from flare_core.segment.lesion_scores import unsure
 from flare_core.segment.lesions import without_holes
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
@@ -171,9 +171,10 @@ def with_more(
     if seen is None:
         return chance
     first = (chance > card.threshold) & ~unsure(chance, card.threshold, card.peak)
-    grown = grown_scores(seen, first, card)
-    bright = bright_scores(stage, seen, first) if card.second_look is not None else None
-    large = contrast_scores(stage, seen, first) if card.contrast_look is not None else None
+    organs = OrganHu(seen, card)
+    grown = grown_scores(organs, first)
+    bright = bright_scores(stage, organs, first) if card.second_look is not None else None
+    large = contrast_scores(stage, organs, first) if card.contrast_look is not None else None
     for scores, value in ((grown, card.threshold + 1e-3), (bright, 1.0), (large, 1.0)):
         if scores is not None:
             above = scores.sigmoid().numpy() > card.threshold

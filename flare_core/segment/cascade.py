@@ -39,7 +39,7 @@ from flare_core.models.package import Package
 from flare_core.models.stage_card import StageCard
 from flare_core.segment.confidence import Evidence, evidence_of
 from flare_core.segment.contrast_look import contrast_scores
-from flare_core.segment.lesion_edges import grown_scores
+from flare_core.segment.lesion_edges import OrganHu, grown_scores
 from flare_core.segment.lesion_scores import More, lesions_above, moved_card
 from flare_core.segment.margins import with_margin
 from flare_core.segment.nnunet import patch_here, spacing_here
@@ -391,9 +391,10 @@ def add_lesions(
     scores = run_stage(stage, image, region, organs=found.organs, tile_step=step, notify=first)
     more: list[More] = []
     if scores.seen is not None:
-        more.append(partial(grown_scores, scores.seen, card=card))
+        organs = OrganHu(scores.seen, card)
+        more.append(partial(grown_scores, organs))
         for i, look in enumerate(looks, 1):
-            again = partial(look, replace(stage, card=card), scores.seen)
+            again = partial(look, replace(stage, card=card), organs)
             part = partial(_part, tell, i, 1 + len(looks))
             more.append(partial(again, tile_step=step, notify=part))
     lesions, likely = lesions_above(scores, card.threshold, image.geometry, card.peak, more)

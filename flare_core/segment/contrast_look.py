@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from flare_core.models.stage_card import ContrastLook
-from flare_core.segment.lesion_edges import grown_scores, look_again, median_hu, with_edge
+from flare_core.segment.lesion_edges import OrganHu, grown_scores, look_again, with_edge
 from flare_core.segment.lesion_scores import unsure
 from flare_core.segment.lesions import connected
-from flare_core.segment.stage import LoadedStage, SeenOrgans
+from flare_core.segment.stage import LoadedStage
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,7 +41,7 @@ def factor_for(look: ContrastLook, median: float) -> float:
 
 def contrast_scores(
     stage: LoadedStage,
-    seen: SeenOrgans,
+    organs: OrganHu,
     first: npt.NDArray[np.bool_],
     *,
     tile_step: float | None = None,
@@ -53,7 +53,7 @@ def contrast_scores(
     ----------
     stage : LoadedStage
         With a `mask`, `regions` and a `contrast_look`.
-    seen : SeenOrgans
+    organs : OrganHu
         What the first look saw.
     first : bool (Z, Y, X)
         Lesions of the first look, which stay as they are.
@@ -65,12 +65,12 @@ def contrast_scores(
     Returns
     -------
     float32 (Z, Y, X), or None
-        On the grid of `seen`; None if the organs are as bright as with contrast, or too dark, or if
+        On the stage's grid; None if the organs are as bright as with contrast, or too dark, or if
         there is no such lesion. They have grown as the card lets them (`lesion_edges`).
     """
-    card, look = stage.card, stage.card.contrast_look
+    card, seen, look = stage.card, organs.seen, stage.card.contrast_look
     assert look is not None and first.shape == seen.hu.shape
-    median = median_hu(seen.hu, seen.inside(card))
+    median = organs.median
     factor = factor_for(look, median)
     if factor == 1:
         return None
@@ -81,7 +81,7 @@ def contrast_scores(
     if not found.any():
         return None
     whole = with_edge(logits, found)
-    grown = grown_scores(seen, found, card)
+    grown = grown_scores(organs, found)
     if grown is not None:
         whole = torch.maximum(whole, grown)
     large = np.zeros_like(found)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -39,15 +40,37 @@ OUTSIDE_LOGIT = -0.5
 """Highest score, above the threshold, of a voxel beside what has grown."""
 
 
-def rise_above(seen: SeenOrgans, card: StageCard) -> tuple[Floats, Mask, float]:
-    """Return smoothed HU less the organs' median (Z, Y, X), where the organs are, and that median.
+class OrganHu:
+    """The HU that a stage saw against those of its organs; each worked out when asked for, once.
 
-    Out of sight they are minus infinity; NaN is the median of organs that are not there.
+    Growth and both further looks ask for them.
+
+    Parameters
+    ----------
+    seen : SeenOrgans
+        What the stage saw.
+    card : StageCard
+        With a `mask`.
     """
-    inside = seen.inside(card)
-    median = median_hu(seen.hu, inside)
-    rise = smoothed(seen.hu - np.float32(median), seen.mask, seen.geometry.spacing_mm)
-    return rise, inside, median
+
+    def __init__(self, seen: SeenOrgans, card: StageCard) -> None:
+        self.seen, self.card = seen, card
+
+    @cached_property
+    def inside(self) -> Mask:
+        """Where the organs are, bool (Z, Y, X)."""
+        return self.seen.inside(self.card)
+
+    @cached_property
+    def median(self) -> float:
+        """Median HU of the organs; NaN if they are not there."""
+        return median_hu(self.seen.hu, self.inside)
+
+    @cached_property
+    def rise(self) -> Floats:
+        """Smoothed HU less that median (Z, Y, X); minus infinity out of sight."""
+        above = self.seen.hu - np.float32(self.median)
+        return smoothed(above, self.seen.mask, self.seen.geometry.spacing_mm)
 
 
 def median_hu(hu: Floats, inside: Mask) -> float:
@@ -86,32 +109,30 @@ def smoothed(field: Floats, seen: Mask, spacing_mm: Sequence[float]) -> Floats:
     return np.where(seen, total / np.maximum(weight, 1e-3), -np.inf).astype(np.float32)
 
 
-def grown_scores(seen: SeenOrgans, found: Mask, card: StageCard) -> Tensor | None:
+def grown_scores(organs: OrganHu, found: Mask) -> Tensor | None:
     """Return scores of what findings grow by, and minus infinity elsewhere.
 
     Parameters
     ----------
-    seen : SeenOrgans
-        What the stage saw.
+    organs : OrganHu
+        What the stage saw; findings grow by its card's `growth_mm` at most.
     found : bool (Z, Y, X)
         Its findings; those smaller than the card's `least_ml` stay so.
-    card : StageCard
-        With a `mask`; findings grow by its `growth_mm` at most.
 
     Returns
     -------
     float32 (Z, Y, X), or None
-        On the grid of `seen`, above the card's threshold where a finding is now; None if none
+        On the stage's grid, above the card's threshold where a finding is now; None if none
         grows.
     """
+    card, geometry = organs.card, organs.seen.geometry
     if card.growth_mm <= 0 or not found.any():
         return None
-    rise, inside, _ = rise_above(seen, card)
     scores = np.full(found.shape, -np.inf, np.float32)
+    limits = (geometry.spacing_mm, card.growth_mm)
     for piece in connected(found):
-        if piece.voxels * seen.geometry.voxel_ml < card.least_ml:
-            continue
-        _grow(piece, rise, inside, scores, (seen.geometry.spacing_mm, card.growth_mm))
+        if piece.voxels * geometry.voxel_ml >= card.least_ml:
+            _grow(piece, organs.rise, organs.inside, scores, limits)
     if not np.isfinite(scores).any():
         return None
     return torch.from_numpy(scores + np.float32(math.log(card.threshold / (1 - card.threshold))))

@@ -23,7 +23,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from flare_core.models.stage_card import SecondLook
-from flare_core.segment.lesion_edges import look_again, rise_above, with_edge
+from flare_core.segment.lesion_edges import OrganHu, look_again, with_edge
 from flare_core.segment.lesions import Piece, connected, widened
 from flare_core.segment.postprocess import ALL_NEIGHBOURS, Slices
 from flare_core.segment.stage import LoadedStage, SeenOrgans
@@ -61,7 +61,7 @@ AWAY_MM = 4.0
 
 def bright_scores(
     stage: LoadedStage,
-    seen: SeenOrgans,
+    organs: OrganHu,
     first: Mask,
     *,
     tile_step: float | None = None,
@@ -73,7 +73,7 @@ def bright_scores(
     ----------
     stage : LoadedStage
         With a `mask`, `regions` and a `second_look`.
-    seen : SeenOrgans
+    organs : OrganHu
         What the first look saw.
     first : bool (Z, Y, X)
         Lesions of the first look.
@@ -85,17 +85,16 @@ def bright_scores(
     Returns
     -------
     float32 (Z, Y, X), or None
-        On the grid of `seen`; None if there is no such lesion.
+        On the stage's grid; None if there is no such lesion.
     """
-    card = stage.card
-    look = card.second_look
+    card, seen, look = stage.card, organs.seen, stage.card.second_look
     assert look is not None
-    rise, inside, median = rise_above(seen, card)
+    spacing_mm = seen.geometry.spacing_mm
     if not has_blob(
-        rise, inside, first, spacing_mm=seen.geometry.spacing_mm, least_ml=card.least_ml
+        organs.rise, organs.inside, first, spacing_mm=spacing_mm, least_ml=card.least_ml
     ):
         return None
-    mirrored = np.float32(2 * median) - seen.hu
+    mirrored = np.float32(2 * organs.median) - seen.hu
     logits = look_again(stage, seen, mirrored, tile_step=tile_step, notify=notify)
     chance = logits.sigmoid().numpy()
     found = np.zeros_like(seen.mask)
@@ -105,7 +104,7 @@ def bright_scores(
             ml >= card.least_ml
             and chance[piece.box][piece.mask].max() >= look.peak
             and not touches(piece, first)
-            and is_lesion(piece, rise, seen, look)
+            and is_lesion(piece, organs.rise, seen, look)
         ):
             found[piece.box] |= piece.mask
     if not found.any():

@@ -10,7 +10,7 @@ import pytest
 from flare_core.anatomy.organs import organ
 from flare_core.imaging.geometry import Geometry
 from flare_core.models.stage_card import OrganMask, StageCard
-from flare_core.segment.lesion_edges import grown_scores, rise_above, smoothed
+from flare_core.segment.lesion_edges import OrganHu, grown_scores, smoothed
 from flare_core.segment.stage import SeenOrgans
 from stub_models import stage_card
 
@@ -38,7 +38,7 @@ def seen(change_hu: float, tumour: np.ndarray) -> SeenOrgans:
 
 def grown(what: SeenOrgans, found: np.ndarray, card: StageCard = CARD) -> np.ndarray:
     """What is found in the end."""
-    scores = grown_scores(what, found, card)
+    scores = grown_scores(OrganHu(what, card), found)
     if scores is None:
         return found
     return found | (scores.sigmoid().numpy() > card.threshold)
@@ -92,16 +92,17 @@ def test_through_a_thread_it_does_not_run_out() -> None:
 def test_what_is_as_bright_as_the_organ_or_too_small_stays(
     change_hu: float, found: np.ndarray
 ) -> None:
-    assert grown_scores(seen(change_hu, ball(15.0)), found, CARD) is None
+    assert grown_scores(OrganHu(seen(change_hu, ball(15.0)), CARD), found) is None
 
 
 def test_without_growth_nothing_is_looked_at() -> None:
-    assert grown_scores(seen(-40, ball(15.0)), ball(9.0), replace(CARD, growth_mm=0.0)) is None
+    organs = OrganHu(seen(-40, ball(15.0)), replace(CARD, growth_mm=0.0))
+    assert grown_scores(organs, ball(9.0)) is None and not {"rise", "median"} & set(vars(organs))
 
 
 def test_beside_what_grew_scores_fall_and_elsewhere_there_are_none() -> None:
     tumour = ball(15.0)
-    scores = grown_scores(seen(-40, tumour), ball(9.0), CARD)
+    scores = grown_scores(OrganHu(seen(-40, tumour), CARD), ball(9.0))
     assert scores is not None
     values = scores.numpy()
     assert values[15, 30, 30] == pytest.approx(2.0, abs=0.1)  # the middle: the core's score
@@ -111,14 +112,12 @@ def test_beside_what_grew_scores_fall_and_elsewhere_there_are_none() -> None:
 
 
 def test_the_rise_is_from_the_organs_median() -> None:
-    rise, inside, median = rise_above(seen(-40, ball(9.0)), CARD)
-    assert median == 100.0 and np.array_equal(inside, LIVER)
-    assert rise[15, 30, 30] == pytest.approx(-40, abs=0.5)
-    assert np.isneginf(rise[~LIVER]).all()
-    _, nothing, unknown = rise_above(
-        replace(seen(0, LIVER), organs=np.zeros(SHAPE, np.uint8)), CARD
-    )
-    assert not nothing.any() and np.isnan(unknown)
+    organs = OrganHu(seen(-40, ball(9.0)), CARD)
+    assert organs.median == 100.0 and np.array_equal(organs.inside, LIVER)
+    assert organs.rise[15, 30, 30] == pytest.approx(-40, abs=0.5)
+    assert np.isneginf(organs.rise[~LIVER]).all()
+    none = OrganHu(replace(seen(0, LIVER), organs=np.zeros(SHAPE, np.uint8)), CARD)
+    assert not none.inside.any() and np.isnan(none.median)
 
 
 def test_smoothing_takes_nothing_from_out_of_sight() -> None:

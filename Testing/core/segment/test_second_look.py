@@ -15,9 +15,10 @@ from flare_core.anatomy.organs import LESION, organ
 from flare_core.errors import InputError
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
-from flare_core.models.stage_card import NetworkSpec, OrganMask, SecondLook, StageCard
+from flare_core.models.stage_card import ContrastLook, NetworkSpec, OrganMask, SecondLook, StageCard
+from flare_core.segment import lesion_edges
 from flare_core.segment.cascade import Found, Plan, add_lesions
-from flare_core.segment.lesion_edges import smoothed
+from flare_core.segment.lesion_edges import OrganHu, smoothed
 from flare_core.segment.lesion_scores import moved_card
 from flare_core.segment.lesions import Piece
 from flare_core.segment.second_look import (
@@ -219,6 +220,26 @@ def test_progress_never_falls_and_a_stop_in_the_second_look_comes_through() -> N
         lesions(*scan(nodule=40), notify=stop)
 
 
+def test_growth_and_both_looks_share_what_they_need_of_the_hu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Smoothing a liver takes a second or two of a slow core."""
+    asked: list[str] = []
+
+    def counted(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def told(*given: object) -> object:
+            asked.append(name)
+            return real(*given)
+
+        return told
+
+    for name in ("smoothed", "median_hu"):
+        monkeypatch.setattr(lesion_edges, name, counted(name, getattr(lesion_edges, name)))
+    made = card(growth_mm=6.0, contrast_look=ContrastLook(median_hu=110.0, below_hu=105.0))
+    assert lesions(*scan(nodule=40, dark=-40), made).any()
+    assert sorted(asked) == ["median_hu", "smoothed"]
+
+
 def test_threads_change_nothing() -> None:
     image, organs = scan(nodule=40, vessel=40, dark=-40)
     before = torch.get_num_threads()
@@ -240,12 +261,13 @@ def test_threads_change_nothing() -> None:
 def test_nothing_is_found_where_its_organ_is_not() -> None:
     image, organs = scan(nodule=40)
     seen = replace(seen_of(image, organs), organs=np.zeros(SHAPE, np.uint8))
-    assert bright_scores(stage(), seen, np.zeros(SHAPE, bool)) is None
+    assert bright_scores(stage(), OrganHu(seen, stage().card), np.zeros(SHAPE, bool)) is None
 
 
 def test_scores_of_what_is_not_found_are_minus_infinity() -> None:
     image, organs = scan(nodule=40)
-    scores = bright_scores(stage(), seen_of(image, organs), np.zeros(SHAPE, bool))
+    hu = OrganHu(seen_of(image, organs), stage().card)
+    scores = bright_scores(stage(), hu, np.zeros(SHAPE, bool))
     assert scores is not None
     above = (scores > 0).numpy()
     assert np.array_equal(above, NODULE)
