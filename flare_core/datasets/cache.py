@@ -112,7 +112,7 @@ def _prepare(
     target = body.with_shape(whole) if whole else body.with_spacing(spacing_mm)
     small = resample_intensity(image, target)
     arrays: dict[str, npt.NDArray[np.generic]] = {
-        "image": np.clip(np.rint(small.array), -32768, 32767).astype(np.int16),
+        "image": np.rint(small.array).astype(np.int16),
         "labels": np.zeros(target.shape, np.uint8),
         "spacing": np.asarray(target.spacing_mm),
     }
