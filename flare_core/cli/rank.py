@@ -161,8 +161,8 @@ def _tell(ranking: Ranking, written: Sequence[Path], reporter: Reporter) -> None
     event = {"event": "result", "order": names, "notes": ranking.table.notes}
     notes = [f"note: {note}" for note in ranking.table.notes]
     reporter.tell("\n".join([standings_text(ranking), *notes]), event)
-    written = f"Written: {page} and {many(len(tables), 'table')}"
-    reporter.tell(written, {"event": "done", "files": files})
+    text = f"Written: {page} and {many(len(tables), 'table')}"
+    reporter.tell(text, {"event": "done", "files": files})
 
 
 def standings_text(ranking: Ranking) -> str:
