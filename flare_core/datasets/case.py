@@ -89,7 +89,8 @@ class Case:
 def cases_of_folder(folder: str | Path, *, source: str = "") -> tuple[Case, ...]:
     """Return the cases of a folder with ``ct/`` or ``images/`` beside ``labels/``.
 
-    A ``cases.json`` there may give each case's ``patient`` and ``annotated``.
+    A ``cases.json`` there may give each case's ``patient``, ``annotated``, ``absent``, ``partly``,
+    ``kind`` and ``weight``.
 
     Raises
     ------
@@ -275,5 +276,8 @@ def _case_of_file(scan: Path, root: Path, table: dict[str, dict[str, Any]], sour
         tuple(row.get("annotated", ALL_ORGANS)),
         str(row.get("patient", name)),
         source,
+        float(row.get("weight", 1.0)),
+        kind=str(row.get("kind", "expert")),
+        absent=tuple(row.get("absent", ())),
         partly=tuple(row.get("partly", ())),
     )

@@ -57,6 +57,16 @@ def test_a_folder_pairs_scans_with_labels(tmp_path: Path, images: str) -> None:
     assert cases_of_folder(root, source="FLARE22")[0].source == "FLARE22"
 
 
+def test_a_table_says_who_made_the_labels_and_how_often_they_are_drawn(tmp_path: Path) -> None:
+    """As exported: a model's labels are no expert's, and what a person corrected weighs more."""
+    root = folder_with(tmp_path, ["a.nii.gz", "b.nii.gz"], ["a.nii.gz", "b.nii.gz"])
+    row = {"kind": "corrected", "absent": ["spleen"], "annotated": ["liver", "spleen"]}
+    (root / "cases.json").write_text(json.dumps({"a": row, "b": {"kind": "pseudo", "weight": 0}}))
+    a, b = cases_of_folder(root)
+    assert (a.kind, a.absent, a.weight) == ("corrected", ("spleen",), 1.0)
+    assert (b.kind, b.weight) == ("pseudo", 0.0)
+
+
 def test_a_folder_without_scans_is_refused(tmp_path: Path) -> None:
     for root in (tmp_path, tmp_path / "absent", folder_with(tmp_path / "x", [], ["a.nii.gz"])):
         with pytest.raises(InputError, match="folder with scans"):
