@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from flare_core.anatomy.label_schemes import scheme
 from flare_core.anatomy.organs import ORGANS, organ
 from flare_core.cases.names import is_text
 from flare_core.cases.records import KINDS
-from flare_core.errors import InputError
+from flare_core.errors import InputError, shown
 from flare_core.json_fields import WORDS, read_json_file
 
 ALL_ORGANS = tuple(o.key for o in ORGANS)
@@ -107,7 +107,7 @@ def cases_of_folder(folder: str | Path, *, source: str = "") -> tuple[Case, ...]
             f"a folder with scans (*{SUFFIX}) in one of {', '.join(IMAGE_FOLDERS)}",
             "Check the path; labels belong into labels/ beside it, under the same names.",
         )
-    table = table_of_cases(root / "cases.json")
+    table = table_of_cases(root / "cases.json", [_name_of(scan) for scan in scans])
     return tuple(_case_of_file(scan, root, table, source or root.name) for scan in scans)
 
 
@@ -169,7 +169,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "name": (str,), "image": (str,), "labels": (str, type(None)), "before": (str, type(None)),
     "soft": (str, type(None)), "patient": (str, int, float), "source": (str, int, float),
     "kind": (str,), "weight": (int, float), "annotated": (list,), "absent": (list,),
-    "partly": (list,), "reviewed": (list,),
+    "partly": (list,), "reviewed": (list,), "scheme": (str,),
 }  # fmt: skip
 """What may stand in a row of a list or table of cases; other fields are passed over."""
 
@@ -243,13 +243,19 @@ def read_list(path: Path) -> Any:
     )
 
 
-def table_of_cases(path: Path) -> dict[str, dict[str, Any]]:
+def table_of_cases(path: Path, names: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
     """Return the optional table beside a data set: case -> patient, organs annotated, kind.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The data set's cases.
 
     Raises
     ------
     InputError
-        If there is one that is not legal: patients that are not known would be parted.
+        If there is one that is not legal, or names none of these cases: patients that are not known
+        would be parted.
     """
     table = read_list(path) if path.is_file() else {}
     if not isinstance(table, dict) or not all(isinstance(row, dict) for row in table.values()):
@@ -261,12 +267,26 @@ def table_of_cases(path: Path) -> dict[str, dict[str, Any]]:
         )
     for case, row in table.items():
         check_row(case, row)
+    known = set(names)
+    if known and table and known.isdisjoint(table):
+        raise InputError(
+            str(path),
+            f"a table of {shown(next(iter(table)))} and others, none of which is a scan beside it "
+            f"({shown(min(known))} and others)",
+            "the names of the scans, without format and _0000",
+            "Correct the names, or move it away: each scan is then a patient with all organs"
+            " labelled.",
+        )
     return table
+
+
+def _name_of(scan: Path) -> str:
+    return scan.name[: -len(SUFFIX)].removesuffix("_0000")
 
 
 def _case_of_file(scan: Path, root: Path, table: dict[str, dict[str, Any]], source: str) -> Case:
     """Return the case of one scan file."""
-    name = scan.name[: -len(SUFFIX)].removesuffix("_0000")
+    name = _name_of(scan)
     row = table.get(name, {})
     labels = root / "labels" / f"{name}{SUFFIX}"
     return Case(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from flare_core.datasets.case import ALL_ORGANS, Case, cases_of_folder, load_cases, save_cases
+from flare_core.datasets.flare.dataset import find_dataset
 from flare_core.errors import InputError
 
 
@@ -87,6 +88,22 @@ def some_cases(root: Path) -> tuple[Case, ...]:
         Case("a", inside, root / "labels" / "a.nii.gz", ("liver",), "p1", "FLARE21", 0.25),
         Case("b", root.parent / "elsewhere" / "b.nii.gz"),
     )
+
+
+@pytest.mark.parametrize("key", ["a_0000", "a.nii.gz", "A"])
+def test_a_table_that_names_no_scan_is_refused(tmp_path: Path, key: str) -> None:
+    """Its patients would be unknown, and scans of one patient parted."""
+    (tmp_path / "images").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "images" / f"{name}_0000.nii.gz").touch()
+    table = tmp_path / "cases.json"
+    table.write_text(json.dumps({key: {"patient": "p"}}))
+    for read in (cases_of_folder, find_dataset):
+        with pytest.raises(InputError, match="none of which is a scan") as caught:
+            read(tmp_path)
+        assert caught.value.parts[0] == str(table)
+    table.write_text(json.dumps({key: {"patient": "p"}, "b": {"patient": "q"}}))
+    assert [case.patient for case in cases_of_folder(tmp_path)] == ["a", "q"]
 
 
 def test_lists_come_back(tmp_path: Path) -> None:

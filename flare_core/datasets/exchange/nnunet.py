@@ -7,7 +7,7 @@ https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,9 +118,11 @@ def _check_channels(path: Path, table: Mapping[str, Any]) -> None:
 
 
 def _cases(folder: Path, scheme: LabelScheme, source: str) -> Iterator[Case]:
-    patients = _patients(folder / "cases.json")
+    every = {images: _image_files(folder / images) for images, _ in PARTS}
+    called = [case_name(path) for scans in every.values() for path in scans]
+    patients = _patients(folder / "cases.json", called)
     for images, labels in PARTS:
-        scans = _image_files(folder / images)
+        scans = every[images]
         names = {case_name(path) for path in scans}
         maps = {name_among(path, names): path for path in _image_files(folder / labels)}
         for path in scans:
@@ -136,9 +138,10 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if suffix_of(p) in SUFFIXES and p.name[0] != ".")
 
 
-def _patients(path: Path) -> dict[str, str]:
+def _patients(path: Path, cases: Sequence[str]) -> dict[str, str]:
     """Return the patients that our own export wrote beside; nnU-Net has no place for them."""
-    return {name: str(row.get("patient", "")) for name, row in table_of_cases(path).items()}
+    table = table_of_cases(path, cases)
+    return {name: str(row.get("patient", "")) for name, row in table.items()}
 
 
 def _refused(path: Path, came: str, legal: str) -> InputError:

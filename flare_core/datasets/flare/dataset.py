@@ -29,7 +29,8 @@ from flare_core.spread.cases import SpreadCases, input_error
 from flare_core.spread.here import in_turn
 
 TABLE = "cases.json"
-"""May give ``patient`` and ``annotated`` of each case, by name."""
+"""May give ``patient``, ``annotated`` and ``scheme`` (what its label values mean) of each case, by
+name."""
 
 MOST_FOLDERS = 200
 """So many folders of a level are looked into; more are no data set but somebody's whole disk."""
@@ -102,7 +103,8 @@ def find_dataset(
             f"a part of the name of a folder of predictions below {root}",
             "Leave it out, or correct it.",
         )
-    told = _with_table(cases, root / TABLE)
+    told = _with_table(cases, root / TABLE, own_numbers=scheme is None)
+    numbers = _widest([numbers, *(scheme_of(each.scheme) for each in told)])
     return FlareDataset(layout.edition, layout.title, numbers, root, told, tuple(findings))
 
 
@@ -201,14 +203,33 @@ def _own_names(cases: Sequence[FlareCase]) -> list[FlareCase]:
     return result
 
 
-def _with_table(cases: Sequence[FlareCase], path: Path) -> tuple[FlareCase, ...]:
-    """Take over patients and annotated organs from a table beside the folders, if there is one."""
-    table = table_of_cases(path)
+def _widest(schemes: Sequence[LabelScheme]) -> LabelScheme:
+    """Return the first scheme, or one that says the same of its numbers and knows more."""
+    first = schemes[0]
+    wider = [each for each in schemes if first.has_our_ids and each.has_our_ids]
+    return max(wider, key=lambda each: each.highest, default=first)
+
+
+def _with_table(
+    cases: Sequence[FlareCase], path: Path, *, own_numbers: bool
+) -> tuple[FlareCase, ...]:
+    """Take over what a table beside the folders says of the cases, if there is one.
+
+    `own_numbers`: also what their label values mean.
+    """
+    table = table_of_cases(path, [case.name for case in cases])
     result = []
     for case in cases:
         row = table.get(case.name, {})
         changes: dict[str, Any] = {"patient": str(row.get("patient", case.patient))}
-        if case.labels is not None and "annotated" in row:
-            changes["annotated"] = tuple(row["annotated"])
+        if "weight" in row:
+            changes["weight"] = float(row["weight"])
+        if case.labels is not None:
+            told = [name for name in ("annotated", "absent", "partly") if name in row]
+            changes |= {name: tuple(row[name]) for name in told}
+        if case.labels is not None and "kind" in row and case.kind != "pseudo":
+            changes["kind"] = row["kind"]
+        if case.labels is not None and "scheme" in row and own_numbers:
+            changes["scheme"] = scheme_of(row["scheme"]).key
         result.append(replace(case, **changes))
     return tuple(result)
