@@ -6,12 +6,19 @@ import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from flare_core.anatomy.organs import LESION
 from flare_core.atomic import write_json
 from flare_core.datasets.phantom.settings import FIELDS_MM, PHASES, PhantomSettings
 from flare_core.errors import InputError
 
 NAME = "phantom"
 HELP = "make synthetic abdominal CT scans with known truth"
+
+TABLE = "cases.json"
+"""Beside a folder's images/ and labels/: what its label maps have beyond FLARE22's 13 organs."""
+
+WITH_LESIONS = "flare23"
+"""Whose numbers they are then."""
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 """What a single case may be named; in a folder it is the first of these."""
@@ -115,6 +122,8 @@ def run(arguments: argparse.Namespace) -> int:
         settings = replace(first, seed=first.seed + number)
         image, labels, facts = _paths(arguments.out, settings.seed)
         _write(settings, image, labels, facts)
+        if not _suffix(arguments.out):
+            _tell_labels(arguments.out / TABLE, labels, settings)
         print(image)
     return 0
 
@@ -143,6 +152,23 @@ def _write(settings: PhantomSettings, image: Path, labels: Path, facts: Path) ->
         for path in (image, labels, facts) if is_new else ():
             path.unlink(missing_ok=True)
         raise
+
+
+def _tell_labels(table: Path, labels: Path, settings: PhantomSettings) -> None:
+    """Say in the folder's table of cases that a label map has lesions: FLARE22's numbers have none.
+
+    Others need no row; one of before goes.
+    """
+    from flare_core.datasets.case import ALL_ORGANS, table_of_cases
+
+    rows = table_of_cases(table)
+    row = {"annotated": [*ALL_ORGANS, LESION.key], "scheme": WITH_LESIONS}
+    name = labels.name.removesuffix(SUFFIXES[0])
+    if settings.lesions:
+        write_json(table, rows | {name: row})
+    elif rows.get(name) == row:
+        del rows[name]
+        write_json(table, rows) if rows else table.unlink()
 
 
 def _spare(image: Path, labels: Path, facts: Path) -> None:

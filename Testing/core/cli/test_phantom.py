@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flare_core.cases.store import open_store
+from flare_core.cli import main
 from flare_core.cli import phantom as command
 from flare_core.datasets.phantom import make
 from flare_core.datasets.phantom.make import PhantomSettings
@@ -79,6 +81,27 @@ def test_command_lists_each_lesion(tmp_path: Path) -> None:
     marked = float((labels.array == 14).sum()) * 5 * 3 * 3 / 1000
     assert facts["volume_ml"]["lesion"] == pytest.approx(marked)
     assert sum(each["volume_ml"] for each in facts["lesions"]) == pytest.approx(marked, abs=0.01)
+
+
+def test_a_folder_with_lesions_comes_into_a_store_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It needed `--numbers flare23`, and then had lesions annotated where there are none."""
+    field = ("--spacing", "10,8,8", "--field", "upper-abdomen")
+    lesions = ("--lesions", "1", "--lesion-sizes", "large")
+    folder = tmp_path / "set"
+    assert run_command(str(folder), *field, "--seed", "7", *lesions) == 0
+    assert run_command(str(folder), *field, "--seed", "6") == 0
+    store = tmp_path / "store"
+    code = main(["cases", "import", str(folder), "--store", str(store), "--progress", "none"])
+    assert code == 0, capsys.readouterr()
+    with open_store(store) as cases:
+        with_lesions, without = (cases.version(f"phantom_000{seed}", 1).facts for seed in (7, 6))
+    assert "lesion" in with_lesions.annotated and "lesion" not in with_lesions.absent
+    assert "lesion" not in without.annotated and "liver" in without.annotated
+    assert main(["dataset", "check", str(folder)]) == 0
+    assert run_command(str(folder), *field, "--seed", "7") == 0
+    assert not (folder / "cases.json").exists()
 
 
 @pytest.mark.parametrize(
