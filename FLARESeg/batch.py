@@ -124,23 +124,23 @@ def run(arguments: argparse.Namespace, logic: FLARESegLogic | None = None) -> in
     from FLARESegLib.run.batch_outputs import BatchOutputs, write_summary
 
     from flare_core.jobs.batch import exit_code, work_through
-    from flare_core.jobs.outputs import make_folder
+    from flare_core.jobs.outputs import output_folder
 
     cases = find_cases(arguments.inputs)
-    make_folder(arguments.output)
-    for case in cases:
-        BatchOutputs(arguments.output, case.name).tidy()
-    own = logic is None
-    logic = logic or FLARESegLogic()
-    _check_packages(arguments, logic)
     report = ConsoleReport(arguments.output)
-    try:
-        works = _works(cases, arguments, logic)
-        tally = work_through(works, report, overwrite=arguments.overwrite)
-    finally:
-        summary = write_summary(arguments.output, report.there)
-        if own:
-            logic.shutdown()
+    with output_folder(arguments.output):
+        for case in cases:
+            BatchOutputs(arguments.output, case.name).tidy()
+        own = logic is None
+        logic = logic or FLARESegLogic()
+        _check_packages(arguments, logic)
+        try:
+            works = _works(cases, arguments, logic)
+            tally = work_through(works, report, overwrite=arguments.overwrite)
+        finally:
+            summary = write_summary(arguments.output, report.there)
+            if own:
+                logic.shutdown()
     report.finish(tally, summary)
     return exit_code(tally)
 

@@ -17,8 +17,7 @@ used or references are another edition's, 130 stopped by Ctrl-C.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from flare_core.anatomy.label_schemes import SCHEMES, as_listed
 from flare_core.errors import InputError
 from flare_core.jobs.failure import EXIT_INTERNAL
 from flare_core.jobs.on_cluster import CLUSTER, spread_of
-from flare_core.jobs.outputs import make_folder
+from flare_core.jobs.outputs import output_folder
 from flare_core.jobs.progress import PROGRESS, Reporter, counted, progress_fields, reporting
 from flare_core.spread.cases import Pacer
 from flare_core.wording import many
@@ -99,7 +98,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     rules, files = rules_from(arguments), files_from(arguments)
     _check_paths(arguments)
     inputs = [arguments.prediction.absolute(), arguments.reference.absolute()]
-    with _folder(arguments.output):
+    with output_folder(arguments.output):
         with spread_of(arguments, reporter, inputs=inputs) as spread:
             given = (arguments.prediction, arguments.reference)
             prediction, reference = inputs if spread else given
@@ -175,21 +174,6 @@ def _check_paths(arguments: argparse.Namespace) -> None:
     if arguments.images is not None and arguments.output is None:
         legal = "--images together with --output: the scans are for the page's pictures"
         raise InputError("--images", "no --output", legal, "Add -o OUT.")
-
-
-@contextmanager
-def _folder(out: Path | None) -> Iterator[None]:
-    """Make the output folder; take it away again if nothing came to be in it."""
-    is_new = out is not None and not out.exists()
-    if out is not None:
-        make_folder(out)
-    try:
-        yield
-    except BaseException:  # Ctrl-C too
-        if is_new and out is not None:
-            with suppress(OSError):  # it holds something by now: not ours to remove
-                out.rmdir()
-        raise
 
 
 def _write(arguments: argparse.Namespace, evaluation: Evaluation, files: Files) -> list[Path]:

@@ -25,7 +25,7 @@ from flare_core.jobs.outputs import (
     check_outputs,
     check_scheme,
     is_file_name,
-    make_folder,
+    output_folder,
 )
 from flare_core.jobs.progress import PROGRESS, Reporter, reporting
 from flare_core.jobs.remote.access import Access, address_of, read_token
@@ -129,24 +129,32 @@ def run(arguments: argparse.Namespace, engine: Engine = REAL) -> int:
     place = place_of(arguments.cluster) if arguments.cluster else None
     with reporting(arguments.progress) as reporter:
         plan = make_plan(arguments)
-        _tell_what_is_passed_over(arguments, reporter)
-        if access is not None:
-            engine = engine_there(access, engine, reporter)
-        if place is None:
-            tally = batch.run_plan(plan, engine, CaseReport(reporter), debug=arguments.debug)
-        else:
-            where = place, arguments.cluster
-            tally = run_plan_on(where, plan, engine, reporter, debug=arguments.debug)
+        _tell_what_is_passed_over(arguments, plan, reporter)
+        with output_folder(_folder(arguments.output)):
+            if access is not None:
+                engine = engine_there(access, engine, reporter)
+            if place is None:
+                tally = batch.run_plan(plan, engine, CaseReport(reporter), debug=arguments.debug)
+            else:
+                where = place, arguments.cluster
+                tally = run_plan_on(where, plan, engine, reporter, debug=arguments.debug)
     return batch.exit_code(tally)
 
 
-def _tell_what_is_passed_over(arguments: argparse.Namespace, reporter: Reporter) -> None:
+def _folder(output: Path) -> Path:
+    return output.parent if is_file_name(output) else output
+
+
+def _tell_what_is_passed_over(
+    arguments: argparse.Namespace, plan: batch.BatchPlan, reporter: Reporter
+) -> None:
     """Say which sub-folders with image files are not searched; the output folder is none."""
     from flare_core.imaging.inputs import passed_over
 
     out = arguments.output.absolute()
+    cases = {job.input for job in plan.jobs}
     for path in arguments.input:
-        names = [p.name for p in passed_over(path) if p.absolute() != out]
+        names = [p.name for p in passed_over(path, cases) if p.absolute() != out]
         if names and not arguments.series:
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
             text = f"Sub-folders of {path} are not searched for image files: {shown}."
@@ -154,7 +162,7 @@ def _tell_what_is_passed_over(arguments: argparse.Namespace, reporter: Reporter)
 
 
 def make_plan(arguments: argparse.Namespace) -> batch.BatchPlan:
-    """Check the arguments, find the cases and make the output folder; nothing is computed yet.
+    """Check the arguments and find the cases; nothing is computed or written yet.
 
     Raises
     ------
@@ -172,13 +180,12 @@ def make_plan(arguments: argparse.Namespace) -> batch.BatchPlan:
         outputs=outputs,
         scheme=arguments.scheme,
     )
-    folder = output.parent if is_file_name(output) else output
-    make_folder(folder)
+    tells_all = len(jobs) > 1 and "statistics" in outputs
     return batch.BatchPlan(
         jobs=jobs,
         settings=settings,
         overwrite=arguments.overwrite,
-        summary=folder / batch.SUMMARY_FILE if len(jobs) > 1 and "statistics" in outputs else None,
+        summary=_folder(output) / batch.SUMMARY_FILE if tells_all else None,
     )
 
 

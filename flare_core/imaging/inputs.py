@@ -134,16 +134,22 @@ def find_inputs(path: str | Path, *, series: str | None = None) -> list[CaseInpu
     return sorted(found, key=lambda case: case.name)
 
 
-def passed_over(path: Path) -> list[Path]:
+def passed_over(path: Path, cases: Container[Path] = ()) -> list[Path]:
     """Return a folder's sub-folders whose image files are no cases of it, sorted.
 
     `find_inputs` takes image files of the folder itself only: what lies below belongs to something
     else as often as not (masks, results), which a person should know.
+
+    Parameters
+    ----------
+    cases : container of Path
+        Paths of the cases that `find_inputs` found there; it has looked into those that are folders
+        already, and on a network share each listing takes its time.
     """
-    if not path.is_dir():
+    if not path.is_dir() or path in cases:
         return []
-    below = [p for p in _listed(path) if p.is_dir() and os.access(p, os.R_OK | os.X_OK)]
-    return [p for p in below if _image_files(p)]
+    below = (p for p in _listed(path) if p not in cases and p.is_dir())
+    return [p for p in below if os.access(p, os.R_OK | os.X_OK) and _image_files(p)]
 
 
 def existing(path: Path) -> Path:

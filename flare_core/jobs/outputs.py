@@ -11,8 +11,9 @@ import csv
 import io
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,6 +206,32 @@ def make_folder(folder: Path) -> None:
             "a folder that can be created and written, or a file name ending .nii.gz",
             "Choose another output folder or change its permissions.",
         ) from error
+
+
+@contextmanager
+def output_folder(folder: Path | None) -> Iterator[None]:
+    """Make a folder for results; at the end, take away what was made of it if nothing is in it.
+
+    Parameters
+    ----------
+    folder : Path or None
+        None: there is none to make.
+
+    Raises
+    ------
+    InputError
+        As `make_folder`.
+    """
+    above = () if folder is None else (folder, *folder.parents)
+    new = [place for place in above if not os.path.exists(place)]
+    try:
+        if folder is not None:
+            make_folder(folder)
+        yield
+    finally:
+        with suppress(OSError):  # it is not empty, or was never made
+            for each in new:
+                each.rmdir()
 
 
 def write_outputs(

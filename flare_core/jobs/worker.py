@@ -106,7 +106,7 @@ from flare_core.jobs.outputs import (
     check_names,
     check_outputs,
     check_scheme,
-    make_folder,
+    output_folder,
     output_paths,
     plain,
 )
@@ -427,10 +427,10 @@ class Worker:
         return {"event": "preloaded", "seconds": round(time.perf_counter() - start, 3)}
 
     def _segment(self, task: Task, job: Job, how: How) -> dict[str, Any]:
-        make_folder(job.paths.labels.parent)
-        atomic.restore([*job.paths.files(OUTPUTS).values()])
         caller = self._caller(task)
-        result = run_case(job, how.settings, how.engine, caller)
+        with output_folder(job.paths.labels.parent):
+            atomic.restore([*job.paths.files(OUTPUTS).values()])
+            result = run_case(job, how.settings, how.engine, caller)
         self._scores.remember(job.input, result.segmentation.scores)
         return {"event": "result", **result_fields(result)}
 
@@ -449,10 +449,10 @@ class Worker:
         return Caller(on_progress, task.stop.is_set, lambda: self._commit(task))
 
     def _correct(self, task: Task, asked: Correction, how: How) -> dict[str, Any]:
-        make_folder(asked.output.parent)
         commit = partial(self._commit, task)
         stop = task.stop.is_set
-        told = correct(asked, how.settings, how.engine, self._scores, stop, commit)
+        with output_folder(asked.output.parent):
+            told = correct(asked, how.settings, how.engine, self._scores, stop, commit)
         return {"event": "corrected", **told}
 
     def _send(self, event: dict[str, Any]) -> None:

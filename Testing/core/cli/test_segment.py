@@ -88,8 +88,18 @@ def test_what_lies_in_sub_folders_is_not_passed_over_without_a_word(scans, tmp_p
 @pytest.mark.parametrize(("name", "code"), [("bad", 2), ("empty", 2), ("crash", 1)])
 def test_a_single_failure_has_its_own_exit_code(scans, tmp_path, name, code):
     out = tmp_path / "out"
-    assert flare("segment", scans(name) / f"{name}.nii.gz", "-o", out) == code
-    assert os.listdir(out) == []
+    assert flare("segment", scans(name) / f"{name}.nii.gz", "-o", out / "deep") == code
+    assert not out.exists()
+
+
+def test_a_failure_leaves_a_folder_that_was_there_or_holds_something(scans, tmp_path):
+    made = tmp_path / "made"
+    made.mkdir()
+    for out in (made, tmp_path / "new"):
+        assert flare("segment", scans("bad", "a"), "-o", out / "deep") == 1
+        assert "a.nii.gz" in os.listdir(out / "deep")
+    assert flare("segment", scans("bad") / "bad.nii.gz", "-o", made / "more") == 2
+    assert os.listdir(made) == ["deep"]
 
 
 def test_an_input_error_has_four_parts(scans, tmp_path, capsys):
@@ -212,7 +222,7 @@ def test_progress_none_leaves_standard_error_empty(scans, tmp_path, capsys):
 def test_ctrl_c_inside_returns_130_and_leaves_nothing(scans, tmp_path, capsys):
     folder = scans("interrupt", "later")
     assert flare("segment", folder, "-o", tmp_path / "out") == 130
-    assert os.listdir(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -228,7 +238,7 @@ def test_ctrl_c_from_the_keyboard(scans, tmp_path):
     assert time.monotonic() - start < 5
     assert events(rest)[-1]["event"] == "cancelled"
     assert "Traceback" not in err
-    assert os.listdir(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file size limit stands in for the disk")
@@ -244,7 +254,7 @@ def test_a_full_disk_leaves_nothing(scans, tmp_path):
     _, err = run.communicate(timeout=180)
     assert run.returncode == 2, err
     assert "to do:" in err
-    assert os.listdir(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_reader_that_leaves_is_no_crash(scans, tmp_path):
@@ -254,4 +264,4 @@ def test_a_reader_that_leaves_is_no_crash(scans, tmp_path):
     assert "Traceback" not in run.stderr.read()
     run.stderr.close()
     run.wait(timeout=120)
-    assert os.listdir(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()

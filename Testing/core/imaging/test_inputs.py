@@ -86,6 +86,20 @@ def test_sub_folders_with_images_are_passed_over_and_named(tmp_path: Path) -> No
     assert passed_over(tmp_path / "a.nii.gz") == []
 
 
+def test_folders_that_are_cases_are_not_listed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing takes a while on a network share."""
+    for folder in ("case", "masks"):
+        touch(tmp_path / folder, "b.nii.gz")
+    listed: list[str] = []
+    real = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda p: listed.append(p.name) or real(p))
+    found = passed_over(tmp_path, {tmp_path / "case"})
+    assert [p.name for p in found] == ["masks"]
+    assert listed == [tmp_path.name, "masks"]
+
+
 @pytest.mark.parametrize("second", ["a_0000.nii.gz", "a.mha", "A.nii.gz"])
 def test_two_inputs_of_one_name_are_refused(tmp_path: Path, second: str) -> None:
     touch(tmp_path, "a.nii", second)
