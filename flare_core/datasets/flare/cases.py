@@ -108,7 +108,11 @@ def _with_pseudo(
         return case
     annotated = tuple(key for key in numbers.annotated if key != "lesion")
     return replace(
-        case, labels=labels[case.name], annotated=annotated, source=f"pseudo: {team.lower()}"
+        case,
+        labels=labels[case.name],
+        annotated=annotated,
+        source=f"pseudo: {team.lower()}",
+        kind="pseudo",
     )
 
 

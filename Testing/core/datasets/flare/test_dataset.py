@@ -144,6 +144,7 @@ def test_pseudo_labels_are_taken_only_when_asked_for_and_say_so(tmp_path):
         cases = {case.name: case for case in find_dataset(tmp_path, pseudo=team).cases}
         assert team in cases["Case_00001"].labels.parent.name
         assert cases["Case_00001"].source == f"pseudo: {team}"
+        assert cases["Case_00001"].kind == "pseudo"
         assert cases["Case_00001"].annotated == ALL_KEYS
         assert cases["FLARE22_Tr_0001"].source == "flare24-task2"
     with pytest.raises(InputError, match="no folder with that in its name"):
@@ -192,6 +193,20 @@ def test_a_table_beside_the_folders_gives_patients_and_organs(tmp_path):
     (tmp_path / "cases.json").write_text("[1]")
     with pytest.raises(InputError, match="no table of cases"):
         find_dataset(tmp_path)
+
+
+def test_a_list_keeps_what_a_table_says_of_the_labels(tmp_path):
+    """An exported store: a model's labels, and lesions labelled in part, come back as such."""
+    maker = Maker(tmp_path)
+    maker.scan("images/a")
+    maker.labels("labels/a", ALL_13)
+    row = {"kind": "pseudo", "weight": 0.5, "absent": ["spleen"], "annotated": ["liver", "spleen"]}
+    (tmp_path / "cases.json").write_text(json.dumps({"a": row | {"partly": ["liver"]}}))
+    save_cases(tmp_path / "list.json", find_dataset(tmp_path).cases)
+    (case,) = load_cases(tmp_path / "list.json")
+    assert (case.kind, case.weight, case.absent, case.partly) == (
+        "pseudo", 0.5, ("spleen",), ("liver",),
+    )  # fmt: skip
 
 
 def test_the_labels_of_a_case_that_is_number_0000_are_found(tmp_path):
