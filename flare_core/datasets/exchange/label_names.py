@@ -12,11 +12,16 @@ import re
 from flare_core.anatomy.organs import LESION, parse_organs
 from flare_core.errors import InputError
 
-LESION_WORDS = re.compile(r"lesion|tumou?r|cancer|metastas|carcinoma|hcc\b", re.IGNORECASE)
+LESION_WORDS = re.compile(
+    r"(?<![a-z])(lesion|tumou?r|cancer|metastas|carcinoma|hcc\b)"
+    r"|(?<!peri)(?<!non)(?<!pre)(?<!anti)(tumou?r|cancer|carcinoma)",
+    re.IGNORECASE,
+)
 """What makes a label's name that of a lesion: ``liver tumor`` is no liver."""
 
 CHANGED = re.compile(
-    r"\bminus\b|\bwithout\b|\bsans\b|\bw/?o\b|\bexcl|\bnon[ _-]|-[gcpi]tv|\bprv|\bexp\b|\bring\b",
+    r"\bminus\b|\bwithout\b|\bsans\b|\bw/?o\b|\bexcl|\bnon[ _-]|-[gcpi]tv|\bprv|\bexp\b|\bring\b"
+    r"|\bfree\b|\bbed\b|\bmargins?\b|\bnegative\b|\bperi|\bno[ -](?=\w*(lesion|tum|cancer|metas))",
     re.IGNORECASE,
 )
 """What makes it a part of something, or something and its surroundings."""
@@ -30,6 +35,9 @@ WHOLE_NAMES = {
     "adrenals": "adrenals",
     "venacavai": "inferior_vena_cava",
     "venacavainf": "inferior_vena_cava",
+    "arota": "aorta",  # AMOS's own spelling
+    "abdominal aorta": "aorta",
+    "pancreatic tissue": "pancreas",
     "bowelduodenum": "duodenum",
 }
 """Names without side and kind that the organ table does not have."""
