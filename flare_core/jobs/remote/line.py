@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from flare_core import atomic
 from flare_core.errors import FlareError, InputError
 from flare_core.jobs.failure import failure_of
+from flare_core.jobs.remote.places import without_places
 from flare_core.jobs.remote.wire import CHUNK_BYTES, MOST_REQUEST_BYTES, fields_of, line_of
 
 T = TypeVar("T")
@@ -40,12 +42,23 @@ class Gone(FlareError):
 
 
 class Line:
-    """A connection; whoever fails to keep up is `Gone`."""
+    """A connection; whoever fails to keep up is `Gone`.
+
+    Parameters
+    ----------
+    places : mapping of str to str
+        Paths of the server's that no client is told -> what stands for them (`places_of`).
+    """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: Patience
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        patience: Patience,
+        places: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._reader, self._writer, self._patience = reader, writer, patience
+        self._places = places
         found = writer.get_extra_info("peername")
         self.peer = str(found[0]) if found else "?"
         """Who it is, as a number."""
@@ -59,7 +72,7 @@ class Line:
         Gone
             If the client does not take it.
         """
-        self._writer.write(line_of(fields))
+        self._writer.write(line_of(without_places(fields, self._places)))
         await self._in_time(self._writer.drain(), self._patience.stall_s, "an answer")
         for blob in blobs:
             view = memoryview(blob)
@@ -141,7 +154,8 @@ class Line:
     async def last_words(self, error: BaseException) -> None:
         """Tell an error, if the client still hears it."""
         with suppress(OSError, asyncio.TimeoutError, RuntimeError):
-            self._writer.write(line_of({"event": "error", **failure_of(error).fields()}))
+            fields = without_places(failure_of(error).fields(), self._places)
+            self._writer.write(line_of({"event": "error", **fields}))
             self._writer.write_eof() if self._writer.can_write_eof() else None
             await asyncio.wait_for(self._drained(), LAST_WORDS_S)
 

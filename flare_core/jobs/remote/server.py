@@ -35,6 +35,7 @@ from flare_core.jobs.remote import wire
 from flare_core.jobs.remote.access import written
 from flare_core.jobs.remote.asked import Asked, asked_of, settings_of
 from flare_core.jobs.remote.line import Gone, Line, Patience
+from flare_core.jobs.remote.places import places_of
 from flare_core.jobs.remote.turns import Turn, Turns
 from flare_core.segment.progress import Progress
 from flare_core.segment.settings import Settings
@@ -181,7 +182,8 @@ class Server:
 
     async def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Talk to a client, whatever it does."""
-        line = Line(reader, writer, self._setup.limits.patience)
+        places = places_of(self._setup.settings, self._folder)
+        line = Line(reader, writer, self._setup.limits.patience, places)
         talk = asyncio.current_task()
         assert talk is not None
         self._talks.add(talk)

@@ -53,6 +53,31 @@ def test_the_servers_own_model_is_said():
         assert run(access, scan()).notes[-1] == "The server's own model: theirs 1.0.0."
 
 
+def test_a_server_does_not_tell_where_things_lie_on_it(tmp_path):
+    """Not its model, which it may have been given as a folder, nor what an error names."""
+    model, home = tmp_path / "a folder" / "model", tmp_path / "home"
+    model.mkdir(parents=True)
+    own = Settings(model=str(model), home=str(home))
+
+    def segment(image, settings, *more):
+        if image.array.flat[0] == EMPTY:
+            raise InputError(str(model / "card.json"), f"no file in {home}", "one", "Ask.")
+        facts = {"model": "theirs", "model_version": "1.0.0", "settings": settings.to_dict()}
+        return replace(ENGINE.segment(image, settings, *more), provenance=facts)
+
+    with serving(replace(ENGINE, segment=segment), settings=own) as access:
+        found = run(access, scan())
+        with pytest.raises(InputError) as refused:
+            run(access, scan(EMPTY))
+    told = repr(found.provenance) + str(refused.value)
+    assert str(tmp_path) not in told
+    assert found.provenance["settings"]["model"] == "(the server's model)"
+    assert found.notes[-1] == "The server's own model: theirs 1.0.0."
+    argument, came = refused.value.parts[:2]
+    assert argument.endswith("(the server's model)/card.json")
+    assert came == "no file in (the server's models)"
+
+
 def test_scores_come_along_if_they_are_wanted():
     image = scan()
     here = ENGINE.segment(image, Settings(), lambda step: None, lambda: False)
