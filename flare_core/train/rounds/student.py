@@ -12,9 +12,9 @@ from flare_core.datasets.case import Case, save_cases
 from flare_core.datasets.split import patient_folds
 from flare_core.datasets.stored import cases_of_store
 from flare_core.errors import InputError
-from flare_core.models.card import ModelCard, TrainingSource
+from flare_core.models.card import LOCALISER, ModelCard, TrainingSource
 from flare_core.models.package import Package, read_weights, write_package
-from flare_core.models.stage_card import StageCard, WeightsFile
+from flare_core.models.stage_card import OTHER, StageCard, WeightsFile
 from flare_core.train.config import TrainConfig
 from flare_core.train.config_file import load_config
 from flare_core.train.loop import WEIGHTS
@@ -230,13 +230,19 @@ def student_card(
     folds: int,
     source: TrainingSource,
 ) -> ModelCard:
-    """Return the card of a round's model: the teacher's, with the trained stage replaced."""
+    """Return the card of a round's model: the teacher's, with the trained stage replaced.
+
+    The teacher's other stages no longer say what the student does: their answer would be taken.
+    """
     old = teacher.card if teacher else None
     trained = _stage_card(config, old.stage(config.stage) if old else None, folds)
-    others = tuple(stage for stage in (old.stages if old else ()) if stage.name != config.stage)
-    stages = (*others, trained)
-    if old and old.stage(config.stage):
-        stages = tuple(trained if s.name == config.stage else s for s in old.stages)
+    theirs = old.stages if old else ()
+    left = [each if each.name == config.stage else _left_to(each, config) for each in theirs]
+    stages = tuple(
+        trained if stage.name == config.stage else stage for stage in left if stage is not None
+    )
+    if trained not in stages:
+        stages = (*stages, trained)
     return ModelCard(
         name,
         version,
@@ -248,6 +254,15 @@ def student_card(
         training_data=(*(old.training_data if old else ()), source),
         provenance={"teacher": f"{old.name}@{old.version}" if old else "", "config": config.name},
     )
+
+
+def _left_to(stage: StageCard, config: TrainConfig) -> StageCard | None:
+    """Return a teacher's stage without the organs that the student finds; None if none is left."""
+    if LOCALISER in (stage.name, config.stage):  # it finds the region, whoever finds the organs
+        return stage
+    labels = tuple(f"{OTHER}:{key}" if key in config.organs else key for key in stage.labels)
+    card = replace(stage, labels=labels)
+    return card if card.organ_channels else None
 
 
 def _stage_card(config: TrainConfig, old: StageCard | None, folds: int) -> StageCard:
