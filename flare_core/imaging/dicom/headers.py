@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,13 @@ ENHANCED_CLASSES = (f"{STORAGE}.2.1", f"{STORAGE}.2.2")
 """SOP classes of whole CT volumes in one file."""
 SCOUTS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
 """What scanners write into ImageType of an overview image."""
+COMPUTED = (
+    "MIP", "MAX_IP", "MINIP", "MIN_IP", "MEAN_IP", "MAXIP", "SUB", "SUBTRACTION", "IODINE",
+    "IODINE_MAP", "EFF_Z", "ZEFF", "EFF_ATOMIC_NUM", "ELECTRON_DENSITY", "PERFUSION", "CBF", "CBV",
+    "MTT", "TTP", "TMAX",
+)  # fmt: skip
+"""What ImageType calls images made of others, whose values are not a tissue's HU: projections of
+thick slabs, differences, maps of materials and of blood flow."""
 BARE_START = re.compile(
     rb"(?s)(?:\x02\x00[\x00\x01]\x00|\x08\x00[\x00\x01\x05\x06\x08\x12\x13\x14\x16\x18]\x00)(.{4})"
 )
@@ -70,6 +77,12 @@ class SliceHeader:
     def localiser(self) -> bool:
         """Whether the image says that it is a scout view."""
         return any(word in self.tags["kind"].upper().split("\\") for word in SCOUTS)
+
+
+def computed(slices: Sequence[SliceHeader]) -> str:
+    """Return by which words of ImageType images were made of others; "" if by none."""
+    words = {word.strip() for each in slices for word in each.tags["kind"].upper().split("\\")}
+    return ", ".join(sorted(words.intersection(COMPUTED)))
 
 
 def is_dicom(path: Path) -> bool:

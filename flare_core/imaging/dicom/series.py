@@ -22,7 +22,13 @@ import numpy.typing as npt
 
 from flare_core.errors import InputError
 from flare_core.imaging.checks import check_grid, orthonormal
-from flare_core.imaging.dicom.headers import ENHANCED_CLASSES, SliceHeader, Vector, first_number
+from flare_core.imaging.dicom.headers import (
+    ENHANCED_CLASSES,
+    SliceHeader,
+    Vector,
+    computed,
+    first_number,
+)
 from flare_core.imaging.dicom.pixels import Coding, coding_of, hounsfield
 from flare_core.imaging.dicom.scan import SeriesFiles, scan, volume_images
 from flare_core.imaging.geometry import Geometry, Matrix
@@ -108,6 +114,9 @@ def read_series(folder: Path, series: str | None = None) -> Volume:
     check_grid(str(folder), geometry.shape, geometry.spacing_mm)
     array, mended = _read_slices(slices, codings, geometry)
     _check_odd_scales(slices, codings, array)
+    if made := computed(slices):
+        found += (f"The series was made of others ({made}, by its ImageType): its values are not"
+                  " those of the tissue itself.",)  # fmt: skip
     notes = (*found, *_grid_notes(slices), *_value_notes(codings, mended))
     return Volume(array, geometry, notes)
 

@@ -60,6 +60,23 @@ def test_oblique_series(tmp_path: Path) -> None:
     assert volume.array[5, 7, 3] == int(STACK[5, 7, 3]) - 1024
 
 
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        ("DERIVED\\SECONDARY\\AXIAL\\MIP", "MIP"),
+        ("DERIVED\\PRIMARY\\MPR\\MIN_IP", "MIN_IP"),
+        ("derived\\secondary\\axial\\ iodine_map ", "IODINE_MAP"),
+        ("DERIVED\\SECONDARY\\AXIAL\\MPR", ""),
+        ("ORIGINAL\\PRIMARY\\AXIAL\\CT_SOM5 SPI", ""),
+        ("DERIVED\\PRIMARY\\AXIAL\\DET_AB\\VNC", ""),
+    ],
+)
+def test_a_series_that_was_made_of_others_is_told(tmp_path: Path, kind: str, word: str) -> None:
+    write_series(tmp_path, STACK, Series(kind=kind))
+    notes = read_volume(tmp_path).notes
+    assert [f"({word}, " in note for note in notes] == [True] * bool(word)
+
+
 def test_itk_sees_the_same_points(tmp_path: Path) -> None:
     import SimpleITK as sitk
 
