@@ -99,9 +99,9 @@ def test_a_legal_name_is_made_from_any_text(home):
 def test_a_network_that_cannot_be_trained_here_is_refused_with_a_way_out():
     card = default_card()
     stage = card.stage("organs")
-    turned = replace(stage, transpose=(2, 0, 1))
-    with pytest.raises(InputError, match="student configuration"):
-        student_of(replace(card, stages=(turned,)))
+    for turned in (replace(stage, transpose=(2, 0, 1)), replace(stage, orientation="SAR")):
+        with pytest.raises(InputError, match="student configuration"):
+            student_of(replace(card, stages=(turned,)))
     foreign = replace(stage, labels=("background", "other:lung", *stage.labels[2:]))
     with pytest.raises(InputError, match="other:lung"):
         student_of(replace(card, stages=(foreign,)))

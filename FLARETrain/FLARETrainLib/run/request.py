@@ -166,7 +166,8 @@ def model_name(text: str) -> str:
 def _check_trainable(card: ModelCard, stage: StageCard) -> None:
     known = {target.key for target in ALL_TARGETS}
     wrong = [label for label in stage.labels[1:] if label not in known]
-    straight = stage.transpose == (0, 1, 2) and not stage.regions and stage.nnunet is None
+    along = stage.transpose == (0, 1, 2) and stage.orientation == "SPL"
+    straight = along and not stage.regions and stage.nnunet is None
     if wrong or stage.labels[0] != BACKGROUND or not straight:
         raise InputError(
             "teacher",

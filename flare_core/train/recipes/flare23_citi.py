@@ -72,6 +72,11 @@ CITI_23 = Recipe(
         ANY_WINDOW,
         RUNNING_MEAN,
         Departure(
+            "the learning rate falls once, over 1200 epochs",
+            "it falls in the first 150 epochs, and again in the others",
+            "each phase of a training has a schedule of its own",
+        ),
+        Departure(
             "a tumour is pasted with its surroundings into an organ's box",
             "the lesion and a rim around it are pasted into an organ (`datasets.lesions.mix`)",
             "the same idea, built once for all recipes",

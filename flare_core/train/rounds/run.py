@@ -26,7 +26,7 @@ from flare_core.train.rounds.predict import Elsewhere
 from flare_core.train.rounds.settings import RoundSettings
 from flare_core.train.rounds.stages import ACTIONS, SHARED, RoundWork
 from flare_core.train.rounds.state import STAGES, RoundsState, RunFolder, create_run
-from flare_core.train.rounds.student import hold_out_cases, require_folds
+from flare_core.train.rounds.student import hold_out_cases, require_folds, require_warm_start
 from flare_core.train.strategies import build_strategy
 from flare_core.wording import by_count, many
 
@@ -50,7 +50,10 @@ def start_rounds(folder: Path, settings: RoundSettings) -> RunFolder:
     teacher = ""
     if settings.teacher:  # a name may mean another model once a student was promoted
         home = open_home(settings.home)
-        teacher = str(load_package(settings.teacher, home=home).folder.resolve())
+        package = load_package(settings.teacher, home=home)
+        teacher = str(package.folder.resolve())
+        if settings.warm_start and (settings.rounds > 1 or not settings.last_student):
+            require_warm_start(configs["student"], package)
     texts = {name: config_text(config) for name, config in configs.items()}
     return create_run(folder, settings, teacher, texts)
 

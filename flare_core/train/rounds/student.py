@@ -157,6 +157,32 @@ def student_config(
     )
 
 
+def require_warm_start(config: TrainConfig, teacher: Package) -> None:
+    """Refuse to begin with weights that mean something else: each channel another organ, or axes.
+
+    Raises
+    ------
+    InputError
+        If the teacher has no such stage, or its network is not one like the student's.
+    """
+    card = teacher.card.stage(config.stage)
+    labels = ("background", *config.organs)
+    if card is None:
+        came = f"no stage {config.stage}"
+    elif card.labels != labels or card.regions:
+        came = f"channels {', '.join(card.labels)}"
+    elif card.orientation != "SPL" or card.transpose != (0, 1, 2):
+        came = f"a network whose axes are those of {card.orientation}, in order {card.transpose}"
+    else:
+        return
+    raise InputError(
+        f"warm_start: teacher {teacher.card.name}",
+        came,
+        f"stage {config.stage} with channels {', '.join(labels)}, axes as they are",
+        "Set warm_start to false, or name the student's organs in the teacher's order.",
+    )
+
+
 def write_lists(
     folder: RoundFolder,
     labelled: Sequence[Case],
