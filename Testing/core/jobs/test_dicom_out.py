@@ -11,9 +11,10 @@ import pytest
 from dicom_files import Series, place, write_series, write_slice
 from drawn_files import AXES, write_ct
 from flare_core.anatomy.organs import LESION, organ
+from flare_core.datasets.exchange.drawn_labels import write_drawn_labels
 from flare_core.errors import InputError, NothingFound
 from flare_core.imaging.dicom.segmentation_out import SERIES_NUMBER
-from flare_core.imaging.files import read_volume
+from flare_core.imaging.files import read_labels, read_volume, write_volume
 from flare_core.imaging.inputs import CaseInput
 from flare_core.imaging.volume import Volume
 from flare_core.jobs import dicom_out
@@ -97,6 +98,22 @@ def test_segments_are_the_labels_slice_by_slice(tmp_path, way, step_mm):
     assert np.array_equal(numbers == 2, labels == KIDNEY)
     assert np.array_equal(numbers >= 3, labels == LESION.id)
     assert set(np.unique(numbers)) == {0, 1, 2, 3, 4}
+
+
+def test_slices_a_little_beside_one_another_come_back_as_they_were(tmp_path):
+    """Such a series is read with a note; its own segmentation was refused."""
+    write_ct(tmp_path / "ct", "axial")
+    for path in (tmp_path / "ct").iterdir():
+        header = pydicom.dcmread(path)
+        x, y, z = map(float, header.ImagePositionPatient)
+        header.ImagePositionPatient = [x, y + 0.03 * (z + 300), z]
+        header.save_as(path)
+    found, paths = written(tmp_path / "out", tmp_path / "ct", ("dicom-seg",))
+    scan, target = tmp_path / "scan.nii.gz", tmp_path / "labels.nii.gz"
+    write_volume(scan, read_volume(tmp_path / "ct"))
+    drawn = write_drawn_labels(paths["dicom_seg"], scan, target)
+    assert np.array_equal(read_labels(target).array, found.labels.array)
+    assert any("each was taken as its slice" in note for note in drawn.notes)
 
 
 def test_highdicom_finds_the_same_volume_in_space(tmp_path):

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from flare_core.errors import InputError
 from flare_core.imaging.dicom.region import Drawn, DrawnRegion, PaintedRegions, count_covered
+from flare_core.imaging.dicom.series import SIDEWAYS_TOLERANCE_MM
 from flare_core.imaging.dicom.sources import Concept
 from flare_core.imaging.geometry import Geometry
 from flare_core.wording import many
@@ -30,6 +31,13 @@ Pixels = npt.NDArray[Any]
 OFF_VOXEL = 0.4
 """How far, in voxels, a frame's corners may lie from the middles of voxels; an orientation of two
 decimals turns a frame by .3."""
+
+
+STRAYING_MM = 0.05
+"""Frames of slices that lie beside one another differ by more than this."""
+
+Way = tuple[int, int]
+"""An axis of the scan, and whether it is followed (1) or run against (-1)."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,9 @@ def paint_segments(
 ) -> PaintedRegions:
     """Return segments as a label map on the grid of the scan.
 
+    A series' slices may lie a little beside one another (`SIDEWAYS_TOLERANCE_MM`); its volume
+    stacks them straight. Frames that are whole slices and stray likewise are taken as those slices.
+
     Raises
     ------
     InputError
@@ -75,16 +86,19 @@ def paint_segments(
     """
     labels = np.zeros(geometry.shape, np.uint8)
     jobs = _jobs(dataset, values)
-    outside = 0
+    outside, beside_mm = 0, _straying_mm(dataset, geometry)
     covered: Counter[tuple[int, int]] = Counter()
     frames = _frames(dataset, [frame for frame, _, _ in jobs])
     for (frame, wanted, value), pixels in zip(jobs, frames, strict=True):
         mask = _mask(dataset, pixels, wanted)
         if mask.any():
-            place = _place(path, dataset, frame, geometry)
+            place = _place(path, dataset, frame, geometry, as_slices=beside_mm > 0)
             outside += _put(labels, mask, place, value, covered)
     told = many(outside, "voxel lies outside of the scan", "voxels lie outside of the scan")
     notes = (told,) if outside else ()
+    if beside_mm:
+        notes += (f"Frames lie up to {beside_mm:.2f} mm beside the scan's grid, as its slices do; "
+                  "each was taken as its slice.",)  # fmt: skip
     return PaintedRegions(labels, notes, dict(covered))
 
 
@@ -144,34 +158,26 @@ def _shared(dataset: Dataset) -> Any:
     return dataset.get("SharedFunctionalGroupsSequence") or []
 
 
-def _place(path: Path, dataset: Dataset, frame: int, geometry: Geometry) -> FramePosition:
-    """Return where a frame lies in the scan.
+def _place(
+    path: Path, dataset: Dataset, frame: int, geometry: Geometry, *, as_slices: bool = False
+) -> FramePosition:
+    """Return where a frame lies in the scan; `as_slices`: as the whole slice at its depth.
 
     Raises
     ------
     InputError
         If its pixels are not voxels of the scan.
     """
-    position = _group(dataset, frame, "PlanePositionSequence").ImagePositionPatient
-    cosines = _group(dataset, frame, "PlaneOrientationSequence").ImageOrientationPatient
-    sizes = _group(dataset, frame, "PixelMeasuresSequence").PixelSpacing
-    start = np.array(position, np.float64)
-    along_row, along_column = np.array(cosines, np.float64).reshape(2, 3)
+    found, rows, columns = _corners(dataset, frame, geometry)
+    if as_slices:
+        found = found - _beside(found[0], rows, columns, geometry)
+    first = found[0]
     count = (int(dataset.Rows), int(dataset.Columns))
-    corners = np.array(
-        [
-            start,
-            start + along_column * float(sizes[0]) * (count[0] - 1),
-            start + along_row * float(sizes[1]) * (count[1] - 1),
-        ]
-    )
-    first, last_row, last_column = geometry.lps_to_voxel(corners)
-    rows, columns = _axis_of(along_column, geometry), _axis_of(along_row, geometry)
     across = ({0, 1, 2} - {rows[0], columns[0]}).pop() if rows[0] != columns[0] else 0
     expected = np.array([first, first, first])
     expected[1, rows[0]] += rows[1] * (count[0] - 1)
     expected[2, columns[0]] += columns[1] * (count[1] - 1)
-    off = np.abs(np.array([first, last_row, last_column]) - np.rint(expected)).max()
+    off = np.abs(found - np.rint(expected)).max()
     if rows[0] == columns[0] or not off <= OFF_VOXEL:
         raise InputError(
             str(path),
@@ -188,7 +194,55 @@ def _place(path: Path, dataset: Dataset, frame: int, geometry: Geometry) -> Fram
     )
 
 
-def _axis_of(direction: npt.NDArray[np.float64], geometry: Geometry) -> tuple[int, int]:
+def _corners(
+    dataset: Dataset, frame: int, geometry: Geometry
+) -> tuple[npt.NDArray[np.float64], Way, Way]:
+    """Return the voxels of a frame's first pixel, of the last in its column and in its row.
+
+    And which way its rows and its columns run in the scan.
+    """
+    position = _group(dataset, frame, "PlanePositionSequence").ImagePositionPatient
+    cosines = _group(dataset, frame, "PlaneOrientationSequence").ImageOrientationPatient
+    sizes = _group(dataset, frame, "PixelMeasuresSequence").PixelSpacing
+    start = np.array(position, np.float64)
+    along_row, along_column = np.array(cosines, np.float64).reshape(2, 3)
+    down = along_column * float(sizes[0]) * (int(dataset.Rows) - 1)
+    aside = along_row * float(sizes[1]) * (int(dataset.Columns) - 1)
+    found = geometry.lps_to_voxel(np.array([start, start + down, start + aside]))
+    return found, _axis_of(along_column, geometry), _axis_of(along_row, geometry)
+
+
+def _beside(
+    first: npt.NDArray[np.float64], rows: Way, columns: Way, geometry: Geometry
+) -> npt.NDArray[np.float64]:
+    """Return how far a frame begins beside a whole slice of the scan, in its plane, voxels."""
+    beside = np.zeros(3)
+    for axis, way in (rows, columns):
+        beside[axis] = first[axis] - (0 if way == 1 else geometry.shape[axis] - 1)
+    return beside
+
+
+def _straying_mm(dataset: Dataset, geometry: Geometry) -> float:
+    """Return how far frames lie beside the scan as its slices may; 0 where they lie on its grid.
+
+    They are whole slices, and lie beside one another by no more than a series may
+    (`SIDEWAYS_TOLERANCE_MM`): what lies beside it all the same way is on another grid.
+    """
+    beside = []
+    for frame in range(int(dataset.get("NumberOfFrames", 1))):
+        found, rows, columns = _corners(dataset, frame, geometry)
+        size = geometry.shape[rows[0]], geometry.shape[columns[0]]
+        if rows[0] == columns[0] or size != (int(dataset.Rows), int(dataset.Columns)):
+            return 0.0
+        beside.append(_beside(found[0], rows, columns, geometry))
+    voxels = np.array(beside)
+    mm = voxels * np.asarray(geometry.spacing_mm)
+    most_mm = float(np.linalg.norm(mm, axis=1).max())
+    strays = np.abs(voxels).max() > OFF_VOXEL and np.ptp(mm, axis=0).max() > STRAYING_MM
+    return most_mm if strays and most_mm <= SIDEWAYS_TOLERANCE_MM + STRAYING_MM else 0.0
+
+
+def _axis_of(direction: npt.NDArray[np.float64], geometry: Geometry) -> Way:
     """Return the axis of the scan that a direction follows most, and whether it runs along (1)."""
     cosines = np.asarray(geometry.direction) @ direction
     axis = int(np.abs(cosines).argmax())

@@ -87,6 +87,30 @@ def test_another_grid_is_refused(tmp_path, shift, spacing, axes):
         paint(path, grid(), [(1, 1)])
 
 
+@pytest.mark.parametrize("way", [(0, 1, 0), (0, -0.6, 0.8)])
+def test_frames_of_slices_that_lie_beside_one_another_are_those_slices(tmp_path, way):
+    """As `flare segment --outputs dicom-seg` writes them for such a series."""
+    frames = [
+        (1, grid().voxel_to_lps((z, 0, 0)) + np.array(way)[[2, 1, 0]] * 0.24 * z, TRUTH[z])
+        for z in (0, 1, 3, 4)
+    ]
+    found = paint(write_frames(tmp_path / "s.dcm", frames, {1: "Liver"}), grid(), [(1, 5)])
+    assert np.array_equal(found.labels, TRUTH * 5)
+    (note,) = found.notes
+    assert "0.96 mm beside the scan's grid" in note
+
+
+@pytest.mark.parametrize("what", ["all alike", "too far", "a part"])
+def test_other_frames_beside_the_grid_are_refused(tmp_path, what):
+    frames = frames_of(TRUTH, grid())
+    step = {"all alike": 0.0, "too far": 0.3, "a part": 0.2}[what]
+    frames = [(n, np.add(at, (0.35 + step * z, 0, 0)), p) for z, (n, at, p) in enumerate(frames)]
+    if what == "a part":
+        frames = [(n, at, pixels[:-1]) for n, at, pixels in frames]
+    with pytest.raises(InputError, match="another grid than the scan"):
+        paint(write_frames(tmp_path / "s.dcm", frames, {1: "Liver"}), grid(), [(1, 5)])
+
+
 def test_what_lies_outside_is_counted(tmp_path):
     far = [
         (1, grid().voxel_to_lps((-1, 0, 0)), TRUTH[0]),
