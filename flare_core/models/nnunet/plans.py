@@ -43,6 +43,9 @@ LAYERS: Mapping[str, Set[str | bool | None]] = {
 RESAMPLING = {"resample_data_or_seg_to_shape": 3, "resample_torch_fornnunet": 1}
 """nnU-Net's resampling functions that are known here, and their order if nothing is said."""
 
+MODES = {"mode": "linear", "aniso_axis_mode": "nearest-exact"}
+"""How torch interpolates for nnU-Net: within slices, and across them where they are apart."""
+
 
 @dataclass(frozen=True)
 class NnunetPlan:
@@ -266,7 +269,7 @@ def _resampling(
     """Return order, order across slices, whether slices are apart, and from which ratio on."""
     name = str(chosen.get(field, "resample_data_or_seg_to_shape"))
     options = fields(chosen.get(f"{field}_kwargs"), f"{where}: {field}_kwargs")
-    if name not in RESAMPLING or options.get("mode", "linear") != "linear":
+    if name not in RESAMPLING or any(options.get(k, known) != known for k, known in MODES.items()):
         raise refusal(f"configuration {where}: {field}", f"{name} {options}", ", ".join(RESAMPLING))
     said = f"{where}: {field}_kwargs"
     order = 1 if RESAMPLING[name] == 1 else whole(options.get("order", default), said)

@@ -78,6 +78,13 @@ def test_resampling_by_torch_is_linear() -> None:
     assert (grids.image_order, grids.scores_order, grids.slices_apart) == (1, 1, False)
 
 
+@pytest.mark.parametrize("other", [{"mode": "nearest"}, {"aniso_axis_mode": "linear"}])
+def test_another_interpolation_by_torch_is_refused(other: dict[str, str]) -> None:
+    content = plans(resampling_fn_data="resample_torch_fornnunet", resampling_fn_data_kwargs=other)
+    with pytest.raises(InputError, match=next(iter(other))):
+        plan_of(content, "3d_fullres", 3)
+
+
 def test_the_older_name_of_the_intensities() -> None:
     content = plans()
     del content["foreground_intensity_properties_per_channel"]
