@@ -45,6 +45,24 @@ def same_image(db: sqlite3.Connection, image: Image, name: str) -> sqlite3.Row |
     return row
 
 
+def check_patient(row: sqlite3.Row, patient: str) -> None:
+    """Refuse to take a scan that is there for another patient's; "" and its own name say nothing.
+
+    Raises
+    ------
+    InputError
+        If the patient is another one.
+    """
+    if patient and key_of(patient) not in (row["patient_key"], row["key"]):
+        raise InputError(
+            "patient",
+            f"{patient} for case {row['name']}, which is there as a scan of {row['patient']}",
+            f"{row['patient']}, or nothing: a case stays its patient's, by whom training and hold-"
+            "out are parted",
+            "Correct the patient. If the store is wrong, make another one with the right patients.",
+        )
+
+
 def insert_scan(write: Writing, values: Values, copy: files.Staged, suffix: str) -> None:
     """Put a scan into the store.
 

@@ -20,6 +20,7 @@ from flare_core.alive import scratch
 from flare_core.atomic import sha256_of
 from flare_core.cases import checks, files, rows, schema
 from flare_core.cases.add import (
+    check_patient,
     insert_labels,
     insert_restored,
     insert_scan,
@@ -143,8 +144,8 @@ class CaseStore(CaseReader):
         Raises
         ------
         InputError
-            If it is no scan, it is there under another name, the name is taken or not legal, the
-            disk is full, or the store is open for reading.
+            If it is no scan, it is there under another name or as another patient's, the name is
+            taken or not legal, the disk is full, or the store is open for reading.
         """
         return self.put_case(
             image, name=name, patient=patient, source=source, link=link, author=author,
@@ -186,10 +187,12 @@ class CaseStore(CaseReader):
                 known, older = self._voxels(file, copy.sha256, grid)
                 with self._writing() as write:
                     put_voxels(self._db, older)
-                    new = same_image(self._db, Image(copy.sha256, known, grid), given) is None
-                    if new:
+                    there = same_image(self._db, Image(copy.sha256, known, grid), given)
+                    if there is not None:
+                        check_patient(there, patient.strip())
+                    else:
                         insert_scan(write, {**values, "grid": grid, "voxels": known}, copy, suffix)
-        return self.case(given), new
+        return self.case(given), there is None
 
     def case_of_image(self, image: str | os.PathLike[str]) -> CaseRecord | None:
         """Return the case that has this image, whatever its file is called; None if none has.

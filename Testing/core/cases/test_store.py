@@ -95,6 +95,17 @@ def test_the_same_scan_again_is_the_same_case(store: CaseStore, image: Path):
     assert len(store.history()) == 1
 
 
+def test_a_scan_that_is_there_is_not_another_patients(store: CaseStore, image: Path):
+    """It would stay the first one's without a word, and be parted from the second's scans."""
+    store.add_case(image, patient="Ann")
+    for same in ("Ann", " ann ", "", "a"):  # a data set without patients gives the case's name
+        assert store.add_case(image, patient=same).patient == "Ann"
+    with pytest.raises(InputError, match="as a scan of Ann") as caught:
+        store.add_case(image, patient="Bob")
+    assert caught.value.parts[0] == "patient"
+    assert len(store.history()) == 1 and store.verify() == ()
+
+
 def test_one_image_under_two_names_is_refused(store: CaseStore, image: Path, tmp_path: Path):
     store.add_case(image)
     copy = tmp_path / "other.nii.gz"
