@@ -95,7 +95,7 @@ def paint_segments(
             place = _place(path, dataset, frame, geometry, as_slices=beside_mm > 0)
             outside += _put(labels, mask, place, value, covered)
     told = many(outside, "voxel lies outside of the scan", "voxels lie outside of the scan")
-    notes = (told,) if outside else ()
+    notes: tuple[str, ...] = (told,) if outside else ()
     if beside_mm:
         notes += (f"Frames lie up to {beside_mm:.2f} mm beside the scan's grid, as its slices do; "
                   "each was taken as its slice.",)  # fmt: skip
