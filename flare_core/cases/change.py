@@ -98,8 +98,12 @@ def _check_same(frozen: Mapping[str, str], wanted: Mapping[str, str]) -> None:
         )
 
 
-def change_scores(write: Writing, table: Mapping[str, Scores]) -> None:
+def change_scores(
+    write: Writing, table: Mapping[str, Scores], *, forget: Sequence[str] = ()
+) -> None:
     """Keep scores of cases (name -> scores), in the catalogue and beside the case.
+
+    Those called as in `forget` that a case gets no new value of are dropped.
 
     Raises
     ------
@@ -111,6 +115,8 @@ def change_scores(write: Writing, table: Mapping[str, Scores]) -> None:
     rows = {name: find_case(write.db, name) for name in table}
     write.files.announce(*(row["name"] for row in rows.values()))
     for name, scores in table.items():
+        old = [(rows[name]["id"], each) for each in forget]
+        write.db.executemany("DELETE FROM scores WHERE case_id = ? AND name = ?", old)
         put_scores(write.db, rows[name]["id"], scores)
         write_scores(write, rows[name])
 

@@ -302,8 +302,15 @@ class CaseStore(CaseReader):
         """
         self.set_scores_of({case: scores})
 
-    def set_scores_of(self, table: Mapping[str, Mapping[str, float]]) -> None:
+    def set_scores_of(
+        self, table: Mapping[str, Mapping[str, float]], *, forget: Sequence[str] = ()
+    ) -> None:
         """Keep numbers about many cases, name of the case -> scores, as `set_scores` does.
+
+        Parameters
+        ----------
+        forget : sequence of str
+            Names of scores that belong together: a case keeps none of them from before.
 
         Raises
         ------
@@ -313,7 +320,8 @@ class CaseStore(CaseReader):
         names = list(table)
         for start in range(0, len(names), AT_ONCE):  # others may write in between
             with self._writing() as write:
-                change_scores(write, {name: table[name] for name in names[start:][:AT_ONCE]})
+                part = {name: table[name] for name in names[start:][:AT_ONCE]}
+                change_scores(write, part, forget=forget)
 
     def freeze_hold_out(self, patients: Sequence[str], *, author: str = "") -> tuple[str, ...]:
         """Choose the patients whose scans are never learnt from, once and for all.

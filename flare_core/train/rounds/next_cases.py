@@ -93,8 +93,17 @@ def seen_cases(store: CaseStore) -> set[str]:
 
 
 def store_scores(store: CaseStore, found: Sequence[CaseEvidence]) -> None:
-    """Write what is known about each case into the store, for tables that people sort."""
-    store.set_scores_of({each.case: case_scores(each) for each in found})
+    """Write what is known about each case into the store, for tables that people sort.
+
+    Of an earlier model's word nothing stays: what this one did not find or measure has no value.
+    """
+    store.set_scores_of({each.case: case_scores(each) for each in found}, forget=EVIDENCE_SCORES)
+
+
+EVIDENCE_SCORES = (
+    "confidence", "expected_dsc", "border_entropy", "fold_agreement", "disagreement", "doubt"
+)  # fmt: skip
+"""What `case_scores` may tell."""
 
 
 def case_scores(evidence: CaseEvidence) -> dict[str, float]:

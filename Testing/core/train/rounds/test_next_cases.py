@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from flare_core.cases.rebuild import rebuild
 from flare_core.cases.store import open_store
 from flare_core.train.rounds.next_cases import (
     case_doubt,
@@ -87,6 +88,21 @@ def test_the_store_knows_what_was_seen_and_keeps_the_scores(tmp_path):
         assert store.scores("una") == {"seen": 1.0} | case_scores(case("una", 0.4))
         store.set_scores("uwe", {"confidence": 0.9})
         assert {"anna", "una"} <= seen_cases(store) and "uwe" not in seen_cases(store)
+
+
+def test_an_earlier_models_word_on_a_scan_does_not_stay_beside_the_latest_ones(tmp_path):
+    """A scan in which the latest model finds nothing was shown as confident as before."""
+    make_store(tmp_path)
+    with open_store(tmp_path / "store") as store:
+        store.set_scores("una", {"seen": 1.0, "own": 3.0})
+        store_scores(store, [case("una", 0.4), case("uwe", 0.2)])
+        assert "confidence" in store.scores("una")
+        store_scores(store, [CaseEvidence("una", "m", notes=("nothing found",))])
+        assert store.scores("una") == {"seen": 1.0, "own": 3.0, "doubt": 0.0}
+        assert store.scores("uwe") == case_scores(case("uwe", 0.2))
+    rebuild(tmp_path / "store")
+    with open_store(tmp_path / "store") as store:
+        assert store.scores("una") == {"seen": 1.0, "own": 3.0, "doubt": 0.0}
 
 
 def test_long_lists_are_ranked_whole():
