@@ -119,12 +119,11 @@ def label_boxes(labels: Labels) -> dict[int, Box]:
     {2: Box(start=(0, 0, 1), stop=(1, 1, 3))}
     """
     found = ndimage.find_objects(labels)
-    return {value: _box(place) for value, place in enumerate(found, start=1) if place is not None}
-
-
-def _box(place: tuple[slice, ...]) -> Box:
-    z, y, x = place
-    return Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+    return {
+        value: Box.of_slices(place)
+        for value, place in enumerate(found, start=1)
+        if place is not None
+    }
 
 
 def _part(

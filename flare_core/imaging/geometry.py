@@ -116,6 +116,12 @@ class Box:
         return Box((0, 0, 0), shape)
 
     @staticmethod
+    def of_slices(place: tuple[slice, slice, slice]) -> Box:
+        """Return the box that slices with a start and a stop select, as of `scipy.ndimage`."""
+        z, y, x = place
+        return Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+
+    @staticmethod
     def of_mask(mask: Array) -> Box | None:
         """Return the smallest box around the true voxels of `mask` (Z, Y, X), or None if empty."""
         spans = []

@@ -429,10 +429,7 @@ def lesion_region(organs: Volume, card: StageCard, plan: Plan) -> Box | None:
         return with_margin(box, organs.geometry, card, plan.tile_step)
     boxes = organ_boxes(organs.array)  # np.isin would make several maps as large as the scan's
     ids = [organ(key).id for key in card.mask.organs]
-    there = [
-        Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
-        for z, y, x in (boxes[number] for number in ids if number in boxes)
-    ]
+    there = [Box.of_slices(boxes[number]) for number in ids if number in boxes]
     if not there:
         return None
     seen = reduce(Box.union, there)

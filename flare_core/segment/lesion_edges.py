@@ -19,6 +19,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from flare_core.anatomy.organs import LESION
+from flare_core.imaging.geometry import Box
 from flare_core.models.stage_card import StageCard
 from flare_core.segment.lesions import Piece, connected, widened
 from flare_core.segment.postprocess import ALL_NEIGHBOURS
@@ -83,13 +84,24 @@ def look_again(
     seen: SeenOrgans,
     hu: Floats,
     *,
+    box: Box | None = None,
     tile_step: float | None = None,
     notify: Callable[[float], None] | None = None,
 ) -> Tensor:
-    """Return a stage's scores of a lesion, float32 (Z, Y, X), where it is shown other HU."""
-    shown = run_on_organs(stage, replace(seen, hu=hu), tile_step=tile_step, notify=notify)
+    """Return a stage's scores of a lesion, float32 (Z, Y, X), where it is shown other HU.
+
+    Parameters
+    ----------
+    box : Box, optional
+        It is shown this part alone; elsewhere its scores are minus infinity.
+    """
+    box = Box.of_shape(seen.mask.shape) if box is None else box
+    part = replace(seen, hu=hu).crop(box)
+    shown = run_on_organs(stage, part, tile_step=tile_step, notify=notify)
     channel = next(c for c, key in stage.card.organ_channels if key == LESION.key)
-    return shown.logits[channel].float().cpu()
+    scores = torch.full(seen.mask.shape, -math.inf)
+    scores[box.slices] = shown.logits[channel].float().cpu()
+    return scores
 
 
 def with_edge(logits: Tensor, found: Mask) -> Tensor:

@@ -105,6 +105,11 @@ class SeenOrgans:
         assert card.mask is not None
         return np.isin(self.organs, [organ(key).id for key in card.mask.organs]) & self.mask
 
+    def crop(self, box: Box) -> SeenOrgans:
+        """Return what is seen in a box of the grid."""
+        cut = box.slices
+        return SeenOrgans(self.hu[cut], self.mask[cut], self.organs[cut], self.geometry.crop(box))
+
 
 @dataclass(frozen=True, eq=False)
 class Scores:
@@ -369,8 +374,7 @@ def _seen_organs(
     there = resample_labels(organs, target)
     seen = seen_voxels(Volume(hu, target), there, mask)
     box = Box.of_mask(seen) or Box((0, 0, 0), (1, 1, 1))
-    cut = box.slices
-    return SeenOrgans(hu[cut], seen[cut], there.array[cut], target.crop(box))
+    return SeenOrgans(hu, seen, there.array, target).crop(box)
 
 
 def _for_short_scans(card: StageCard, shape: Index) -> tuple[StageCard, bool]:

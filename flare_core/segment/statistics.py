@@ -117,13 +117,20 @@ class StatisticsRow:
 
 
 def require_image_grid(labels: Volume, image: Volume) -> None:
-    """Refuse labels that are not on the grid of the image.
+    """Refuse labels that are not on the grid of the image, or are no whole numbers.
 
     Raises
     ------
     InputError
         If they are not.
     """
+    if labels.array.dtype.kind == "f":
+        raise InputError(
+            "labels",
+            f"{labels!r}",
+            "organ ids, as whole numbers",
+            "Read the file with read_labels, or convert the array: array.astype('uint8').",
+        )
     if not image.geometry.same_grid(labels.geometry):
         raise InputError(
             "labels",

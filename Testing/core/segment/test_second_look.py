@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from flare_core.anatomy.organs import LESION, organ
 from flare_core.errors import InputError
-from flare_core.imaging.geometry import Geometry
+from flare_core.imaging.geometry import Box, Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.models.stage_card import ContrastLook, NetworkSpec, OrganMask, SecondLook, StageCard
-from flare_core.segment import lesion_edges
+from flare_core.segment import lesion_edges, second_look
 from flare_core.segment.cascade import Found, Plan, add_lesions
 from flare_core.segment.lesion_edges import OrganHu, smoothed
 from flare_core.segment.lesion_scores import moved_card
@@ -24,8 +24,8 @@ from flare_core.segment.lesions import Piece
 from flare_core.segment.second_look import (
     axes_mm,
     beyond,
+    box_of_blobs,
     bright_scores,
-    has_blob,
     is_lesion,
     touches,
 )
@@ -275,6 +275,43 @@ def test_scores_of_what_is_not_found_are_minus_infinity() -> None:
     assert finite[above].all() and 1 < finite.sum() / above.sum() < 3
 
 
+def test_it_looks_around_what_is_bright_and_compact_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a liver with one nodule a tenth; the second look had cost as much as the first."""
+    shown: list[tuple[int, ...]] = []
+    real = lesion_edges.run_on_organs
+
+    def noted(stage: LoadedStage, seen: SeenOrgans, **given: object) -> object:
+        shown.append(seen.hu.shape)
+        return real(stage, seen, **given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lesion_edges, "run_on_organs", noted)
+    monkeypatch.setattr(second_look, "AROUND_MM", 12.0)
+    seen = seen_of(*scan(nodule=40))
+    scores = bright_scores(stage(), OrganHu(seen, stage().card), np.zeros(SHAPE, bool))
+    assert scores is not None and scores.shape == SHAPE
+    assert np.array_equal((scores > 0).numpy(), NODULE)
+    box = Box.of_mask(NODULE)
+    assert box is not None
+    (size,) = shown
+    reach = [math.ceil(12.0 / mm) for mm in MM]
+    blurred = [round(9.0 / mm) for mm in MM]  # the smoothed nodule is larger than itself
+    for n, own, far, more in zip(size, box.shape, reach, blurred, strict=True):
+        assert own + 2 * far <= n <= own + 2 * (far + more)
+
+
+def test_two_nodules_far_apart_are_both_looked_at() -> None:
+    one, other = NODULE, ball((90, 70, 70), 9.0)
+    box = box_of_blobs(
+        rise_of(one | other), LIVER, np.zeros(SHAPE, bool), spacing_mm=MM, least_ml=0.5
+    )
+    assert box is not None
+    inside = np.zeros(SHAPE, bool)
+    inside[box.slices] = True
+    assert inside[one].mean() > 0.9 and inside[other].mean() > 0.9
+
+
 def test_the_first_look_at_what_is_seen_is_run_stages() -> None:
     seen = seen_of(*scan(dark=-40))
     logits = run_on_organs(stage(), seen).logits[0]
@@ -316,9 +353,10 @@ def test_a_blob_is_bright_compact_in_the_organ_and_not_found_yet(
     mask: Mask, inside: Mask, first: Mask | None, expected: bool
 ) -> None:
     known = np.zeros(SHAPE, bool) if first is None else first
-    found = has_blob(rise_of(mask), inside, known, spacing_mm=MM, least_ml=0.5)
-    assert found is expected
-    assert not has_blob(rise_of(mask, 8.0), inside, known, spacing_mm=MM, least_ml=0.5)
+    found = box_of_blobs(rise_of(mask), inside, known, spacing_mm=MM, least_ml=0.5)
+    assert (found is not None) is expected
+    low = box_of_blobs(rise_of(mask, 8.0), inside, known, spacing_mm=MM, least_ml=0.5)
+    assert low is None
 
 
 def test_the_axes_of_an_ellipsoid_are_nine_tenths_of_its_own() -> None:
