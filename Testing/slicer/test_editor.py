@@ -73,3 +73,16 @@ def test_a_stroke_takes_its_voxels_from_the_other_side_whatever_was_chosen(edito
     widget.node.SetOverwriteMode(widget.node.OverwriteNone)
     editor.paint(scratch, None, "outside")
     assert widget.node.GetOverwriteMode() == widget.node.OverwriteAllSegments
+
+
+def test_strokes_begin_with_a_hand_s_brush_and_keep_the_person_s(editor, scene):
+    editor, widget = editor
+    scratch = segmentation_in(scene)
+    editor.paint(scratch, None, "belongs")
+    assert widget.node.GetAttribute("BrushDiameterIsRelative") == "0"
+    assert float(widget.node.GetAttribute("BrushAbsoluteDiameter")) == 4.0
+    widget.node.SetAttribute("BrushAbsoluteDiameter", "9")
+    widget.node.SetAttribute("BrushDiameterIsRelative", "1")
+    editor.paint(scratch, None, "outside")
+    assert widget.node.GetAttribute("BrushAbsoluteDiameter") == "9"
+    assert widget.node.GetAttribute("BrushDiameterIsRelative") == "1"

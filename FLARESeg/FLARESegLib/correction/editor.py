@@ -17,6 +17,10 @@ UNDO_STATES = 10
 NODE_TAG, STROKES_TAG = "FLARESeg", "FLARESegStrokes"
 """Singleton tags of the editor's parameter nodes: for editing, and for strokes."""
 
+STROKE_MM = "4.0"
+"""Diameter of the brush for strokes, as in the measurements of what strokes are worth. Slicer's own
+is 3 % of the screen's height: 31 mm in a slice that shows an abdomen, more than many organs."""
+
 
 class Editor:
     """Owns the editor widget.
@@ -55,6 +59,9 @@ class Editor:
         """Show the editor on a segment with the Paint tool taken up, for strokes in a slice."""
         node = editor_node(STROKES_TAG)
         node.SetOverwriteMode(node.OverwriteAllSegments)  # a voxel belongs, or it does not
+        if node.GetAttribute("BrushAbsoluteDiameter") is None:  # else: as the person has left it
+            node.SetAttribute("BrushDiameterIsRelative", "0")
+            node.SetAttribute("BrushAbsoluteDiameter", STROKE_MM)
         self._show(node, segmentation, volume, segment_id)
         self._widget.setActiveEffectByName("Paint")
         effect = self._widget.activeEffect()
