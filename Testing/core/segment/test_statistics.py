@@ -17,6 +17,7 @@ from flare_core.imaging.checks import BYTES_PER_VOXEL
 from flare_core.imaging.geometry import AxisMap, Geometry
 from flare_core.imaging.volume import Volume
 from flare_core.segment.confidence import Evidence
+from flare_core.segment.lesion_list import list_lesions
 from flare_core.segment.postprocess import clean_up
 from flare_core.segment.statistics import (
     CSV_COLUMNS,
@@ -231,6 +232,18 @@ def test_outside_range_without_a_range():
     )
     (row,) = (row for row in rows if row.measure == "outside_range")
     assert row.note.startswith("No range")
+
+
+def test_labels_that_are_no_whole_numbers_are_refused():
+    """They ended in a traceback where there was a lesion, and counted nothing where they missed."""
+    geometry = Geometry((4, 5, 6), SPACING)
+    labels = np.zeros(geometry.shape, np.float32)
+    labels[1:3, 1:4, 1:4] = 14
+    image = Volume(np.zeros(geometry.shape, np.int16), geometry)
+    for measure in (organ_statistics, list_lesions):
+        with pytest.raises(InputError, match="whole numbers") as caught:
+            measure(image, Volume(labels, geometry))
+        assert caught.value.parts[0] == "labels"
 
 
 def test_other_grid_is_refused():
