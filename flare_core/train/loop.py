@@ -56,6 +56,7 @@ from flare_core.train.schedule import (
 from flare_core.train.strategies import strategy_of
 from flare_core.train.training_step import TrainingStep
 from flare_core.train.validation import mean_scores, score_samples
+from flare_core.wording import many
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
@@ -423,7 +424,7 @@ def _require_even(batch_size: int, count: int) -> None:
     if batch_size % count:
         raise InputError(
             "batch_size",
-            f"{batch_size} patches for {count} processes",
+            f"{many(batch_size, 'patch', 'patches')} for {many(count, 'process', 'processes')}",
             f"a multiple of {count}: each process takes as many patches of every step",
             f"Set batch_size to {count}, or start fewer processes.",
         )

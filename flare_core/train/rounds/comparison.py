@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from flare_core.errors import InputError
 from flare_core.json_fields import decode
+from flare_core.wording import many
 
 METRICS = ("dsc", "nsd")
 """What is compared; both in [0, 1], higher is better."""
@@ -147,7 +148,8 @@ def judge(old: Sequence[CaseScores], new: Sequence[CaseScores], rule: Rule) -> V
     empty = finds_nothing(new)
     if empty:
         against.insert(0, "the new model finds no organ")
-    cases = f"on {len(pairs)} hold-out cases of {len({p.patient for p, _ in pairs})} patients"
+    patients = many(len({p.patient for p, _ in pairs}), "patient")
+    cases = f"on {many(len(pairs), 'hold-out case')} of {patients}"
     if against:
         reason = f"Not promoted: {cases}, {'; '.join(against)}."
     else:
@@ -205,7 +207,7 @@ def _paired(
     if names != set(mine) or not names:
         raise InputError(
             "hold-out scores",
-            f"{len(names)} cases of the old model, {len(mine)} of the new",
+            f"{many(len(names), 'case')} of the old model, {len(mine)} of the new",
             "the same cases, one or more",
             "Score both models on the frozen hold-out first.",
         )
