@@ -7,7 +7,7 @@ still free.  So labels never overlap, and a volume can be asked for before anyth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from flare_core.datasets.phantom.shapes import (
     half_space,
     rotation,
     swell_for_volume,
+    swept,
 )
 from flare_core.datasets.phantom.soft import Filling, hollow
 
@@ -68,6 +69,12 @@ FAT_AROUND_MM = {
 }
 """Thickness of the fat between retroperitoneal organs and their neighbours, mm."""
 
+GUEST_COURSES: dict[str, tuple[courses.Course, float]] = {
+    "duodenum": (courses.DUODENUM, 2.0),
+    "pancreas": (courses.PANCREAS, 2.5),
+}
+"""Course of the organs that others give way to, and how far it is moved (SD, mm)."""
+
 Rng = np.random.Generator
 
 
@@ -76,7 +83,7 @@ def organ_rng(seed: int, key: str) -> Rng:
     return np.random.default_rng([seed, 1000 + organ(key).id])
 
 
-def _moved(course: courses.Course, rng: Rng, sd_mm: float) -> Floats:
+def _moved(course: courses.Course, sd_mm: float, rng: Rng) -> Floats:
     """Return a course (N, 4) shifted as a whole and a little at each point, mm."""
     table = np.array(course, float)
     shift = rng.normal(0, sd_mm, 3)
@@ -91,11 +98,11 @@ def _aorta(body: Body, rng: Rng) -> Shape:
 
 
 def _vena_cava(body: Body, rng: Rng) -> Shape:
-    return along(_moved(courses.VENA_CAVA, rng, 1.2), rng.uniform(0.75, 1.0))
+    return along(_moved(courses.VENA_CAVA, 1.2, rng), rng.uniform(0.75, 1.0))
 
 
 def _esophagus(body: Body, rng: Rng) -> Shape:
-    return along(_moved(courses.ESOPHAGUS, rng, 1.0), rng.uniform(0.85, 1.15))
+    return along(_moved(courses.ESOPHAGUS, 1.0, rng), rng.uniform(0.85, 1.15))
 
 
 def _adrenal(side: float, rng: Rng) -> Shape:
@@ -132,19 +139,19 @@ def _kidney(side: float, rng: Rng) -> Shape:
 
 
 def _gallbladder(body: Body, rng: Rng) -> Shape:
-    return along(_moved(courses.GALLBLADDER, rng, 3.0))
+    return along(_moved(courses.GALLBLADDER, 3.0, rng))
 
 
 def _duodenum(body: Body, rng: Rng) -> Shape:
-    return along(_moved(courses.DUODENUM, rng, 2.0)).wobbled(1.5, 14.0, rng)
+    return along(_moved(*GUEST_COURSES["duodenum"], rng)).wobbled(1.5, 14.0, rng)
 
 
 def _pancreas(body: Body, rng: Rng) -> Shape:
-    return along(_moved(courses.PANCREAS, rng, 2.5)).wobbled(1.3, 12.0, rng)
+    return along(_moved(*GUEST_COURSES["pancreas"], rng)).wobbled(1.3, 12.0, rng)
 
 
 def _stomach(body: Body, rng: Rng) -> Shape:
-    shape = along(_moved(courses.STOMACH, rng, 3.0)).wobbled(2.5, 35.0, rng)
+    shape = along(_moved(courses.STOMACH, 3.0, rng)).wobbled(2.5, 35.0, rng)
     return shape.clipped(body.cavity(2.0), body.below_dome(4.0))
 
 
@@ -193,6 +200,38 @@ MAKERS: dict[str, Callable[[Body, Rng], Shape]] = {
 """How each organ is made, in painting order (front to back)."""
 
 
+@dataclass(frozen=True)
+class Impression:
+    """Where an organ that is drawn later lies around an earlier one, and is open to one side."""
+
+    guest: str
+    """The earlier one."""
+    rows: slice
+    """Which part of its course."""
+    towards: tuple[float, float, float]
+    """Side that is open (x, y, z: left, back, up)."""
+
+
+IMPRESSIONS = {
+    "liver": Impression("duodenum", slice(0, 6), (0.75, 0.2, -0.6)),
+    "spleen": Impression("pancreas", slice(4, None), (-0.9, -0.4, 0.0)),
+}
+"""Neighbours that would close around the other: below the liver, at the spleen's hilum."""
+
+IMPRESSION_MM = 2.5
+"""How much wider the impression is than its guest."""
+
+
+def _impressed(key: str, shape: Shape, made: dict[str, Shape], seed: int) -> Shape:
+    """Return a shape with the impression of its guest."""
+    found = IMPRESSIONS.get(key)
+    if found is None:
+        return shape
+    course = _moved(*GUEST_COURSES[found.guest], organ_rng(seed, found.guest))
+    wider = made[found.guest].swell_mm + IMPRESSION_MM
+    return shape.minus(swept(course[found.rows], found.towards, wider))
+
+
 def organ_shapes(body: Body, seed: int, taken: Sequence[Shape] = ()) -> dict[str, Shape]:
     """Draw every organ and size it to its volume.
 
@@ -213,7 +252,7 @@ def organ_shapes(body: Body, seed: int, taken: Sequence[Shape] = ()) -> dict[str
     made: dict[str, Shape] = {}
     for key, maker in MAKERS.items():
         rng = organ_rng(seed, key)
-        shape, limits = maker(body, rng), VOLUME_ML[key]
+        shape, limits = _impressed(key, maker(body, rng), made, seed), VOLUME_ML[key]
         if limits is not None:
             wanted_ml = rng.uniform(*limits) / float(np.prod(body.scale))
             fat = (around for other in made.items() for around in _own_fat(*other))

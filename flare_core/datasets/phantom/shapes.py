@@ -115,6 +115,50 @@ def _sum(first: Field, second: Field) -> Field:
     return lambda x, y, z: first(x, y, z) + second(x, y, z)
 
 
+def swept(table: Floats, towards: Point, widened_mm: float = 0.0) -> Field:
+    """Return the field of what a tube passes when it is pushed in one direction without end.
+
+    Parameters
+    ----------
+    table : (N, 4)
+        Its course: x, y, z and radius, mm; straight between two rows.
+    towards : x, y, z
+        The direction.
+    widened_mm : float
+        How much thicker it is than the table says.
+
+    Examples
+    --------
+    >>> field = swept(np.array([[0, 0, 0, 2], [10, 0, 0, 2]], np.float32), (0, 0, -1))
+    >>> [float(field(*np.float32(p))) for p in ((5, 3, -50), (5, 0, 6), (5, 0, -50))]
+    [1.0, 4.0, -2.0]
+    """
+    along_way = np.array(towards, np.float64) / np.linalg.norm(towards)
+    aside = np.linalg.svd(along_way[None])[2][1:]  # two directions across it
+    axes = np.array([*aside, along_way], np.float32)
+    rows = np.column_stack([np.asarray(table)[:, :3] @ axes.T, np.asarray(table)[:, 3]])
+    pairs = list(zip(rows[:-1].astype(np.float32), rows[1:].astype(np.float32), strict=True))
+
+    def field(x: Floats, y: Floats, z: Floats) -> Floats:
+        a, b, c = (p * x + q * y + r * z for p, q, r in axes)
+        least = _pushed(a, b, c, *pairs[0])
+        for ends in pairs[1:]:
+            least = np.minimum(least, _pushed(a, b, c, *ends))
+        return cast("Floats", least - np.float32(widened_mm))
+
+    return field
+
+
+def _pushed(a: Floats, b: Floats, c: Floats, first: Floats, last: Floats) -> Floats:
+    """Return `swept` for one straight piece: ends and places are across, across, along, radius."""
+    step = last - first
+    length = max(float(step[0] ** 2 + step[1] ** 2), 1e-6)
+    at = np.clip(((a - first[0]) * step[0] + (b - first[1]) * step[1]) / length, 0, 1)
+    radius = first[3] + at * step[3]
+    beside = np.hypot(a - first[0] - at * step[0], b - first[1] - at * step[1])
+    return cast("Floats", np.maximum(beside - radius, first[2] + at * step[2] - radius - c))
+
+
 def ripples(amplitude_mm: float, wave_mm: float, rng: np.random.Generator) -> Field:
     """Return a smooth random function of space with values of about +-`amplitude_mm`."""
     waves = rng.normal(size=(3, 3))
