@@ -79,7 +79,7 @@ def make_phantom(settings: PhantomSettings | None = None) -> PhantomCase:
     settings = settings or PhantomSettings()
     body = person(settings.seed)[0]
     canvas = Canvas(phantom_geometry(settings), _bend(body, settings))
-    for part in _parts(body, settings):
+    for part in _parts(settings.seed, tuple(settings.absent)):
         canvas.paint(part)
     canvas.fill(body, table=settings.table)
     grid = canvas.geometry
@@ -143,12 +143,16 @@ def person(seed: int) -> tuple[Body, tuple[Shape, ...], dict[str, Shape]]:
     return body, bellies, organ_shapes(body, seed, bellies)
 
 
-def _parts(body: Body, settings: PhantomSettings) -> Iterator[BodyPart]:
-    """Yield everything but the outer layers, front to back."""
-    seed = settings.seed
-    _, bellies, shapes = person(seed)
+@lru_cache(maxsize=4)
+def _parts(seed: int, absent: tuple[str, ...]) -> tuple[BodyPart, ...]:
+    """Return everything but the outer layers, front to back (half a second: the last are kept)."""
+    return tuple(_drawn_parts(seed, absent))
+
+
+def _drawn_parts(seed: int, absent: tuple[str, ...]) -> Iterator[BodyPart]:
+    body, bellies, shapes = person(seed)
     # Absent organs are drawn as well, so that the others stay as they are.
-    gone = [target.key for target in parse_organs(settings.absent)] if settings.absent else []
+    gone = [target.key for target in parse_organs(absent)] if absent else []
     shapes = {key: shape for key, shape in shapes.items() if key not in gone}
     yield from skeleton(body)
     yield from (BodyPart(belly, "muscle") for belly in bellies)
