@@ -13,7 +13,6 @@ from flare_core.anatomy.organs import LESION, ORGANS, organ
 from flare_core.datasets.phantom.make import (
     PhantomCase,
     _parts,
-    _parts,
     make_phantom,
     person,
     phantom_geometry,
@@ -79,7 +78,6 @@ def organ_hu(case: PhantomCase, key: str) -> float:
 
 def test_the_same_settings_give_the_same_voxels(upper: PhantomCase) -> None:
     person.cache_clear()
-    _parts.cache_clear()
     _parts.cache_clear()
     again = make_phantom(UPPER)
     np.testing.assert_array_equal(again.image.array, upper.image.array)
