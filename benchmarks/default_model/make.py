@@ -8,6 +8,7 @@
     flare train benchmarks/default_model/organs.json -o RUNS/organs --cache RUNS/cache
     python benchmarks/default_model/make.py package RUNS     flare_core/resources/default_model
     python benchmarks/default_model/froc.py [MODEL]          lesions found and invented
+    python benchmarks/default_model/looks.py [MODEL]         the second look, in part and whole
     python benchmarks/default_model/score.py [MODEL]         tables by organ, patient, thickness
     python benchmarks/default_model/hard.py [MODEL ...]      the same on scans made hard
 

@@ -56,9 +56,11 @@ MOST_TOUCHED = 0.1
 """At most this share of a blob lies at a lesion of the first look."""
 
 AROUND_MM = 45.0
-"""How far around what is bright and compact the stage looks again. The same synthetic lesions and
-the same nodules of the data's scans are found as in whole livers (docs/models.md); with 30 mm one
-of eight is lost."""
+"""How far around what is bright and compact the stage looks again."""
+
+MOST_SHARE = 1 / 3
+"""If that is a larger share of what the stage sees, it looks at all of it again: in a part it finds
+what it finds in the whole, but for one of fifteen lesions, in half a liver (docs/models.md)."""
 
 REACH_MM = 20.0
 """How far around a piece one looks for what goes on."""
@@ -103,8 +105,7 @@ def bright_scores(
     )
     if blobs is None:
         return None
-    z, y, x = (math.ceil(AROUND_MM / mm) for mm in spacing_mm)
-    box = blobs.grow((z, y, x), seen.hu.shape)
+    box = _around(blobs, spacing_mm, Box.of_shape(seen.mask.shape))
     mirrored = np.float32(2 * organs.median) - seen.hu
     logits = look_again(stage, seen, mirrored, box=box, tile_step=tile_step, notify=notify)
     chance = logits.sigmoid().numpy()
@@ -121,6 +122,13 @@ def bright_scores(
     if not found.any():
         return None
     return with_edge(logits, found)
+
+
+def _around(blobs: Box, spacing_mm: Sequence[float], whole: Box) -> Box:
+    """Return where to look again, of the whole grid."""
+    z, y, x = (math.ceil(AROUND_MM / mm) for mm in spacing_mm)
+    box = blobs.grow((z, y, x), whole.shape)
+    return box if math.prod(box.shape) <= MOST_SHARE * math.prod(whole.shape) else whole
 
 
 def box_of_blobs(
