@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import flare_core
 from flare_core.home import open_home
 from flare_core.segment.settings import Settings
+
+PACKAGE = Path(__file__).resolve().parents[2]
+"""Folder of flare_core."""
 
 
 def places_of(own: Settings, folder: Path) -> dict[str, str]:
@@ -26,7 +28,7 @@ def places_of(own: Settings, folder: Path) -> dict[str, str]:
     told = {
         str(open_home(own.home).path): "(the server's models)",
         str(folder): "(the server's scans)",
-        str(Path(flare_core.__file__).parent): "(the server's FLARESeg)",
+        str(PACKAGE): "(the server's FLARESeg)",
         sys.executable: "(the server's Python)",
         sys.prefix: "(the server's Python)",
     }
