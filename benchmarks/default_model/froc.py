@@ -17,8 +17,7 @@ A finding is a connected piece above the card's threshold, of at least its least
 somewhere reaches the peak. It finds a lesion if the two overlap by more than a tenth of their
 union, all pieces that touch the lesion taken together; it is false if less than a tenth of it is
 lesion. The peak moves along the curve, the threshold stays; what the card adds to the findings of
-its own peak, by growth and other looks, is there at every peak. A run takes 8 s of one core, all
-30 of them four minutes, or eight with the other looks.
+its own peak, by growth and other looks, is there at every peak.
 """
 
 from __future__ import annotations
