@@ -299,7 +299,7 @@ class Table(Widget):
         self.widths: dict[int, int] = {}
         self.chosen: list[int] = []
         self.rowCount = self.columnCount = 0
-        self.frameWidth, self.least_height = 1, 0
+        self.frameWidth, self.least_height, self.most_height = 1, 0, 1 << 24
         self._across, self._down = Header(), Header()
 
     def setRowCount(self, count: int) -> None:  # noqa: N802
@@ -308,6 +308,13 @@ class Table(Widget):
 
     def setMinimumHeight(self, pixels: int) -> None:  # noqa: N802
         self.least_height = pixels
+
+    def setMaximumHeight(self, pixels: int) -> None:  # noqa: N802
+        self.most_height = pixels
+
+    def horizontalScrollBar(self) -> Any:  # noqa: N802
+        size = types.SimpleNamespace(height=lambda: 14)
+        return types.SimpleNamespace(sizeHint=size)
 
     def setColumnCount(self, count: int) -> None:  # noqa: N802
         self.columnCount = count

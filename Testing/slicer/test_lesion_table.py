@@ -56,6 +56,7 @@ def test_every_lesion_has_a_row_and_a_click_goes_there(done, monkeypatch):
     assert len(lesions) == 2
     table = bench.ui.lesionTable
     assert table.visible and table.texts(0) == ["1", "2"]
+    assert table.least_height <= table.most_height < table.least_height + 30  # no gap
     assert table.texts(1) == ["Liver", "Liver"]
     went = []
     monkeypatch.setattr(views, "jump_slices", went.append)

@@ -31,7 +31,9 @@ def set_titles(table: Any, titles: Sequence[str], tips: Sequence[str] = ()) -> N
 
 
 def fit(table: Any, stretch: int | None = None) -> None:
-    """Fit the columns to what is in them; a table without rows is not shown at all.
+    """Fit columns and height to what is in them; a table without rows is not shown at all.
+
+    Qt gives a table 192 pixels whatever is in it: under two rows there would be a white gap.
 
     Parameters
     ----------
@@ -47,7 +49,9 @@ def fit(table: Any, stretch: int | None = None) -> None:
     table.resizeColumnsToContents()
     if stretch is not None:
         _narrow(table, stretch)
-    table.setMinimumHeight(_whole_height(table))
+    height = _whole_height(table)
+    table.setMinimumHeight(height)
+    table.setMaximumHeight(height + table.horizontalScrollBar().sizeHint.height())
     table.setVisible(table.rowCount > 0)
 
 
