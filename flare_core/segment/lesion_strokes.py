@@ -209,12 +209,29 @@ def _believed(scene: _Scene) -> Float:
     apart = distance_transform_edt(~scene.stroke, scene.grid.spacing_mm).astype(np.float32)
     healthy = scene.healthy & (apart > 1.2 * scene.radius_mm)
     lesion = _distribution(scene.image[scene.stroke])
-    odds = SURE * (1.0 - (apart / (ROUND * scene.radius_mm)) ** 2)
+    from_ends = _from_middle(scene)
+    odds = SURE * (1.0 - np.maximum((apart / (ROUND * scene.radius_mm)) ** 2, from_ends))
     if np.count_nonzero(healthy) > 20:
         tissue = _distribution(scene.image[healthy])
         by_value = _log_likelihood(scene.image, *lesion) - _log_likelihood(scene.image, *tissue)
         odds = odds + np.clip(by_value, -MOST_BY_VALUE, MOST_BY_VALUE)
     return np.where(scene.may, np.maximum(odds, OUT_OF_ORGAN), OUT_OF_ORGAN).astype(np.float32)
+
+
+def _from_middle(scene: _Scene) -> Float:
+    """How far each voxel is from the stroke's middle, squared: 1 on the ellipsoid around it.
+
+    Its long axis is the stroke's, and ends where that ends.
+    """
+    spacing = np.asarray(scene.grid.spacing_mm)
+    places = np.argwhere(scene.stroke) * spacing
+    middle = (places.max(axis=0) + places.min(axis=0)) / 2
+    spread = (places - middle).T @ (places - middle) / len(places) + np.diag(spacing**2) / 12
+    _, axes = np.linalg.eigh(spread)
+    away = (np.moveaxis(np.indices(scene.stroke.shape), 0, -1) * spacing - middle) @ axes
+    reach = np.abs((places - middle) @ axes).max(axis=0) + spacing.max() / 2  # voxels end there
+    half = reach + np.array([ROUND, ROUND, 0.0]) * scene.radius_mm  # the long axis comes last
+    return np.asarray(((away / half) ** 2).sum(axis=-1), np.float32)
 
 
 def _distribution(values: Float) -> tuple[float, float]:

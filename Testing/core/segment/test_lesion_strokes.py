@@ -52,6 +52,26 @@ def test_one_line_across_a_missed_lesion_draws_it_in_3d(scan) -> None:
     assert (found.any(axis=(1, 2))).sum() >= 5, "slices that nobody drew in"
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_one_as_bright_as_its_organ_ends_where_its_stroke_ends(scan, turned) -> None:
+    """Nothing but the stroke says where it ends; it came out half as long again."""
+    plain = Volume(np.where(ORGANS == LIVER, LIVER_HU, scan.array).astype(np.int16), GRID)
+    stroke = across(12, 30, 30)
+    if turned:  # aslant
+        rows = np.arange(-5, 6)
+        stroke = NOTHING.copy()
+        stroke[12, 30 + rows, 30 + rows] = stroke[12, 30 + rows, 31 + rows] = True
+    found = with_lesions(plain, ORGANS, stroke, NOTHING) == LESION.id
+    way = np.array([1.0, 1.0]) / 2**0.5 if turned else np.array([0.0, 1.0])
+    along = [np.ptp(np.argwhere(mask)[:, 1:] * 1.5 @ way) for mask in (stroke, found)]
+    assert found.sum() > 5 * stroke.sum() and along[1] <= 1.1 * along[0] + 1.5
+
+
+def test_a_stroke_of_one_voxel_is_one(scan) -> None:
+    labels = with_lesions(scan, ORGANS, across(12, 30, 30, 0), NOTHING)
+    assert 0 < (labels == LESION.id).sum() < TUMOUR.sum() / 4
+
+
 def test_a_lesion_stays_in_its_organ(scan) -> None:
     border = Volume(np.where(ORGANS == KIDNEY, LESION_HU, scan.array).astype(np.int16), GRID)
     labels = with_lesions(border, ORGANS, across(12, 52, 30), NOTHING)
