@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 from FLARESegLib.scene.results import FACT, result_of
@@ -319,6 +322,25 @@ def test_what_is_stored_is_told_and_known_the_next_time(bench, done):
     assert bench.ui.historyTable.width_needed() < 420 - 60
     bench.ui.patientEdit.text = ""
     assert bench.ui.addButton.enabled  # its patient is in the store
+
+
+def test_what_writes_to_the_training_set_is_imported_beside_qt(bench, done, monkeypatch):
+    """The first press had held Qt's thread for a fifth of a second."""
+    correction_panel = sys.modules[type(bench.panel.correction).__module__]
+    imported = []
+    real = correction_panel._submission
+
+    def noted():
+        imported.append(threading.current_thread() is threading.main_thread())
+        return real()
+
+    monkeypatch.setattr(correction_panel, "_submission", noted)
+    ready(bench)
+    bench.panel.correction.review.tick("liver")
+    bench.ui.addButton.click()
+    assert not bench.ui.addButton.enabled
+    bench.until(lambda: "version 1" in bench.ui.correctionMessage.text)
+    assert imported == [False]
 
 
 def test_what_is_stored_is_still_told_after_the_next_change(bench, done):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from html import escape
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -152,22 +153,24 @@ class CorrectionPanel:
 
     def add(self, checked: bool = False) -> None:
         """Ask once, then write the case into the training set without holding Slicer up."""
-        from FLARESegLib.correction.submission import submission_steps
-
         if self._why_not() or not dialogs.confirm(self.summary(), _("Add to training set")):
             return
         self._remembered.save()
         self._set_busy(True)
-        steps = submission_steps(
-            self._segmentation,
-            self.review.reviewed,
-            author=self._ui.authorEdit.text,
-            absent=self.review.absent,
-            patient=self._ui.patientEdit.text,
-            volumeNode=self._volume,
-            note=self._ui.noteEdit.text,
-        )
-        walk(self._loop, steps, lambda future: self._store(future, self._segmentation))
+        segmentation, reviewed = self._segmentation, self.review.reviewed
+        facts = {
+            "author": self._ui.authorEdit.text,
+            "absent": self.review.absent,
+            "patient": self._ui.patientEdit.text,
+            "volumeNode": self._volume,
+            "note": self._ui.noteEdit.text,
+        }
+
+        def take(importing: Future[ModuleType]) -> None:
+            steps = importing.result().submission_steps(segmentation, reviewed, **facts)
+            walk(self._loop, steps, lambda future: self._store(future, segmentation))
+
+        in_background(self._loop, _submission, take)
 
     def summary(self) -> str:
         """Return what will be written, for the person to agree to."""
@@ -363,3 +366,10 @@ def extras_text(names: Mapping[str, str]) -> str:
 
 def _names(keys: Sequence[str]) -> str:
     return ", ".join(organ(key).name for key in keys) or _("none")
+
+
+def _submission() -> ModuleType:
+    """Import what writes to the training set: a fifth of a second, so not in Qt's thread."""
+    from FLARESegLib.correction import submission
+
+    return submission
