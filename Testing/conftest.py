@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,23 +40,6 @@ def unsynced(request: pytest.FixtureRequest) -> Iterator[None]:
         if not getattr(request.module, "SYNCED", False):
             patch.setattr(os, "fsync", lambda _: None)
         yield
-
-
-@pytest.fixture(autouse=True)
-def one_io(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Something, not yet found, makes Python's `_io` a second time in a worker of the whole suite;
-    what `io` has is then no longer what streams without a descriptor raise, for all tests after it.
-
-    Here it becomes so again, and the test in which it happened is named.
-    """
-    yield
-    try:
-        io.StringIO().fileno()
-    except io.UnsupportedOperation:
-        return
-    except OSError as error:
-        io.UnsupportedOperation = type(error)  # type: ignore[misc]
-        warnings.warn(f"_io was made again in {request.node.nodeid}", stacklevel=1)
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ def test_a_scan_from_file_to_four_outputs(scan, model, tmp_path):
 def test_an_organ_the_model_does_not_find(scan, model, tmp_path, capsys):
     assert here(scan, "-o", tmp_path / "out", "--model", model, "--organs", "spleen") == 2
     assert "spleen" in capsys.readouterr().err
-    assert os.listdir(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_truncated_scan_ends_cleanly_while_torch_is_still_loading(scan, model, tmp_path):
@@ -91,7 +91,7 @@ def test_a_truncated_scan_ends_cleanly_while_torch_is_still_loading(scan, model,
     assert done.returncode == 2, done.stderr
     assert "to do:" in done.stderr
     assert "Traceback" not in done.stderr
-    assert os.listdir(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_with_a_flipped_byte_is_refused(scan, tmp_path, capsys):
@@ -102,7 +102,7 @@ def test_a_model_with_a_flipped_byte_is_refused(scan, tmp_path, capsys):
     weights.write_bytes(data)
     assert here(scan, "-o", tmp_path / "out", "--model", package.folder) == 2
     assert "to do:" in capsys.readouterr().err
-    assert os.listdir(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_model_is_refused(scan, tmp_path, capsys):
