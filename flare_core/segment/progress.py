@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -88,9 +89,9 @@ class RunClock:
         if self.tell is None:
             return
         before = self.stages[: self.stages.index(stage)]
-        done = sum(map(_share, before)) + share * _share(stage)
+        done = math.fsum((*map(_share, before), share * _share(stage)))
         # A stage that looks again (its box grew) starts at 0 once more; people see no way back.
-        whole = sum(map(_share, self.stages))
+        whole = math.fsum(map(_share, self.stages))  # at the end the same numbers, and so 1
         self.fraction = max(self.fraction, min(1.0, done / whole))
         elapsed = self.marked - self.began
         left = elapsed * (1 / self.fraction - 1) if self.fraction > 0.02 else None

@@ -100,7 +100,9 @@ def join(device: str = "cpu") -> Processes:
     if not dist.is_available() or not dist.is_torchelastic_launched():
         return ALONE
     if not dist.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if dist.is_nccl_available() else "gloo"
+        # a PyTorch for GPUs has NCCL on a machine without one, too, and there it cannot begin
+        nccl = device == "cuda" and dist.is_nccl_available()
+        backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
         dist.init_process_group(backend, timeout=PATIENCE)
     if device == "cuda":
         _take_gpu(dist.get_node_local_rank())

@@ -58,3 +58,14 @@ def test_every_step_forward_asks_whether_to_stop() -> None:
     for step in (lambda: clock.mark("load image"), lambda: clock.notify("organs", 0.1)):
         with pytest.raises(Cancelled):
             step()
+
+
+def test_the_last_stage_ends_at_one_whatever_comes_before_it() -> None:
+    """Python 3.12 and later add floats otherwise: a sum of its parts was 0.9999999999999999."""
+    one = ("localise", "organs", "labels", "lesions", "statistics")
+    for stages in (one, one[:3], (*one[:3], "organs_2", "labels_2", "statistics"), one[::-1]):
+        told: list[Progress] = []
+        clock = RunClock(told.append)
+        clock.begin(stages)
+        clock.notify(stages[-1], 1.0)
+        assert told[-1].fraction == 1

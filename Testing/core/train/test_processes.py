@@ -36,6 +36,25 @@ def far_apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
+@pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("cuda", "cpu:gloo,cuda:nccl")])
+def test_a_pytorch_for_gpus_trains_on_a_processor_too(
+    monkeypatch: pytest.MonkeyPatch, device: str, backend: str
+) -> None:
+    """NCCL is in it, and does not begin where no GPU is."""
+    begun: list[str] = []
+    dist = torch.distributed
+    for name, answer in (
+        ("is_torchelastic_launched", True), ("is_initialized", False), ("is_nccl_available", True),
+        ("get_node_local_rank", 0), ("get_world_size", 1), ("get_rank", 0),
+        ("all_gather_object", None),
+    ):  # fmt: skip
+        monkeypatch.setattr(dist, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(dist, "init_process_group", lambda name, timeout: begun.append(name))
+    monkeypatch.setattr("flare_core.train.processes._take_gpu", lambda place: None)
+    join(device)
+    assert begun == [backend]
+
+
 def test_two_processes_arrive_at_the_weights_of_one(cache: Path, tmp_path: Path) -> None:
     """Same patches, averaged gradients: what differs is the order in which numbers are added up.
 
