@@ -343,6 +343,21 @@ def test_what_writes_to_the_training_set_is_imported_beside_qt(bench, done, monk
     assert imported == [False]
 
 
+def test_what_cannot_be_imported_leaves_no_panel_busy(bench, done, monkeypatch):
+    def missing():
+        raise ImportError("no store")
+
+    monkeypatch.setattr(
+        sys.modules[type(bench.panel.correction).__module__], "_submission", missing
+    )
+    ready(bench)
+    bench.panel.correction.review.tick("liver")
+    bench.ui.addButton.click()
+    with pytest.raises(ImportError):
+        bench.until(lambda: "no store" in bench.ui.correctionMessage.text)
+    assert "no store" in bench.ui.correctionMessage.text and bench.ui.addButton.enabled
+
+
 def test_what_is_stored_is_still_told_after_the_next_change(bench, done):
     ready(bench)
     bench.panel.correction.review.tick("liver")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from html import escape
 from pathlib import Path
@@ -166,9 +166,12 @@ class CorrectionPanel:
             "note": self._ui.noteEdit.text,
         }
 
+        def steps(importing: Future[ModuleType]) -> Generator[float, None, Submission]:
+            submission = importing.result()  # in a step: what goes wrong there is told
+            return (yield from submission.submission_steps(segmentation, reviewed, **facts))
+
         def take(importing: Future[ModuleType]) -> None:
-            steps = importing.result().submission_steps(segmentation, reviewed, **facts)
-            walk(self._loop, steps, lambda future: self._store(future, segmentation))
+            walk(self._loop, steps(importing), lambda future: self._store(future, segmentation))
 
         in_background(self._loop, _submission, take)
 
