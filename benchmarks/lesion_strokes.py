@@ -23,7 +23,7 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "default_model"))
 
-from froc import ALIKE_HU, SCANS, SIZES, _around_liver, scans
+from froc import ALIKE_HU, SCANS, SIZES, scans
 
 from flare_core.anatomy.organs import LESION, organ
 from flare_core.imaging.geometry import Box
@@ -88,7 +88,7 @@ def rows(names: list[str], brush_mm: float) -> Iterator[Row]:
             continue
         name, size = scan.name.split()
         random = np.random.default_rng([*name.encode(), SIZES.index(size), 1])
-        labels = _around_liver(name)[1].array.astype(np.uint8)
+        labels = scan.organs.array.astype(np.uint8)
         steps = scan.image.geometry.spacing_mm
         for number in range(1, int(scan.instances.array.max()) + 1):
             whole = scan.instances.array == number
@@ -107,9 +107,9 @@ def rows(names: list[str], brush_mm: float) -> Iterator[Row]:
             around = (labels[box.slices] == liver) & (scan.instances.array[box.slices] == 0)
             contrast = image.array[lesion].mean() - np.median(image.array[around])
             both = np.count_nonzero(drawn & lesion)
-            way = (ends[1] - ends[0]) / max(float(np.linalg.norm(ends[1] - ends[0])), 1e-9)
-            along = (np.argwhere(drawn)[:, 1:] * np.asarray(steps[1:])) @ way
-            length = float(np.linalg.norm(ends[1] - ends[0])) + brush_mm
+            way, drawn_mm = ends[1] - ends[0], np.argwhere(drawn)[:, 1:] * np.asarray(steps[1:])
+            between = max(float(np.linalg.norm(way)), 1e-9)
+            along, length = drawn_mm @ (way / between), between + brush_mm
             yield Row(
                 float(ml), float(contrast), 2 * both / (drawn.sum() + lesion.sum()),
                 float(drawn.sum() / lesion.sum()), float(np.ptp(along)) / length,

@@ -82,6 +82,8 @@ class Scan:
     """Case, and size class of a synthetic one."""
     image: Volume
     """HU."""
+    organs: Volume
+    """Organ ids of the scan as it is."""
     instances: Volume
     """Lesion numbers from 1."""
     records: tuple[LesionRecord, ...] = ()
@@ -113,7 +115,7 @@ def scans(names: Iterable[str]) -> Iterator[Scan]:
     for name in names:
         image, labels = _around_liver(name)
         nothing = labels.with_array(np.zeros(labels.array.shape, np.uint16))
-        yield Scan("free", name, image, nothing)
+        yield Scan("free", name, image, labels, nothing)
         for size in SIZES:
             random = np.random.default_rng([*name.encode(), SIZES.index(size)])
             wanted = replace(PRESETS[size], organs=("liver",))
@@ -123,6 +125,7 @@ def scans(names: Iterable[str]) -> Iterator[Scan]:
                 "synthetic",
                 f"{name} {size}",
                 image.with_array(made.image),
+                labels,
                 labels.with_array(made.instances),
                 made.records,
             )

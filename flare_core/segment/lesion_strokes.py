@@ -209,8 +209,8 @@ def _believed(scene: _Scene) -> Float:
     apart = distance_transform_edt(~scene.stroke, scene.grid.spacing_mm).astype(np.float32)
     healthy = scene.healthy & (apart > 1.2 * scene.radius_mm)
     lesion = _distribution(scene.image[scene.stroke])
-    from_ends = _from_middle(scene)
-    odds = SURE * (1.0 - np.maximum((apart / (ROUND * scene.radius_mm)) ** 2, from_ends))
+    beside = (apart / (ROUND * scene.radius_mm)) ** 2
+    odds = SURE * (1.0 - np.maximum(beside, _from_middle(scene)))
     if np.count_nonzero(healthy) > 20:
         tissue = _distribution(scene.image[healthy])
         by_value = _log_likelihood(scene.image, *lesion) - _log_likelihood(scene.image, *tissue)

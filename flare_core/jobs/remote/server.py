@@ -127,6 +127,7 @@ class Server:
         self._talks: set[asyncio.Task[None]] = set()
         self._jobs = 0
         self._folder = Path()
+        self._places: dict[str, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end = asyncio.Event()
 
@@ -148,6 +149,7 @@ class Server:
         """
         self._loop, setup = asyncio.get_running_loop(), self._setup
         with scratch(Path(tempfile.gettempdir()), PREFIX) as self._folder:
+            self._places = places_of(setup.settings, self._folder)
             listening = await self._listen()
             port = listening.sockets[0].getsockname()[1]
             self._told.ready(written(setup.host, port))
@@ -182,8 +184,7 @@ class Server:
 
     async def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Talk to a client, whatever it does."""
-        places = places_of(self._setup.settings, self._folder)
-        line = Line(reader, writer, self._setup.limits.patience, places)
+        line = Line(reader, writer, self._setup.limits.patience, self._places)
         talk = asyncio.current_task()
         assert talk is not None
         self._talks.add(talk)

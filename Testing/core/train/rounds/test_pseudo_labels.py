@@ -144,6 +144,22 @@ def test_a_persons_rejected_labels_come_back_in_no_completed_map(folder):
     assert version.facts.annotated == ("liver", "spleen") and version.facts.absent == ()
 
 
+def completed(store, folder, accept):
+    """Complete una's labels by a model's spleen; return what the round takes, which is nothing more
+    where a person says that the completed labels count.
+    """
+    version = add_pseudo_label(
+        store, accepted("una", "spleen"), prediction(folder, 4), EVIDENCE, ORIGIN,
+        scratch=folder / "scratch",
+    )  # fmt: skip
+    assert version is not None
+    if not accept:
+        return [(version, 1.0)]
+    store.restore("una", version.number)
+    store.set_status("una", "accepted")
+    return []
+
+
 @pytest.mark.parametrize("accept", [False, True])
 def test_what_a_person_corrected_weighs_most_in_a_completed_map_too(folder, accept):
     labels = scan(4)[1]
@@ -155,15 +171,7 @@ def test_what_a_person_corrected_weighs_most_in_a_completed_map_too(folder, acce
             write_labels(folder / "mine.nii.gz", labels.with_array(array))
             facts = LabelFacts(kind, ("liver",), parent=1 if kind == "corrected" else None)
             store.add_labels("una", folder / "mine.nii.gz", facts)
-        version = add_pseudo_label(
-            store, accepted("una", "spleen"), prediction(folder, 4), EVIDENCE, ORIGIN,
-            scratch=folder / "scratch",
-        )  # fmt: skip
-        assert version is not None
-        taken = [] if accept else [(version, 1.0)]
-        if accept:  # a person says that the completed labels count
-            store.restore("una", version.number)
-            store.set_status("una", "accepted")
+        taken = completed(store, folder, accept)
         cases, _ = training_cases(store, taken, RoundFolder(folder / "round-01", 1))
     save_cases(folder / "list.json", cases)
     (una,) = [each for each in load_cases(folder / "list.json") if each.name == "una"]
@@ -181,15 +189,7 @@ def test_a_completed_case_stays_its_persons_and_in_the_folds(folder, accept):
     mine = labels.with_array(np.where(labels.array == 1, 1, 0).astype(np.uint8))
     with open_store(folder / "store") as store:
         add_expert(store, "una", mine, folder, ("liver",))
-        version = add_pseudo_label(
-            store, accepted("una", "spleen"), prediction(folder, 4), EVIDENCE, ORIGIN,
-            scratch=folder / "scratch",
-        )  # fmt: skip
-        assert version is not None
-        taken = [] if accept else [(version, 1.0)]
-        if accept:  # a person says that the completed labels count
-            store.restore("una", version.number)
-            store.set_status("una", "accepted")
+        taken = completed(store, folder, accept)
         labelled, rest = training_cases(store, taken, RoundFolder(folder / "round-01", 1))
         held_out = hold_out_cases(store)
     assert {case.name: case.kind for case in labelled}["una"] == "expert"
@@ -209,15 +209,7 @@ def test_lesions_that_a_person_labelled_in_part_stay_so_in_a_completed_map(folde
     with open_store(folder / "store") as store:
         facts = LabelFacts("expert", ("lesion",), partly=("lesion",))
         store.add_labels("una", folder / "mine.nii.gz", facts)
-        version = add_pseudo_label(
-            store, accepted("una", "spleen"), prediction(folder, 4), EVIDENCE, ORIGIN,
-            scratch=folder / "scratch",
-        )  # fmt: skip
-        assert version is not None
-        taken = [] if accept else [(version, 1.0)]
-        if accept:
-            store.restore("una", version.number)
-            store.set_status("una", "accepted")
+        taken = completed(store, folder, accept)
         cases, _ = training_cases(store, taken, RoundFolder(folder / "round-01", 1))
     (una,) = [each for each in cases if each.name == "una"]
     assert (una.annotated, una.partly) == (("lesion", "spleen"), ("lesion",))
