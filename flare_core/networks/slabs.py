@@ -379,8 +379,10 @@ def _padding(conv: Convolution) -> tuple[int, int, int]:
 
 
 def _has_kernel(dtype: torch.dtype) -> bool:
-    """Whether oneDNN convolves this type here: bf16 needs AVX-512, which older processors lack."""
-    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """Whether oneDNN convolves this type here: half ones need AVX-512, fp16 a late part of it."""
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype != torch.float16 or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
 
 
 def _bordered(part: Tensor, before: int, after: int) -> Tensor:

@@ -26,8 +26,13 @@ TORCH_ADDRESSES_GIB = 0.7
 """Addresses that it takes, of which a limit counts even those without memory: measured, 0.55."""
 
 NO_BF16 = (
-    "This processor has no bf16 instructions; emulating them takes many times longer, so float32 "
+    "This {device} has no bf16 instructions; emulating them takes many times longer, so float32 "
     "was used instead."
+)
+
+NO_FP16 = (
+    "This {device} does not run the networks in fp16, so float32 was used instead; where it has "
+    "bf16, that is what is taken without --precision."
 )
 
 _NO_MEMORY = re.compile(r"allocate memory|map segment|out of memory", re.IGNORECASE)
@@ -173,7 +178,8 @@ def choose_runtime(device: str = "auto", precision: str = "auto", threads: int =
         ``auto`` takes a CUDA GPU if a usable one is there, else the CPU.
     precision : str
         ``auto`` takes bf16 on CPUs with bf16 instructions (AVX512-BF16, AMX), float16 on CUDA
-        GPUs, float32 elsewhere.
+        GPUs, float32 elsewhere. Half precision that the device lacks becomes float32, and a note
+        says so.
     threads : int
         0 takes all cores this process may use.
 
@@ -201,8 +207,10 @@ def choose_runtime(device: str = "auto", precision: str = "auto", threads: int =
     notes: tuple[str, ...] = ()
     if precision == "auto":
         precision = _best_precision(chosen)
-    elif precision == "bf16" and chosen == "cpu" and not cpu_has_bf16():
-        precision, notes = "float32", (NO_BF16,)
+    elif precision != "float32" and not _has(chosen, precision):
+        lacking = NO_BF16 if precision == "bf16" else NO_FP16
+        where = "processor" if chosen == "cpu" else "graphics processor"
+        precision, notes = "float32", (lacking.format(device=where),)
     return Runtime(chosen, precision, threads or available_cores(), notes)
 
 
@@ -219,6 +227,34 @@ def cpu_has_bf16() -> bool:
 
     amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
     return bool(amx) or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def _has(device: str, precision: str) -> bool:
+    """Whether a device runs networks in half precision, ``bf16`` or ``fp16``."""
+    if device == "cpu":  # few have fp16 (AVX512-FP16), and torch lacks some of a network's steps
+        return precision == "bf16" and cpu_has_bf16()
+    if device == "cuda":
+        return precision == "fp16" or _cuda_has_bf16()
+    return _mps_convolves(precision)
+
+
+def _cuda_has_bf16() -> bool:
+    """Whether a GPU multiplies bf16 in hardware: NVIDIA's from Ampere on, and AMD's."""
+    import torch
+
+    return torch.version.hip is not None or torch.cuda.get_device_capability()[0] >= 8
+
+
+def _mps_convolves(precision: str) -> bool:
+    """Whether Apple's GPU convolves volumes in this format; that came with torch and macOS."""
+    import torch
+
+    ones = {"device": "mps", "dtype": Runtime("mps", precision, 1).dtype}
+    try:
+        volume, kernel = (torch.ones((1, 1, 3, 3, 3), **ones) for _ in range(2))  # type: ignore[call-overload]
+        return torch.nn.functional.conv3d(volume, kernel).item() == 27.0  # of 3 x 3 x 3
+    except (RuntimeError, TypeError):
+        return False
 
 
 def _best_precision(device: str) -> str:

@@ -48,6 +48,41 @@ def test_bf16_that_would_be_emulated_becomes_float32_with_a_note(
     assert "no bf16 instructions" in chosen.notes[0]
 
 
+def test_fp16_on_a_processor_becomes_float32_with_a_note() -> None:
+    chosen = choose_runtime("cpu", "fp16")
+    assert chosen.precision == "float32"
+    assert "This processor does not run the networks in fp16" in chosen.notes[0]
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "float32"), ((8, 0), "bf16")])
+def test_bf16_on_a_graphics_card_without_it_becomes_float32(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str
+) -> None:
+    no_gpu(monkeypatch, cuda=True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    chosen = choose_runtime("cuda", "bf16")
+    assert chosen.precision == precision
+    assert bool(chosen.notes) is (precision == "float32")
+    assert choose_runtime("cuda", "fp16").precision == "fp16"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_on_mps_is_tried_first(
+    monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    no_gpu(monkeypatch, mps=True)
+    ones = torch.ones
+    monkeypatch.setattr(torch, "ones", lambda size, dtype, **_: ones(size, dtype=dtype))
+    assert choose_runtime("mps", precision).precision == precision
+
+    def lacks(*_: object) -> None:
+        raise TypeError("BFloat16 is not supported on MPS")
+
+    monkeypatch.setattr(torch, "ones", lacks)
+    chosen = choose_runtime("mps", precision)
+    assert chosen.precision == "float32" and "graphics processor" in chosen.notes[0]
+
+
 @pytest.mark.parametrize(("has", "precision"), [(True, "bf16"), (False, "float32")])
 def test_bf16_only_where_the_cpu_has_it(
     monkeypatch: pytest.MonkeyPatch, has: bool, precision: str

@@ -318,6 +318,17 @@ def test_a_run_can_start_from_the_weights_of_another(
         Trainer(config, tmp_path / "other", cache)
 
 
+def test_a_run_in_fp16_on_a_processor_trains_in_float32_and_says_so(
+    cases: Path, cache: Path, tmp_path: Path
+) -> None:
+    told: Facts = []
+    config = tiny_config(cases, precision="fp16")
+    trainer = Trainer(config, tmp_path / "run", cache, report=told.append)
+    assert [each["text"] for each in told if each["event"] == "note"] == [*trainer.runtime.notes]
+    assert 0 < trainer.optimiser_step([patch(0.0)], 1e-3) < 10
+    assert "fp16, so float32" in trainer.runtime.notes[0]
+
+
 def patch(value: float) -> Patch:
     classes = torch.zeros(1, 1, 12, 12, 12, dtype=torch.uint8)
     classes[:, :, 3:9, 3:9, 3:9] = 1

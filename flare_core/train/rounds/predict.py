@@ -68,7 +68,7 @@ class Predictor:
     def __init__(self, package: Package, settings: RoundSettings) -> None:
         runtime = choose_runtime(settings.device, settings.precision, settings.threads)
         torch.set_num_threads(runtime.threads)
-        self.model = name_of(package)
+        self.model, self.notes = name_of(package), runtime.notes
         self.teacher = load_stages(package, runtime)
         if self.teacher.organs is None:
             raise InputError(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+from flare_core.anatomy.organs import LESION
 from flare_core.cases.store import BY_PEOPLE, CaseRecord, CaseStore, LabelVersion, open_store
 from flare_core.datasets.case import Case, load_cases
 from flare_core.home import Home, ensure_folder, open_home
@@ -267,6 +268,8 @@ def _predict(work: RoundWork, model: Package, tell: Listener) -> None:
         return
     if work.elsewhere is None:
         predictor = Predictor(model, work.run.settings)
+        for note in predictor.notes:
+            work.tell({"event": "note", "text": note})
 
         def do(job: PredictionJob) -> None:
             predict_one(predictor, job, work.folder, work.earlier, tell, soft=work.soft)
@@ -344,6 +347,7 @@ def _accepted(
                 origin,
                 scratch=scratch,
                 kind="soft" if work.folder.soft_of(decision.case).exists() else "pseudo",
+                lesions=LESION.key in work.config(0).organs,
             )
             versions += [(version, decision.weight)] if version else []
         work.tell({})

@@ -94,6 +94,12 @@ def test_labels_and_evidence_of_every_scan(world, predictor, tmp_path):
         assert found.organs["liver"].volume_plausible
 
 
+def test_a_teacher_in_half_precision_that_the_processor_lacks_says_what_it_does(world):
+    asked = replace(settings(world), device="cpu", precision="fp16")
+    notes = Predictor(load_package(world / "teacher"), asked).notes
+    assert len(notes) == 1 and "float32 was used instead" in notes[0]
+
+
 class Second(Processes):
     """The second of two, which knows of the first one's list only."""
 
