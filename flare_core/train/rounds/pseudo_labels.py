@@ -2,8 +2,9 @@
 
 A pseudo label map holds the organs a strategy accepted. Where a person annotated some organs of the
 same scan, theirs stay as they are and the accepted ones fill the gaps (FLARE23's winners completed
-partly labelled cases like this). Everything goes into the case store as a version with its model,
-evidence and reason.
+partly labelled cases like this). A lesion lies in an organ: where students learn lesions and the
+person marked none, it may lie in theirs. Everything goes into the case store as a version with its
+model, evidence and reason.
 """
 
 from __future__ import annotations
@@ -64,17 +65,19 @@ def only(labels: Ids, organs: Sequence[str]) -> Ids:
 def completed(persons: Ids, annotated: Sequence[str], predicted: Ids) -> Ids:
     """Return a person's labels with predicted organs in their gaps.
 
-    A predicted voxel counts only where the person labelled nothing, and never for an organ that the
-    person annotated: they would have labelled it.
+    A predicted voxel counts only where the person labelled nothing, or is a lesion in what they
+    labelled, and never for an organ that the person annotated: they would have labelled it.
 
     Examples
     --------
     >>> person, model = np.array([[[1, 1, 0, 0]]], np.uint8), np.array([[[3, 1, 1, 3]]], np.uint8)
     >>> completed(person, ["liver"], model).tolist()
     [[[1, 1, 0, 3]]]
+    >>> completed(person, ["liver"], np.array([[[1, 14, 0, 0]]], np.uint8)).tolist()
+    [[[1, 14, 0, 0]]]
     """
     theirs = [organ(key).id for key in annotated]
-    free = (persons == 0) & ~np.isin(predicted, theirs)
+    free = ((persons == 0) | (predicted == LESION.id)) & ~np.isin(predicted, theirs)
     return np.where(free, predicted, persons).astype(np.uint8)
 
 
@@ -87,6 +90,7 @@ def add_pseudo_label(
     *,
     scratch: Path,
     kind: str = "pseudo",
+    lesions: bool = True,
 ) -> LabelVersion | None:
     """Add what a decision accepted as a new version of its case.
 
@@ -101,6 +105,9 @@ def add_pseudo_label(
         Folder for the file on its way into the store.
     kind : str
         ``pseudo``, or ``soft`` where the model's doubt is kept beside the prediction.
+    lesions : bool
+        Whether the students learn lesions. Only then one may take the place of what a person
+        labelled; others learn most from a person's organ with its tumours in it.
 
     Returns
     -------
@@ -113,7 +120,7 @@ def add_pseudo_label(
     record = store.case(decision.case)
     predicted = read_labels(prediction)
     person = _persons(store, record)
-    labels, annotated = _label_map(person, decision, predicted)
+    labels, annotated = _label_map(person, decision, predicted, lesions=lesions)
     present = _present(labels)
     absent = () if person is None else person.facts.absent  # a person's word, kept as it is
     kept = tuple(key for key in annotated if key in present or key in absent)
@@ -146,18 +153,20 @@ def _persons(store: CaseStore, record: CaseRecord) -> LabelVersion | None:
 
 
 def _label_map(
-    person: LabelVersion | None, decision: Decision, predicted: Volume
+    person: LabelVersion | None, decision: Decision, predicted: Volume, *, lesions: bool
 ) -> tuple[Ids, tuple[str, ...]]:
     """Return the label map of a decision and the organs it annotates."""
-    array = np.asarray(predicted.array, np.uint8)
-    if LESION.key not in decision.organs:  # no hole that would teach to leave tumours out
+    array, organs = np.asarray(predicted.array, np.uint8), decision.organs
+    if person is not None and not lesions:  # what is left of one beside their organs is none
+        organs = tuple(key for key in organs if key != LESION.key)
+    if LESION.key not in organs:  # no hole that would teach to leave tumours out
         array = part_of_host(array, LESION.id)
-    accepted = only(array, decision.organs)
+    accepted = only(array, organs)
     if person is None:
-        return accepted, decision.organs
+        return accepted, organs
     theirs = person.facts.annotated
     merged = completed(np.asarray(read_labels(person.path).array, np.uint8), theirs, accepted)
-    more = tuple(key for key in decision.organs if key not in theirs)
+    more = tuple(key for key in organs if key not in theirs)
     return merged, (*theirs, *more)
 
 

@@ -79,6 +79,27 @@ def test_a_lesion_that_is_not_accepted_leaves_no_hole_in_its_organ(folder):
         assert np.array_equal(stored, only(np.asarray(labels.array), ["liver"]))
 
 
+@pytest.mark.parametrize("learnt", [True, False])
+def test_an_accepted_lesion_lies_whole_in_a_persons_organ_or_not_at_all(folder, learnt):
+    """What of it lay beside their organ was taken for all: the rest was taught to be none."""
+    labels = scan(4)[1]
+    liver = np.where(np.asarray(labels.array) == 1, 1, 0).astype(np.uint8)
+    z, y, x = (int(v) for v in np.argwhere(liver == 1).max(axis=0))
+    array = liver.copy()
+    array[z - 1 : z + 1, y - 1 : y + 2, x - 1 : x + 2] = 14  # a layer of it beside the liver
+    path = folder / "with_lesion.nii.gz"
+    write_labels(path, labels.with_array(array))
+    with open_store(folder / "store") as store:
+        add_expert(store, "una", labels.with_array(liver), folder, ("liver",))
+        version = add_pseudo_label(
+            store, accepted("una", "liver", "lesion"), path, EVIDENCE, ORIGIN,
+            scratch=folder / "scratch", lesions=learnt,
+        )  # fmt: skip
+        assert version is not None
+        assert np.array_equal(read_labels(version.path).array, array if learnt else liver)
+        assert version.facts.annotated == (("liver", "lesion") if learnt else ("liver",))
+
+
 def test_repeating_the_step_adds_nothing(folder):
     with open_store(folder / "store") as store:
         again = [
