@@ -35,9 +35,10 @@ __all__ = [
     "StageCard", "TrainingSource", "WeightsFile",
 ]  # fmt: skip
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Newest card format this library reads, and the one it writes. Since 2 a stage may have a `mask`,
-since 3 `second_look` and `growth_mm`, since 4 `contrast_look`."""
+since 3 `second_look` and `growth_mm`, since 4 `contrast_look`, since 5 `hosts` and further lesion
+stages."""
 
 CARD_FILE = "card.json"
 """File name of the card inside a package."""
@@ -115,15 +116,22 @@ class ModelCard:
         stages = [stage for stage in self.stages if stage.name != LOCALISER]
         return tuple(dict.fromkeys(key for stage in stages for _, key in stage.organ_channels))
 
+    @property
+    def lesion_stages(self) -> tuple[StageCard, ...]:
+        """The stages ``lesions``, ``lesions_2`` ..., first to last."""
+        return tuple(stage for stage in self.stages if _is_lesion_stage(stage))
+
     def _check_masks(self) -> None:
-        """Refuse a stage that is to see organs which no stage before it finds."""
+        """Refuse a stage that needs organs which no stage before it finds."""
         known: set[str] = set()
         for stage in self.stages:
-            if stage.mask is not None:
+            seen = () if stage.mask is None else stage.mask.organs
+            for name, needed in (("mask: organs", seen), ("hosts", stage.hosts)):
                 legal = ", ".join(sorted(known)) or "none: no stage before it finds an organ"
-                where = f"stage {stage.name}: mask: organs"
-                require(known.issuperset(stage.mask.organs), where, stage.mask.organs, legal)
-                require(stage.name == LESIONS, f"stage {stage.name}: mask", "one", "none")
+                where = f"stage {stage.name}: {name}"
+                require(known.issuperset(needed), where, needed, legal)
+                fits = not needed or _is_lesion_stage(stage)
+                require(fits, f"stage {stage.name}: {name}", "some", "none")
             known.update(key for _, key in stage.organ_channels if stage.name != LOCALISER)
 
     @classmethod
@@ -173,6 +181,10 @@ CATALOGUE: dict[str, KnownModel] = {
     ),
 }
 """Known models by name."""
+
+
+def _is_lesion_stage(stage: StageCard) -> bool:
+    return stage.name == LESIONS or stage.name.startswith(f"{LESIONS}_")
 
 
 def _check_format(version: int) -> None:

@@ -400,6 +400,9 @@ class StageCard:
     """Lesion stage with a `mask` and `regions`: whether it looks again for bright lesions."""
     contrast_look: ContrastLook | None = None
     """Lesion stage with a `mask` and `regions`: whether it looks again without contrast."""
+    hosts: tuple[str, ...] = ()
+    """Lesion stage: keys of the organs whose lesions it finds; a finding that is part of none of
+    them is none. Empty: wherever it finds them."""
     use: str = ""
     """What the stage is for, in words."""
 
@@ -424,6 +427,9 @@ class StageCard:
                 require(key == label, where, label, f"the organ key {key}")
         keys = [key for _, key in self.organ_channels]
         require(len(set(keys)) == len(keys), where, self.labels, "each organ once")
+        for host in self.hosts:
+            right = _organ_key(host, f"stage {self.name}: hosts")
+            require(right == host, f"stage {self.name}: hosts", host, f"the organ key {right}")
 
     def _check_grid(self, where: str) -> None:
         fits = all(0.05 <= mm <= 50 for mm in self.spacing_mm)

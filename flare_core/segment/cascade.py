@@ -8,7 +8,8 @@
    another; a later one paints over an earlier one.
 3. A lesion stage, if the model has one, sees the box of the organs, or some organs alone if its
    card says so (`organ_mask`). What it finds is kept apart from the organs: a liver with a tumour
-   is a whole liver and a lesion in it (`lesions`).
+   is a whole liver and a lesion in it (`lesions`). Further ones (``lesions_2`` ...) add theirs,
+   as a rule those of other organs (`StageCard.hosts`).
 
 A model whose only stage is ``lesions`` (FLARE24 task 1) looks at the whole body instead, a stack of
 slices at a time, so that a scan from neck to feet needs no more memory than an abdomen.
@@ -41,6 +42,7 @@ from flare_core.segment.confidence import Evidence, evidence_of
 from flare_core.segment.contrast_look import contrast_scores
 from flare_core.segment.lesion_edges import OrganHu, grown_scores
 from flare_core.segment.lesion_scores import More, lesions_above, moved_card
+from flare_core.segment.lesions import connected, hosted
 from flare_core.segment.margins import with_margin
 from flare_core.segment.nnunet import patch_here, spacing_here
 from flare_core.segment.postprocess import ALL_NEIGHBOURS, organ_boxes
@@ -91,6 +93,8 @@ class Stages:
     """Segments lesions; None: the model has no such stage, or nobody wants it."""
     further_organs: tuple[LoadedStage, ...] = ()
     """Further organ stages, ``organs_2`` and on, each for organs of its own."""
+    further_lesions: tuple[LoadedStage, ...] = ()
+    """Further lesion stages, ``lesions_2`` and on, each for the lesions of other organs."""
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -98,15 +102,20 @@ class Stages:
         if self.organs is None:
             return ("lesions",)
         first = ("localise",) if self.localiser is not None else ()
-        last = ("lesions",) if self.lesions is not None else ()
+        last = (each.card.name for each in self.lesion_stages)
         later = [(each.card.name, labels_stage(each)) for each in self.further_organs]
         return (*first, "organs", "labels", *(name for names in later for name in names), *last)
 
     @property
+    def lesion_stages(self) -> tuple[LoadedStage, ...]:
+        """Those that look for lesions, in order."""
+        return () if self.lesions is None else (self.lesions, *self.further_lesions)
+
+    @property
     def known(self) -> tuple[Organ, ...]:
         """Everything it can find, in the order of its stages."""
-        each = (self.organs, *self.further_organs, self.lesions)
-        cards = [stage.card for stage in each if stage is not None]
+        organs = () if self.organs is None else (self.organs, *self.further_organs)
+        cards = [stage.card for stage in (*organs, *self.lesion_stages)]
         keys = dict.fromkeys(key for card in cards for _, key in card.organ_channels)
         return tuple(organ(key) for key in keys)
 
@@ -180,8 +189,16 @@ def load_stages(
         for card in further_organ_stages(package.card)
         if any(key in keys for _, key in card.organ_channels)
     ]
-    lesions = load_stage(package, "lesions", runtime) if LESION.key in keys else None
-    return Stages(localiser, organs, lesions, tuple(each for each in further if each is not None))
+    finding = package.card.lesion_stages if LESION.key in keys else ()
+    lesions = [load_stage(package, card.name, runtime) for card in finding]
+    there = [each for each in lesions if each is not None]
+    return Stages(
+        localiser,
+        organs,
+        there[0] if there else None,
+        tuple(each for each in further if each is not None),
+        tuple(there[1:]),
+    )
 
 
 def further_organ_stages(card: ModelCard) -> tuple[StageCard, ...]:
@@ -220,8 +237,10 @@ def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Fo
         found.evidence.update(more.evidence)
     if not found.organs.array.any():
         raise nothing_found(ORGANS)
-    if stages.lesions is not None:
-        return add_lesions(image, found, stages.lesions, plan, notify)
+    for stage in stages.lesion_stages:
+        found = add_lesions(image, found, stage, plan, notify)
+    if stages.lesion_stages:
+        return found
     if LESION in stages.known:  # a channel beside the organs', as FLARE23's models have it
         mask = found.organs.array == LESION.id
         organs = np.where(mask, np.uint8(0), found.organs.array)
@@ -379,14 +398,15 @@ def add_lesions(
     Parameters
     ----------
     found : Found
-        Organ ids on the grid of `image`.
+        Organ ids on the grid of `image`; lesions that a stage before this one found stay.
     """
     region = lesion_region(found.organs, stage.card, plan)
     if region is None:
         nothing = np.zeros(image.geometry.shape, np.bool_)
-        return replace(found, lesions=image.with_array(nothing))
+        none_seen = replace(found, lesions=image.with_array(nothing))
+        return none_seen if found.lesions is None else found
     card, step = moved_card(stage.card, plan.lesion_sensitivity), plan.tile_step
-    tell, looks = _share_of("lesions", notify), _looks(card) if plan.looks_again else []
+    tell, looks = _share_of(card.name, notify), _looks(card) if plan.looks_again else []
     first = partial(_part, tell, 0, 1 + len(looks))
     scores = run_stage(stage, image, region, organs=found.organs, tile_step=step, notify=first)
     more: list[More] = []
@@ -398,8 +418,21 @@ def add_lesions(
             part = partial(_part, tell, i, 1 + len(looks))
             more.append(partial(again, tile_step=step, notify=part))
     lesions, likely = lesions_above(scores, card.threshold, image.geometry, card.peak, more)
-    notify("lesions", 1.0)  # or this would be told as a part of the clean-up
-    return replace(found, lesions=lesions, lesion_probability=(likely,))
+    lesions = part_of_hosts(lesions, found.organs, card.hosts)
+    if found.lesions is not None:
+        np.logical_or(lesions.array, found.lesions.array, out=lesions.array)
+    notify(card.name, 1.0)  # or this would be told as a part of the clean-up
+    return replace(found, lesions=lesions, lesion_probability=(*found.lesion_probability, likely))
+
+
+def part_of_hosts(lesions: Volume, organs: Volume, hosts: Sequence[str]) -> Volume:
+    """Return findings (bool, changed in place) that are part of one of these organs, or all."""
+    if hosts:
+        for piece in connected(lesions.array):
+            host = hosted(piece, organs)
+            if not (host.within and host.organ is not None and host.organ.key in hosts):
+                lesions.array[piece.box][piece.mask] = False
+    return lesions
 
 
 def _looks(card: StageCard) -> list[Callable[..., Tensor | None]]:
@@ -424,15 +457,18 @@ def lesion_region(organs: Volume, card: StageCard, plan: Plan) -> Box | None:
     organs : Volume
         Organ ids on the scan's grid.
     """
-    if card.mask is None:
+    needed = card.hosts if card.mask is None else card.mask.organs
+    if not needed:
         box = Box.of_mask(organs.array) or Box.of_shape(organs.geometry.shape)
         return with_margin(box, organs.geometry, card, plan.tile_step)
     boxes = organ_boxes(organs.array)  # np.isin would make several maps as large as the scan's
-    ids = [organ(key).id for key in card.mask.organs]
+    ids = [organ(key).id for key in needed]
     there = [Box.of_slices(boxes[number]) for number in ids if number in boxes]
     if not there:
         return None
     seen = reduce(Box.union, there)
+    if card.mask is None:
+        return with_margin(seen, organs.geometry, card, plan.tile_step)
     margins = zip(card.margin_mm, organs.geometry.spacing_mm, strict=True)
     z, y, x = (math.ceil(max(margin) / s) for margin, s in margins)
     return seen.grow((z, y, x), organs.geometry.shape)

@@ -406,8 +406,8 @@ def _wanted(settings: Settings, card: ModelCard) -> tuple[Organ, ...]:
     """
     from flare_core.segment.cascade import further_organ_stages
 
-    stages = [stage for stage in card.stages if stage.name in ("organs", "lesions")]
-    stages += further_organ_stages(card)
+    stages = [stage for stage in card.stages if stage.name == "organs"]
+    stages += [*further_organ_stages(card), *card.lesion_stages]
     known = {organ(key).key for stage in stages for _, key in stage.organ_channels}
     asked = ALL_TARGETS if settings.organs is None else parse_organs(settings.organs)
     if asked == ALL_TARGETS:  # lesions only if the model has them

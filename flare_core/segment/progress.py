@@ -99,5 +99,5 @@ class RunClock:
 
 
 def _share(stage: str) -> float:
-    """Return a stage's share; ``organs_2`` takes as long as ``organs``."""
+    """Return a stage's share; ``organs_2`` takes as long as ``organs``, and so on."""
     return SHARES[stage.partition("_")[0]]

@@ -263,11 +263,13 @@ def test_only_a_lesion_stage_is_shown_organs_alone(card: ModelCard) -> None:
         with_lesions(card, name="organs_2")
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_a_card_of_an_older_format_is_still_read(card: ModelCard, version: int) -> None:
     value = json.loads(card.to_json()) | {"format_version": version}
     for stage in value["stages"]:
-        del stage["contrast_look"]
+        del stage["hosts"]
+        if version < 4:
+            del stage["contrast_look"]
         if version < 3:
             del stage["second_look"], stage["growth_mm"]
         if version == 1:
