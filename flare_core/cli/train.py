@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or go on where the run in OUT was stopped."""
+    from flare_core.train.checkpoint import WEIGHTS
     from flare_core.train.config_file import load_config
-    from flare_core.train.loop import WEIGHTS, Trainer
+    from flare_core.train.loop import Trainer
     from flare_core.train.processes import leave
 
     stop = threading.Event()

@@ -21,6 +21,12 @@ from flare_core.errors import InputError
 from flare_core.json_fields import read_json
 from flare_core.models.nnunet.checkpoint import DAMAGED, check_pickles
 
+CHECKPOINT = "checkpoint.pt"
+"""Its name in a run's folder."""
+
+WEIGHTS = "weights.safetensors"
+"""Weights for use, beside it."""
+
 FORMAT = 1
 PARTS = {"format", "network", "ema", "optimiser", "config", "progress"}
 """What every checkpoint holds. Those of strategies with networks of their own hold "strategy" too:

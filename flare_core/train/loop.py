@@ -35,6 +35,8 @@ from flare_core.segment.runtime import choose_runtime
 from flare_core.segment.weights import fill
 from flare_core.train.batches import Patch, PatchSource, channels_of
 from flare_core.train.checkpoint import (
+    CHECKPOINT,
+    WEIGHTS,
     TrainingProgress,
     load_checkpoint,
     read_start,
@@ -53,13 +55,11 @@ from flare_core.train.schedule import (
     phase_seconds_left,
     run_seconds_left,
 )
+from flare_core.train.start import require_start
 from flare_core.train.strategies import strategy_of
 from flare_core.train.training_step import TrainingStep
 from flare_core.train.validation import mean_scores, score_samples
 from flare_core.wording import many
-
-CHECKPOINT = "checkpoint.pt"
-WEIGHTS = "weights.safetensors"
 
 REPORT_EVERY = 20
 """Steps between two lines of progress."""
@@ -301,6 +301,8 @@ class Trainer:
         if self.processes.agree(path.exists()):
             self._resume(path)
             return
+        if note := require_start(self.config):
+            self._tell({"event": "note", "text": note})
         if self.config.init_from:
             start = Path(self.config.init_from)
             fill(self.network, read_start(start), source=str(start), action=MISFIT)

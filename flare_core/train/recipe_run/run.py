@@ -23,10 +23,11 @@ from flare_core.errors import Cancelled
 from flare_core.home import ensure_folder
 from flare_core.models.package import Package, load_package
 from flare_core.segment.runtime import choose_runtime
+from flare_core.train.checkpoint import WEIGHTS
 from flare_core.train.config import TrainConfig
 from flare_core.train.config_file import config_text
 from flare_core.train.log import Facts, Listener
-from flare_core.train.loop import WEIGHTS, Trainer
+from flare_core.train.loop import Trainer
 from flare_core.train.processes import Processes, join
 from flare_core.train.recipe_run.cases import import_data, require_cases, write_lists
 from flare_core.train.recipe_run.models import Trained, finished, model_card, model_name, package_of

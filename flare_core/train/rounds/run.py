@@ -27,6 +27,7 @@ from flare_core.train.rounds.settings import RoundSettings
 from flare_core.train.rounds.stages import ACTIONS, SHARED, RoundWork
 from flare_core.train.rounds.state import STAGES, RoundsState, RunFolder, create_run
 from flare_core.train.rounds.student import hold_out_cases, require_folds, require_warm_start
+from flare_core.train.start import require_start
 from flare_core.train.strategies import build_strategy
 from flare_core.wording import by_count, many
 
@@ -47,6 +48,7 @@ def start_rounds(folder: Path, settings: RoundSettings) -> RunFolder:
     configs = {name: load_config(path) for name, path in named.items() if path}
     for config in configs.values():
         build_strategy(settings.strategy or config.strategy)
+        require_start(config)
     teacher = ""
     if settings.teacher:  # a name may mean another model once a student was promoted
         home = open_home(settings.home)

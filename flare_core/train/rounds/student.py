@@ -15,11 +15,12 @@ from flare_core.errors import InputError
 from flare_core.models.card import LOCALISER, ModelCard, TrainingSource
 from flare_core.models.package import Package, read_weights, write_package
 from flare_core.models.stage_card import OTHER, StageCard, WeightsFile
+from flare_core.train.checkpoint import WEIGHTS
 from flare_core.train.config import TrainConfig
 from flare_core.train.config_file import load_config
-from flare_core.train.loop import WEIGHTS
 from flare_core.train.rounds.settings import RoundSettings, with_budget
 from flare_core.train.rounds.state import RoundFolder
+from flare_core.train.start import other_meaning
 from flare_core.train.strategies import build_strategy
 from flare_core.wording import many
 
@@ -166,19 +167,14 @@ def require_warm_start(config: TrainConfig, teacher: Package) -> None:
         If the teacher has no such stage, or its network is not one like the student's.
     """
     card = teacher.card.stage(config.stage)
-    labels = ("background", *config.organs)
-    if card is None:
-        came = f"no stage {config.stage}"
-    elif card.labels != labels or card.regions:
-        came = f"channels {', '.join(card.labels)}"
-    elif card.orientation != "SPL" or card.transpose != (0, 1, 2):
-        came = f"a network whose axes are those of {card.orientation}, in order {card.transpose}"
-    else:
+    came = other_meaning(card, config) if card else f"no stage {config.stage}"
+    channels = ", ".join(("background", *config.organs))
+    if not came:
         return
     raise InputError(
         f"warm_start: teacher {teacher.card.name}",
         came,
-        f"stage {config.stage} with channels {', '.join(labels)}, axes as they are",
+        f"stage {config.stage} with channels {channels}, axes as they are",
         "Set warm_start to false, or name the student's organs in the teacher's order.",
     )
 
