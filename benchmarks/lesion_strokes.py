@@ -83,7 +83,7 @@ def stroke_over(
 def rows(names: list[str], brush_mm: float) -> Iterator[Row]:
     """Draw every lesion of the scans."""
     liver = organ("liver").id
-    for scan in scans(names):
+    for scan in scans(names, ("liver",)):
         if scan.kind != "synthetic":
             continue
         name, size = scan.name.split()
@@ -119,7 +119,7 @@ def rows(names: list[str], brush_mm: float) -> Iterator[Row]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--cases", default=",".join(SCANS))
+    parser.add_argument("--cases", default=",".join(SCANS["lesions"]))
     parser.add_argument("--brush", type=float, default=4.0, help="mm")
     arguments = parser.parse_args()
     found = list(rows(arguments.cases.split(","), arguments.brush))

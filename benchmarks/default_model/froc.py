@@ -1,15 +1,16 @@
-"""The model's lesions in the liver: what it finds against what it invents, at every peak.
+"""The model's lesions: what it finds against what it invents, at every peak.
 
     python benchmarks/default_model/froc.py [MODEL] [--cases A,B] [-o OUT.json] [--chart OUT.svg]
+    python benchmarks/default_model/froc.py --stage lesions_2 ...      kidneys, spleen, pancreas ...
 
-Scans of ../shared/data without known tumours of the liver (`SCANS`), each
+Scans of ../shared/data without known tumours of the stage's organs (`SCANS`), each
 
     free        as it is
-    synthetic   with tumours and decoys of `datasets.lesions` painted into the liver, one size class
-                a scan, the same each time
+    synthetic   with tumours and decoys of `datasets.lesions` painted into these organs, one size
+                class a scan, the same each time
 
 The model runs on each as on any scan: its own localiser and organs, then the lesion stage on its
-own liver. It never saw a synthetic lesion of these; its organ stage has learned from some of the
+own organs. It never saw a synthetic lesion of these; its organ stage has learned from some of the
 scans (not from make.py's `HELD_OUT`). No scan has an expert's lesions: what is found in a free scan
 is called false.
 
@@ -42,7 +43,14 @@ from flare_core.imaging.resample import resample_labels
 from flare_core.models.package import load_package
 from flare_core.models.stage_card import StageCard
 from flare_core.report.charts.plane import ChartLine, line_chart
-from flare_core.segment.cascade import Plan, Stages, lesion_region, load_stages, run_cascade
+from flare_core.segment.cascade import (
+    Plan,
+    Stages,
+    lesion_region,
+    load_stages,
+    part_of_hosts,
+    run_cascade,
+)
 from flare_core.segment.contrast_look import contrast_scores
 from flare_core.segment.lesion_edges import OrganHu, grown_scores
 from flare_core.segment.lesion_scores import unsure
@@ -53,17 +61,21 @@ from flare_core.segment.second_look import bright_scores
 from flare_core.segment.stage import LoadedStage, SeenOrgans, run_stage
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-SCANS = ("acrin001", "acrin042", "ctc0518a", "lidc0001", "totalseg_ct", "cptac249")
-"""Those with most of the liver; two with contrast. The last is of a patient with pancreatic cancer.
-"""
+SCANS = {
+    "lesions": ("acrin001", "acrin042", "ctc0518a", "lidc0001", "totalseg_ct", "cptac249"),
+    "lesions_2": ("hcc011a", "hcc015b", "lidc0001", "acrin042", "ctc0518b", "cptac189"),
+}
+"""Stage -> scans. Of the liver those with most of it, two with contrast; the last is of a patient
+with pancreatic cancer. Of other organs those of patients that the stage never saw; the last has a
+tumour of the pancreas."""
 BEYOND_MM = 50.0
-"""What is left of a scan above and below the liver."""
+"""What is left of a scan above and below the organs."""
 SIZES = ("tiny", "small", "medium", "large")
 BINS_MM = {"< 10 mm": 0.0, "10-20 mm": 10.0, "20-50 mm": 20.0, "> 50 mm": 50.0}
 """Least diameter (of the ball of equal volume)."""
 MEASURED = ">= 10 mm"
 ALIKE_HU = 15.0
-"""Lesions that differ less than this from the liver around are as bright as it."""
+"""Lesions that differ less than this from the organ around are as bright as it."""
 
 PEAKS = (0.5, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995)
 LEAST_ML = (0.0, 0.3, 0.5, 1.0)
@@ -105,20 +117,27 @@ class Outcome:
     lesion_ml: npt.NDArray[np.float64]
     """Volume of each lesion (L,), mL."""
     contrasts: npt.NDArray[np.float64]
-    """Mean HU of each lesion less the liver's (L,)."""
+    """Mean HU of each lesion less its organ's (L,)."""
+    hosts: tuple[str, ...]
+    """Organ of each lesion."""
     shared_ml: npt.NDArray[np.float64]
     """What pieces and lesions share (P, L), mL."""
 
 
-def scans(names: Iterable[str]) -> Iterator[Scan]:
+def hosts_of(card: StageCard) -> tuple[str, ...]:
+    """Return the organs whose lesions a stage finds."""
+    return card.hosts if card.mask is None else card.mask.organs
+
+
+def scans(names: Iterable[str], hosts: tuple[str, ...]) -> Iterator[Scan]:
     """Make the scans, one after another; the same for each name wherever it stands."""
     for name in names:
-        image, labels = _around_liver(name)
+        image, labels = _around(name, hosts)
         nothing = labels.with_array(np.zeros(labels.array.shape, np.uint16))
         yield Scan("free", name, image, labels, nothing)
         for size in SIZES:
             random = np.random.default_rng([*name.encode(), SIZES.index(size)])
-            wanted = replace(PRESETS[size], organs=("liver",))
+            wanted = replace(PRESETS[size], organs=hosts)
             steps = image.geometry.spacing_mm
             made = add_lesions(image.array, labels.array, steps, random, wanted)
             yield Scan(
@@ -131,34 +150,36 @@ def scans(names: Iterable[str]) -> Iterator[Scan]:
             )
 
 
-def _around_liver(name: str) -> tuple[Volume, Volume]:
-    """Return the slices of a scan around its liver, and their labels, canonical axes."""
+def _around(name: str, hosts: tuple[str, ...]) -> tuple[Volume, Volume]:
+    """Return the slices of a scan around these organs, and their labels, canonical axes."""
     image = read_volume(DATA / "ct" / f"{name}.nii.gz").canonical()[0]
     labels = read_labels(DATA / "labels" / f"{name}.nii.gz").canonical()[0]
-    liver = Box.of_mask(labels.array == organ("liver").id)
-    assert liver is not None, f"{name} shows no liver"
+    seen = Box.of_mask(np.isin(labels.array, [organ(key).id for key in hosts]))
+    assert seen is not None, f"{name} shows none of {hosts}"
     reach = round(BEYOND_MM / image.geometry.spacing_mm[0])
     _, height, width = image.geometry.shape
-    box = Box((liver.start[0] - reach, 0, 0), (liver.stop[0] + reach, height, width))
+    box = Box((seen.start[0] - reach, 0, 0), (seen.stop[0] + reach, height, width))
     box = box.intersect(Box.of_shape(image.geometry.shape))
     place = image.geometry.crop(box)
     cut = [np.ascontiguousarray(v.array[box.slices]) for v in (image, labels)]
     return Volume(cut[0], place), Volume(cut[1], place)
 
 
-def outcome(scan: Scan, stages: Stages) -> Outcome:
+def outcome(scan: Scan, stages: Stages, stage: LoadedStage) -> Outcome:
     """Run the model on a scan and compare what is above the threshold with the truth."""
-    assert stages.lesions is not None
-    card = stages.lesions.card
-    first = replace(stages, lesions=None)
+    card = stage.card
+    first = replace(stages, lesions=None, further_lesions=())
     organs = run_cascade(scan.image, first, Plan(), lambda step, share: None).organs
     region = lesion_region(organs, card, Plan())
-    if region is None:  # no liver was found
+    if region is None:  # none of its organs was found
         return compared(scan, organs.with_array(np.zeros(organs.array.shape)), organs, card)
-    scores = run_stage(stages.lesions, scan.image, region, organs=organs)
+    scores = run_stage(stage, scan.image, region, organs=organs)
     channel = next(c for c, key in card.organ_channels if key == LESION.key)
     chance = scores.probabilities()[channel].cpu().numpy()
-    whole = with_more(chance, stages.lesions, scores.seen)
+    whole = with_more(chance, stage, scores.seen)
+    above = Volume(whole > card.threshold, scores.geometry)
+    counted = part_of_hosts(above, resample_labels(organs, scores.geometry), card.hosts)
+    whole = np.where(counted.array, whole, np.minimum(whole, card.threshold))
     return compared(scan, Volume(whole, scores.geometry), organs, card)
 
 
@@ -213,6 +234,7 @@ def compared(scan: Scan, probability: Volume, organs: Volume, card: StageCard) -
         np.asarray(peaks, np.float64),
         np.asarray(voxels * own_ml, np.float64),
         np.array([each.hu - each.organ_hu for each in scan.records]),
+        tuple(each.organ for each in scan.records),
         pairs[1:, 1:] * grid.voxel_ml,
     )
 
@@ -248,13 +270,15 @@ def size_class(volume_ml: float) -> str:
     return [name for name, least in BINS_MM.items() if diameter >= least][-1]
 
 
-def groups_of(volume_ml: float, contrast_hu: float) -> list[str]:
-    """Return what a lesion counts for: its size, and of those that RECIST measures its look."""
+def groups_of(volume_ml: float, contrast_hu: float, host: str) -> list[str]:
+    """Return what a lesion counts for: its size; of those that RECIST measures look and organ."""
     size = size_class(volume_ml)
     if size == "< 10 mm":
         return [size]
     look = "darker" if contrast_hu < 0 else "brighter"
-    return [size, MEASURED, f"{MEASURED}, {look if abs(contrast_hu) >= ALIKE_HU else 'alike'}"]
+    look = look if abs(contrast_hu) >= ALIKE_HU else "alike"
+    kind = host.removeprefix("right_").removeprefix("left_")
+    return [size, MEASURED, f"{MEASURED}, {look}", f"{MEASURED}, {kind}"]
 
 
 def row_of(outcomes: Iterable[Outcome], peak: float, least_ml: float) -> Row:
@@ -265,9 +289,9 @@ def row_of(outcomes: Iterable[Outcome], peak: float, least_ml: float) -> Row:
     for one in outcomes:
         findings = kept(one, peak, least_ml)
         false[one.kind].append(false_count(one, findings))
-        lesions = zip(one.lesion_ml, one.contrasts, hits(one, findings), strict=True)
-        for volume, contrast, hit in lesions:
-            for group in groups_of(volume, contrast):
+        lesions = zip(one.lesion_ml, one.contrasts, one.hosts, hits(one, findings), strict=True)
+        for *lesion, hit in lesions:
+            for group in groups_of(*lesion):
                 found.setdefault(group, []).append(bool(hit))
         if len(one.lesion_ml):
             agreement.append(dsc(one, findings))
@@ -282,8 +306,8 @@ def counts(outcomes: Iterable[Outcome]) -> dict[str, int]:
     groups = [
         group
         for one in outcomes
-        for volume, contrast in zip(one.lesion_ml, one.contrasts, strict=True)
-        for group in groups_of(volume, contrast)
+        for lesion in zip(one.lesion_ml, one.contrasts, one.hosts, strict=True)
+        for group in groups_of(*lesion)
     ]
     return dict(sorted(Counter(groups).items()))
 
@@ -293,7 +317,7 @@ def show(outcomes: list[Outcome], card: StageCard) -> list[Row]:
     rows = [row_of(outcomes, peak, card.least_ml) for peak in PEAKS]
     rows += [row_of(outcomes, card.peak, ml) for ml in LEAST_ML]
     for key in rows[0]:
-        print(f"{key:26s}", " ".join(f"{row[key]:5.3g}" for row in rows))
+        print(f"{key:28s}", " ".join(f"{row[key]:5.3g}" for row in rows))
     return rows
 
 
@@ -313,16 +337,19 @@ def main() -> None:
     """Print the scans at the card's peak, then the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", nargs="?", default="default")
-    parser.add_argument("--cases", default=",".join(SCANS))
+    parser.add_argument("--stage", default="lesions", choices=sorted(SCANS))
+    parser.add_argument("--cases", default="", help="names, separated by commas")
     parser.add_argument("-o", "--out", type=Path, help="JSON file for the table")
     parser.add_argument("--chart", type=Path, help="SVG file for the curves")
     arguments = parser.parse_args()
     stages = load_stages(load_package(arguments.model), choose_runtime())
-    assert stages.lesions is not None, "the model has no lesion stage"
-    card = stages.lesions.card
-    outcomes = []
-    for scan in scans(arguments.cases.split(",")):
-        one = outcome(scan, stages)
+    there = {each.card.name: each for each in stages.lesion_stages}
+    assert arguments.stage in there, f"the model has no stage {arguments.stage}"
+    stage = there[arguments.stage]
+    card, outcomes = stage.card, []
+    names = arguments.cases.split(",") if arguments.cases else SCANS[arguments.stage]
+    for scan in scans(names, hosts_of(card)):
+        one = outcome(scan, stages, stage)
         outcomes.append(one)
         findings = kept(one, card.peak, card.least_ml)
         found = f"found {hits(one, findings).sum()} of {len(one.lesion_ml)}"
