@@ -22,6 +22,7 @@ from flare_core.datasets.flare.labels import convert
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_labels, read_volume
 from flare_core.imaging.checks import NotHU, check_ct
+from flare_core.imaging.file_facts import file_facts
 from flare_core.imaging.geometry import GRID_TOLERANCE_MM, Box, Geometry, Index, Triple
 from flare_core.imaging.resample import resample_intensity, resample_labels
 from flare_core.imaging.volume import Volume, body_box
@@ -80,7 +81,8 @@ def load_sample(
         grid, or hold numbers that are none of ours.
     """
     name = re.sub(r"[^\w.-]", "_", case.name)
-    path = folder / f"{name}-{_fingerprint(case, spacing_mm, whole)}.npz"
+    fingerprint = _fingerprint(case, spacing_mm, whole, assume_hu=assume_hu)
+    path = folder / f"{name}-{fingerprint}.npz"
     tidy(folder)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -209,15 +211,18 @@ def _places(labels: npt.NDArray[np.uint8]) -> dict[int, npt.NDArray[np.int16]]:
     return places
 
 
-def _fingerprint(case: Case, spacing_mm: Triple, whole: Index | None) -> str:
-    """Return a short hash of what the cached arrays depend on."""
+def _fingerprint(
+    case: Case, spacing_mm: Triple, whole: Index | None, *, assume_hu: bool = False
+) -> str:
+    """Return a short hash of what the cached arrays depend on, and whether there may be any."""
     parts: list[object] = [FORMAT, ("whole", whole) if whole else spacing_mm]
+    if assume_hu:  # a run without it refuses what one with it cached
+        parts.append("assumed to be HU")
     if case.before is not None:
         parts.append(case.reviewed or case.annotated)
     if numbers := _foreign_numbers(case):
         parts.append(numbers)
     for path in (case.image, case.labels, case.before, case.soft):
         if path is not None:
-            stat = path.stat()
-            parts += [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+            parts += file_facts(path)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from core.imaging.oblique_grids import ALL_AXIS_MAPS, oblique
 from flare_core.datasets import cache
@@ -69,6 +70,8 @@ def test_a_scan_that_is_no_ct_in_hu_is_not_learnt(tmp_path: Path, what: str) -> 
     if what == "shifted":
         assert "assume_hu" in caught.value.parts[3]
         load_sample(case, SPACING, tmp_path / "cache", assume_hu=True)
+        with pytest.raises(InputError, match="HU"):  # not what the other run has cached
+            load_sample(case, SPACING, tmp_path / "cache")
 
 
 def test_a_sample_is_canonical_cut_and_resampled(tmp_path: Path) -> None:
@@ -117,6 +120,19 @@ def test_a_changed_file_is_prepared_anew(tmp_path: Path, prepared: list[str]) ->
     load_sample(case, (5.0, 5.0, 5.0), tmp_path / "cache")
     load_sample(replace(case, labels=None), SPACING, tmp_path / "cache")
     assert len(prepared) == 5
+
+
+def test_a_scan_whose_voxels_lie_beside_its_header_is_prepared_anew(
+    tmp_path: Path, prepared: list[str]
+) -> None:
+    case = replace(write_case(tmp_path), image=tmp_path / "ct.mhd", labels=None)
+    for hu in (100, 150):
+        write_case(tmp_path, liver_hu=hu)
+        sitk.WriteImage(sitk.ReadImage(str(tmp_path / "ct.nii.gz")), str(case.image))
+        os.utime(case.image, ns=(1, 1))  # the header says the same
+        os.utime(tmp_path / "ct.raw", ns=(hu, hu))
+        assert abs(load_sample(case, SPACING, tmp_path / "cache").image.max() - hu) < 10
+    assert len(prepared) == 2
 
 
 def test_without_labels_all_is_background(tmp_path: Path) -> None:

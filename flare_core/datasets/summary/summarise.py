@@ -28,6 +28,7 @@ from flare_core.datasets.flare.folders import Finding
 from flare_core.datasets.flare.labels import annotated_in
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_geometry, read_labels, read_volume
+from flare_core.imaging.file_facts import file_facts
 from flare_core.imaging.geometry import Index, Triple
 from flare_core.imaging.label_map import check_same_grid
 from flare_core.spread.cases import Outcome, SpreadCases, input_error
@@ -237,8 +238,7 @@ def fingerprint(case: FlareCase) -> str:
     parts: list[object] = [FORMAT, case.name, case.subset, case.scheme, case.annotated]
     for path in (case.image, case.labels):
         if path is not None:
-            facts = path.stat()
-            parts += [str(path.resolve()), facts.st_size, facts.st_mtime_ns]
+            parts += file_facts(path)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
