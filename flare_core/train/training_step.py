@@ -37,6 +37,15 @@ class Strategy(Protocol):
             One for each candidate, in their order.
         """
 
+    def check(self, config: TrainConfig) -> None:
+        """Refuse what this cannot train, before anything is loaded.
+
+        Raises
+        ------
+        InputError
+            If it cannot.
+        """
+
     def networks(self, config: TrainConfig) -> dict[str, nn.Module]:
         """Return the networks this needs beside the student, such as ``{"teacher": ...}``.
 

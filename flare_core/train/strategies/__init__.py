@@ -42,9 +42,11 @@ def strategy_of(config: TrainConfig) -> Strategy:
     Raises
     ------
     InputError
-        As `build_strategy`; or if there are scans without labels from which it learns nothing.
+        As `build_strategy`; or if there are scans without labels from which it learns nothing, or
+        the network cannot be trained like this.
     """
     strategy = build_strategy(config.strategy)
+    strategy.check(config)
     if config.unlabelled and not strategy.uses_unlabelled:
         raise InputError(
             "unlabelled",

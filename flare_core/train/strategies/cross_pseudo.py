@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
+from flare_core.errors import InputError
 from flare_core.train.strategies.candidate import Candidate, Decision, refuse
 from flare_core.train.strategies.second_opinion import completed, ramp
 from flare_core.train.strategies.supervised import Limits, Supervised
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from flare_core.train.batches import Patch
     from flare_core.train.config import TrainConfig
     from flare_core.train.training_step import TrainingStep
+
+WITH_DECODER = ("plain_unet", "residual_encoder_unet", "dual_decoder_unet")
+"""Kinds of networks whose encoder and decoder can be used apart."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,23 @@ class CrossPseudo(Supervised):
         """Accept no predicted label: the scans are learned from without any."""
         why = "the decoders label this scan anew in every step"
         return tuple(refuse(each, why) for each in candidates)
+
+    def check(self, config: TrainConfig) -> None:
+        """Refuse a network that cannot have a second decoder.
+
+        Raises
+        ------
+        InputError
+            If it cannot.
+        """
+        kind = config.network.kind
+        if kind not in WITH_DECODER:
+            raise InputError(
+                "strategy: kind",
+                f"cross_pseudo for a network {kind}",
+                f"cross_pseudo for one of {', '.join(WITH_DECODER)}",
+                "Choose such a network, or mean_teacher, which any network can have.",
+            )
 
     def networks(self, config: TrainConfig) -> dict[str, nn.Module]:
         """Return the second decoder; it starts with weights of its own, and so disagrees.

@@ -39,6 +39,9 @@ class Supervised:
         """Accept no predicted label."""
         return tuple(refuse(each, "only people's labels are used") for each in candidates)
 
+    def check(self, config: TrainConfig) -> None:
+        """Do nothing: any network can be trained like this."""
+
     def networks(self, config: TrainConfig) -> dict[str, nn.Module]:
         """Return none: the student learns alone."""
         del config

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from core.networks.small_specs import KINDS
+from flare_core.errors import InputError
 from flare_core.train.batches import Patch
+from flare_core.train.config_file import load_config
+from flare_core.train.strategies.cross_pseudo import WITH_DECODER
 from flare_core.train.training_step import TrainingStep
-from tiny_training import NETWORK
+from tiny_training import NETWORK, tiny_config, write_config
 
 LABELLED, PARTLY, BARE = (True, True, True), (True, True, False), (True, False, False)
 SETTINGS = {"kind": "cross_pseudo", "ramp_steps": 0, "weight": 0.5, "least_probability": 0.0}
@@ -26,6 +31,21 @@ def test_the_students_decoder_answers_as_the_student_does(
     answer = made.answer(made.student, patch().image)
     assert torch.allclose(one.finest, answer, atol=1e-5) and not one.finest.requires_grad
     assert not torch.allclose(other.levels[0], one.levels[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_without_a_decoder_to_double_is_refused_before_training(
+    kind: str, training: Callable[..., TrainingStep], patch: Callable[..., Patch], tmp_path: Path
+) -> None:
+    """It ended in a traceback once all scans had been resampled, or in a round labelled."""
+    network = replace(NETWORK, kind=kind)
+    config = tiny_config(tmp_path, network=network, strategy=SETTINGS)
+    if kind in WITH_DECODER:
+        load_config(write_config(tmp_path / "c.json", config))
+        training(SETTINGS, network=network)(patch(PARTLY)).backward()
+        return
+    with pytest.raises(InputError, match=f"cross_pseudo for a network {kind}"):
+        load_config(write_config(tmp_path / "c.json", config))
 
 
 def test_both_decoders_learn_from_labels(
