@@ -8,9 +8,13 @@ from typing import Any
 
 from flare_core.errors import InputError
 from flare_core.json_fields import decode, read_json_file, to_text
+from flare_core.models.stage_card import NAME
 from flare_core.paths import usable_path
 from flare_core.train.config import Phase, TrainConfig
 from flare_core.train.rounds.comparison import Rule
+
+MOST_SEED = 2**31
+"""A student's seed is the run's and a thousand for each round, and numpy takes 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,10 @@ class RoundSettings:
     """Of every random draw."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run."""
+        """Refuse what cannot be run, or could not be hours later."""
+        legal = "a-z, 0-9, _ and -, at most 64"
+        _require(bool(NAME.fullmatch(self.name)), "name", repr(self.name), legal)
+        _require(0 <= self.seed < MOST_SEED, "seed", self.seed, f"0 to {MOST_SEED - 1}")
         _require(self.rounds >= 1, "rounds", self.rounds, "1 or more")
         _require(1 <= self.folds <= 10, "folds", self.folds, "1 to 10")
         _require(self.minutes >= 0, "minutes", self.minutes, "0 or more")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -33,4 +34,17 @@ def test_the_budget_is_dealt_out_by_the_phases_steps(tmp_path):
 def test_a_path_with_a_nul_is_refused(where: str) -> None:
     fields = {"name": "x", "store": "s", "student": "c.json", where: "a\0b"}
     with pytest.raises(InputError, match=where):
+        RoundSettings(**fields)
+
+
+@pytest.mark.parametrize(
+    ("where", "came"),
+    [("name", "Our model"), ("name", ""), ("seed", -1), ("seed", 2**32 - 1)],
+)
+def test_what_a_student_or_its_model_would_refuse_is_refused_before_any_scan_is_labelled(
+    where: str, came: object
+) -> None:
+    """The student's configuration and the model's card, both of them made hours later."""
+    fields: dict[str, Any] = {"name": "x", "store": "s", "student": "c.json", where: came}
+    with pytest.raises(InputError, match=f"^{where}"):
         RoundSettings(**fields)
