@@ -186,10 +186,28 @@ def _write_list(dataset: FlareDataset, arguments: argparse.Namespace) -> None:
             "a folder for label maps in this project's numbers",
             f"Add --labels FOLDER: {dataset.edition} uses other numbers.",
         )
+    if foreign:
+        _refuse_own_folder(dataset, arguments.labels)
     converted = _converted(foreign, arguments) if foreign else {}
     cases = [converted.get(case.name, case) for case in dataset.cases]
     save_cases(arguments.output, [_absolute(case) for case in cases])
     print(f"list: {arguments.output}")
+
+
+def _refuse_own_folder(dataset: FlareDataset, folder: Path) -> None:
+    """Refuse to write converted label maps among the data set's own files: they would replace them.
+
+    Raises
+    ------
+    InputError
+        If `folder` holds a scan or a label map of the data set, or the file that one is a link to.
+    """
+    goal = folder.resolve()
+    for path in (p for case in dataset.cases for p in (case.image, case.labels) if p is not None):
+        if goal in (path.parent.resolve(), path.resolve().parent):
+            came = f"{folder}, which holds the data set's own {path.name}"
+            legal = "a folder for converted label maps alone; the data set stays as it is"
+            raise InputError("--labels", came, legal, "Name another folder; it is made.")
 
 
 def _needs_conversion(case: FlareCase) -> bool:

@@ -75,6 +75,19 @@ def test_flare21s_list_has_kidneys_with_sides(tmp_path):
     assert set(np.unique(read_labels(case.labels).array)) <= {0, 1, 2, 3, 4, 13}
 
 
+@pytest.mark.parametrize("folder", ["TrainingMask", "TrainingImg", "link"])
+def test_converted_label_maps_do_not_replace_the_data_sets_own(tmp_path, capsys, folder):
+    """A person's own label maps were overwritten: with other numbers, and without a way back."""
+    make_flare21(tmp_path)
+    (tmp_path / "link").symlink_to("TrainingMask")
+    before = {path: path.read_bytes() for path in tmp_path.glob("Training*/*")}
+    done = flare("list", tmp_path, "-o", tmp_path / "c.json", "--labels", tmp_path / folder)
+    assert done == 2
+    assert "the data set's own train_000" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.glob("Training*/*")} == before
+    assert not (tmp_path / "c.json").exists()
+
+
 def test_a_list_with_pseudo_labels(tmp_path, capsys):
     make_flare24_task2(tmp_path / "set")
     words = ("list", tmp_path / "set", "-o", tmp_path / "cases.json", "--pseudo", "blackbean")

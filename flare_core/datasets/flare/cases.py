@@ -14,12 +14,14 @@ from flare_core.datasets.flare.folders import (
     Finding,
     count_findings,
     files_of,
+    first_labels,
     label_files,
+    listed,
     matching,
     source_of,
 )
 from flare_core.datasets.flare.layouts import Subset
-from flare_core.imaging.inputs import case_name
+from flare_core.imaging.inputs import case_name, name_among
 
 PATIENTS = (
     re.compile(r"(?:.*DeepLesion_?)?(\d{6})_\d{2}_\d{2}(?:_.*)?"),
@@ -47,7 +49,7 @@ def subset_cases(
     """Return the cases of one part, and what is missing or doubled in it."""
     scans = scans_of(root, part)
     there = {case_name(path) for files in scans.values() for path in files}
-    labels = _labels(root, part.labels, there)
+    labels, twice = _labels(root, part.labels, there)
     sources = _pseudo_labels(root, part, pseudo, there)
     cases: list[FlareCase] = []
     findings: list[Finding] = []
@@ -59,7 +61,7 @@ def subset_cases(
         for name, path in dict(zip(names, files, strict=True)).items():
             cases.append(_case(path, part, numbers, labels.get(name), origin))
     cases = [_with_pseudo(case, sources, numbers) for case in cases]
-    return cases, findings + _unmatched(cases, labels, part)
+    return cases, [*findings, *twice, *_unmatched(cases, labels, part)]
 
 
 def _case(
@@ -81,10 +83,21 @@ def _case(
     )
 
 
-def _labels(root: Path, paths: Sequence[str], cases: Container[str]) -> dict[str, Path]:
-    """Return the label maps in all folders on these paths, by which of the cases they are of."""
+def _labels(
+    root: Path, paths: Sequence[str], cases: Container[str]
+) -> tuple[dict[str, Path], list[Finding]]:
+    """Return the label maps in all folders on these paths by case, and which cases have several."""
     folders = dict.fromkeys(p for path in paths for p in matching(root, path))
-    return {name: p for folder in folders for name, p in label_files(folder, cases).items()}
+    labels = {name: p for folder in folders for name, p in label_files(folder, cases).items()}
+    files: dict[str, list[str]] = {}
+    for path in (p for folder in folders for p in first_labels(folder)):
+        name = name_among(path, cases)
+        files.setdefault(name, []).append(f"{path.parent.name}/{path.name}")
+    return labels, [
+        Finding("doubled", name, f"{len(found)} label maps have this name: {listed(found)}")
+        for name, found in files.items()
+        if len(found) > 1
+    ]
 
 
 def _pseudo_labels(

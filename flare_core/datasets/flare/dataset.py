@@ -32,6 +32,9 @@ TABLE = "cases.json"
 """May give ``patient``, ``annotated`` and ``scheme`` (what its label values mean) of each case, by
 name."""
 
+ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tar.gz", ".tgz")
+"""How a data set comes before it is unpacked."""
+
 MOST_FOLDERS = 200
 """So many folders of a level are looked into; more are no data set but somebody's whole disk."""
 
@@ -178,12 +181,16 @@ def _fit(root: Path, layout: Layout) -> int:
 def _unknown(folder: Path, layouts: Sequence[Layout]) -> InputError:
     """Return the error for a folder that no layout fits: what it holds, what was looked for."""
     inside = [p.name + "/" for p in sub_folders(folder)] + [p.name for p in files_of(folder, 0)]
+    packed = sorted(p.name for p in folder.iterdir() if p.name.lower().endswith(ARCHIVES))
+    inside += packed
+    unpack = f"Unpack {listed(packed)} first. " if packed else ""
     return InputError(
         "data set",
         f"{folder}, which holds {listed(inside) if inside else 'no folder and no scan'}",
         "scans (*.nii.gz) in the folders of one of\n    "
         + "\n    ".join(layout.looked_for for layout in layouts),
-        "Give the folder that holds them, or make images/ and labels/ with files of equal names.",
+        f"{unpack}Give the folder that holds them, or make images/ and labels/ with files of equal"
+        " names.",
     )
 
 

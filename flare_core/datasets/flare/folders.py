@@ -69,8 +69,11 @@ def matching(root: Path, path: str) -> list[Path]:
 
 
 def files_of(folder: Path, depth: int = DEEPER) -> list[Path]:
-    """Return the NIfTI files of a folder: those in it, or if there are none those one deeper."""
-    files = [p for p in _listed(folder) if p.name.lower().endswith(SUFFIXES) and p.is_file()]
+    """Return the NIfTI files of a folder: those in it, or if there are none those one deeper.
+
+    Links that lead nowhere are among them: their case cannot be read, and is named.
+    """
+    files = [p for p in _listed(folder) if p.name.lower().endswith(SUFFIXES) and not p.is_dir()]
     if files or depth == 0:
         return files
     return [p for below in sub_folders(folder) for p in files_of(below, depth - 1)]
@@ -89,6 +92,15 @@ def label_files(folder: Path, cases: Container[str] = ()) -> dict[str, Path]:
         if CORRECTIONS in below.name.lower():
             found.update((name_among(path, cases), path) for path in files_of(below))
     return found
+
+
+def first_labels(folder: Path) -> list[Path]:
+    """Return the label maps of a folder without corrected ones, which are there on purpose."""
+    return [
+        path
+        for path in files_of(folder)
+        if not any(CORRECTIONS in part.lower() for part in path.relative_to(folder).parts[:-1])
+    ]
 
 
 def source_of(folder: str) -> str:

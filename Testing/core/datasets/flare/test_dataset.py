@@ -12,6 +12,7 @@ from core.datasets.made_dataset import (
     MAKERS,
     Maker,
     cases_of,
+    label_map,
     make_flare21,
     make_flare22,
     make_flare23,
@@ -21,8 +22,10 @@ from core.datasets.made_dataset import (
 from flare_core.anatomy.organs import ORGANS
 from flare_core.datasets.case import Case, load_cases, save_cases
 from flare_core.datasets.flare.cases import patient_of
+from flare_core.datasets.flare.check import check_dataset
 from flare_core.datasets.flare.dataset import find_dataset
 from flare_core.errors import InputError
+from flare_core.imaging.files import write_labels
 
 ALL_KEYS = tuple(organ.key for organ in ORGANS)
 FOUR = ("liver", "right_kidney", "spleen", "pancreas", "left_kidney")
@@ -178,6 +181,38 @@ def test_two_files_of_one_name_are_named(tmp_path):
     Maker(tmp_path).scan("images/a_0000")
     Maker(tmp_path).scan("images/a")
     assert [(f.kind, f.where) for f in find_dataset(tmp_path).findings] == [("doubled", "a")]
+
+
+def test_two_label_maps_of_one_case_are_named(tmp_path):
+    """One of them was taken without a word."""
+    maker = Maker(tmp_path)
+    maker.scan("images/a_0000")
+    maker.labels("labels/a", ALL_13)
+    write_labels(tmp_path / "labels" / "a.nii", label_map({1: 4}))
+    told = [(f.kind, f.where, f.what) for f in find_dataset(tmp_path).findings]
+    what = "2 label maps have this name: labels/a.nii, labels/a.nii.gz"
+    assert told == [("doubled", "a", what)]
+
+
+def test_links_that_lead_nowhere_are_cases_all_the_same(tmp_path):
+    """They were passed over, and the data set was smaller without a word."""
+    maker = Maker(tmp_path)
+    maker.scan("images/a_0000")
+    maker.labels("labels/a", ALL_13)
+    (tmp_path / "images" / "b_0000.nii.gz").symlink_to(tmp_path / "not" / "mounted.nii.gz")
+    dataset = find_dataset(tmp_path)
+    assert [case.name for case in dataset.cases] == ["a", "b"]
+    told = [(f.kind, f.where) for f in check_dataset(dataset) if f.wrong]
+    assert told == [("unreadable", "b")]
+
+
+def test_archives_that_are_not_unpacked_are_named(tmp_path):
+    (tmp_path / "FLARE22_LabeledCase50.ZIP").write_bytes(b"PK")
+    with pytest.raises(InputError) as error:
+        find_dataset(tmp_path)
+    _, came, _, action = error.value.parts
+    assert "FLARE22_LabeledCase50.ZIP" in came
+    assert action.startswith("Unpack FLARE22_LabeledCase50.ZIP first.")
 
 
 def test_a_table_beside_the_folders_gives_patients_and_organs(tmp_path):
