@@ -12,6 +12,7 @@ so a run goes on after kill -9 wherever it was (`state` lists the files). Severa
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from flare_core.cases.store import open_store
@@ -19,6 +20,7 @@ from flare_core.errors import Cancelled, FlareError, InputError
 from flare_core.home import open_home
 from flare_core.models.package import load_package
 from flare_core.segment.runtime import choose_runtime
+from flare_core.train.config import TrainConfig
 from flare_core.train.config_file import config_text, load_config
 from flare_core.train.log import Facts, Listener
 from flare_core.train.processes import Processes, join
@@ -26,9 +28,15 @@ from flare_core.train.rounds.predict import Elsewhere
 from flare_core.train.rounds.settings import RoundSettings
 from flare_core.train.rounds.stages import ACTIONS, SHARED, RoundWork
 from flare_core.train.rounds.state import STAGES, RoundsState, RunFolder, create_run
-from flare_core.train.rounds.student import hold_out_cases, require_folds, require_warm_start
+from flare_core.train.rounds.student import (
+    hold_out_cases,
+    require_folds,
+    require_several,
+    require_warm_start,
+)
 from flare_core.train.start import require_start
-from flare_core.train.strategies import build_strategy
+from flare_core.train.strategies import strategy_of
+from flare_core.train.training_step import Strategy
 from flare_core.wording import by_count, many
 
 
@@ -46,18 +54,26 @@ def start_rounds(folder: Path, settings: RoundSettings) -> RunFolder:
         require_folds(store, settings)
     named = {"student": settings.student, "last_student": settings.last_student}
     configs = {name: load_config(path) for name, path in named.items() if path}
+    strategies = [_strategy(settings, config) for config in configs.values()]
     for config in configs.values():
-        build_strategy(settings.strategy or config.strategy)
         require_start(config)
-    teacher = ""
+    teacher, package = "", None
     if settings.teacher:  # a name may mean another model once a student was promoted
         home = open_home(settings.home)
         package = load_package(settings.teacher, home=home)
         teacher = str(package.folder.resolve())
         if settings.warm_start and (settings.rounds > 1 or not settings.last_student):
             require_warm_start(configs["student"], package)
+    require_several(settings, strategies[-1], package)
     texts = {name: config_text(config) for name, config in configs.items()}
     return create_run(folder, settings, teacher, texts)
+
+
+def _strategy(settings: RoundSettings, config: TrainConfig) -> Strategy:
+    """Return how a student learns, once it is known that it can."""
+    return strategy_of(
+        replace(config, strategy=settings.strategy or config.strategy, unlabelled=())
+    )
 
 
 def run_rounds(

@@ -22,10 +22,13 @@ from flare_core.train.rounds.settings import RoundSettings, with_budget
 from flare_core.train.rounds.state import RoundFolder
 from flare_core.train.start import other_meaning
 from flare_core.train.strategies import build_strategy
+from flare_core.train.strategies.agreement import Agreement
 from flare_core.wording import many
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from flare_core.train.training_step import Strategy
 
 MODELS = ("pseudo", "soft")
 """Kinds of labels that a model made."""
@@ -177,6 +180,29 @@ def require_warm_start(config: TrainConfig, teacher: Package) -> None:
         f"stage {config.stage} with channels {channels}, axes as they are",
         "Set warm_start to false, or name the student's organs in the teacher's order.",
     )
+
+
+def require_several(settings: RoundSettings, strategy: Strategy, teacher: Package | None) -> None:
+    """Refuse agreement where one network alone labels the last round: no label would be accepted.
+
+    Raises
+    ------
+    InputError
+        If so.
+    """
+    if not isinstance(strategy, Agreement) or (teacher is None and settings.rounds == 1):
+        return
+    alone = settings.folds == 1
+    if settings.rounds == 1 and teacher is not None:  # else this run's own networks label
+        alone = not any(stage.folds for stage in teacher.card.stages if stage.name != LOCALISER)
+    if alone:
+        raise InputError(
+            "strategy: kind",
+            "agreement, where the labels of the last round are those of one network",
+            "a teacher of several networks; or folds and rounds of 2 or more: the networks of one "
+            "round then label the next",
+            "Set folds and rounds, or choose the strategy confident.",
+        )
 
 
 def write_lists(

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from rounds_world import (
     settings,
     student,
 )
-from tiny_training import tiny_config
+from tiny_training import NETWORK, tiny_config
 
 TESTING = Path(__file__).resolve().parents[2]
 
@@ -280,6 +281,25 @@ def test_folds_become_one_model_and_their_agreement_is_measured(fresh):
     assert sorted(map(len, lists)) == [1, 1] and lists[0] | lists[1] == set(LABELLED)
 
 
+@pytest.mark.parametrize(
+    ("chosen", "fits"),
+    [
+        ({"rounds": 1, "folds": 2}, False),  # the teacher, one network, labels for both
+        ({"rounds": 2, "folds": 1}, False),
+        ({"rounds": 2, "folds": 2}, True),
+    ],
+)
+def test_agreement_of_one_network_with_nobody_is_refused_at_once(fresh, world, chosen, fits):
+    """All scans were labelled and no label accepted: the student learnt from people's alone."""
+    mine = settings(
+        fresh, strategy={"kind": "agreement"}, teacher=str(rounds(world, 2).package), **chosen
+    )
+    refused = pytest.raises(InputError, match="labels of the last round are those of one network")
+    with nullcontext() if fits else refused:
+        start_rounds(fresh / "run", mine)
+    assert (fresh / "run").exists() == fits
+
+
 def test_a_stop_is_obeyed_and_the_run_goes_on(fresh, world):
     def stop_while_training(facts: dict[str, Any]) -> None:
         if facts["event"] == "step":
@@ -365,6 +385,9 @@ def test_a_store_without_a_hold_out_is_refused_before_anything_is_made(tmp_path)
 def test_an_unknown_strategy_or_teacher_is_refused_at_once(fresh):
     with pytest.raises(InputError, match="strategy"):
         start_rounds(fresh / "run", settings(fresh, strategy={"kind": "guess"}))
+    student(fresh, network=replace(NETWORK, kind="phtrans"))
+    with pytest.raises(InputError, match="cross_pseudo for a network phtrans"):
+        start_rounds(fresh / "run", settings(fresh, strategy={"kind": "cross_pseudo"}))
     with pytest.raises(InputError, match="model"):
         start_rounds(fresh / "run", settings(fresh, teacher="nobody"))
     assert not (fresh / "run" / "state.json").exists()
