@@ -106,6 +106,11 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError("--bootstraps", str(arguments.bootstraps), legal, "1000 is usual.")
     if arguments.seed < 0:
         raise InputError("--seed", str(arguments.seed), "0 or more", "Leave it out.")
+    results, goal = arguments.results.resolve(), arguments.output.resolve()
+    if results == goal or results in goal.parents:
+        came = f"{arguments.output}, in the folder of the results"
+        legal = "a folder elsewhere: what lies there is taken for a team's results the next time"
+        raise InputError("--output", came, legal, "Name a folder beside it.")
     if (arguments.output / RANKING_PAGE).exists() and not arguments.overwrite:
         came = f"{arguments.output}, which holds a ranking"
         legal = "a new folder"

@@ -156,6 +156,8 @@ def test_the_best_teams_vote(results, tmp_path, capsys):
     [
         (["RESULTS"], "--output", "a folder for the ranking"),
         (["ABSENT", "-o", "OUT"], "RESULTS", "which is no folder"),
+        (["RESULTS", "-o", "RESULTS"], "--output", "in the folder of the results"),
+        (["RESULTS", "-o", "INSIDE"], "--output", "taken for a team's results the next time"),
         (["RESULTS", "-o", "OUT", "--bootstraps", "-1"], "--bootstraps", "0 to 100000"),
         (["RESULTS", "-o", "OUT", "--seed", "-1"], "--seed", "0 or more"),
         (["RESULTS", "-o", "OUT", "--scheme", "flare20"], "--scheme", "flare21, flare22, flare23"),
@@ -173,12 +175,14 @@ def test_bad_arguments_have_four_parts_and_write_nothing(
 ):
     (tmp_path / "empty").mkdir()
     places = {"OUT": tmp_path / "out", "RESULTS": results, "EMPTY": tmp_path / "empty",
-              "ABSENT": tmp_path / "absent"}  # fmt: skip
+              "ABSENT": tmp_path / "absent", "INSIDE": results / "ranking"}  # fmt: skip
+    before = sorted(results.iterdir())
     assert rank(*(places.get(word, word) for word in words)) == 2
     said = capsys.readouterr().err
     assert f"{argument}: not usable" in said and told in said
     assert all(part in said for part in ("came:", "legal:", "to do:"))
     assert not (tmp_path / "out").exists()
+    assert sorted(results.iterdir()) == before
 
 
 def test_an_earlier_ranking_is_not_replaced_by_accident(results, tmp_path, capsys):

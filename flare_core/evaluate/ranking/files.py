@@ -3,7 +3,7 @@
 RESULTS/ holds a file TEAM.csv for each team, or a folder TEAM/ with one or more CSV files, as
 ``flare evaluate`` and ``flare measure`` write them (files without a case column, such as summaries,
 are passed over there). A file has a column ``case`` (or ``Name``, as the organisers' scripts call
-it) and is either
+it beside no ``case``) and is either
 
 - wide: a line for each case, a column for each metric (``organ_dsc``, ``runtime_s``, ...), or for
   each organ and metric (``liver_dsc``, ``Liver_DSC``, ...), or
@@ -19,12 +19,13 @@ from __future__ import annotations
 import csv
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from flare_core.anatomy.organs import LESION, organ
-from flare_core.errors import InputError
+from flare_core.errors import InputError, shown
 from flare_core.evaluate.efficiency.measure import NUMBERS
 from flare_core.evaluate.metrics import METRICS
 from flare_core.evaluate.ranking.schemes import Scheme
@@ -66,12 +67,15 @@ NUMBER = re.compile(
 )
 """What counts as a number; Python would take 1_0 too."""
 
+MOST_NAMED = 5
+"""So many names are listed in a note."""
+
 Value = tuple[str, str, str, str]
 """Case, column, text, and where it stands."""
 
 
-def team_files(folder: Path) -> dict[str, list[Path]]:
-    """Return the CSV files of each team.
+def team_files(folder: Path, notes: list[str]) -> dict[str, list[Path]]:
+    """Return the CSV files of each team; what was passed over goes into `notes`.
 
     Raises
     ------
@@ -82,9 +86,11 @@ def team_files(folder: Path) -> dict[str, list[Path]]:
         legal = "a folder with TEAM.csv or TEAM/*.csv for each team"
         raise InputError("RESULTS", f"{folder}, which is no folder", legal, "Correct the path.")
     found: dict[str, list[Path]] = {}
-    for path in sorted(p for p in folder.iterdir() if not p.name.startswith(".")):
-        files = [path] if path.is_file() else sorted(path.glob("*.csv"))
+    passed: list[str] = []
+    for path in _listed(folder):
+        files = [path] if path.is_file() else _listed(path) if path.is_dir() else []
         files = [each for each in files if each.suffix.lower() == ".csv" and each.is_file()]
+        passed += [] if files else [path.name]
         team = path.stem if path.is_file() else path.name
         if files and not team.isprintable():  # nor could it be written into a table
             legal = "names of teams in letters that can be shown"
@@ -98,7 +104,21 @@ def team_files(folder: Path) -> dict[str, list[Path]]:
         came = f"{folder} with {many(len(found), 'team')}" + "".join(f" ({team})" for team in found)
         legal = "TEAM.csv or TEAM/*.csv of at least two teams"
         raise InputError("RESULTS", came, legal, "Add the other teams' results.")
+    if passed:
+        named = ", ".join(shown(name) for name in passed[:MOST_NAMED])
+        more = f" and {len(passed) - MOST_NAMED} more" if len(passed) > MOST_NAMED else ""
+        notes.append(f"passed over, no CSV file or a folder without one: {named}{more}")
     return found
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Return what a folder holds, sorted; hidden things do not count."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        came = f"a folder that cannot be looked into: {error.strerror or error}"
+        legal = "folders that you may read"
+        raise InputError(str(folder), came, legal, "Change its permissions.") from error
 
 
 def read_team(team: str, paths: Sequence[Path], scheme: Scheme, notes: list[str]) -> Cells:
@@ -114,7 +134,7 @@ def read_team(team: str, paths: Sequence[Path], scheme: Scheme, notes: list[str]
     for path in paths:
         rows = _rows(path)
         head = next(rows, None)
-        names = [canonical(name) for name in head[1]] if head else []
+        names = _columns(head[1]) if head else []
         if "case" not in names:
             if len(paths) > 1 and not (head and _other_separator(head[1])):
                 continue  # a summary beside the scores
@@ -132,6 +152,16 @@ def read_team(team: str, paths: Sequence[Path], scheme: Scheme, notes: list[str]
         came = f"{len(paths)} CSV files without a column `case`"
         raise InputError(team, came, legal, f"Look into {paths[0].parent}.")
     return cells
+
+
+def _columns(head: Sequence[str]) -> list[str]:
+    """Return our names of a table's columns; beside a column `case`, `Name` is another thing."""
+    plain = [name.strip().lower() for name in head]
+    names = [canonical(name) for name in plain]
+    return [
+        each if name == "case" and "case" in plain else name
+        for each, name in zip(plain, names, strict=True)
+    ]
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -241,8 +271,11 @@ def _add(cells: Cells, values: Iterator[Value], scheme: Scheme, path: Path) -> N
 
 @lru_cache(maxsize=4096)
 def _case(text: str) -> str:
-    """Return the name of a case without ``.nii.gz`` and ``_0000``; every column asks again."""
-    return case_name(text.strip())
+    """Return the name of a case without ``.nii.gz`` and ``_0000``; every column asks again.
+
+    Letters with accents count as one, however macOS has written them.
+    """
+    return unicodedata.normalize("NFC", case_name(text.strip()))
 
 
 def _number(text: str, where: str) -> float:

@@ -56,8 +56,8 @@ def read_results(folder: str | Path, scheme: Scheme) -> ResultTable:
         If there are fewer than two teams, a file cannot be understood, a team lacks a metric
         altogether, or has no case in common with the others.
     """
-    files = team_files(Path(folder))
     told: list[str] = []
+    files = team_files(Path(folder), told)
     cells = {team: read_team(team, paths, scheme, told) for team, paths in sorted(files.items())}
     _check_cases(cells)
     table = make_table(cells, scheme)

@@ -39,6 +39,17 @@ def test_large_samples_are_those_of_scipy_normal_with_ties_and_zeros():
         assert sign == pytest.approx((ranks * np.sign(row[row != 0])).sum())
 
 
+@pytest.mark.parametrize("cases", [20, 60])
+def test_differences_that_are_equal_but_for_the_computers_rounding_share_their_rank(cases):
+    """Values have few decimals; 0.7 - 0.6 and 0.6 - 0.5 were two sizes, and each had its rank."""
+    random = np.random.default_rng(4)
+    hundredths = random.integers(60, 95, (cases, 2))
+    hundredths[:, 1] += random.integers(-3, 4, cases)
+    tests = compare_pairs("dsc", hundredths / 100)
+    exact = np.diff(hundredths, axis=1).T.astype(float)
+    assert tests.p[0, 1] == pytest.approx(signed_rank(exact)[0][0], rel=1e-9)
+
+
 def test_exact_and_normal_meet_at_the_border():
     differences = np.random.default_rng(9).normal(0.2, 1, (40, 25))
     exact, _ = signed_rank(differences)

@@ -195,7 +195,41 @@ def test_hidden_files_and_others_are_no_teams(results, tmp_path):
     (tmp_path / ".bob.part.csv").write_text("")
     (tmp_path / "readme.txt").write_text("")
     (tmp_path / "pictures").mkdir()
-    assert sorted(team_files(tmp_path)) == ["ann", "bob"]
+    notes: list[str] = []
+    assert sorted(team_files(tmp_path, notes)) == ["ann", "bob"]
+    assert notes == ["passed over, no CSV file or a folder without one: pictures, readme.txt"]
+
+
+def test_a_team_whose_tables_are_not_where_they_are_looked_for_is_named(results, tmp_path):
+    """It was missing from the ranking without a word; .CSV in a folder was not seen at all."""
+    results(ann="case,organ_dsc\na,1\n", bob="case,organ_dsc\na,0.5\n")
+    (tmp_path / "cy" / "scores").mkdir(parents=True)
+    (tmp_path / "cy" / "scores" / "scores.csv").write_text("case,organ_dsc\na,0.7\n")
+    (tmp_path / "dan").mkdir()
+    (tmp_path / "dan" / "SCORES.CSV").write_text("case,organ_dsc\na,0.6\n")
+    table = read_results(tmp_path, ONLY_DSC)
+    assert table.teams == ("ann", "bob", "dan")
+    assert table.notes == ("passed over, no CSV file or a folder without one: cy",)
+
+
+def test_name_beside_case_is_no_case(results):
+    """The first of the two columns was taken, whichever it was."""
+    folder = results(
+        ann="Name,case,organ_dsc\nDoe,a,0.5\nDoe,b,0.6\n", bob="case,Name,organ_dsc\na,x,1\nb,y,1\n"
+    )
+    table = read_results(folder, ONLY_DSC)
+    assert table.cases == ("a", "b")
+    assert table.raw.tolist() == [[[0.5, 1.0], [0.6, 1.0]]]
+
+
+def test_letters_with_accents_are_one_however_they_are_written(results):
+    """As macOS writes them they are two; each team was ranked last in the other's case."""
+    folder = results(
+        ann="case,organ_dsc\nM\u00fcller,0.5\nb,1\n", bob="case,organ_dsc\nMu\u0308ller,1\nb,1\n"
+    )
+    table = read_results(folder, ONLY_DSC)
+    assert table.cases == ("M\u00fcller", "b")
+    assert table.raw.tolist() == [[[0.5, 1.0], [1.0, 1.0]]]
 
 
 def test_column_names():
