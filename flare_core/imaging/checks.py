@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.errors import InputError
-from flare_core.imaging.geometry import Index, Matrix, Triple
+from flare_core.imaging.geometry import Geometry, Index, Matrix
 from flare_core.imaging.hounsfield import GREY, MASK, PET, REMEDY, Doubt, doubt, kind_of
 from flare_core.imaging.volume import Volume
 
@@ -287,7 +287,31 @@ def check_ct(
         if not assume_hu:
             raise
         against = [f"Taken for HU as was asked, though it does not look like it: {error.parts[1]}."]
-    return (*volume.notes, *against, *_notes(sample, low, high, spacing))
+    return (*volume.notes, *against, *_notes(sample, low, high, volume.geometry))
+
+
+LEAST_LENGTH_MM, LEAST_WIDTH_MM = 80.0, 160.0
+"""From head to foot, and across: of a phantom cut smaller than this organs were missed or wrong
+(mean DSC .23 at 40 mm of length, .55 at 60, .82 at 80; .48 at 100 mm of width, .60 at 120, .80 at
+160)."""
+
+
+def too_small(geometry: Geometry) -> str:
+    """Return a sentence about a scan too short or narrow to tell organs by; nothing for others.
+
+    Examples
+    --------
+    >>> too_small(Geometry((2, 512, 512), (10.0, 0.8, 0.8)))
+    'The scan is only 20 mm long: below 80 mm an organ that is in it may well not be found.'
+    """
+    turned = geometry.permuted(geometry.canonical_map())
+    extents = [n * mm for n, mm in zip(turned.shape, turned.spacing_mm, strict=True)]
+    sides = (("long", extents[0], LEAST_LENGTH_MM), ("wide", min(extents[1:]), LEAST_WIDTH_MM))
+    short = [(f"{mm:.0f} mm {word}", f"{least:.0f} mm") for word, mm, least in sides if mm < least]
+    if not short:
+        return ""
+    came, least = (" and ".join(texts) for texts in zip(*short, strict=True))
+    return f"The scan is only {came}: below {least} an organ that is in it may well not be found."
 
 
 def _check_hu(argument: str, sample: Array, low: float, high: float) -> None:
@@ -365,9 +389,10 @@ WORTH_A_NOTE = 0.0005
 """Share of padded voxels below which nobody needs to know: less would read "0.0 %"."""
 
 
-def _notes(sample: Array, low: float, high: float, spacing_mm: Triple) -> list[str]:
+def _notes(sample: Array, low: float, high: float, geometry: Geometry) -> list[str]:
     """Return what a person should know about a usable scan."""
-    notes = []
+    spacing_mm, small = geometry.spacing_mm, too_small(geometry)
+    notes = [small] if small else []
     if low < PADDING_HU:
         share = float(np.count_nonzero(sample < PADDING_HU) / sample.size)
         if share >= WORTH_A_NOTE:

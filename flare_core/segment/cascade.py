@@ -33,6 +33,7 @@ from torch import Tensor
 
 from flare_core.anatomy.organs import ALL_TARGETS, LESION, ORGANS, Organ, organ
 from flare_core.errors import NothingFound
+from flare_core.imaging.checks import too_small
 from flare_core.imaging.geometry import Box, Geometry, box_of_world
 from flare_core.imaging.volume import Volume, body_box
 from flare_core.models.card import ModelCard
@@ -236,7 +237,7 @@ def run_cascade(image: Volume, stages: Stages, plan: Plan, notify: Notify) -> Fo
         np.copyto(found.organs.array, more.organs.array, where=more.organs.array != 0)
         found.evidence.update(more.evidence)
     if not found.organs.array.any():
-        raise nothing_found(ORGANS)
+        raise nothing_found(ORGANS, image.geometry)
     for stage in stages.lesion_stages:
         found = add_lesions(image, found, stage, plan, notify)
     if stages.lesion_stages:
@@ -289,7 +290,7 @@ def locate(
     certainty = scores.probabilities().amax(dim=0).cpu().numpy()  # (Z, Y, X), 0 to 1
     least = localiser.card.least_certainty
     if found is None or _abdominal_ml(rough, certainty, least) < LEAST_TOTAL_ML:
-        raise nothing_found(ORGANS)
+        raise nothing_found(ORGANS, image.geometry)
     exact = box_of_world(found, rough.geometry, image.geometry)
     return Region(with_margin(exact, image.geometry, organ_card, plan.tile_step), rough)
 
@@ -518,18 +519,15 @@ def slabs_along_z(body: Box, geometry: Geometry, card: StageCard) -> list[tuple[
     return slabs
 
 
-def nothing_found(organs: Iterable[Organ]) -> NothingFound:
-    """Return what to tell a person whose scan holds none of `organs`."""
-    missing = tuple(organs)
-    if set(ORGANS).issubset(missing):
-        return NothingFound(
-            "No abdominal organ was found in this scan. It may show another part of the body, or "
-            "be stored with a wrong orientation; nothing was written."
-        )
+def nothing_found(organs: Iterable[Organ], geometry: Geometry) -> NothingFound:
+    """Return what to tell a person whose scan, which has this grid, holds none of `organs`."""
+    missing, small = tuple(organs), too_small(geometry)
     names = ", ".join(each.name.lower() for each in missing)
-    return NothingFound(
-        f"Nothing that was asked for ({names}) was found in this scan; nothing was written."
-    )
+    text = f"Nothing that was asked for ({names}) was found in this scan; nothing was written."
+    if set(ORGANS).issubset(missing):
+        why = "It may show another part of the body, or be stored with a wrong orientation"
+        text = f"No abdominal organ was found in this scan. {why}; nothing was written."
+    return NothingFound(f"{text} {small}".rstrip())
 
 
 def _share_of(stage: str, notify: Notify) -> Callable[[float], None]:

@@ -259,7 +259,7 @@ def _wanted_labels(
     if ready.stages.organs is not None:  # no lesion in the whole body is an answer
         there = organ_boxes(found.labels.array)
         if not any(target.id in there for target in ready.organs):
-            raise nothing_found(ready.organs)
+            raise nothing_found(ready.organs, image.geometry)
     return found
 
 

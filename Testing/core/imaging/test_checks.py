@@ -25,7 +25,7 @@ def body(dtype: type = np.int16) -> np.ndarray:
     return array.astype(dtype)
 
 
-def volume(array: np.ndarray, spacing=(5.0, 0.8, 0.7)) -> Volume:
+def volume(array: np.ndarray, spacing=(5.0, 5.0, 5.0)) -> Volume:
     return Volume(array, Geometry(array.shape, spacing))
 
 
@@ -54,7 +54,7 @@ def test_padding_is_a_note(padding: int) -> None:
 
 
 def test_clipped_values_and_thick_slices_are_notes() -> None:
-    notes = checks.check_ct(volume(body().clip(-160, 240), (10.0, 0.8, 0.7)))
+    notes = checks.check_ct(volume(body().clip(-160, 240), (10.0, 5.0, 5.0)))
     assert [n.split()[0] for n in notes] == ["Values", "Slices"]
     assert "-160 to 240 HU" in notes[0]
     assert "10 mm" in notes[1]
@@ -118,6 +118,30 @@ def test_a_grid_made_by_hand_is_judged_as_a_files_is(change: dict, words: str) -
     made = Volume(body(), replace(Geometry(SHAPE, (5.0, 0.8, 0.7)), **change))
     with pytest.raises(InputError, match=words.replace("+", "[+]")):
         checks.check_ct(made)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("size_mm", "words"),
+    [
+        ((20.0, 400.0, 400.0), "only 20 mm long: below 80 mm an"),
+        ((300.0, 60.0, 60.0), "only 60 mm wide: below 160 mm an"),
+        ((40.0, 400.0, 100.0), "only 40 mm long and 100 mm wide: below 80 mm and 160 mm an"),
+        ((80.0, 160.0, 160.0), ""),
+    ],
+)
+def test_a_scan_too_small_to_judge_gets_one_sentence(
+    size_mm: tuple[float, float, float], words: str, turned: bool
+) -> None:
+    spacing = tuple(mm / n for mm, n in zip(size_mm, SHAPE, strict=True))
+    scan = Volume(body(), Geometry(SHAPE, spacing))
+    if turned:  # the slices are the last axis
+        scan = Volume(
+            scan.array.transpose(2, 1, 0),
+            Geometry(SHAPE[::-1], spacing[::-1], direction=CANONICAL[::-1]),
+        )
+    told = [note for note in checks.check_ct(scan) if "may well not be found" in note]
+    assert [words in note for note in told] == ([True] if words else [])
 
 
 def test_single_slice() -> None:

@@ -297,4 +297,10 @@ def groups() -> Iterator[tuple[tuple[Organ, ...], str]]:
 
 @pytest.mark.parametrize(("organs", "words"), list(groups()))
 def test_what_was_not_found_is_named(organs: tuple[Organ, ...], words: str) -> None:
-    assert words in str(nothing_found(organs))
+    told = str(nothing_found(organs, Geometry((100, 400, 400), (5.0, 0.8, 0.8))))
+    assert words in told and told.endswith("nothing was written.")
+
+
+def test_a_scan_too_short_to_judge_says_so_where_nothing_was_found() -> None:
+    told = str(nothing_found(ORGANS, Geometry((2, 400, 400), (10.0, 0.8, 0.8))))
+    assert "nothing was written. The scan is only 20 mm long: below 80 mm" in told
