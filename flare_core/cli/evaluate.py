@@ -112,11 +112,16 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                 on_case=on_case,
             )
         written = _write(arguments, evaluation, files) if arguments.output else []
-    _tell(evaluation, written, reporter)
+    _tell(arguments, evaluation, written, reporter)
     return EXIT_INTERNAL if evaluation.left_out else 0
 
 
-def _tell(evaluation: Evaluation, files: Sequence[Path], reporter: Reporter) -> None:
+def _tell(
+    arguments: argparse.Namespace,
+    evaluation: Evaluation,
+    files: Sequence[Path],
+    reporter: Reporter,
+) -> None:
     """Tell the table, name the problems, list the files."""
     from flare_core.evaluate.tables import problems_text, summary_record, summary_text
 
@@ -125,6 +130,8 @@ def _tell(evaluation: Evaluation, files: Sequence[Path], reporter: Reporter) -> 
     reporter.tell(summary_text(evaluation), event)
     for line in problems_text(evaluation):
         reporter.warn(line)
+    if arguments.prediction.resolve() == arguments.reference.resolve():
+        reporter.warn("PRED and REF are the same: whatever is compared with itself is perfect")
     if files:
         reporter.tell("\n".join(["Written:", *(f"  {path}" for path in files)]))
 

@@ -213,10 +213,16 @@ def evaluate_case(pair: CasePair, rules: ScoringRules, files: Files) -> CaseResu
     true = _reference_values(pair, reference, rules, files)
     targets = annotated_targets(pair, rules)
     volume, status, problem = _prediction(pair, reference.geometry, rules, files)
-    notes = () if volume is None else _remarks(volume, rules, files)
+    notes = _told(pair, targets) + (() if volume is None else _remarks(volume, rules, files))
     predicted = None if volume is None else in_edition(volume, files.prediction_scheme, rules)
     scores = score_labels(predicted, true, reference.geometry, rules, targets)
     return CaseResult(pair.name, status, problem, notes + _undefined(scores, rules), scores)
+
+
+def _told(pair: CasePair, targets: Sequence[Target]) -> tuple[str, ...]:
+    """Say what is odd about what the reference annotates."""
+    nothing = "its reference annotates none of the edition's structures: nothing is scored"
+    return (*([pair.note] if pair.note else []), *([] if targets else [nothing]))
 
 
 def helpful_workers(cases: Sequence[CasePair], processors: int | None = None) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flare_core.anatomy.organs import organ
+from flare_core.datasets.case import check_row
 from flare_core.errors import InputError
 from flare_core.imaging.inputs import (
     CHANNEL,
@@ -35,6 +38,8 @@ class CasePair:
     """Its prediction; None if there is none."""
     annotated: tuple[str, ...] | None = None
     """Organ keys that the reference annotates; None: all of the edition."""
+    note: str = ""
+    """What is odd about where that is said."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def pair_cases(prediction: str | Path, reference: str | Path) -> Pairing:
             "Name the folders, or the two files of one case.",
         )
     if not true.is_dir():
-        return Pairing((CasePair(case_name(true), true, predicted, _annotated(true)),))
+        return Pairing((CasePair(case_name(true), true, predicted, *_annotated(true)),))
     return _pair_folders(
         _label_files(predicted, "PRED"), _label_files(true, "REF"), (predicted, true)
     )
@@ -94,7 +99,7 @@ def _pair_folders(
             "Correct the path, or rename the files: a prediction is called like its reference.",
         )
     cases = tuple(
-        CasePair(name, path, found.get(name), _annotated(path)) for name, path in wanted.items()
+        CasePair(name, path, found.get(name), *_annotated(path)) for name, path in wanted.items()
     )
     return Pairing(cases, tuple(name for name in found if name not in wanted))
 
@@ -106,7 +111,10 @@ def _truth_of(name: str, found: dict[str, Path], wanted: dict[str, Path]) -> str
 
 
 def _label_files(folder: Path, argument: str) -> dict[str, Path]:
-    """Return the image files of a folder by case, sorted; hidden ones do not count."""
+    """Return the image files of a folder by case, sorted; hidden ones do not count.
+
+    Letters with accents count as one, however macOS has written them.
+    """
     beside = {p.name for p in folder.iterdir() if not p.name.startswith(".")}
     truths = {stem_of(n).removesuffix(TRUTH) for n in beside if is_truth(n, beside)}
     files: dict[str, Path] = {}
@@ -115,6 +123,7 @@ def _label_files(folder: Path, argument: str) -> dict[str, Path]:
         if name in truths and stem_of(path).endswith(CHANNEL):
             continue  # a phantom's scan
         name = name.removesuffix(TRUTH) if is_truth(path.name, beside) else name
+        name = unicodedata.normalize("NFC", name)
         if name in files:
             raise InputError(
                 argument,
@@ -146,23 +155,51 @@ def _kind(path: Path) -> str:
     return "folder" if path.is_dir() else "file"
 
 
-def _annotated(reference: Path) -> tuple[str, ...] | None:
-    """Return which organs a reference annotates, if a table of its folder says so.
+def _annotated(reference: Path) -> tuple[tuple[str, ...] | None, str]:
+    """Return which organs a reference annotates, if a table of its folder says so; and a note.
 
     Raises
     ------
     InputError
-        If there is a table that cannot be read.
+        If there is a table that cannot be read or used.
     """
     for folder in (reference.parent, reference.parent.parent):
         table = folder / TABLE
         if table.is_file():
-            row = _row(table, stem_of(reference)) or _row(table, case_name(reference))
-            return _names(row.get("annotated"))
-    return None
+            row = _row(table, reference)
+            note = "" if row else f"{table} says nothing of it: all organs count as annotated"
+            return _keys(table, case_name(reference), row or {}), note
+    return None, ""
 
 
-def _row(table: Path, name: str) -> dict[str, object]:
+def _row(table: Path, reference: Path) -> dict[str, Any] | None:
+    """Return what a table says of a reference, by its name, or in a list by its label file."""
+    names = {text for name in (stem_of(reference), case_name(reference)) for text in _forms(name)}
+    rows = _rows(table)
+    if isinstance(rows, dict):
+        found = [row for name, row in rows.items() if name in names]
+        if found and not isinstance(found[0], dict):
+            legal = "a JSON object: case name -> object with annotated"
+            raise InputError(str(table), f"{case_name(reference)}: no object", legal, "Correct it.")
+        return found[0] if found else None
+    rows = [row for row in rows if isinstance(row, dict)]
+    own = [row for row in rows if _is_file(table.parent, row.get("labels"), reference)]
+    return next(iter(own or [row for row in rows if row.get("name") in names]), None)
+
+
+def _forms(name: str) -> tuple[str, str]:
+    """Return a name as most write its accents, and as macOS does."""
+    return unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)
+
+
+def _is_file(folder: Path, name: object, path: Path) -> bool:
+    """Whether a row's label file is this one; links are followed for files of its name only."""
+    alike = isinstance(name, str) and "\0" not in name and Path(name).name == path.name
+    return alike and (folder / str(name)).resolve() == path.resolve()
+
+
+def _rows(table: Path) -> dict[str, Any] | list[Any]:
+    """Return a table: an object by case, or a list as `datasets.case.save_cases` writes it."""
     try:
         rows = read_json(table.read_text("utf-8"), str(table))
     except (OSError, ValueError) as error:
@@ -172,23 +209,21 @@ def _row(table: Path, name: str) -> dict[str, object]:
             "a JSON object with an entry for each case",
             "Repair it, or move it away: then all organs count as annotated.",
         ) from error
-    if isinstance(rows, list):  # a list of cases, as `datasets.case.save_cases` writes it
-        named = [row for row in rows if isinstance(row, dict) and row.get("name") == name]
-        return dict(named[0]) if named else {}
-    row = rows.get(name, {}) if isinstance(rows, dict) else None
-    if not isinstance(row, dict):
-        came = "no table of cases" if row is None else f"{name}: no object"
+    if not isinstance(rows, (dict, list)):
         legal = "a JSON object: case name -> object with annotated"
-        raise InputError(str(table), came, legal, "Correct it, or move it away.")
-    return row
+        raise InputError(str(table), "no table of cases", legal, "Correct it, or move it away.")
+    return rows
 
 
 def _why(error: Exception) -> str:
     return error.parts[1] if isinstance(error, InputError) else str(error)
 
 
-def _names(value: object) -> tuple[str, ...] | None:
-    """Return the organ keys of a list of names; None for anything else."""
-    if not isinstance(value, list) or not all(isinstance(key, str) for key in value):
-        return None
-    return tuple(organ(key).key for key in value)
+def _keys(table: Path, case: str, row: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the organ keys of a row; None where it does not say any."""
+    try:
+        check_row(case, row)
+        return tuple(organ(key).key for key in row["annotated"]) if "annotated" in row else None
+    except InputError as error:
+        _, came, legal, action = error.parts
+        raise InputError(f"{table}: {case}: annotated", came, legal, action) from error

@@ -138,6 +138,15 @@ def test_images_are_for_the_page(folders: Path, capsys: pytest.CaptureFixture[st
     assert "--output" in capsys.readouterr().err
 
 
+def test_references_compared_with_themselves_are_told(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders / "link").symlink_to("ref")
+    assert main(["evaluate", str(folders / "link"), str(folders / "ref"), "--workers", "1",
+                 "--edition", "flare23"]) == 0  # fmt: skip
+    assert "PRED and REF are the same" in capsys.readouterr().err
+
+
 def test_best_and_worst(folders: Path) -> None:
     """Four usable cases: no case is both best and worst, none without a prediction is shown."""
     write_case(folders / "pred", "d", labels(v14=(4, 6, 2, 4)))

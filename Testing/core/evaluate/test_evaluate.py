@@ -129,6 +129,15 @@ def test_only_what_the_reference_annotates_is_scored(tmp_path: Path) -> None:
     (tmp_path / "ref" / "cases.json").write_text('{"a": {"annotated": ["liver", "aorta"]}}')
     found = scored(tmp_path)
     assert [one.target for one in found.cases[0].scores] == ["liver", "aorta"]
+    assert found.cases[0].notes == ()
+
+
+def test_a_reference_that_annotates_nothing_of_the_edition_is_noted(tmp_path: Path) -> None:
+    write_case(tmp_path / "ref", "a", LIVER)
+    write_case(tmp_path / "pred", "a", LIVER)
+    (tmp_path / "ref" / "cases.json").write_text('{"a": {"annotated": []}, "b": {}}')
+    (case,) = scored(tmp_path).cases
+    assert case.scores == () and "nothing is scored" in case.notes[0]
 
 
 def test_thirteen_organs_as_a_flare21_entry(tmp_path: Path) -> None:

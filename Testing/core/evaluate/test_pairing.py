@@ -63,14 +63,46 @@ def test_truth_in_a_name_is_no_guess(tmp_path: Path) -> None:
 
 
 def test_what_the_reference_annotates(tmp_path: Path) -> None:
-    rows = {"a": {"annotated": ["liver"]}, "b": {"size": [1, 2, 3]}, "c": {"annotated": "liver"}}
-    ref = files(tmp_path / "set" / "labels", "a.nii.gz", "b.nii.gz", "c.nii.gz", "d.nii.gz")
+    rows = {"a": {"annotated": ["Liver"]}, "b": {"size": [1, 2, 3]}}
+    ref = files(tmp_path / "set" / "labels", "a.nii.gz", "b.nii.gz", "d.nii.gz")
     (tmp_path / "set" / "cases.json").write_text(json.dumps(rows))
     found = pair_cases(ref, ref)
-    assert [case.annotated for case in found.cases] == [("liver",), None, None, None]
+    assert [case.annotated for case in found.cases] == [("liver",), None, None]
+    assert [bool(case.note) for case in found.cases] == [False, False, True]
+    assert "cases.json says nothing of it" in found.cases[2].note
     (tmp_path / "set" / "cases.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         pair_cases(ref, ref)
+
+
+@pytest.mark.parametrize("named", ["liver", [1, 3], ["livre"]])
+def test_organs_that_are_no_list_of_names_are_refused(tmp_path: Path, named: object) -> None:
+    """All organs counted as annotated then, and those that nobody drew as missed."""
+    ref = files(tmp_path / "labels", "a.nii.gz")
+    (tmp_path / "labels" / "cases.json").write_text(json.dumps({"a": {"annotated": named}}))
+    with pytest.raises(InputError, match=r"cases\.json: a: annotated"):
+        pair_cases(ref, ref)
+
+
+def test_a_list_tells_a_reference_by_its_file(tmp_path: Path) -> None:
+    """`flare dataset list` puts the part before names that two parts of an edition share."""
+    ref = files(tmp_path / "labels", "a.nii.gz")
+    row = {"name": "tuning-a", "image": "a_0000.nii.gz", "labels": "labels/a.nii.gz"}
+    other = {"name": "a", "image": "x.nii.gz", "labels": "x/a.nii.gz", "annotated": ["spleen"]}
+    rows = [other, {**row, "annotated": ["liver"]}]
+    (tmp_path / "cases.json").write_text(json.dumps(rows))
+    assert pair_cases(ref, ref).cases[0].annotated == ("liver",)
+
+
+def test_letters_with_accents_are_one_however_they_are_written(tmp_path: Path) -> None:
+    """As macOS writes them they are two, and the case counted as missing."""
+    ref = files(tmp_path / "r", "M\u00fcller.nii.gz", "b.nii.gz")
+    pred = files(tmp_path / "p", "Mu\u0308ller.nii.gz", "b.nii.gz")
+    rows = {"Mu\u0308ller": {"annotated": ["liver"]}, "b": {}}
+    (ref / "cases.json").write_text(json.dumps(rows))
+    found = pair_cases(pred, ref)
+    assert [case.prediction is None for case in found.cases] == [False, False]
+    assert found.extra == () and found.cases[0].annotated == ("liver",)
 
 
 def test_the_row_of_a_case_that_is_number_0000_counts(tmp_path: Path) -> None:
