@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +30,7 @@ from flare_core.evaluate.efficiency.measure import (
     summarise,
 )
 from flare_core.evaluate.efficiency.probe import describe_machine
+from flare_core.imaging.inputs import suffix_of
 from flare_core.jobs.outputs import RESEARCH_USE, plain, written_together
 from flare_core.report.charts.plane import ChartLine, TimePanel, time_chart
 
@@ -143,19 +144,15 @@ def write_tables(plan: MeasurePlan, records: Sequence[MeasuredCase]) -> None:
 
 
 def filled(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
-    """Return the words with each placeholder replaced.
+    """Return the words with each placeholder replaced; braces in a scan's name are none.
 
     Examples
     --------
     >>> filled(["run", "-i={input}", "{print $1}"], {"{input}": "/a b.nii.gz"})
     ['run', '-i=/a b.nii.gz', '{print $1}']
     """
-    done = []
-    for word in words:
-        for placeholder, value in values.items():
-            word = word.replace(placeholder, value)
-        done.append(word)
-    return done
+    known = re.compile("|".join(map(re.escape, values)))
+    return [known.sub(lambda found: values[found[0]], word) for word in words]
 
 
 def case_plot(case: str, run: Measurement, numbers: Efficiency) -> str:
@@ -224,7 +221,10 @@ def _values(plan: MeasurePlan, case: MeasureCase, folder: Path | None) -> dict[s
 
 @contextmanager
 def _one_case_folder(plan: MeasurePlan, case: MeasureCase) -> Iterator[Path | None]:
-    """Yield a folder that holds this case alone, as a container's input, if it is asked for."""
+    """Yield a folder that holds this case alone, as a container's input, if it is asked for.
+
+    It holds a copy, as FLARE's scripts make one: what a command does to it the scan survives.
+    """
     if case.path is None or not any(INPUT_FOLDER in word for word in plan.words):
         yield None
         return
@@ -234,9 +234,10 @@ def _one_case_folder(plan: MeasurePlan, case: MeasureCase) -> Iterator[Path | No
         target = folder / case.path.name
         try:
             if case.path.is_dir():
-                shutil.copytree(case.path, target, copy_function=_link_or_copy)
+                shutil.copytree(case.path, target, copy_function=shutil.copyfile)
             else:
-                _link_or_copy(case.path, target)
+                for path in _with_voxels(case.path):
+                    shutil.copyfile(path, folder / path.name)
         except OSError as error:
             came = f"{case.path}: {error.strerror or error}"
             legal = "a scan that can be read, and space for a copy of it in the output folder"
@@ -244,9 +245,9 @@ def _one_case_folder(plan: MeasurePlan, case: MeasureCase) -> Iterator[Path | No
         yield folder
 
 
-def _link_or_copy(source: str | Path, target: str | Path) -> None:
-    """Link, which costs nothing; copy where the scan lies on another disk."""
-    try:
-        os.link(os.path.realpath(source), target)
-    except OSError:
-        shutil.copyfile(source, target)
+def _with_voxels(scan: Path) -> list[Path]:
+    """Return a scan's file, and those beside a header that are called like it."""
+    if suffix_of(scan) not in (".mhd", ".nhdr"):
+        return [scan]
+    beside = (p for p in scan.parent.iterdir() if p.name.startswith(f"{scan.stem}."))
+    return sorted(p for p in beside if p.is_file())

@@ -65,6 +65,24 @@ def test_the_input_folder_holds_one_case_alone_and_goes_away(scans, tmp_path):
     assert (folder / "b_0000.nii.gz").stat().st_size > 0
 
 
+def test_a_command_that_changes_its_input_does_not_change_the_scan(scans, tmp_path):
+    """The input folder held the very file: what a command wrote to it replaced the scan."""
+    folder = scans("a_0000")
+    before = (folder / "a_0000.nii.gz").read_bytes()
+    words = ("sh", "-c", "echo gone > $0/a_0000.nii.gz", "{input_folder}")
+    assert measure("-i", folder, "-o", tmp_path / "out", "--", *words) == 0
+    assert (folder / "a_0000.nii.gz").read_bytes() == before
+
+
+def test_a_header_brings_its_voxels_along(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.mhd", "a.zraw", "b.mhd", "b.raw"):
+        (tmp_path / "in" / name).write_text("x")
+    words = ("sh", "-c", "ls $0", "{input_folder}")
+    assert measure("-i", tmp_path / "in", "-o", tmp_path / "out", "--", *words) == 0
+    assert (tmp_path / "out/cases/a.txt").read_text().split() == ["a.mhd", "a.zraw"]
+
+
 def test_without_scans_it_runs_once_and_leaves_other_braces_alone(tmp_path):
     out = tmp_path / "out"
     assert measure("-o", out, "--", "sh", "-c", "echo '{print $1} {{.Names}}'", "--", "-x") == 0

@@ -15,3 +15,9 @@ def test_placeholders_may_stand_inside_words():
     values = {"{input}": "/x/{case}.nii", "{case}": "c"}
     assert filled(["-v={input}:/in", "{cas}"], values)[1] == "{cas}"
     assert filled(["-v=A{case}B"], values) == ["-v=AcB"]
+
+
+def test_braces_in_a_scans_name_are_no_placeholders():
+    """The command ran for a file that is not there."""
+    values = {"{input}": "/x/{case}.nii", "{case}": "c"}
+    assert filled(["{input}", "{case}{input}"], values) == ["/x/{case}.nii", "c/x/{case}.nii"]
