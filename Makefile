@@ -23,7 +23,7 @@ ifneq ($(shell cat .venv/ready 2>/dev/null),$(CURDIR))
 .PHONY: .venv/ready
 endif
 .venv/ready: pyproject.toml constraints.txt .ci/setup
-	@PYTHON="$(PYTHON)" bash .ci/setup
+	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" bash .ci/setup
 
 demo: .venv/ready
 	@mkdir -p $(DEMO)
