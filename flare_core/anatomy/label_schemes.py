@@ -215,6 +215,7 @@ FLARE23 = LabelScheme(
     annotated=(*ORGAN_KEYS, LESION.key),
     highest=14,
     partial=True,
+    partly=(LESION.key,),  # its training set took over the lesions that its sources had labelled
 )
 
 FLARE24_TASK1 = LabelScheme(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 import numpy as np
@@ -166,29 +166,44 @@ class PatchSource:
 
     def _patch(self, augmented: AugmentedPatch, case: Case) -> Patch:
         """Normalise the image and turn organ ids into channels."""
+        case = self._case_here(augmented, case)
         known = {k: c for k, c in self.classes.items() if k in case.annotated}
         table = torch.from_numpy(channel_table(known)).to(self.device)
         second, share = self._soft(augmented, table)
+        classes = looked_up(table, augmented.labels)
         return Patch(
             self._normalised(augmented.image),
-            looked_up(table, augmented.labels),
+            classes,
             (True, *(key in known for key in self.classes)),
             self._normalised(augmented.plain),
-            self._weights(augmented, case),
+            self._weights(augmented, case, classes),
             second,
             share,
         )
+
+    def _case_here(self, augmented: AugmentedPatch, case: Case) -> Case:
+        """Return what a case annotates in this patch.
+
+        Of organs and lesions, a patch without a lesion of those labelled in part annotates the
+        organs, as other cases without lesions do.
+        """
+        others = {*case.annotated} & {*self.classes} - {LESION.key}
+        if LESION.key not in case.partly or not others:
+            return case
+        if bool((augmented.labels == LESION.id).any()):
+            return case
+        return replace(case, annotated=tuple(k for k in case.annotated if k != LESION.key))
 
     def _normalised(self, image: Tensor) -> Tensor:
         n = self.config.normalisation
         return image.clamp_(n.lower_hu, n.upper_hu).sub_(n.mean).div_(n.std)
 
-    def _weights(self, augmented: AugmentedPatch, case: Case) -> Tensor | None:
+    def _weights(self, augmented: AugmentedPatch, case: Case, classes: Tensor) -> Tensor | None:
         """Return what each voxel counts, or None if all count alike.
 
         A lesion lies in an organ: to a network that does not know lesions, its voxels are neither
-        background nor, for sure, that organ, so they are left out. To one that does, voxels far
-        from a labelled lesion are left out where others may be unlabelled.
+        background nor, for sure, that organ, so they are left out. To one that does, background far
+        from a labelled lesion is left out where others may be unlabelled.
         """
         weights = None
         if augmented.edited is not None and self.config.edited_weight != 1:
@@ -198,12 +213,12 @@ class PatchSource:
             if bool(lesion.any()):
                 weights = torch.ones_like(augmented.image) if weights is None else weights
                 weights = weights.masked_fill(lesion, 0.0)
-        elif LESION.key in case.partly:
+        elif LESION.key in {*case.partly} & {*case.annotated}:
             near = grown(
                 augmented.labels == LESION.id, self.config.partial_reach_mm, self.phase.spacing_mm
             )
             weights = torch.ones_like(augmented.image) if weights is None else weights
-            weights = weights.masked_fill(~near, 0.0)
+            weights = weights.masked_fill(~near & (classes == 0), 0.0)
         return weights
 
     def _soft(

@@ -126,9 +126,9 @@ class TrainConfig:
     focal_gamma: float = 0.0
     """0: Dice + cross entropy. Above: Dice + focal loss (FLARE23's winner: 2)."""
     partial_reach_mm: float = 40.0
-    """In a case whose lesions are labelled only in part (`Case.partly`), voxels farther than this
-    from a labelled one count in no term: what nobody labelled there is not punished. Complete cases
-    and phantoms teach what else is no lesion."""
+    """In a case whose lesions are labelled only in part (`Case.partly`), background farther than
+    this from a labelled one counts in no term: what nobody labelled there is not punished. Complete
+    cases and phantoms teach what else is no lesion."""
     class_balance: float = 0.5
     """Voxels of a class weigh its frequency in the patch to the power of minus this, in the
     point-wise loss; 0 is no weight. Without it a short training never begins with small organs."""

@@ -287,6 +287,28 @@ def test_an_unlabelled_lesion_far_away_is_not_punished_and_a_false_one_nearby_is
     assert loss_where(3) > right + 0.05
 
 
+def organs_and_lesion(labels: np.ndarray) -> Patch:
+    """A patch of a scan whose liver is labelled, and its lesions in part, for both."""
+    config = still(organs=("liver", "lesion"), partial_reach_mm=10.0)
+    case = lesion_case(annotated=("liver", "lesion"), partly=("lesion",))
+    made = sample_of_arrays(case, np.zeros(labels.shape, np.int16), labels, PHASE.spacing_mm)
+    (patch,) = draw(config, made)
+    return patch
+
+
+def test_organs_of_a_scan_whose_lesions_are_labelled_in_part_are_learnt_everywhere() -> None:
+    labels = np.zeros(PHASE.patch, np.uint8)
+    labels[:, 2:10, 2:10] = 1
+    without = organs_and_lesion(labels)
+    assert without.annotated == (True, True, False) and without.weights is None
+    labels[0:2, 4:6, 3:5] = LESION_ID
+    patch = organs_and_lesion(labels)
+    assert patch.annotated == (True, True, True) and patch.weights is not None
+    kept = patch.weights[0, 0].bool().numpy()
+    assert kept[labels != 0].all(), "the liver is known far from the lesion too"
+    assert kept[0, 4, 1] and not kept[-1, 4, 1], "nobody looked for lesions there"
+
+
 def test_a_patch_without_any_labelled_lesion_of_such_a_scan_teaches_nothing() -> None:
     patch = partly(np.zeros(PHASE.patch, np.uint8), lesion_case(partly=("lesion",)))
     assert patch.weights is not None and not patch.weights.any()

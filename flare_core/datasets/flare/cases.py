@@ -68,7 +68,7 @@ def _case(
     path: Path, part: Subset, numbers: LabelScheme, labels: Path | None, source: str
 ) -> FlareCase:
     name = case_name(path)
-    known = labels is not None and not numbers.partial
+    known = labels is not None and (part.complete or not numbers.partial)
     return FlareCase(
         name,
         path,
@@ -76,7 +76,7 @@ def _case(
         numbers.annotated if known else (),
         patient_of(name),
         source,
-        partly=numbers.partly if labels is not None else (),
+        partly=numbers.partly if labels is not None and not part.complete else (),
         scheme=numbers.key,
         subset=part.key,
         lesion_free=part.lesion_free,

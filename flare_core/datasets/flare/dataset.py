@@ -144,8 +144,14 @@ def look_into_labels(
             found[outcome.case] = outcome.value
             if on_done:
                 on_done(done, len(wanted))
-    cases = [replace(c, annotated=found.get(c.name, c.annotated)) for c in dataset.cases]
+    cases = [_that_annotates(c, found.get(c.name, c.annotated)) for c in dataset.cases]
     return replace(dataset, cases=tuple(cases))
+
+
+def _that_annotates(case: FlareCase, annotated: tuple[str, ...]) -> FlareCase:
+    """Return a case with what its label map annotates."""
+    partly = tuple(key for key in case.partly if key in annotated)
+    return replace(case, annotated=annotated, partly=partly)
 
 
 def _annotated(case: FlareCase) -> tuple[str, ...]:

@@ -1,5 +1,8 @@
 """How the archives of each FLARE edition unpack: which folder holds what.
 
+Training lesions of FLARE23 are those its sources had labelled, of FLARE24 the main ones; only their
+tuning, validation and testing sets were searched for all.
+
 Sources: FLARE22 and FLARE24 task 1 as published with the data; FLARE21 and FLARE23 as described in
 openmedlab's Awesome-Medical-Dataset; FLARE24 task 2 as the organisers keep it for download
 (train_gt_label/, train_pseudo_label/, validation/), named so in teams' public code.
@@ -30,6 +33,8 @@ class Subset:
     """What the cases' names look like (regular expression): tells editions with equal folders."""
     all_labelled: bool = True
     """With `labels`: whether every scan must have one."""
+    complete: bool = False
+    """Whether each label map here annotates all that the edition does, and wholly."""
     lesion_free: bool = False
     """Scans known to show no lesion; they come without label maps, which would be empty."""
     telling: bool = True
@@ -131,6 +136,7 @@ FLARE23 = Layout(
             ("val-gt.*",),
             shown="validation/ with val-gt-50cases-for-sanity-check/",
             all_labelled=False,
+            complete=True,
             telling=False,
         ),
     ),
@@ -159,6 +165,7 @@ FLARE24_TASK1 = Layout(
             ("Validation-Public/lesion-images",),
             ("Validation-Public/lesion-gts",),
             shown="Validation-Public/lesion-images/ with lesion-gts/",
+            complete=True,
         ),
         Subset(
             "healthy",

@@ -108,6 +108,7 @@ def test_names_that_two_parts_share_get_the_part_before_them(tmp_path):
 def test_flare23_knows_what_each_file_annotates(tmp_path):
     make_flare23(tmp_path)
     quick = {case.name: case.annotated for case in find_dataset(tmp_path).cases}
+    assert quick.pop("FLARE23Ts_0001") == (*ALL_KEYS, "lesion"), "all of it is labelled there"
     assert set(quick.values()) == {()}, "nothing is claimed before the label maps were read"
     found = {case.name: case.annotated for case in cases_of(tmp_path)}
     assert found["FLARE23_0001"] == ("lesion",)
@@ -116,6 +117,23 @@ def test_flare23_knows_what_each_file_annotates(tmp_path):
     assert found["FLARE23_0004"] == ALL_KEYS
     assert found["FLARE23Ts_0001"] == (*ALL_KEYS, "lesion")
     assert found["FLARE23_0005"] == ()
+
+
+def test_lesions_of_flare23s_training_set_are_those_its_sources_had_labelled(tmp_path):
+    make_flare23(tmp_path)
+    Maker(tmp_path).labels("val-gt-50cases-for-sanity-check/FLARE23Ts_0002", ALL_13)
+    found = {case.name: case for case in cases_of(tmp_path)}
+    partly = {name for name, case in found.items() if case.partly == ("lesion",)}
+    assert partly == {"FLARE23_0001", "FLARE23_0003"}, "the others annotate none at all"
+    assert not any(case.partly for name, case in found.items() if name not in partly)
+    assert found["FLARE23Ts_0002"].annotated == (*ALL_KEYS, "lesion"), "it was searched for them"
+
+
+def test_all_lesions_of_flare24s_validation_are_labelled_and_the_main_ones_in_training(tmp_path):
+    make_flare24_task1(tmp_path)
+    found = {case.name: case.partly for case in cases_of(tmp_path) if case.labels}
+    assert found.pop("FLARE24_v1") == ()
+    assert set(found.values()) == {("lesion",)}
 
 
 def test_a_corrected_label_map_replaces_the_first_one(tmp_path):
