@@ -53,6 +53,7 @@ from flare_core.train.schedule import (
     optimiser_of,
     phase_fraction,
     phase_seconds_left,
+    run_fraction,
     run_seconds_left,
 )
 from flare_core.train.start import require_start
@@ -287,7 +288,8 @@ class Trainer:
             "learning_rate": rate,
             "seconds_per_step": self.progress.seconds / self.progress.step,
             "data_seconds": sum(seconds for _, seconds in recent) / len(recent),
-            "phase_fraction": round(phase_fraction(phase, self.progress), 4),
+            "phase_fraction": round(min(1.0, phase_fraction(phase, self.progress)), 4),
+            "run_fraction": round(run_fraction(self.config.phases, self.progress), 4),
             "seconds_left": phase_seconds_left(phase, self.progress),
             "run_seconds_left": run_seconds_left(self.config.phases, self.progress),
         }

@@ -54,6 +54,21 @@ def phase_fraction(phase: Phase, progress: TrainingProgress) -> float:
     return max(progress.step / phase.steps, by_clock)
 
 
+def run_fraction(phases: Sequence[Phase], progress: TrainingProgress) -> float:
+    """Return how much of all phases is done, 0 to 1, by their steps.
+
+    Examples
+    --------
+    >>> phases = [Phase((2.0, 2.0, 2.0), (32, 32, 32), steps=n) for n in (300, 100)]
+    >>> [run_fraction(phases, TrainingProgress(p, step=50)) for p in (0, 1)]
+    [0.125, 0.875]
+    """
+    before = sum(phase.steps for phase in phases[: progress.phase])
+    here = phases[progress.phase]
+    done = before + here.steps * min(1.0, phase_fraction(here, progress))
+    return done / sum(phase.steps for phase in phases)
+
+
 def learning_rate(
     phase: Phase, progress: TrainingProgress, warm_up_steps: int, decay: str = "cosine"
 ) -> float:

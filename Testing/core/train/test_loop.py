@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from flare_core.errors import Cancelled, InputError
 from flare_core.networks import build_network
-from flare_core.segment.runtime import cpu_has_bf16
+from flare_core.segment.runtime import choose_runtime, cpu_has_bf16
 from flare_core.train import loop
 from flare_core.train.batches import Patch
 from flare_core.train.checkpoint import load_checkpoint
@@ -63,6 +63,18 @@ def test_the_loss_falls_and_held_out_organs_are_found(trained: Path) -> None:
     scores = [each["dsc"] for each in facts if each["event"] == "validation"]
     assert len(scores) == 2 and set(scores[-1]) == {"liver", "spleen"}
     assert sum(scores[-1].values()) / 2 > 0.6
+
+
+def test_a_run_whose_last_step_outlasts_its_time_is_done_and_no_more(
+    tmp_path: Path, cases: Path, cache: Path
+) -> None:
+    """It told 483 %."""
+    config = short(tiny_config(cases), 3)
+    phases = tuple(replace(phase, minutes=1e-6) for phase in 2 * config.phases)
+    Trainer(replace(config, phases=phases), tmp_path / "run", cache).run()
+    facts = steps(LogTail(tmp_path / "run" / LOG).read())
+    assert [each["phase_fraction"] for each in facts] == [1.0, 1.0]
+    assert [each["run_fraction"] for each in facts] == [0.5, 1.0]
 
 
 def test_a_run_shorter_than_a_report_has_a_loss(tmp_path: Path, cases: Path, cache: Path) -> None:
@@ -241,8 +253,13 @@ def test_a_run_with_stops_is_the_run_without(
     assert whole.progress.history == parts.progress.history and len(parts.progress.history) == 3
 
 
-def test_the_factor_of_float16_losses_is_kept(cases: Path, cache: Path, tmp_path: Path) -> None:
+def test_the_factor_of_float16_losses_is_kept(
+    cases: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graphics processor's, on which nothing is run here: a processor takes float32 instead."""
     config = tiny_config(cases, precision="fp16", device="cpu")
+    half = replace(choose_runtime("cpu", "float32", 1), precision="fp16")
+    monkeypatch.setattr("flare_core.train.loop.choose_runtime", lambda *_: half)
     first = Trainer(config, tmp_path, cache)
     state = first.scaler.state_dict() | {"scale": 1024.0, "_growth_tracker": 77}
     first.scaler.load_state_dict(state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,16 @@ from rounds_world import settings
 
 STEP = {"event": "step", "step": 1, "loss": 0.5, "phase_fraction": 0.25, "run_seconds_left": 9.0}
 SCORE = {"event": "validation", "step": 1, "dsc": {"liver": 0.75}}
+
+
+def test_a_training_of_two_phases_is_not_done_after_the_first():
+    curve = Curve(1, 0)
+    done = []
+    for phase, part, whole in ((0, 1.0, 0.75), (1, 0.5, 0.875), (1, 4.8, math.nan)):
+        told = {"phase": phase, "phase_fraction": part, "run_fraction": whole}
+        curve.add(STEP | told)
+        done.append(curve.fraction)
+    assert done == [0.75, 0.875, 1.0]
 
 
 @pytest.mark.parametrize("spoilt", ["loss", "phase_fraction", "run_seconds_left"])
