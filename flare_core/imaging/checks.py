@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core.errors import InputError
-from flare_core.imaging.geometry import Geometry, Index, Matrix
+from flare_core.imaging.geometry import Geometry, Index, Matrix, Triple
 from flare_core.imaging.hounsfield import GREY, MASK, PET, REMEDY, Doubt, doubt, kind_of
 from flare_core.imaging.volume import Volume
 
@@ -287,7 +287,7 @@ def check_ct(
         if not assume_hu:
             raise
         against = [f"Taken for HU as was asked, though it does not look like it: {error.parts[1]}."]
-    return (*volume.notes, *against, *_notes(sample, low, high, volume.geometry))
+    return (*volume.notes, *against, *_notes(sample, low, high, spacing))
 
 
 LEAST_LENGTH_MM, LEAST_WIDTH_MM = 80.0, 160.0
@@ -389,10 +389,9 @@ WORTH_A_NOTE = 0.0005
 """Share of padded voxels below which nobody needs to know: less would read "0.0 %"."""
 
 
-def _notes(sample: Array, low: float, high: float, geometry: Geometry) -> list[str]:
+def _notes(sample: Array, low: float, high: float, spacing_mm: Triple) -> list[str]:
     """Return what a person should know about a usable scan."""
-    spacing_mm, small = geometry.spacing_mm, too_small(geometry)
-    notes = [small] if small else []
+    notes = []
     if low < PADDING_HU:
         share = float(np.count_nonzero(sample < PADDING_HU) / sample.size)
         if share >= WORTH_A_NOTE:

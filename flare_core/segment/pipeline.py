@@ -21,7 +21,7 @@ import numpy as np
 from flare_core.anatomy.organs import ALL_TARGETS, LESION, Organ, organ, parse_organs
 from flare_core.errors import InputError, NothingFound
 from flare_core.home import open_home
-from flare_core.imaging.checks import NotHU, check_ct
+from flare_core.imaging.checks import NotHU, check_ct, too_small
 from flare_core.imaging.files import read_volume
 from flare_core.imaging.volume import Volume
 from flare_core.models.card import ModelCard
@@ -208,10 +208,12 @@ def _unused(ready: _Ready, settings: Settings) -> tuple[str, ...]:
 def _checked(image: Volume, settings: Settings) -> tuple[str, ...]:
     """Return what is unusual about a scan; where it is refused, say what settings could do."""
     try:
-        return check_ct(image, assume_hu=settings.assume_hu)
+        notes = check_ct(image, assume_hu=settings.assume_hu)
     except NotHU as error:
         argument, came, legal, action = error.parts
         raise InputError(argument, came, legal, action + SAY_HU) from error
+    small = too_small(image.geometry)
+    return (*notes, small) if small else notes
 
 
 SAY_HU = (

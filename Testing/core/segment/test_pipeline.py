@@ -15,6 +15,7 @@ from flare_core.anatomy.organs import LESION, organ
 from flare_core.datasets.phantom.make import PhantomCase
 from flare_core.errors import Cancelled, InputError, NothingFound
 from flare_core.imaging.files import write_volume
+from flare_core.imaging.geometry import Box
 from flare_core.imaging.volume import Volume
 from flare_core.segment import cascade, pipeline, stage
 from flare_core.segment.cascade import Plan
@@ -340,6 +341,15 @@ def test_notes_come_from_the_scan_and_from_the_clean_up(tmp_path: Path) -> None:
     notes = segment_ct(Volume(array, image.geometry), settings(package.folder)).notes
     for word in ("Padding", "10 mm", "mirrored"):
         assert sum(word in note for note in notes) == 1, (word, notes)
+
+
+def test_a_scan_too_short_to_judge_is_a_note_where_something_was_found(model: Path) -> None:
+    image, _ = scene()
+    for slices, said in ((slice(15, 30), 1), (slice(0, 50), 0)):
+        first, last, _ = slices.indices(image.geometry.shape[0])
+        part = image.crop(Box((first, 0, 0), (last, *image.geometry.shape[1:])))
+        notes = segment_ct(part, settings(model)).notes
+        assert sum("below 80 mm" in note for note in notes) == said, notes
 
 
 def test_a_body_in_which_the_model_knows_nothing(model: Path, phantom: PhantomCase) -> None:
