@@ -24,6 +24,9 @@ ALL_ORGANS = tuple(o.key for o in ORGANS)
 IMAGE_FOLDERS = ("ct", "images", "imagesTr")
 """Where a folder of cases may keep its scans."""
 
+PARTIAL_REACH_MM = 40.0
+"""Farther than this from what is labelled of `Case.partly`, a 0 says nothing."""
+
 SUFFIX = ".nii.gz"
 
 LARGEST_LIST = 64 * 2**20

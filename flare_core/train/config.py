@@ -8,7 +8,7 @@ from typing import Any
 
 from flare_core.anatomy.organs import organ
 from flare_core.datasets.augment.settings import Augmentation
-from flare_core.datasets.case import ALL_ORGANS
+from flare_core.datasets.case import ALL_ORGANS, PARTIAL_REACH_MM
 from flare_core.datasets.lesions.settings import LesionSettings
 from flare_core.errors import InputError
 from flare_core.models.stage_card import NetworkSpec, Normalisation
@@ -125,7 +125,7 @@ class TrainConfig:
     """Share of class-centred patches; the rest lie anywhere."""
     focal_gamma: float = 0.0
     """0: Dice + cross entropy. Above: Dice + focal loss (FLARE23's winner: 2)."""
-    partial_reach_mm: float = 40.0
+    partial_reach_mm: float = PARTIAL_REACH_MM
     """In a case whose lesions are labelled only in part (`Case.partly`), background farther than
     this from a labelled one counts in no term: what nobody labelled there is not punished. Complete
     cases and phantoms teach what else is no lesion."""

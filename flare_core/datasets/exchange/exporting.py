@@ -7,6 +7,7 @@ organs annotated. `exchange_import` and `datasets.flare.dataset` read it back.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,15 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
 
 from flare_core import atomic
 from flare_core.alive import new_folder
 from flare_core.anatomy.organs import LESION, ORGANS, organ
-from flare_core.datasets.case import Case
+from flare_core.datasets.case import PARTIAL_REACH_MM, Case
 from flare_core.datasets.flare.folders import Finding
 from flare_core.errors import InputError
 from flare_core.imaging.apart import read_labels, read_volume
 from flare_core.imaging.files import write_labels, write_volume
+from flare_core.imaging.geometry import Box, Triple
 from flare_core.imaging.label_map import part_of_host
 
 OnDone = Callable[[], None]
@@ -66,8 +70,9 @@ def export_nnunet(
 ) -> Exported:
     """Write an nnU-Net raw data set into a new folder such as ``Dataset501_Abdomen``.
 
-    nnU-Net takes every 0 for background, so cases that do not annotate all `organs` stay out, and
-    those of which a scan may show more than is labelled are named.
+    nnU-Net takes every 0 for background, so cases that do not annotate all `organs` stay out. Where
+    a scan may show more than is labelled, what is far from it becomes nnU-Net's label ``ignore``,
+    the highest one, which no loss looks at; such cases are named.
 
     Parameters
     ----------
@@ -102,7 +107,8 @@ def export_nnunet(
     )
     with new_folder(folder) as part:
         names = _write(part, parts, wanted, on_done, renumber=True)
-        _write_dataset_json(part, folder.name, wanted, len(learnt))
+        ignores = any(set(wanted) & set(case.partly) for case in (*learnt, *tests))
+        _write_dataset_json(part, folder.name, wanted, len(learnt), ignores=ignores)
     return Exported(folder, names, wanted, tuple(findings))
 
 
@@ -192,24 +198,49 @@ def _write_scan(image: Path, target: Path) -> None:
 
 
 def _write_map(case: Case, target: Path, organs: Sequence[str], *, renumber: bool) -> None:
-    """Write a label map with these organs only, in our numbers or in 1, 2, ..."""
+    """Write a label map with these organs only, in our numbers or, for nnU-Net, in 1, 2, ..."""
     assert case.labels is not None  # the caller asks labelled cases only
     table = np.zeros(256, np.uint8)
     for number, key in enumerate(organs, 1):
         table[organ(key).id] = number if renumber else organ(key).id
     ids = [organ(key).id for key in case.annotated]
-    if case.labels.name.endswith(".nii.gz") and all(table[i] == i for i in ids):
+    hidden = [organ(key).id for key in organs if renumber and key in case.partly]
+    if case.labels.name.endswith(".nii.gz") and not hidden and all(table[i] == i for i in ids):
         _write_scan(case.labels, target)
         return
     labels = read_labels(case.labels)
     if LESION.key not in organs:  # no hole in its organ
         whole = part_of_host(np.asarray(labels.array, np.uint8), LESION.id)
         labels = labels.with_array(whole)
-    write_labels(target, labels.with_array(table[labels.array]), like=case.labels)
+    numbers = table[labels.array]
+    if hidden:
+        far = _far_from(np.isin(labels.array, hidden), labels.geometry.spacing_mm)
+        numbers[far & (numbers == 0)] = len(organs) + 1
+    write_labels(target, labels.with_array(numbers), like=case.labels)
 
 
-def _write_dataset_json(folder: Path, name: str, organs: Sequence[str], count: int) -> None:
+def _far_from(mask: npt.NDArray[np.bool_], spacing_mm: Triple) -> npt.NDArray[np.bool_]:
+    """Return the voxels (Z, Y, X) farther than `PARTIAL_REACH_MM` from a mask, all if it is empty.
+
+    Distances are only measured in the box around the mask.
+    """
+    far = np.ones(mask.shape, bool)
+    box = Box.of_mask(mask)
+    if box is not None:
+        z, y, x = (math.ceil(PARTIAL_REACH_MM / mm) for mm in spacing_mm)
+        around = box.grow((z, y, x), mask.shape).slices
+        away_mm = ndimage.distance_transform_edt(~mask[around], sampling=spacing_mm)
+        far[around] = away_mm > PARTIAL_REACH_MM
+    return far
+
+
+def _write_dataset_json(
+    folder: Path, name: str, organs: Sequence[str], count: int, *, ignores: bool
+) -> None:
+    """Write nnU-Net's table; the label ``ignore``, where there is one, must be the highest."""
     labels = {"background": 0} | {key: number for number, key in enumerate(organs, 1)}
+    if ignores:
+        labels["ignore"] = len(organs) + 1
     text = {
         "name": name,
         "channel_names": {"0": "CT"},
@@ -238,7 +269,8 @@ def _missing(case: Case, wanted: Sequence[str]) -> list[str]:
 def _in_part(case: Case, wanted: Sequence[str]) -> Finding | None:
     """Return what to tell of a case of which a 0 may hide more of an organ; None of others."""
     keys = [key for key in wanted if key in case.partly]
-    what = f"labels {', '.join(keys)} in part: nnU-Net takes what is not labelled for background"
+    names = ", ".join(keys)
+    what = f"labels {names} in part: farther than {PARTIAL_REACH_MM:g} mm from it nnU-Net ignores 0"
     return Finding("note", case.name, what) if keys else None
 
 

@@ -347,7 +347,8 @@ def _printable(path: Path) -> str:
 def _our_labels(each: Incoming, image: Path, scratch: Path) -> Iterator[Path]:
     """Yield the label map in our numbers as ``.nii.gz``: the file itself if it is that."""
     labels = each.case.labels
-    if labels is not None and each.scheme.has_our_ids:
+    only_ours = len(each.scheme.organs) == each.scheme.highest  # else a number is none of ours
+    if labels is not None and each.scheme.has_our_ids and only_ours:
         with label_file(labels, image, scratch) as path:
             yield path
         return

@@ -21,6 +21,9 @@ from flare_core.imaging.inputs import SUFFIXES, case_name, name_among, suffix_of
 
 TABLE = "dataset.json"
 
+IGNORE = "ignore"
+"""nnU-Net's name of what no loss looks at."""
+
 PARTS = (("imagesTr", "labelsTr"), ("imagesTs", "labelsTs"))
 """Folders of scans and of their label maps."""
 
@@ -53,14 +56,15 @@ def read_raw_dataset(folder: Path) -> RawDataset:
     ------
     InputError
         If ``dataset.json`` is not legal, the scans are no CT or have several channels, or a label
-        is made of regions or means "ignore".
+        is made of regions, or means "ignore" and no ``cases.json`` of our own export says of which
+        organs there may be more.
     """
     path = folder / TABLE
     table = read_list(path)
     if not isinstance(table, dict) or not isinstance(table.get("labels"), dict):
         raise _refused(path, "no object with labels", 'at least "labels": {"background": 0, ...}')
     _check_channels(path, table)
-    names = _label_names(path, table["labels"])
+    names = _label_names(path, table["labels"], ours=_tells_parts(folder))
     scheme, unknown = scheme_of_names(str(table.get("name") or folder.name), names)
     if not scheme.organs:
         raise _refused(path, f"labels {', '.join(names.values())}", "at least one of our organs")
@@ -82,12 +86,20 @@ def scheme_of_names(title: str, names: Mapping[int, str]) -> tuple[LabelScheme, 
     organs = {number: organs_called(name) for number, name in names.items() if number}
     known = tuple((number, keys) for number, keys in sorted(organs.items()) if keys)
     annotated = tuple(dict.fromkeys(key for _, keys in known for key in keys))
-    unknown = tuple(names[number] for number, keys in organs.items() if not keys)
+    unknown = tuple(names[n] for n, keys in organs.items() if not keys and names[n] != IGNORE)
     return LabelScheme("nnunet", title, known, annotated, max(names, default=0)), unknown
 
 
-def _label_names(path: Path, labels: Mapping[str, Any]) -> dict[int, str]:
-    """Return value -> name from nnU-Net 2's name -> value, or the older value -> name."""
+def _tells_parts(folder: Path) -> bool:
+    """Whether a table beside the folders says what is labelled in part, as our export's does."""
+    return any(row.get("partly") for row in table_of_cases(folder / "cases.json").values())
+
+
+def _label_names(path: Path, labels: Mapping[str, Any], *, ours: bool) -> dict[int, str]:
+    """Return value -> name from nnU-Net 2's name -> value, or the older value -> name.
+
+    With `ours`, "ignore" is a name like that of a structure that is none of our organs.
+    """
     names: dict[int, str] = {}
     for key, value in labels.items():
         if isinstance(value, list):
@@ -97,7 +109,7 @@ def _label_names(path: Path, labels: Mapping[str, Any]) -> dict[int, str]:
                 "one value for each label",
             )
         number, name = (key, value) if _is_number(key) else (value, key)
-        if not _is_number(number) or str(name).lower() == "ignore":
+        if not _is_number(number) or (str(name).lower() == IGNORE and not ours):
             came = f"label {ascii(key)[:60]}: {ascii(value)[:60]}"
             raise _refused(path, came, "names with whole numbers from 0 to 255, no ignore")
         names[int(number)] = str(name)

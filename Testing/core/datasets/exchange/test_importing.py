@@ -251,7 +251,7 @@ def test_an_export_that_ends_early_leaves_nothing(
     cases = cases_of_store(filled(store, tmp_path / "x"))
     target = tmp_path / "made" / "Dataset501_X"
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     for step in ("_write_scan", "_write_dataset_json"):
@@ -355,6 +355,39 @@ def test_to_nnunet_with_organs_of_choice(store: CaseStore, tmp_path: Path) -> No
     assert labels == {"background": 0, "liver": 1, "spleen": 2, "pancreas": 3}
     assert voxels(tmp_path / "out" / "labelsTr" / "FLARE23_0002.nii.gz") == {1: 20, 2: 5, 3: 3}
     assert "FLARE23_0001" not in found.names
+
+
+def test_far_from_a_lesion_labelled_in_part_nnunet_ignores_what_is_not_labelled(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    grid = Geometry((30, 40, 40), (5.0, 2.0, 2.0))
+    array = np.zeros(grid.shape, np.uint8)
+    array[:, 30:34, 30:34], array[14:16, 4:8, 4:8] = 1, 14
+    chance = np.random.default_rng(0)
+    for name, partly in (("a", ("lesion",)), ("b", ())):
+        scan = Volume(chance.integers(-99, 99, grid.shape, "i2"), grid)
+        write_volume(tmp_path / f"{name}.nii.gz", scan)
+        write_labels(tmp_path / "l.nii.gz", Volume(array, grid))
+        store.add_case(tmp_path / f"{name}.nii.gz", name=name)
+        facts = LabelFacts("expert", ("liver", "lesion"), partly=partly)
+        store.add_labels(name, tmp_path / "l.nii.gz", facts)
+    found = export_nnunet(tmp_path / "out", cases_of_store(store))
+    assert [f.where for f in found.findings] == ["a"]
+    table = json.loads((tmp_path / "out" / "dataset.json").read_text())["labels"]
+    assert table == {"background": 0, "liver": 1, "lesion": 2, "ignore": 3}
+    got = read_labels(tmp_path / "out" / "labelsTr" / "a.nii.gz").array
+    assert got[15, 4, 7] == 2 and got[15, 4, 8] == 0, "beside the lesion 0 is background"
+    assert got[15, 4, 7 + 20] == 0 and got[15, 4, 7 + 21] == 3, "up to 40 mm"
+    assert got[14 - 8, 4, 4] == 0 and got[14 - 9, 4, 4] == 3
+    assert (got[:, 30:34, 30:34] == 1).all(), "the liver is known everywhere"
+    assert voxels(tmp_path / "out" / "labelsTr" / "b.nii.gz") == {1: 30 * 16, 2: 2 * 16}
+
+    with open_store(tmp_path / "other", create=True) as other:
+        assert not import_dataset(other, tmp_path / "out", EXPERT).findings
+        (back,) = (case for case in cases_of_store(other) if case.name == "a")
+        assert back.partly == ("lesion",) and voxels(back.labels or tmp_path) == voxels(
+            store.version("a", 1).path
+        )
 
 
 def test_predicted_labels_come_back_as_predicted(store: CaseStore, tmp_path: Path) -> None:

@@ -67,6 +67,15 @@ def test_a_case_that_is_number_0000_keeps_its_labels(store: CaseStore, tmp_path:
     assert found.labelled == ("abd_0000", "abd_002")
 
 
+def test_a_structure_that_is_none_of_ours_takes_no_organs_number(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    """Liver and spleen have our own numbers; 2 is our right kidney, and here the heart."""
+    make_raw(tmp_path / "set", {"background": 0, "liver": 1, "heart": 2, "spleen": 3}, {1: 4, 2: 5})
+    import_dataset(store, tmp_path / "set", EXPERT)
+    assert voxels(store.version("abd_001", 1).path) == {1: 4}
+
+
 def test_nnunets_older_table_and_kidneys_in_one(store: CaseStore, tmp_path: Path) -> None:
     root = make_raw(tmp_path / "set", {}, {1: 20, 2: 9})
     table = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver", "2": "kidney"}}
