@@ -149,9 +149,11 @@ class Curve:
         self.phases += [last] * (phase - len(self.phases))
         before = self.phases[phase - 1] if phase else 0
         self.loss.append((facts["step"] + before, facts["loss"]))
-        whole = facts.get("run_fraction")  # earlier versions told that of the phase alone
-        told = type(whole) in NUMBER and isfinite(whole)
-        self.fraction = min(1.0, max(0.0, whole if told else facts["phase_fraction"]))
+        part = facts["phase_fraction"]  # all that earlier versions told
+        whole = facts.get("run_fraction")
+        if isinstance(whole, (int, float)) and isfinite(whole):
+            part = whole
+        self.fraction = min(1.0, max(0.0, part))
         self.seconds_left = facts["run_seconds_left"]
 
     def points(self) -> dict[str, Any]:
