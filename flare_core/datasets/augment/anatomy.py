@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flare_core.anatomy.organs import BACKGROUND_ID, organ
+from flare_core.anatomy.organs import BACKGROUND_ID, LESION, organ
 from flare_core.datasets.augment.settings import Augmentation
+from flare_core.imaging.label_map import part_of_host
 
 FAT_HU = (-150.0, -30.0)
 """What counts as fat where fluid is to take its place."""
@@ -92,12 +93,16 @@ def change_anatomy(
 
 
 def _remove(scene: AnatomyPatch, random: np.random.Generator) -> None:
-    """Put fat where an organ was."""
+    """Put fat where an organ was, and its lesions."""
     order = random.choice(len(REMOVED), len(REMOVED), replace=False, p=REMOVED_SHARE)
-    masks = (scene.mask(REMOVED[int(each)]) for each in order)
-    gone = next((mask for mask in masks if bool(mask.any())), None)
-    if gone is None:
+    keys = (REMOVED[int(each)] for each in order)
+    key = next((key for key in keys if bool(scene.mask(key).any())), None)
+    if key is None:
         return
+    gone = scene.mask(key)
+    if bool(scene.mask(LESION.key).any()):
+        whole = part_of_host(scene.labels[0, 0].cpu().numpy(), LESION.id)  # (Z, Y, X)
+        gone = torch.from_numpy(whole == organ(key).id).to(gone.device)[None, None]
     rim = grown(gone, 2.0, scene.spacing_mm) & (scene.labels == BACKGROUND_ID)
     _paint(scene, gone | rim, random.uniform(-115.0, -85.0), random)
     scene.labels[gone] = BACKGROUND_ID

@@ -92,6 +92,27 @@ def test_a_removed_organ_is_fat_and_has_no_label() -> None:
     assert found == {organ("gallbladder").id, organ("left_kidney").id}
 
 
+def test_a_removed_organ_takes_its_lesion_along_and_no_other() -> None:
+    lesion, taken = organ("lesion").id, set()
+    for seed in range(30):
+        scenes = scene(), scene()
+        for each in scenes:
+            for block in ((8, 40, 40), (10, 20, 8)):  # in the left kidney and in the liver
+                z, y, x = (slice(start, start + 5) for start in block)
+                each.image[0, 0, z, y, x], each.labels[0, 0, z, y, x] = 20.0, lesion
+        before, after = scenes
+        settings = replace(NO_AUGMENTATION, removed_probability=1.0)
+        change_anatomy(after, settings, np.random.default_rng(seed))
+        kidney = not bool((after.labels == organ("left_kidney").id).any())
+        here = (after.labels == lesion)[0, 0]
+        assert bool(here[10:15, 20:25, 8:13].all()), "the liver's stays"
+        assert bool(here[8:13, 40:45, 40:45].any()) is not kidney
+        if kidney:
+            assert float(after.image[0, 0, 9:12, 41:44, 41:44].mean()) < -70
+        taken.add(kidney)
+    assert taken == {True, False}
+
+
 def test_a_patch_without_organs_stays_as_it_is() -> None:
     empty = AnatomyPatch(torch.zeros(SHAPE), torch.zeros(SHAPE, dtype=torch.uint8), SPACING)
     shares = {f.name: 1.0 for f in fields(Augmentation) if f.name in ANATOMY}
