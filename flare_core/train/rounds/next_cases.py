@@ -122,9 +122,20 @@ def case_scores(evidence: CaseEvidence) -> dict[str, float]:
 
 
 def case_doubt(evidence: CaseEvidence) -> float:
-    """Return the mean doubt of the organs that were found, 0 to 1; 0 where none was."""
+    """Return the mean doubt of the organs that were found, 0 to 1.
+
+    In a scan of an abdomen in which none was, the model missed all: 1. A scan that could not even
+    be read has 0, as nobody can correct it.
+    """
     doubts = [organ_doubt(each) for each in evidence.organs.values() if each.volume_ml]
-    return float(np.mean(doubts)) if doubts else 0.0
+    if doubts:
+        return float(np.mean(doubts))
+    return 1.0 if _was_read(evidence) else 0.0
+
+
+def _was_read(evidence: CaseEvidence) -> bool:
+    """Whether a model has looked at the scan."""
+    return bool(evidence.organs or evidence.features)
 
 
 def organ_doubt(evidence: OrganEvidence) -> float:
@@ -221,12 +232,13 @@ def _place(features: dict[str, float], name: str) -> float:
 def _reason(evidence: CaseEvidence, newness: float | None, *, seen: bool) -> str:
     """Return in words why a case stands where it does."""
     if not evidence.organs:
-        return "; ".join(("nothing to judge", *evidence.notes))
+        first = "no organ was found" if _was_read(evidence) else "nothing to judge"
+        return "; ".join(("already seen",) * seen + (first, *evidence.notes))
     worst = sorted(
         ((organ_doubt(each), key) for key, each in evidence.organs.items() if each.volume_ml),
         reverse=True,
     )[:2]
-    texts = [_why(key, evidence.organs[key]) for _, key in worst]
+    texts = [_why(key, evidence.organs[key]) for _, key in worst] or ["no organ was found"]
     texts += [
         f"{organ(key).name.lower()}: {text}"
         for key, text in evidence.remarks.items()
@@ -236,7 +248,7 @@ def _reason(evidence: CaseEvidence, newness: float | None, *, seen: bool) -> str
         texts.append("unlike the scans seen or listed before it")
     if seen:
         texts.insert(0, "already seen")
-    return "; ".join(texts) or "no organ was found"
+    return "; ".join(texts)
 
 
 def _why(key: str, evidence: OrganEvidence) -> str:

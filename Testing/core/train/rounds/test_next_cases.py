@@ -80,6 +80,22 @@ def test_a_scan_without_evidence_is_listed_with_its_note():
     assert rank_cases([]) == ()
 
 
+def test_a_scan_in_which_nothing_was_found_comes_first():
+    rows = [case("a", 0.3), case("b", 0.5)]
+    scan = case("empty", 0.0).features
+    missed = OrganEvidence(volume_ml=0.0)
+    for nothing in (
+        CaseEvidence("empty", "m", features=scan, notes=("No abdominal organ was found.",)),
+        CaseEvidence(
+            "empty", "m", {"liver": missed}, features=scan, remarks={"liver": "not found"}
+        ),
+    ):
+        first, *others = rank_cases([*rows, nothing])
+        assert (first.case, first.doubt) == ("empty", 1.0) and "no organ was found" in first.reason
+        assert names(others) == ["b", "a"]
+    assert rank_cases([*rows, nothing], seen=["empty"])[-1].case == "empty"
+
+
 def test_the_store_knows_what_was_seen_and_keeps_the_scores(tmp_path):
     make_store(tmp_path)
     with open_store(tmp_path / "store") as store:
