@@ -1,8 +1,9 @@
 """Folders of a hospital into a case store: CT series with their contours or segmentations.
 
 Any folder below may hold series, structure sets (RTSTRUCT) and segmentations (SEG) side by side;
-which belong together, the files themselves say. A case is named after its patient and series, so
-that its name does not depend on what lies beside.
+which belong together, the files themselves say. A case is named after its patient (the scan's; what
+was drawn on it may not have been anonymised) and series, so that its name does not depend on what
+lies beside.
 """
 
 from __future__ import annotations
@@ -100,7 +101,6 @@ def drawn_cases(folder: Path) -> tuple[list[DrawnCase], list[Finding]]:
     series: dict[str, list[Path]] = {}
     studies: dict[str, set[str]] = {}
     scanned: dict[str, str] = {}
-    told: dict[str, str] = {}
     files = []
     for path in regular_files(folder):
         if is_drawn(path):
@@ -108,7 +108,7 @@ def drawn_cases(folder: Path) -> tuple[list[DrawnCase], list[Finding]]:
         elif is_dicom(path) and (header := read_header(path)) is not None:
             uid = header.tags["series"]
             series.setdefault(uid, []).append(path)
-            scanned.setdefault(uid, header.tags["patient"].strip())
+            scanned[uid] = scanned.get(uid) or header.tags["patient"].strip()
             studies.setdefault(header.tags["study"], set()).add(uid)
     found: dict[str, DrawnCase] = {}
     findings = []
@@ -125,9 +125,12 @@ def drawn_cases(folder: Path) -> tuple[list[DrawnCase], list[Finding]]:
             continue
         place = Path(os.path.commonpath([each.parent for each in series[uid]]))
         earlier = found[uid].drawn if uid in found else ()
-        told[uid] = told.get(uid) or drawn.patient
-        name = _name_of(told[uid] or place.name, uid)
-        found[uid] = DrawnCase(name, told[uid] or scanned[uid], uid, place, (*earlier, path))
+        patient = scanned[uid] or (found[uid].patient if uid in found else "") or drawn.patient
+        if drawn.patient.strip() not in ("", patient):
+            came = "names another patient than the scan it was drawn on; the scan's counts"
+            findings.append(Finding("note", path.name, came))
+        name = _name_of(patient or place.name, uid)
+        found[uid] = DrawnCase(name, patient, uid, place, (*earlier, path))
     left = len(series) - len(found)
     if left:
         undrawn = "series on which nothing was drawn"

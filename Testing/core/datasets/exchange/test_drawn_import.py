@@ -10,7 +10,7 @@ import pytest
 from drawn_files import write_ct, write_structures
 from flare_core.cases.names import pseudonym
 from flare_core.cases.store import open_store
-from flare_core.datasets.exchange.drawn_import import holds_drawn, import_drawn
+from flare_core.datasets.exchange.drawn_import import drawn_cases, holds_drawn, import_drawn
 from flare_core.datasets.exchange.importing import ImportSettings
 from flare_core.imaging.files import read_volume
 
@@ -54,11 +54,20 @@ def test_series_and_contours_find_each_other(tmp_path, hospital):
         versions = [store.versions(name)[0] for name in found.added]
         assert sorted(v.facts.annotated for v in versions) == [("liver",), ("spleen",)]
         assert {v.facts.kind for v in versions} == {"expert"}
-        assert {record.patient for record in store.cases()} == {pseudonym("P7")}
+        assert {record.patient for record in store.cases()} == {pseudonym("phantom")}
 
         again = import_drawn(store, hospital, ImportSettings())
         assert (again.added, again.labelled) == ((), ())
         assert set(again.known) == set(found.added)
+
+
+def test_a_scan_is_of_its_own_patient_whomever_the_contours_name(tmp_path, hospital):
+    """An anonymised scan got the name in its structure set, and was another patient's elsewhere."""
+    cases, findings = drawn_cases(hospital)
+    assert [case.patient for case in cases] == ["phantom", "phantom"]
+    assert all(case.name.startswith("phantom_") for case in cases)
+    other = "names another patient than the scan it was drawn on; the scan's counts"
+    assert [each.where for each in findings if each.what == other] == ["rs.dcm", "rs.dcm"]
 
 
 def test_names_do_not_depend_on_what_lies_beside(tmp_path, hospital):
