@@ -59,7 +59,7 @@ def check_patient(row: sqlite3.Row, patient: str) -> None:
             f"{patient} for case {row['name']}, which is there as a scan of {row['patient']}",
             f"{row['patient']}, or nothing: a case stays its patient's, by whom training and hold-"
             "out are parted",
-            "Correct the patient. If the store is wrong, make another one with the right patients.",
+            f"Correct it; if the store's is wrong: `flare cases patient {row['name']} NAME`.",
         )
 
 

@@ -11,8 +11,9 @@ from flare_core.cases.names import check_text, key_of
 from flare_core.cases.records import STATUSES
 from flare_core.cases.rows import check_among, find_case, next_event, scores_of
 from flare_core.cases.scores import LARGEST, Scores, file_of, put_scores, read_scores
-from flare_core.cases.settle import put_hold_out
+from flare_core.cases.settle import case_facts, put_hold_out
 from flare_core.cases.write import Writing
+from flare_core.cases.written import case_file
 from flare_core.errors import InputError
 from flare_core.wording import many
 
@@ -55,6 +56,48 @@ def change_weight(write: Writing, case: str, weight: float, author: str) -> None
     row = find_case(write.db, case)
     write.db.execute("UPDATE cases SET weight = ? WHERE id = ?", (weight, row["id"]))
     write.tell(next_event(write.db, row, author, "weight", repr(weight)))
+
+
+def change_patient(write: Writing, case: str, patient: str, author: str) -> None:
+    """Say that a case is another patient's scan.
+
+    A case that was held out stays so, unless its patient has scans that are not: who was never
+    learnt from joins the hold-out.
+
+    Raises
+    ------
+    InputError
+        If there is no such case, or its ``case.json`` is damaged.
+    """
+    row, key = find_case(write.db, case), key_of(patient)
+    path = write.files.folder / files.CASES / row["name"] / files.CASE_FACTS
+    known = case_file(write.files.folder, row["name"])
+    if known is None:
+        action = "Run `flare cases verify`, which says what is wrong with it."
+        raise InputError(str(path), "no such file", "the facts of the case", action)
+    frozen = dict(write.db.execute("SELECT patient_key, patient FROM hold_out").fetchall())
+    others = "SELECT 1 FROM cases WHERE patient_key = ? AND id != ?"
+    alone = write.db.execute(others, (key, row["id"])).fetchone() is None
+    joins = row["patient_key"] in frozen and key not in frozen and alone
+    write.files.announce(row["name"], *[""] * joins)
+    path.chmod(0o644)  # Windows replaces nothing that may only be read
+    write.files.replace(path, case_facts({**known, "patient": patient}))
+    query = "UPDATE cases SET patient = ?, patient_key = ? WHERE id = ?"
+    write.db.execute(query, (patient, key, row["id"]))
+    write.tell(next_event(write.db, row, author, "patient", patient))
+    if joins:
+        all_of_them = [*frozen.values(), patient]
+        _write_hold_out(write, all_of_them)
+        put_hold_out(write.db, [patient])
+        write.tell(next_event(write.db, None, author, "hold-out", ", ".join(all_of_them)))
+
+
+def _write_hold_out(write: Writing, patients: Sequence[str]) -> None:
+    """Let the file of the frozen hold-out name more patients."""
+    text = json.dumps({"patients": list(patients)}, indent=1, ensure_ascii=False) + "\n"
+    path = write.files.folder / files.HOLD_OUT
+    path.chmod(0o644)
+    write.files.replace(path, text)
 
 
 def change_hold_out(write: Writing, patients: Sequence[str], author: str) -> None:

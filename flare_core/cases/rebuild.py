@@ -262,7 +262,7 @@ def _number(event: Values) -> int | None:
 
 
 def _replayed(db: sqlite3.Connection, event: Values) -> bool:
-    """Put an event back, and a weight that it changed; False for a line that means nothing here."""
+    """Put an event back, and what it changed of its case; False if it means nothing here."""
     row = db.execute("SELECT id FROM cases WHERE name = ?", (event["case"],)).fetchone()
     if row is None and event["case"] != "":
         return False
@@ -273,6 +273,9 @@ def _replayed(db: sqlite3.Connection, event: Values) -> bool:
         return False
     if row is not None and weight is not None and 0 <= weight < float("inf"):
         db.execute("UPDATE cases SET weight = ? WHERE id = ?", (weight, row["id"]))
+    if row is not None and event["what"] == "patient" and event["detail"]:
+        values = (event["detail"], key_of(event["detail"]), row["id"])
+        db.execute("UPDATE cases SET patient = ?, patient_key = ? WHERE id = ?", values)
     return row is not None
 
 

@@ -27,7 +27,13 @@ from flare_core.cases.add import (
     same_image,
     stated_absent,
 )
-from flare_core.cases.change import change_hold_out, change_scores, change_status, change_weight
+from flare_core.cases.change import (
+    change_hold_out,
+    change_patient,
+    change_scores,
+    change_status,
+    change_weight,
+)
 from flare_core.cases.image import (
     Image,
     find_image,
@@ -290,6 +296,25 @@ class CaseStore(CaseReader):
         check_text("author", author)
         with self._writing() as write:
             change_weight(write, case, _weight(weight), author)
+        return self.case(case)
+
+    def set_patient(self, case: str, patient: str, *, author: str = "") -> CaseRecord:
+        """Say that a case is another patient's scan, by whom training and hold-out are parted.
+
+        A case that was held out stays so, unless its patient has scans that are not. Runs that have
+        begun keep the lists of cases they have written.
+
+        Raises
+        ------
+        InputError
+            If there is no such case, or the patient has no name.
+        """
+        check_text("author", author)
+        check_text("patient", patient)
+        if not patient.strip():
+            raise InputError("patient", "no name", "whose scan it is", "Name the patient.")
+        with self._writing() as write:
+            change_patient(write, case, patient.strip(), author)
         return self.case(case)
 
     def set_scores(self, case: str, scores: Mapping[str, float]) -> None:

@@ -148,6 +148,20 @@ def status(store: CaseStore, arguments: argparse.Namespace) -> Told:
     return 0, f"{record.name}: {record.status}", plain(record)
 
 
+def patient(store: CaseStore, arguments: argparse.Namespace) -> Told:
+    """Show whose scan a case is, or correct it; say what became of the hold-out."""
+    record = before = store.case(arguments.case)
+    if arguments.patient is not None:
+        record = store.set_patient(arguments.case, arguments.patient, author=arguments.author)
+    where = "held out" if record.held_out else "not held out"
+    text = f"{record.name}: a scan of {record.patient}, {where}"
+    if record.held_out and not before.held_out:
+        text += " now; models that have learnt from it so far score too well on it"
+    elif before.held_out and not record.held_out:
+        text += " any more, as other scans of that patient are not"
+    return 0, text, plain(record)
+
+
 def hold_out(store: CaseStore, arguments: argparse.Namespace) -> Told:
     """Show the frozen hold-out, or choose it, once."""
     patients = list(arguments.patients)
@@ -270,6 +284,11 @@ ACTIONS: tuple[Action, ...] = (
         _CASE,
         ("status", {"nargs": "?", "metavar": "STATUS", "help": "accepted, rejected, ..."}),
         ("--reason", {"default": "", "metavar": "TEXT", "help": "why"}),
+        _AUTHOR,
+    )),
+    ("patient", patient, "show whose scan a case is, or correct it", (
+        _CASE,
+        ("patient", {"nargs": "?", "metavar": "PATIENT", "help": "whose it really is"}),
         _AUTHOR,
     )),
     ("hold-out", hold_out, "show or freeze the patients that are never learnt from", (

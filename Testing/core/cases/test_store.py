@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 from core.cases.small_cases import GRID, LIVER, SPLEEN, labels, scan
 from dicom_files import Series, write_series
 from flare_core.atomic import sha256_of
+from flare_core.cases import change
 from flare_core.cases import store as cases
 from flare_core.cases.names import pseudonym
+from flare_core.cases.rebuild import rebuild
 from flare_core.cases.store import CaseStore, LabelFacts, open_store
 from flare_core.errors import InputError
 from flare_core.imaging.files import read_labels, read_volume
@@ -223,6 +226,59 @@ def test_history_tells_everything_in_order(store: CaseStore, image: Path, truth:
     assert all(event.at.endswith("+00:00") for event in store.history())
     with pytest.raises(InputError, match="case"):
         store.history("b")
+
+
+def test_a_wrong_patient_is_corrected_wherever_it_is_written(store: CaseStore, image: Path):
+    store.add_case(image, patient="P1")
+    assert store.set_patient("a", " P2 ", author="Ada").patient == "P2"
+    event = store.history("a")[-1]
+    assert (event.what, event.author, event.detail) == ("patient", "Ada", "P2")
+    facts = json.loads((store.folder / "cases" / "a" / "case.json").read_text("utf-8"))
+    assert facts["patient"] == "P2" and store.verify() == ()
+    assert store.put_case(image, patient="P2")[1] is False
+    with pytest.raises(InputError, match="`flare cases patient a NAME`"):
+        store.put_case(image, patient="P1")
+    for wrong in ("", "  ", "P\0", "P" * 5000):
+        with pytest.raises(InputError, match="patient"):
+            store.set_patient("a", wrong)
+    for path in store.folder.glob("catalogue*"):
+        path.unlink()
+    rebuild(store.folder)
+    with open_store(store.folder) as again:
+        assert again.case("a").patient == "P2"
+
+
+def test_who_is_held_out_stays_so_and_who_was_learnt_from_is_not(store: CaseStore, tmp_path: Path):
+    for seed, (name, patient) in enumerate({"a": "A", "b": "B", "c": "C", "d": "C"}.items()):
+        store.add_case(scan(tmp_path / f"{name}.nii.gz", seed), patient=patient)
+    store.freeze_hold_out(["A"])
+    assert store.set_patient("a", "New").held_out, "nobody has learnt from New"
+    assert store.hold_out() == ("A", "New") and store.verify() == ()
+    assert store.set_patient("b", "New").held_out, "a scan of someone who is held out"
+    assert not store.set_patient("b", "C").held_out
+    assert not store.set_patient("d", "Other").held_out, "it was not held out before either"
+    assert not store.set_patient("a", "C").held_out, "C has scans that were learnt from"
+    assert store.hold_out() == ("A", "New") and store.verify() == ()
+
+
+def test_a_patient_that_cannot_be_written_changes_nothing(
+    store: CaseStore, image: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store.add_case(image, patient="P1")
+    store.freeze_hold_out(["P1"])
+    before = (store.folder / "cases" / "a" / "case.json").read_text("utf-8")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(change, "_write_hold_out", full)
+        with pytest.raises((OSError, InputError)):
+            store.set_patient("a", "P2")
+    assert store.case("a").patient == "P1" and store.hold_out() == ("P1",)
+    assert (store.folder / "cases" / "a" / "case.json").read_text("utf-8") == before
+    assert [event.what for event in store.history()] == ["added", "hold-out"]
+    assert store.verify() == ()
 
 
 def test_scores(store: CaseStore, image: Path):

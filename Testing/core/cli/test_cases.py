@@ -66,6 +66,23 @@ def test_add_makes_the_store_and_list_shows_it(flare, tmp_path: Path, truth: Pat
     ]
 
 
+def test_whose_scan_a_case_is(flare, tmp_path: Path):
+    for seed, name in enumerate("abc"):
+        flare("add", scan(tmp_path / f"{name}.nii.gz", seed), "--patient", f"P-{name}")
+    flare("hold-out", "P-a")
+    assert flare("patient", "b")[1] == "b: a scan of P-b, not held out\n"
+    told = flare("patient", "b", "P-a")[1]
+    assert told == (
+        "b: a scan of P-a, held out now; models that have learnt from it so far score too well"
+        " on it\n"
+    )
+    told = flare("patient", "b", "P-c")[1]
+    assert told.startswith("b: a scan of P-c, not held out any more")
+    assert values(flare("patient", "a", "New", "--json"))["held_out"] is True
+    code, _, error = flare("patient", "x", "P-c")
+    assert code == 2 and "x" in error
+
+
 def test_what_add_refuses(flare, tmp_path: Path, truth: Path):
     images = [scan(tmp_path / f"{name}.nii.gz", seed) for seed, name in enumerate("ab")]
     code, _, err = flare("add", *images, "--name", "x")
