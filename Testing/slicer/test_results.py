@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 import pytest
 from FLARESegLib.correction.corrections import current_labels
 from FLARESegLib.scene import volumes
 from FLARESegLib.scene.kept_output import KEPT_ROLE, kept_output
-from FLARESegLib.scene.results import BINARY, nodes_of, remove_result, result_facts, result_of
+from FLARESegLib.scene.results import (
+    BINARY,
+    import_steps,
+    nodes_of,
+    remove_result,
+    result_facts,
+    result_of,
+)
 from FLARESegLib.scene.segment_identity import (
     organ_segment_ids,
     segment_ids,
@@ -122,6 +131,20 @@ def test_facts_stay_with_the_result(add_volume, small_ct):
     assert kept["settings"] == facts["settings"]
     assert kept["organs"] == [target.key for target in ORGANS[:4]]
     assert kept["not_found"] == ["pancreas"]
+
+
+def test_the_views_are_told_once_of_all_facts(add_volume, small_ct):
+    # Told of each, Slicer's views drew in between: 0.4 s of Qt's thread at the end of a run.
+    array, labels = small_ct
+    volume = add_volume(array)
+    node = show_result(volume, labels, facts={"model": "a", "notes": ["one"]})
+    facts = {"model": "b", "device": "cpu", "seconds": 3}
+    steps = import_steps(volume, labels, ORGANS, segmentationNode=node, facts=facts)
+    told = []
+    tag = node.AddObserver("ModifiedEvent", lambda *_: told.append(result_facts(node).get("model")))
+    deque(steps, maxlen=0)
+    node.RemoveObserver(tag)
+    assert told.count("b") == 1 and None not in told
 
 
 def test_a_new_run_replaces_the_facts_but_not_where_it_was_stored(add_volume, small_ct):

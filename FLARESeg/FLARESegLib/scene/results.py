@@ -216,16 +216,21 @@ def _commit_steps(
 
 
 def _write_facts(node: slicer.vtkMRMLSegmentationNode, what: _Import) -> None:
-    """Write where a result came from, and what is not there, into the node's attributes."""
-    for name in node.GetAttributeNames():
-        if name.startswith(FACT) and name.removeprefix(FACT) not in STAYING:
-            node.RemoveAttribute(name)
+    """Write where a result came from, and what is not there, into the node's attributes.
+
+    The node tells it once: told of each attribute, Slicer's views draw in between.
+    """
     absent = [target.key for target in what.organs if target.id not in what.boxes]
     keys = [target.key for target in what.organs]
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     facts = {DATE: now, **what.facts, ASKED: keys, NOT_FOUND: absent}
+    was_modifying = node.StartModify()
+    for name in node.GetAttributeNames():
+        if name.startswith(FACT) and name.removeprefix(FACT) not in STAYING:
+            node.RemoveAttribute(name)
     for name, value in facts.items():
         node.SetAttribute(FACT + name, json.dumps(value, default=str))
+    node.EndModify(was_modifying)
 
 
 def _part(steps: Generator[float, None, Any], start: float, stop: float) -> Any:
