@@ -12,7 +12,7 @@ import io
 import math
 import zipfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -432,15 +432,17 @@ def _records(
         yield from spread(measure_case, ((case.name, case) for case in cases))
         return
     keep_in.mkdir(parents=True, exist_ok=True)
-    paths = {case.name: keep_in / f"{fingerprint(case)}.npz" for case in cases}
+    paths: dict[str, Path] = {}
     waiting = []
     for case in cases:
-        record = load_record(paths[case.name])
+        with suppress(OSError):  # a file that is not there: measuring the case tells of it
+            paths[case.name] = keep_in / f"{fingerprint(case)}.npz"
+        record = load_record(paths[case.name]) if case.name in paths else None
         if record is None:
             waiting.append((case.name, case))
         else:
             yield Outcome(case.name, record)
     for outcome in spread(measure_case, waiting):
-        if outcome.error is None:
+        if outcome.error is None and outcome.case in paths:
             save_record(outcome.value, paths[outcome.case])
         yield outcome

@@ -169,6 +169,19 @@ def test_a_bad_case_is_left_out_and_named(tmp_path):
     assert by_name(label_table(summary))["1 Liver"]["Number of samples"] == 1
 
 
+def test_a_link_that_leads_nowhere_is_left_out_and_named(tmp_path):
+    """Where records are kept, the summary of all the others ended with it."""
+    make_flare22(tmp_path / "set")
+    lost = tmp_path / "set" / "Training" / "FLARE22_UnlabeledCase1-2" / "Case_00001_0000.nii.gz"
+    lost.unlink()
+    lost.symlink_to(tmp_path / "not" / "mounted.nii.gz")
+    dataset = find_dataset(tmp_path / "set")
+    for keep_in in (None, tmp_path / "kept"):
+        summary = summarise(dataset, keep_in=keep_in)
+        assert [f.where for f in summary.left_out] == ["Case_00001"]
+        assert len(summary.cases) == len(dataset.cases) - 1
+
+
 def test_two_processes_give_the_same_tables(tmp_path):
     make_flare22(tmp_path)
     dataset = find_dataset(tmp_path)
