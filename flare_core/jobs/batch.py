@@ -227,6 +227,9 @@ def run_plan(
 
     works = (work(number, job) for number, job in enumerate(plan.jobs, start=1))
     tally = work_through(works, report, overwrite=plan.overwrite, debug=debug, doing=doing)
+    skipped = set(tally.skipped)
+    kept = [job for job in plan.jobs if job.case in skipped]
+    tally.of_other_files = [job.case for job in kept if _is_of_another(job)]
     report.finish(tally, _write_summary(plan, tally))
     return tally
 
@@ -308,6 +311,17 @@ def _write_summary(plan: BatchPlan, tally: Tally) -> Path | None:
         failed = {case: failure.message for case, failure in tally.failed.items()}
         write_cohort_page(plan.summary.with_suffix(".html"), plan.jobs, failed)
     return plan.summary
+
+
+def _is_of_another(job: Job) -> bool:
+    """Whether the results of a case are of another file, or older than this one."""
+    made = job.paths.statistics_json
+    try:
+        told = json.loads(made.read_text(encoding="utf-8"))["provenance"]["input"]
+        changed = job.input.is_file() and job.input.stat().st_mtime > made.stat().st_mtime
+        return changed or realpath(told) != realpath(job.input)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # nobody knows: such results are told as without numbers
 
 
 def _rows_on_disk(job: Job) -> list[dict[str, Any]]:

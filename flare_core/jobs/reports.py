@@ -3,7 +3,8 @@
 JSON events of `flare segment --progress json`, one object per line on standard output:
 ``progress`` (case, stage, fraction 0..1, seconds_left), ``skipped`` (case, files),
 ``result`` (case, files, rows, timings_s, notes), ``error`` (case, kind, argument, came, legal,
-action, message), ``done`` (cases, skipped, failed, summary; without_numbers, if there are any).
+action, message), ``done`` (cases, skipped, failed, summary; without_numbers and of_other_files, if
+there are any).
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Tally:
     """Why a case has no result, by its name."""
     without_numbers: list[str] = field(default_factory=list)
     """Names of the cases of before whose numbers were not written then, or are gone."""
+    of_other_files: list[str] = field(default_factory=list)
+    """Names of the cases of before whose results are of another file, or of an older one."""
 
     @property
     def cases(self) -> int:
@@ -145,6 +148,8 @@ class CaseReport:
         done = {"cases": tally.cases, "skipped": tally.skipped, "failed": list(tally.failed)}
         if tally.without_numbers:
             done["without_numbers"] = tally.without_numbers
+        if tally.of_other_files:
+            done["of_other_files"] = tally.of_other_files
         self._reporter.send({"event": "done", **done, "summary": summary and str(summary)})
         if tally.cases > 1:
             self._reporter.tell(tally.text)
@@ -155,6 +160,12 @@ class CaseReport:
                 self._reporter.warn(f"Not in that table, as they have no statistics: {names}")
             if tally.failed:
                 self._reporter.warn("Failed: " + ", ".join(tally.failed))
+        if tally.of_other_files:
+            names = ", ".join(tally.of_other_files)
+            self._reporter.warn(
+                "Results of another file, or of one that was written anew since, were kept: "
+                f"{names} (--overwrite does them again; another output folder keeps both)"
+            )
 
 
 def result_fields(result: CaseOutcome) -> dict[str, Any]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -43,6 +44,24 @@ def test_done_cases_are_skipped_and_still_counted(scans, tmp_path, capsys, calls
     rows = list(csv.DictReader((out / "all_cases.csv").read_text().splitlines()))
     assert {row["case"] for row in rows} == {"a", "b"}
     assert len([row for row in rows if row["measure"] == "volume"]) == 4
+
+
+@pytest.mark.parametrize("cluster", [(), ("--cluster", "local:1")])
+def test_results_of_another_file_of_the_same_name_are_told(scans, tmp_path, capsys, cluster):
+    """Two hospitals' case 1: the second's was skipped, and the first's numbers stood for it."""
+    here, there, out = scans("a", "b"), tmp_path / "there", tmp_path / "out"
+    assert flare("segment", here, "-o", out) == 0
+    told = "Results of another file, or of one that was written anew since, were kept: "
+    assert flare("segment", here, "-o", out, *cluster) == 0
+    assert told not in capsys.readouterr().err
+    there.mkdir()
+    shutil.copy2(here / "a.nii.gz", there)
+    assert flare("segment", there / "a.nii.gz", "-o", out, *cluster) == 0
+    assert f"{told}a (--overwrite" in capsys.readouterr().err
+    later = (out / "b_statistics.json").stat().st_mtime + 60
+    os.utime(here / "b.nii.gz", (later, later))
+    assert flare("segment", here, "-o", out, *cluster) == 0
+    assert f"{told}b (--overwrite" in capsys.readouterr().err
 
 
 def test_a_batch_that_is_later_asked_for_more_says_what_is_missing(scans, tmp_path, capsys):
