@@ -8,6 +8,7 @@ paper breaks ties is not said).
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ def label_files(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not suffix_of(path):
             continue
-        name = case_name(path)
+        name = unicodedata.normalize("NFC", case_name(path))  # macOS parts letters and accents
         if name in files:
             came = f"{files[name].name} and {path.name} in {folder}, both of case {name}"
             raise InputError("predictions", came, legal, "Move one of them away.")

@@ -72,6 +72,14 @@ def test_a_team_without_a_case_does_not_vote_and_is_named(tmp_path):
     assert (read_labels(found[1].path).array == 9).all()
 
 
+def test_letters_with_accents_are_one_however_they_are_written(tmp_path):
+    """As macOS writes them they are two: each team voted alone."""
+    for team, name in (("x", "M\u00fcller"), ("y", "Mu\u0308ller")):
+        save(tmp_path / team, name, np.full(GRID.shape, 3))
+    (found,) = ensemble_folders([tmp_path / "x", tmp_path / "y"], tmp_path / "out")
+    assert (found.case, found.absent) == ("M\u00fcller", ())
+
+
 def test_empty_maps_stay_empty_and_scans_of_our_own_runs_count(tmp_path):
     for team in "xy":
         save(tmp_path / team, "a", np.zeros(GRID.shape))
