@@ -56,6 +56,9 @@ LOG_PREFIX = "flare_"
 
 ISSUE_ADVICE = "Run again with --debug to see the details, and report them as an issue."
 
+LOST_ANOTHER = "Another process of this run has ended, or cannot be reached"
+GO_ON = "See what that one said last (often: no memory); the same command goes on where it was saved."
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -105,6 +108,9 @@ def failure_of(error: BaseException) -> Failure:
         return _nothing_found(error)
     if _wants_memory(error):
         return _out_of_memory(error)
+    if _lost_another(error):
+        text = f"{LOST_ANOTHER}.\n  {GO_ON}"
+        return Failure("internal", "torchrun", LOST_ANOTHER, "", GO_ON, message=text)
     if isinstance(error, FlareError):  # raised on purpose, by Slicer's side for example
         return Failure("internal", "", str(error), "", "", message=str(error))
     text = f"{type(error).__name__}: {_words(error)}"
@@ -136,6 +142,12 @@ def _wants_memory(error: BaseException) -> bool:
         return True
     cause = error.__cause__ or error.__context__
     return cause is not None and isinstance(error, ImportError) and _wants_memory(cause)
+
+
+def _lost_another(error: BaseException) -> bool:
+    """Whether a process of a shared training found that another one has ended."""
+    lost = type(error).__name__ in ("DistBackendError", "DistNetworkError")
+    return lost or (isinstance(error, RuntimeError) and "gloo/transport" in _words(error))
 
 
 def _words(error: BaseException) -> str:

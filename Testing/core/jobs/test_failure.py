@@ -62,6 +62,18 @@ def test_the_packages_are_those_that_are_declared():
     }
 
 
+def test_the_end_of_another_process_of_a_training_is_no_riddle():
+    """What gloo says, word for word, when a process of torchrun's was killed."""
+    said = (
+        "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:15280: "
+        "Connection reset by peer. This is typically caused by a remote worker hanging or bugs in "
+        "the application. Check the logs of the remote worker before reporting an error. GLHF!"
+    )
+    told = failure_of(RuntimeError(said))
+    assert told.came.startswith("Another process") and "the same command goes on" in told.message
+    assert failure_of(RuntimeError("transport of gloo")).came.startswith("RuntimeError")
+
+
 def test_the_four_parts_arrive_as_fields():
     fields = failure.failure_of(InputError("a", "b", "c", "d")).fields()
     assert [fields[name] for name in ("argument", "came", "legal", "action")] == list("abcd")
