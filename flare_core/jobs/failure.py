@@ -57,7 +57,7 @@ LOG_PREFIX = "flare_"
 ISSUE_ADVICE = "Run again with --debug to see the details, and report them as an issue."
 
 LOST_ANOTHER = "Another process of this run has ended, or cannot be reached"
-GO_ON = "See what that one said last (often: no memory); the same command goes on where it was saved."
+GO_ON = "See what that one said last, often no memory; the same command goes on from what is saved."
 
 
 @dataclass(frozen=True)
