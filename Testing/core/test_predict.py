@@ -127,26 +127,31 @@ def test_labels_lie_on_the_scans_grid_with_its_affine(outcome, scans):
         assert np.unique(labels.array).tolist() == [0, 1] or labels.array.all()
 
 
-def test_label_maps_take_the_numbers_that_are_asked_for(scans, model, tmp_path):
-    (tmp_path / "in").mkdir()
-    shutil.copy(scans / "FLARETs_0001_0000.nii.gz", tmp_path / "in")
+@pytest.fixture(scope="module")
+def elsewhere(scans, model, tmp_path_factory):
+    """One run over the readable scans, from another folder; (completed process, output folder)."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    shutil.copytree(scans, folder / "in")
+    (folder / "in" / "broken_0000.nii.gz").unlink()
     words = ("--model", model, *CPU, "--scheme", "totalsegmentator")
-    done = predict(tmp_path / "in", tmp_path / "out", *words)
+    return predict("in", "out", *words, cwd=folder), folder / "out"
+
+
+def test_label_maps_take_the_numbers_that_are_asked_for(elsewhere):
+    done, outputs = elsewhere
     assert done.returncode == 0, done.stderr
-    labels = read_labels(tmp_path / "out" / "FLARETs_0001.nii.gz").array
+    labels = read_labels(outputs / "FLARETs_0001.nii.gz").array
     assert labels.max() == 5  # liver
 
 
-def test_the_model_is_loaded_once(outcome, scans, model, tmp_path):
+def test_the_model_is_loaded_once(elsewhere):
     """The second of two scans must not pay for start and model again."""
-    shutil.copytree(scans, tmp_path / "in")
-    (tmp_path / "in" / "broken_0000.nii.gz").unlink()
     script = (ROOT / "predict.sh").read_text("utf-8")
     assert script.count("-m flare_core segment") == 1
     loop = script[script.index("for scan", script.index("failed=0")) :]
     assert "flare_core segment" not in loop
-    done = predict(tmp_path / "in", tmp_path / "out", "--model", model, *CPU)
-    assert (done.returncode, len(names(tmp_path / "out"))) == (0, 2), done.stderr
+    done, outputs = elsewhere
+    assert (done.returncode, len(names(outputs))) == (0, 2), done.stderr
 
 
 def test_a_scan_without_organs_gets_an_empty_map(model, tmp_path):
@@ -177,12 +182,10 @@ def _without_liver(model: Path, folder: Path) -> Path:
     return write_package(folder / "blind", package.card, {"organs": zeros}).folder
 
 
-def test_it_runs_from_any_folder(scans, model, tmp_path):
-    (tmp_path / "in").mkdir()
-    shutil.copy(scans / "FLARETs_0001_0000.nii.gz", tmp_path / "in")
-    done = predict("in", "out", "--model", model, *CPU, cwd=tmp_path)
+def test_it_runs_from_any_folder(elsewhere):
+    done, outputs = elsewhere
     assert done.returncode == 0, done.stderr
-    assert names(tmp_path / "out") == {"FLARETs_0001.nii.gz"}
+    assert names(outputs) == {"FLARETs_0001.nii.gz", 'it\'s "5" \\ $x.nii.gz'}
 
 
 def _same_scan_as(scans: Path, folder: Path, *file_names: str) -> Path:
