@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def completed(patch: Patch, logits: Tensor, least: float) -> Patch:
     """Return the patch with every organ labelled: the reference first, then another's answer.
 
-    An organ that the case annotates is nowhere but where the reference has it. A voxel that neither
-    the reference labels nor the other network is sure of counts in no loss: a speck that it half
+    An organ that the case annotates is nowhere but where the reference has it: elsewhere the other
+    network is asked what it holds for most likely among the rest. A voxel that neither the
+    reference labels nor the other network is sure of counts in no loss: a speck that it half
     believes in would otherwise have a Dice score of its own.
 
     Parameters
@@ -29,10 +30,10 @@ def completed(patch: Patch, logits: Tensor, least: float) -> Patch:
     """
     import torch
 
-    sure, classes = logits.float().softmax(dim=1).max(dim=1, keepdim=True)
-    known = torch.tensor(patch.annotated, device=classes.device)
+    known = torch.tensor(patch.annotated, device=logits.device)
     known[0] = False
-    classes = classes.masked_fill(known[classes], 0)
+    left = logits.float().masked_fill(known[:, None, None, None], torch.finfo(torch.float32).min)
+    sure, classes = left.softmax(dim=1).max(dim=1, keepdim=True)
     classes = torch.where(patch.classes > 0, patch.classes, classes.to(torch.uint8))
     weights = patch.weights
     if least:

@@ -32,6 +32,22 @@ def test_an_annotated_organ_is_nowhere_but_in_the_reference(patch: Callable[...,
     assert bool((filled.classes[one.classes == 0] == 2).all()) and filled.weights is None
 
 
+def test_a_voxel_that_is_not_what_the_answer_says_may_be_an_organ_nobody_drew(
+    patch: Callable[..., Patch],
+) -> None:
+    """It was taught as background, for sure: the answer was believed, and contradicted at once."""
+    one = patch(PARTLY)
+    free = one.classes == 0
+    logits = answer(one, 1)  # the liver, which is drawn, and is not there
+    logits[:, 2] = 0.5  # if it is not the liver, perhaps the spleen
+    doubtful = completed(one, logits, 0.9)
+    assert doubtful.weights is not None and bool((doubtful.weights[free] == 0).all())
+    logits[:, 2] = 10.0
+    sure = completed(one, logits, 0.9)
+    assert bool((sure.classes[free] == 2).all()) and bool((sure.weights == 1).all())
+    assert torch.equal(sure.classes == 1, one.classes == 1)
+
+
 def test_doubt_is_left_out_but_not_the_reference(patch: Callable[..., Patch]) -> None:
     one = patch(PARTLY)
     doubtful = answer(one, 2, logit=0.5)
