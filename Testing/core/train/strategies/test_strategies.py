@@ -45,29 +45,36 @@ def config_of(kind: str, data: Path, tmp_path: Path, **changes: Any):
         "batch_size": 2,
     }
     config = tiny_config(data, **(fields | changes))
-    return replace(config, phases=(replace(config.phases[0], steps=6),))
+    return replace(config, phases=(replace(config.phases[0], steps=4),))
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {k: v.clone() for k, v in trainer.training_step.state_dict().items()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.fixture(scope="module", params=KINDS)
+def whole(request: pytest.FixtureRequest, partial: Path, tmp_path_factory: Any, cache: Path) -> Any:
+    """A strategy's run without a stop; (kind, its folder, trainer)."""
+    folder = tmp_path_factory.mktemp(request.param)
+    trainer = Trainer(config_of(request.param, partial, folder), folder / "whole", cache)
+    trainer.run()
+    return request.param, folder, trainer
+
+
 def test_a_stopped_run_arrives_at_the_same_weights(
-    kind: str, partial: Path, cache: Path, tmp_path: Path
+    whole: tuple[str, Path, Trainer], cache: Path, tmp_path: Path
 ) -> None:
     """Stopped after any step: the strategy's own networks come back with the student's."""
-    config = config_of(kind, partial, tmp_path)
-    whole = Trainer(config, tmp_path / "whole", cache)
-    whole.run()
+    _, _, alone = whole
+    config = alone.config
     again = Trainer(config, tmp_path / "parts", cache)
-    again._run_steps = stop_in(again, 3)  # type: ignore[method-assign]
+    again._run_steps = stop_in(again, 2)  # type: ignore[method-assign]
     with pytest.raises(Stop):
         again.run()
     for _ in range(2):  # goes on, and is then found finished
         again = Trainer(config, tmp_path / "parts", cache)
         again.run()
-    expected, got = weights_of(whole), weights_of(again)
+    expected, got = weights_of(alone), weights_of(again)
     assert set(expected) == set(got)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
@@ -89,16 +96,12 @@ def stop_in(trainer: Trainer, count: int) -> Callable[..., None]:
     return run
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_exported_weights_are_the_plain_network(
-    kind: str, partial: Path, cache: Path, tmp_path: Path
-) -> None:
-    config = config_of(kind, partial, tmp_path)
-    Trainer(config, tmp_path / "run", cache).run()
-    exported = load_file(tmp_path / "run" / WEIGHTS)
+def test_the_exported_weights_are_the_plain_network(whole: tuple[str, Path, Trainer]) -> None:
+    kind, folder, trainer = whole
+    exported = load_file(folder / "whole" / WEIGHTS)
     assert set(exported) == set(build_network(NETWORK).state_dict())
-    state = load_checkpoint(tmp_path / "run" / CHECKPOINT)
-    extra = build_strategy({"kind": kind}).networks(config)
+    state = load_checkpoint(folder / "whole" / CHECKPOINT)
+    extra = build_strategy({"kind": kind}).networks(trainer.config)
     assert {name.partition(".")[0] for name in state["strategy"]} == set(extra)
 
 
