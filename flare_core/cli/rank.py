@@ -136,6 +136,12 @@ def _ensembles(arguments: argparse.Namespace, teams: tuple[str, ...]) -> list[in
         came = f"{folder} without {', '.join(absent[:5])}"
         legal = "a folder of label maps for each team of the results"
         raise InputError("--predictions", came, legal, "Correct the path or the folders' names.")
+    own = {(folder / team).resolve() for team in teams}
+    for goal in (arguments.output / f"ensemble_top{count}" for count in counts):
+        if goal.resolve() in own:
+            came = f"{goal}, which holds a team's label maps"
+            legal = "a folder whose ensemble_topN are new"
+            raise InputError("--output", came, legal, "Choose another folder.")
     return list(dict.fromkeys(counts))
 
 

@@ -151,6 +151,21 @@ def test_the_best_teams_vote(results, tmp_path, capsys):
     assert "Majority vote of team0, team1, team2" in capsys.readouterr().out
 
 
+def test_a_vote_does_not_replace_the_label_maps_of_a_team(results, tmp_path, capsys):
+    """An earlier vote that is ranked as a team was overwritten by the new one."""
+    (results / "team5.csv").rename(results / "ensemble_top3.csv")
+    predictions = tmp_path / "predictions"
+    for team in (path.stem for path in results.iterdir()):
+        (predictions / team).mkdir(parents=True)
+        one = Volume(np.full(GRID.shape, 7, np.uint8), GRID)
+        write_labels(predictions / team / "c00.nii.gz", one)
+    before = (predictions / "ensemble_top3" / "c00.nii.gz").stat().st_mtime_ns
+    done = rank(results, "-o", predictions, "--bootstraps", 5, "--predictions", predictions)
+    assert done == 2
+    assert "which holds a team's label maps" in capsys.readouterr().err
+    assert (predictions / "ensemble_top3" / "c00.nii.gz").stat().st_mtime_ns == before
+
+
 @pytest.mark.parametrize(
     ("words", "argument", "told"),
     [
