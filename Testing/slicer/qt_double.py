@@ -94,7 +94,11 @@ class Widget:
         return before
 
     def fontMetrics(self) -> Any:  # noqa: N802
-        return types.SimpleNamespace(height=lambda: 15, averageCharWidth=lambda: CHARACTER)
+        return types.SimpleNamespace(
+            height=lambda: 15,
+            averageCharWidth=lambda: CHARACTER,
+            horizontalAdvance=lambda text: CHARACTER * len(text),
+        )
 
     def deleteLater(self) -> None:  # noqa: N802
         """Nothing to delete."""
@@ -345,11 +349,14 @@ class Table(Widget):
     def setColumnHidden(self, column: int, hidden: bool) -> None:  # noqa: N802
         (self.hidden.add if hidden else self.hidden.discard)(column)
 
+    def sizeHintForColumn(self, column: int) -> int:  # noqa: N802
+        texts = [item.text() for (_, c), item in self.cells.items() if c == column]
+        return CHARACTER * (2 + max(map(len, texts), default=0))
+
     def resizeColumnsToContents(self) -> None:  # noqa: N802
         for column in range(self.columnCount):
-            texts = [item.text() for (_, c), item in self.cells.items() if c == column]
-            texts.append(self.heads[column].text())
-            self.widths[column] = CHARACTER * (2 + max(map(len, texts)))
+            title = CHARACTER * (6 + len(self.heads[column].text()))  # Qt: bold, and an arrow
+            self.widths[column] = max(title, self.sizeHintForColumn(column))
 
     def columnWidth(self, column: int) -> int:  # noqa: N802
         return self.widths[column]

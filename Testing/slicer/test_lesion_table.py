@@ -67,6 +67,15 @@ def test_every_lesion_has_a_row_and_a_click_goes_there(done, monkeypatch):
     assert opacity[1] > opacity[0] and bench.ui.showAllButton.enabled
 
 
+def test_columns_are_as_wide_as_their_words(done):
+    # Qt's own width hid three of the eight columns in a dock of 420 pixels.
+    table = done[0].ui.lesionTable
+    for column, title in enumerate(column_titles()):
+        longest = max(map(len, [title, *table.texts(column)]))
+        if column != ORGAN:  # takes what is left
+            assert table.columnWidth(column) <= qt_double.CHARACTER * (2 + longest)
+
+
 def test_the_list_follows_what_a_person_changes(done):
     bench, node, _ = done
     node.GetSegmentation().RemoveSegment(made_by_us(node)[1])

@@ -45,6 +45,8 @@ def test_a_run_fills_every_section(bench, done):
     assert bench.ui.outputSelector.currentNode() is done
     assert len(bench.ui.statisticsTable.texts(0)) == 13
     assert bench.ui.reviewTable.texts(2)[0] == "Liver"
+    ticks = bench.ui.reviewTable.item(0, 0).brush  # boxes are hardly seen on a dark table's own
+    assert ticks.color().lightness() == bench.ui.reviewTable.palette.window().color().lightness()
     assert bench.ui.show3DButton.enabled and bench.ui.editButton.enabled
     assert bench.ui.applyButton.text == "Apply"
 

@@ -130,6 +130,7 @@ class ReviewTable:
         item.setFlags(flags | int(qt.Qt.ItemIsSelectable))
         item.setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
         item.setData(KEY_ROLE, key)
+        item.setBackground(self.table.palette.window())  # on a dark table's own, boxes vanish
         self.table.setItem(row, column, item)
 
     def _changed(self, item: Any) -> None:

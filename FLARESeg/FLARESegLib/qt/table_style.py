@@ -46,9 +46,8 @@ def fit(table: Any, stretch: int | None = None) -> None:
     if stretch is not None:  # set first: resizing leaves a column that stretches alone
         header.setMinimumSectionSize(NARROWEST)
         header.setSectionResizeMode(stretch, qt.QHeaderView.Stretch)
-    table.resizeColumnsToContents()
-    if stretch is not None:
-        _narrow(table, stretch)
+    table.setWordWrap(False)  # cells have one line; wrapped, a text a pixel too long lost a word
+    _fit_columns(table, stretch)
     height = _whole_height(table)
     table.setMinimumHeight(height)
     table.setMaximumHeight(height + table.horizontalScrollBar().sizeHint.height())
@@ -61,9 +60,17 @@ def _whole_height(table: Any) -> int:
     return int(table.horizontalHeader().sizeHint.height() + rows + 2 * table.frameWidth)
 
 
-def _narrow(table: Any, stretch: int) -> None:
-    """Cut columns that one long text would make too wide."""
-    most = WIDEST * table.fontMetrics().averageCharWidth()
+def _fit_columns(table: Any, stretch: int | None) -> None:
+    """Make columns as wide as their texts, `WIDEST` at most where another one stretches.
+
+    Qt's own width of a title has room for bold letters and an arrow, a third of it empty here.
+    """
+    metrics = table.fontMetrics()
+    most = WIDEST * metrics.averageCharWidth()
     for column in range(table.columnCount):
-        if column != stretch and table.columnWidth(column) > most:
-            table.setColumnWidth(column, most)
+        title = metrics.horizontalAdvance(table.horizontalHeaderItem(column).text())
+        width = max(table.sizeHintForColumn(column), title + PADDING)
+        if stretch is None:
+            table.setColumnWidth(column, width)
+        elif column != stretch:
+            table.setColumnWidth(column, min(width, most))
