@@ -22,6 +22,7 @@ from flare_core.datasets.flare.folders import (
 )
 from flare_core.datasets.flare.layouts import Subset
 from flare_core.imaging.inputs import case_name, name_among
+from flare_core.wording import many
 
 PATIENTS = (
     re.compile(r"(?:.*DeepLesion_?)?(\d{6})_\d{2}_\d{2}(?:_.*)?"),
@@ -93,8 +94,9 @@ def _labels(
     for path in (p for folder in folders for p in first_labels(folder)):
         name = name_among(path, cases)
         files.setdefault(name, []).append(f"{path.parent.name}/{path.name}")
+    one, several = "label map has", "label maps have"
     return labels, [
-        Finding("doubled", name, f"{len(found)} label maps have this name: {listed(found)}")
+        Finding("doubled", name, f"{many(len(found), one, several)} this name: {listed(found)}")
         for name, found in files.items()
         if len(found) > 1
     ]
