@@ -2,7 +2,8 @@
 
 As a plug-in it writes each test's CPU seconds, its processes' included, into the JUnit file; as a
 program it sums those of the tests that both files have. A test is known by the stem of its file and
-the name of its function, so that one that has moved is found:
+the name of its function, so that one that has moved is found; where its file is called otherwise
+now, by its function alone, if no other has that name:
 
     git worktree add /tmp/then COMMIT
     run="python -m pytest -p suite_time -n 1 --dist loadfile -q"
@@ -70,6 +71,27 @@ def seconds_of(text: str) -> Counter[str]:
     return found
 
 
+def renamed(then: Counter[str], now: Counter[str]) -> Counter[str]:
+    """Return `then` with the names of `now`, where a test's file is called otherwise by now.
+
+    Examples
+    --------
+    >>> then, now = Counter({"a::x": 1.0, "a::y": 2.0}), Counter({"b::x": 3.0, "b::y": 4.0, "c::y": 5.0})
+    >>> renamed(then, now)
+    Counter({'a::y': 2.0, 'b::x': 1.0})
+    """  # noqa: E501
+    new = {name: name.partition("::")[2] for name in now.keys() - then.keys()}
+    old = {name: name.partition("::")[2] for name in then.keys() - now.keys()}
+    often = Counter(new.values()), Counter(old.values())
+    found = {function: name for name, function in new.items()}
+    moved = {
+        name: found[function]
+        for name, function in old.items()
+        if often[0][function] == often[1][function] == 1
+    }
+    return Counter({moved.get(name, name): spent for name, spent in then.items()})
+
+
 def compared(then: Counter[str], now: Counter[str]) -> str:
     """Return both sums in words, and what changed the most.
 
@@ -80,6 +102,7 @@ def compared(then: Counter[str], now: Counter[str]) -> str:
     1 are gone: 1.0 CPU s; 1 are new: 3.0 CPU s
         8.0 ->    2.0  a::x
     """  # noqa: E501
+    then = renamed(then, now)
     both = then.keys() & now.keys()
     before, after = (sum(each[name] for name in both) for each in (then, now))
     gone, new = then.keys() - both, now.keys() - both

@@ -38,3 +38,9 @@ def test_tests_of_both_alone_are_summed() -> None:
     told = compared(then, now)
     assert told.startswith("2 tests are in both: 10.0 CPU s then, 5.0 now (50 %)")
     assert told.splitlines()[2].endswith("a::x")
+
+
+def test_a_test_whose_file_is_called_otherwise_is_still_the_same() -> None:
+    then = Counter({"rounds::x": 8.0, "rounds::y": 2.0})
+    now = Counter({"run::x": 2.0, "run::y": 1.0, "loop::y": 1.0})
+    assert compared(then, now).startswith("1 tests are in both: 8.0 CPU s then, 2.0 now (25 %)")
