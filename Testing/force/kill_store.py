@@ -151,7 +151,7 @@ def _write(world: World, name: str, tell: Callable[[Promise], None]) -> None:
 
 def _import(world: World, name: str, tell: Callable[[Promise], None]) -> None:
     with open_store(world.store) as store:
-        import_dataset(store, world.folder / "Dataset005_X", ImportSettings(author=name))
+        import_dataset(store, world.folder / "Dataset005_X", ImportSettings(author=name, assume_hu=True))
     for number in range(IMPORTED):
         tell(("labelled", f"nn{number}", "1"))
 
@@ -313,7 +313,7 @@ def _left(world: World) -> str:
     temporary(world.folder)
     read_here()
     with open_store(world.store) as store:
-        import_dataset(store, world.folder / "Dataset005_X", ImportSettings())
+        import_dataset(store, world.folder / "Dataset005_X", ImportSettings(assume_hu=True))
         versions = [len(store.versions(f"nn{number}")) for number in range(IMPORTED)]
         if versions != [1] * IMPORTED:
             return f"versions of imported cases: {versions}"

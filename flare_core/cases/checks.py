@@ -43,6 +43,25 @@ def scan_file(image: Path, scratch: Path) -> Iterator[tuple[Path, str, str]]:
     yield file, COMPRESSED, grid_of(file)
 
 
+def check_hu(image: Path, *, assume_hu: bool = False) -> None:
+    """Refuse a scan that is no CT in HU, as segmentation and training would.
+
+    Raises
+    ------
+    InputError
+        If it is none, or cannot be read.
+    """
+    from flare_core.imaging.apart import read_volume
+    from flare_core.imaging.checks import NotHU, check_ct
+
+    try:
+        check_ct(read_volume(image), argument=str(image), assume_hu=assume_hu)
+    except NotHU as error:
+        argument, came, legal, action = error.parts
+        say = " If they are HU all the same, say so: --assume-hu."
+        raise InputError(argument, came, legal, action + say) from error
+
+
 def grid_of(image: Path) -> str:
     """Return shape and spacing (z, y, x; mm) of a scan, from its header, as six numbers."""
     from flare_core.imaging.apart import read_geometry

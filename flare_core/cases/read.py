@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from flare_core.atomic import sha256_of
 from flare_core.cases import rows, schema
 from flare_core.cases.names import key_of, pseudonym
 from flare_core.cases.records import CaseRecord, Event, LabelVersion
@@ -55,6 +56,12 @@ class CaseReader:
         """
         with schema.explaining_errors(self.folder):
             return rows.record_of(rows.find_case(self._db, name), self.folder)
+
+    def has_file(self, scan: Path) -> bool:
+        """Whether a case has this very file, byte by byte, as its scan."""
+        query = "SELECT 1 FROM cases WHERE sha256 = ?"
+        with schema.explaining_errors(self.folder):
+            return self._db.execute(query, (sha256_of(scan),)).fetchone() is not None
 
     def patient_of(self, number: str) -> str:
         """Return what the patient with a DICOM patient ID is called here; "" for no ID.

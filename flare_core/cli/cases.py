@@ -222,6 +222,7 @@ _CASE = ("case", {"metavar": "CASE", "help": "its name"})
 _AUTHOR = ("--author", {"default": _me(), "metavar": "NAME", "help": "who does it (you)"})
 _PROGRESS = ("--progress", {"choices": ("bar", "none"), "default": "bar", "help": "show it or not"})
 _LINK = ("--link", {"action": "store_true", "help": "leave scans where they are"})
+_HU = ("--assume-hu", {"action": "store_true", "help": "scans are in HU, however they look"})
 _MODEL = ("--model", {"default": "", "metavar": "NAME-VERSION", "help": "which made the labels"})
 _KIND = ("--kind", {"metavar": "KIND", "help": "of the labels: expert, corrected, pseudo, soft"})
 _STATUS = ("--status", {"nargs": "+", "metavar": "STATUS", "help": "only with one of these"})
@@ -255,7 +256,7 @@ ACTIONS: tuple[Action, ...] = (
         ("--edition", {"metavar": "NAME", "help": "flare21, flare22 ... (default: found out)"}),
         ("--numbers", {"metavar": "SCHEME", "help": "what label values mean (the edition's)"}),
         ("--pseudo", {"metavar": "TEAM", "help": "whose predictions unlabelled scans get"}),
-        _KIND, _MODEL, _LINK, _AUTHOR, _PROGRESS, CLUSTER,
+        _KIND, _MODEL, _LINK, _HU, _AUTHOR, _PROGRESS, CLUSTER,
     )),
     ("verify", verify, "compare every file with the catalogue", (
         ("--quick", {"action": "store_true", "help": "sizes only, no hashes"}),

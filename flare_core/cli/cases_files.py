@@ -71,6 +71,7 @@ def import_folder(store: CaseStore, arguments: argparse.Namespace) -> Told:
         numbers=arguments.numbers,
         pseudo=arguments.pseudo,
         model=arguments.model,
+        assume_hu=arguments.assume_hu,
     )
     folder = arguments.folder.absolute() if arguments.cluster else arguments.folder
     with (

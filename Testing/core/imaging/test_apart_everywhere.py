@@ -99,7 +99,7 @@ def test_the_rest_of_a_data_set_comes_in(tmp_path: Path) -> None:
         scan(data / "ct" / f"{name}.nii.gz", seed)
         labels(data / "labels" / f"{name}.nii.gz", {LIVER: 20, SPLEEN: 5})
     with open_store(tmp_path / "store", create=True) as store:
-        found = import_dataset(store, data, ImportSettings(author="x"))
+        found = import_dataset(store, data, ImportSettings(author="x", assume_hu=True))
         assert sorted(found.added) == ["a", "b"]
         assert [each.where for each in found.findings if each.wrong] == ["crash"]
         export_nnunet(tmp_path / "Dataset501_X", cases_of_store(store))

@@ -26,6 +26,7 @@ from flare_core.datasets.exchange.importing import (
     ImportSettings,
     Spreading,
     bring_all,
+    refuse_what_is_not_hu,
 )
 from flare_core.datasets.flare.folders import Finding
 from flare_core.errors import InputError
@@ -161,6 +162,7 @@ def _add_scan(
             patient=store.patient_of(case.patient),
             source=f"DICOM series {case.series}",
             author=settings.author,
+            check=partial(refuse_what_is_not_hu, store, settings),
         )
 
 

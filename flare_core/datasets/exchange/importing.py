@@ -20,7 +20,7 @@ from flare_core.anatomy.label_schemes import LabelScheme
 from flare_core.anatomy.label_schemes import scheme as scheme_of
 from flare_core.anatomy.organs import organ
 from flare_core.atomic import sha256_of
-from flare_core.cases.checks import label_file, organs_in
+from flare_core.cases.checks import check_hu, label_file, organs_in
 from flare_core.cases.names import safe_name
 from flare_core.cases.store import BY_PEOPLE, CaseRecord, CaseStore, LabelFacts, open_store
 from flare_core.datasets.case import Case, table_of_cases
@@ -63,6 +63,8 @@ class ImportSettings:
     """Part of the name of a folder of predictions for the unlabelled scans."""
     model: str = ""
     """Model that made the labels, as ``name-version``, if one did."""
+    assume_hu: bool = False
+    """The values of the scans are HU, however they look."""
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,20 @@ def _add_scan(
         source="" if source.startswith(PSEUDO) else source,
         link=settings.link,
         author=settings.author,
+        check=partial(refuse_what_is_not_hu, store, settings),
     )
+
+
+def refuse_what_is_not_hu(store: CaseStore, settings: ImportSettings, scan: Path) -> None:
+    """Refuse a scan, unless it is in the store, that nothing could be learnt from.
+
+    Raises
+    ------
+    InputError
+        If it is no CT in HU.
+    """
+    if not store.has_file(scan):
+        check_hu(scan, assume_hu=settings.assume_hu)
 
 
 def _add_labels(

@@ -14,6 +14,9 @@ from flare_core.datasets.exchange.drawn_import import drawn_cases, holds_drawn, 
 from flare_core.datasets.exchange.importing import ImportSettings
 from flare_core.imaging.files import read_volume
 
+NOISE = ImportSettings(assume_hu=True)
+"""The series of these tests hold numbers, no body."""
+
 pytest.importorskip("pydicom")
 
 
@@ -43,7 +46,7 @@ def hospital(tmp_path: Path) -> Path:
 def test_series_and_contours_find_each_other(tmp_path, hospital):
     assert holds_drawn(hospital) and not holds_drawn(hospital / "a" / "scans")
     with open_store(tmp_path / "store", create=True) as store:
-        found = import_drawn(store, hospital, ImportSettings(author="Ada"))
+        found = import_drawn(store, hospital, ImportSettings(author="Ada", assume_hu=True))
         assert len(found.added) == 2 and found.labelled == found.added
         told = {finding.what for finding in found.findings}
         assert "1 series on which nothing was drawn was left out" in told
@@ -56,7 +59,7 @@ def test_series_and_contours_find_each_other(tmp_path, hospital):
         assert {v.facts.kind for v in versions} == {"expert"}
         assert {record.patient for record in store.cases()} == {pseudonym("phantom")}
 
-        again = import_drawn(store, hospital, ImportSettings())
+        again = import_drawn(store, hospital, NOISE)
         assert (again.added, again.labelled) == ((), ())
         assert set(again.known) == set(found.added)
 
@@ -72,19 +75,19 @@ def test_a_scan_is_of_its_own_patient_whomever_the_contours_name(tmp_path, hospi
 
 def test_names_do_not_depend_on_what_lies_beside(tmp_path, hospital):
     with open_store(tmp_path / "one", create=True) as store:
-        alone = import_drawn(store, hospital / "b", ImportSettings()).added
+        alone = import_drawn(store, hospital / "b", NOISE).added
     with open_store(tmp_path / "two", create=True) as store:
-        assert set(alone) < set(import_drawn(store, hospital, ImportSettings()).added)
+        assert set(alone) < set(import_drawn(store, hospital, NOISE).added)
 
 
 def test_a_changed_contour_is_a_new_version(tmp_path, hospital):
     uid = "1.2.826.0.1.3680043.10.999.1.3"
     with open_store(tmp_path / "store", create=True) as store:
-        (name,) = import_drawn(store, hospital / "b", ImportSettings()).added
+        (name,) = import_drawn(store, hospital / "b", NOISE).added
         write_structures(
             hospital / "b" / "rs.dcm", {"Spleen": [contour(hospital / "b", uid, 10)]}, uid
         )
-        assert import_drawn(store, hospital / "b", ImportSettings()).labelled == (name,)
+        assert import_drawn(store, hospital / "b", NOISE).labelled == (name,)
         assert len(store.versions(name)) == 2
 
 

@@ -32,7 +32,13 @@ from flare_core.datasets.exchange.importing import ImportSettings, import_datase
 from flare_core.datasets.exchange.nnunet import read_raw_dataset
 from flare_core.datasets.stored import cases_of_store
 from flare_core.errors import InputError
-from flare_core.imaging.files import read_geometry, read_labels, write_labels, write_volume
+from flare_core.imaging.files import (
+    read_geometry,
+    read_labels,
+    read_volume,
+    write_labels,
+    write_volume,
+)
 from flare_core.imaging.geometry import Geometry
 from flare_core.imaging.volume import Volume
 
@@ -383,11 +389,30 @@ def test_far_from_a_lesion_labelled_in_part_nnunet_ignores_what_is_not_labelled(
     assert voxels(tmp_path / "out" / "labelsTr" / "b.nii.gz") == {1: 30 * 16, 2: 2 * 16}
 
     with open_store(tmp_path / "other", create=True) as other:
-        assert not import_dataset(other, tmp_path / "out", EXPERT).findings
+        noise = ImportSettings(assume_hu=True)
+        assert not import_dataset(other, tmp_path / "out", noise).findings
         (back,) = (case for case in cases_of_store(other) if case.name == "a")
         assert back.partly == ("lesion",) and voxels(back.labels or tmp_path) == voxels(
             store.version("a", 1).path
         )
+
+
+def test_a_scan_that_is_not_in_hu_stays_out_unless_a_person_says_it_is(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    MAKERS["flare22"](tmp_path / "set")
+    (wrong,) = (tmp_path / "set").rglob("FLARE22_Tr_0001_0000.nii.gz")
+    scan = read_volume(wrong)
+    write_volume(wrong, scan.with_array((scan.array.astype(np.int32) + 1024).astype(np.int16)))
+    found = import_dataset(store, tmp_path / "set", EXPERT)
+    (finding,) = (each for each in found.findings if each.wrong)
+    assert (finding.kind, finding.where) == ("unreadable", "FLARE22_Tr_0001")
+    assert "HU" in finding.what and "--assume-hu" in finding.what
+    assert "FLARE22_Tr_0001" not in found.added and len(found.added) > 3
+    again = import_dataset(store, tmp_path / "set", ImportSettings(assume_hu=True))
+    assert again.added == ("FLARE22_Tr_0001",)
+    assert not [each for each in import_dataset(store, tmp_path / "set", EXPERT).findings
+                if each.wrong], "what is there was judged once"  # fmt: skip
 
 
 def test_predicted_labels_come_back_as_predicted(store: CaseStore, tmp_path: Path) -> None:
