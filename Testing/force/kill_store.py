@@ -151,7 +151,9 @@ def _write(world: World, name: str, tell: Callable[[Promise], None]) -> None:
 
 def _import(world: World, name: str, tell: Callable[[Promise], None]) -> None:
     with open_store(world.store) as store:
-        import_dataset(store, world.folder / "Dataset005_X", ImportSettings(author=name, assume_hu=True))
+        import_dataset(
+            store, world.folder / "Dataset005_X", ImportSettings(author=name, assume_hu=True)
+        )
     for number in range(IMPORTED):
         tell(("labelled", f"nn{number}", "1"))
 
