@@ -11,9 +11,8 @@ METHODS = [name for name in vars(Strategy) if not name.startswith("_")]
 @pytest.mark.parametrize("kind", sorted(STRATEGIES))
 def test_every_strategy_does_what_the_protocol_says(kind: str) -> None:
     strategy = STRATEGIES[kind]()
-    assert {"select", "networks", "begin", "patch_loss", "after_step", "uses_unlabelled"} == set(
-        METHODS
-    )
+    named = {"select", "networks", "check", "begin", "patch_loss", "after_step", "uses_unlabelled"}
+    assert named == set(METHODS)
     for name in METHODS:
         assert hasattr(strategy, name)
     assert isinstance(strategy.uses_unlabelled, bool)
