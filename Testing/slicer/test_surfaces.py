@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import vtk
 from FLARESegLib.scene.result_segments import SURFACE
+from FLARESegLib.scene.results import import_steps
 from FLARESegLib.scene.segment_identity import organ_segment_ids, segment_ids
 from FLARESegLib.scene.surfaces import show_3d, smoothing_of, surface_steps
 
@@ -136,3 +137,37 @@ def test_running_again_makes_new_surfaces_of_those_that_were_there(add_volume, s
     show_result(volume, np.roll(labels, 1, axis=0), segmentationNode=node)
     after = surface(node, "liver").GetBounds()
     assert after[4:] == pytest.approx((before[4] + 1, before[5] + 1), abs=0.01)
+
+
+def test_surfaces_are_hidden_while_their_organs_change(add_volume, small_ct):
+    """Slicer makes all of them at once at the first change else, which holds Qt for a second."""
+    array, labels = small_ct
+    volume = add_volume(array)
+    node = show_result(volume, labels)
+    show_3d(node)
+    display = node.GetDisplayNode()
+    hidden, *seen = segment_ids(node)
+    display.SetSegmentVisibility3D(hidden, False)
+    shown = {}
+    for share in import_steps(volume, np.roll(labels, 1, axis=0), segmentationNode=node):
+        shown.setdefault(share, display.GetVisibility3D())
+    changing = [is_shown for share, is_shown in shown.items() if 0.6 < share < 0.98]
+    assert changing and not any(changing)
+    assert display.GetVisibility3D() and surface(node, "liver").GetNumberOfPoints()
+    assert not display.GetSegmentVisibility3D(hidden)
+    assert all(display.GetSegmentVisibility3D(number) for number in seen)
+
+
+def test_a_stopped_run_shows_the_surfaces_that_were_shown(add_volume, small_ct):
+    array, labels = small_ct
+    volume = add_volume(array)
+    node = show_result(volume, labels)
+    show_3d(node)
+    steps = import_steps(volume, np.roll(labels, 1, axis=0), segmentationNode=node)
+    while node.GetDisplayNode().GetVisibility3D():
+        next(steps)
+    steps.close()
+    assert node.GetDisplayNode().GetVisibility3D()
+    show_3d(node, False)
+    for _ in import_steps(volume, labels, segmentationNode=node):
+        assert not node.GetDisplayNode().GetVisibility3D()

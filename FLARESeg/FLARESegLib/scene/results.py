@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import chain
 from typing import Any
 
 import slicer
@@ -30,7 +32,7 @@ from FLARESegLib.scene.organ_colours import drop_unused_colours
 from FLARESegLib.scene.organ_layer import Labels, check_labels, find_steps, layer_steps
 from FLARESegLib.scene.result_segments import BINARY as BINARY
 from FLARESegLib.scene.result_segments import SURFACE, check_editable, segment_changes
-from FLARESegLib.scene.surfaces import surface_steps
+from FLARESegLib.scene.surfaces import is_shown_3d, reveal_steps, surface_steps
 from FLARESegLib.scene.volumes import check_ct_node, grid_shape, ijk_to_ras, node_geometry
 
 FACT = "FLARESeg."
@@ -114,23 +116,41 @@ def import_steps(
     had_surfaces = node.GetSegmentation().ContainsRepresentation(SURFACE)
     what = _Import(volumeNode, tuple(organs), boxes, layer, facts or {}, lesions)
     work = _commit_steps(node, what, shape)
-    complete = False
-    try:
-        for share in work:
-            yield share
-            _check_scene(volumeNode, node)
-        complete = True
-    finally:
-        if not complete and segmentationNode is None:
-            work.close()
-            remove_result(node)
-        elif not complete and node.GetScene() is not None:
-            deque(work, maxlen=0)
-    if had_surfaces:
-        for _ in surface_steps(node):
+    with _hidden_in_3d(node) as shown:
+        complete = False
+        try:
+            for share in work:
+                yield share
+                _check_scene(volumeNode, node)
+            complete = True
+        finally:
+            if not complete and segmentationNode is None:
+                work.close()
+                remove_result(node)
+            elif not complete and node.GetScene() is not None:
+                deque(work, maxlen=0)
+        again = (surface_steps(node) if had_surfaces else (), reveal_steps(node) if shown else ())
+        for _ in chain(*again):
             _check_scene(volumeNode, node)
             yield 0.98
     return node
+
+
+@contextmanager
+def _hidden_in_3d(segmentationNode: slicer.vtkMRMLSegmentationNode) -> Iterator[bool]:
+    """Hide surfaces while their organs change, and tell whether there were any to be seen.
+
+    Slicer would make all of them again at once, at the first change. At the end they are shown as
+    before, whatever came between.
+    """
+    shown = is_shown_3d(segmentationNode)
+    if shown:
+        segmentationNode.GetDisplayNode().SetVisibility3D(False)
+    try:
+        yield shown
+    finally:
+        if shown and segmentationNode.GetScene() is not None:
+            segmentationNode.GetDisplayNode().SetVisibility3D(True)
 
 
 def remove_result(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:

@@ -13,7 +13,7 @@ from FLARESegLib.qt.event_loop import EventLoop
 from FLARESegLib.qt.translation import _
 from FLARESegLib.scene import views
 from FLARESegLib.scene.result_segments import SURFACE
-from FLARESegLib.scene.surfaces import reveal_steps, show_3d, surface_steps
+from FLARESegLib.scene.surfaces import is_shown_3d, reveal_steps, show_3d, surface_steps
 
 TICK_S = 0.01
 """How often the work in the other thread is looked after."""
@@ -95,10 +95,3 @@ def _drop_steps(segmentation: Any) -> Generator[float, None, None]:
     yield 0.5
     segmentation.GetSegmentation().RemoveRepresentation(SURFACE)
     yield 1.0
-
-
-def is_shown_3d(segmentation: Any) -> bool:
-    """Whether the segmentation's surfaces are there and visible."""
-    display = segmentation.GetDisplayNode()
-    there = segmentation.GetSegmentation().ContainsRepresentation(SURFACE)
-    return bool(there and display is not None and display.GetVisibility3D())

@@ -92,6 +92,13 @@ def show_3d(segmentationNode: slicer.vtkMRMLSegmentationNode, visible: bool = Tr
     display.SetVisibility3D(visible)
 
 
+def is_shown_3d(segmentationNode: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether the segmentation's surfaces are there and visible."""
+    display = segmentationNode.GetDisplayNode()
+    there = segmentationNode.GetSegmentation().ContainsRepresentation(SURFACE)
+    return bool(there and display is not None and display.GetVisibility3D())
+
+
 def reveal_steps(segmentationNode: slicer.vtkMRMLSegmentationNode) -> Generator[float, None, None]:
     """Show surfaces that are there, one organ a step; drawing all at once would hold Qt up.
 
